@@ -1,0 +1,40 @@
+# make demo        installs into .venv and trains MAE on 5,000 digits
+# make test        installs and runs all the checks
+# make test-fast   the developers' lane
+# PYTHON=python3.12 make ... chooses another Python (3.11 or newer)
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+CACHE = $(CURDIR)/.cache
+PYTEST = JSSL_CACHE=$(CACHE)/tests JAX_COMPILATION_CACHE_DIR=$(CACHE)/xla $(BIN)/python -m pytest -n 2 --dist worksteal
+
+.PHONY: demo test test-fast install install-test clean
+
+demo: install
+	$(BIN)/python -m jssl.main --config=experiments/mae.py
+
+test: install-test
+	$(BIN)/ruff check .
+	$(PYTEST) --doctest-modules -m "not learning"
+
+test-fast: install-test
+	$(BIN)/ruff check .
+	$(PYTEST) --doctest-modules -m "not learning and not slow"
+
+install: $(VENV)/.installed
+install-test: $(VENV)/.installed-test
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: requirements.txt setup.cfg | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	touch $@
+
+$(VENV)/.installed-test: requirements.txt setup.cfg | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[test]"
+	touch $@ $(VENV)/.installed
+
+clean:
+	rm -rf $(VENV) .cache runs build *.egg-info

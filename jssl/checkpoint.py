@@ -1,0 +1,92 @@
+"""Saving a state, and going on from the last one saved, through orbax."""
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+
+class Checkpoints:
+    """The checkpoints of one stage: saved off the critical path, atomically, newest kept.
+
+    Beside the state stands the `order` that the stream follows, where a method gave one.
+    """
+
+    def __init__(self, folder: Path, keep: int = 2):
+        import orbax.checkpoint as ocp
+
+        self.ocp = ocp
+        self.folder = Path(folder).absolute()
+        options = ocp.CheckpointManagerOptions(max_to_keep=keep, create=True)
+        self.manager = ocp.CheckpointManager(self.folder, options=options)
+
+    def save(self, step: int, state: Any, order: np.ndarray | None = None) -> None:
+        """Begins to save; the next call, or `close`, waits for it and reports failure."""
+        if step in self.manager.all_steps():
+            return
+        items = {"state": self.ocp.args.StandardSave(state)}
+        if order is not None:
+            items["order"] = self.ocp.args.ArraySave(np.asarray(order))
+        self._guarded(lambda: self.manager.save(step, args=self.ocp.args.Composite(**items)))
+
+    def latest(self, shapes: Any) -> tuple[int, Any, np.ndarray | None] | None:
+        """(step, state, order) of the newest checkpoint, or None.
+
+        Args:
+          shapes: ShapeDtypeStructs of the state, with the shardings it is to have.
+
+        Raises:
+          ValueError: when the checkpoint holds another model, naming the first leaf.
+        """
+        step = self.manager.latest_step()
+        if step is None:
+            return None
+        names = {p.name for p in (self.folder / str(step)).iterdir()}
+        items = {"state": self.ocp.args.StandardRestore(shapes)}
+        if "order" in names:
+            items["order"] = self.ocp.args.ArrayRestore()
+        self._compare(step, shapes)
+        found = self.manager.restore(step, args=self.ocp.args.Composite(**items))
+        return step, found["state"], found["order"] if "order" in names else None
+
+    def close(self) -> None:
+        """Waits for what is being saved."""
+        self._guarded(self.manager.wait_until_finished)
+        self.manager.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, error, trace):
+        if kind is None:
+            self.close()
+
+    def _guarded(self, work):
+        try:
+            work()
+        except Exception as error:  # orbax and tensorstore raise many kinds
+            reason = str(error).strip().splitlines()[0][:200]
+            raise OSError(f"could not save a checkpoint in {self.folder}: {reason}") from error
+
+    def _compare(self, step, shapes):
+        """Says in one line what orbax would say in hundreds."""
+        with self.ocp.StandardCheckpointer() as reader:
+            saved = reader.metadata(self.folder / str(step) / "state").item_metadata
+        there, here = _leaves(saved.tree if hasattr(saved, "tree") else saved), _leaves(shapes)
+        for path in itertools.chain(here, there):
+            if there.get(path) != here.get(path):
+                raise ValueError(
+                    f"the checkpoint in {self.folder} is of another model: {path} is "
+                    f"{there.get(path, 'absent')} there and {here.get(path, 'absent')} here; "
+                    f"give the knobs it was made with, or another --workdir"
+                )
+
+
+def _leaves(tree):
+    flat, _ = jax.tree_util.tree_flatten_with_path(tree)
+    return {
+        jax.tree_util.keystr(path, simple=True, separator="/"): f"{leaf.dtype}{[*leaf.shape]}"
+        for path, leaf in flat
+    }

@@ -1,0 +1,111 @@
+"""Sources of batches: `load("mnist", batch=64)`."""
+
+import difflib
+import inspect
+from typing import Any
+
+import numpy as np
+
+from jssl.data.arrays import npz
+from jssl.data.embedded import digits, fashion_mnist, mnist, photos
+from jssl.data.files import folder
+from jssl.data.nested import minibatches, pair
+from jssl.data.prepared import tfds
+from jssl.data.source import Batch, Source, dataset
+from jssl.data.subsets import labels_per_class, subset
+
+__all__ = [
+    "Batch",
+    "Source",
+    "dataset",
+    "labels_per_class",
+    "load",
+    "minibatches",
+    "pair",
+    "subset",
+]
+
+_LOADERS = {
+    "digits": digits,
+    "mnist": mnist,
+    "fashion_mnist": fashion_mnist,
+    "photos": photos,
+    "folder": folder,
+    "npz": npz,
+    "tfds": tfds,
+}
+_DISTRIBUTIONS = {
+    "PIL": "pillow",
+    "sklearn": "scikit-learn",
+    "tensorflow": "jssl[tensorflow]",
+    "tensorflow_datasets": "tensorflow-datasets",
+}
+
+
+def load(
+    name: str,
+    batch: int,
+    *,
+    seed: int = 0,
+    labelled: bool = False,
+    limit: int | None = None,
+    threads: int = 8,
+    workers: int = 0,
+    **knobs: Any,
+) -> Source:
+    """The training split of a data set; `source.split("val")` is another.
+
+    Args:
+      name: "digits", "mnist", "fashion_mnist", "fashion_mnist:FOLDER", "photos",
+        "folder:PATH", "npz:FILE" or "tfds:NAME".
+      batch: rows of one global batch.
+      seed: of the order; the splits do not depend on it.
+      labelled: whether training batches carry labels.
+      limit: only so many rows of the training split, the first: of each class its
+        share, where labels are known.
+      threads: that read what is not held in memory; as many batches are read ahead.
+      workers: processes that do so, each with so many threads.
+      **knobs: of the data set's own function: `size` (side in pixels) and `channels` of
+        all; `corrupt` of `folder`, `stride` of `photos`, `data_dir` of `tfds`, and
+        `resident` (bytes that a split in memory may take) of both `folder` and `tfds`.
+
+    Raises:
+      ValueError: for an unknown name or knob, for labels or rows that are not there,
+        and for missing packages and files, saying where to get them.
+
+    >>> source = load("digits", batch=64)
+    >>> source.size, source.split("test").size, next(source.scan())["image"].shape
+    (1077, 360, (64, 8, 8, 1))
+    """
+    kind, colon, where = name.partition(":")
+    if kind not in _LOADERS:
+        near = difflib.get_close_matches(kind, _LOADERS, n=1, cutoff=0.0)[0]
+        raise ValueError(
+            f"there is no data set {name!r}; the nearest is {near!r}, "
+            f"the others: {', '.join(x for x in _LOADERS if x != near)}"
+        )
+    loader, arguments = _LOADERS[kind], (where,) if colon else ()
+    try:
+        inspect.signature(loader).bind(*arguments, **knobs)
+    except TypeError as error:
+        knobs = inspect.signature(loader).parameters.values()
+        wanted = ", ".join(map(str, knobs))
+        raise ValueError(f"load({name!r}): {error}; it takes {wanted}") from error
+    try:
+        splits, classes = loader(*arguments, **knobs)
+        source = dataset(
+            name,
+            splits,
+            batch,
+            classes=classes,
+            seed=seed,
+            labelled=labelled,
+            threads=threads,
+            workers=workers,
+        )
+    except ModuleNotFoundError as missing:
+        package = str(missing.name).partition(".")[0]
+        package = _DISTRIBUTIONS.get(package, package)
+        message = f"{name} needs {package}: `pip install '{package}'`"
+        raise ValueError(message) from missing
+    return source if limit is None else subset(source, np.arange(limit))

@@ -1,0 +1,135 @@
+"""Sources made of sources: labelled beside unlabelled batches, and several at once."""
+
+import dataclasses
+import itertools
+from collections.abc import Iterator
+from typing import Any, ClassVar
+
+import jax
+import numpy as np
+
+from jssl.data.source import Batch, Source
+from jssl.data.splits import fingerprint
+from jssl.data.subsets import subset
+
+
+class Pair(Source):
+    """Batches {"labelled": ..., "unlabelled": ...}; the rest is the latter's."""
+
+    def __init__(self, labelled: Source, unlabelled: Source):
+        both = {"labelled": labelled, "unlabelled": unlabelled}
+        tables = {name: source.table for name, source in both.items()}
+        vars(self).update(
+            vars(unlabelled),
+            parts=both,
+            labelled=True,
+            table=None if None in tables.values() else tables,
+            records=None,
+            digest=fingerprint(labelled.digest, unlabelled.digest),
+        )
+
+    def shapes(self) -> dict[str, Any]:
+        """Shape and dtype of one global training batch, as `stream` yields it."""
+        return {name: source.shapes() for name, source in self.parts.items()}
+
+    def indices(self, start: int = 0, order=None) -> Iterator[Batch]:
+        """The rows that `stream` would read, without reading them."""
+        few, many = self.parts.values()
+        return _together(few.indices(start), many.indices(start, order))
+
+    def stream(self, start: int = 0, order=None) -> Iterator[Batch]:
+        """Both streams side by side; `order` is the unlabelled one's."""
+        few, many = self.parts.values()
+        return _together(few.stream(start), many.stream(start, order))
+
+    def scan(self) -> Iterator[Batch]:
+        """One ordered pass over the unlabelled source, in plain batches."""
+        return self.parts["unlabelled"].scan()
+
+    def split(self, name: str) -> Source:
+        """A split of the unlabelled source, in plain batches."""
+        return self.parts["unlabelled"].split(name)
+
+    def labels(self) -> np.ndarray:
+        """The unlabelled source's labels, if they are known after all."""
+        return self.parts["unlabelled"].labels()
+
+
+def _together(few, many):
+    return ({"labelled": a, "unlabelled": b} for a, b in zip(few, many, strict=True))
+
+
+class Minibatches(Source):
+    """k fresh batches a step, [k, n, ...]; all else is the source's own."""
+
+    batch_axis: ClassVar[int] = 1
+
+    def __init__(self, source: Source, k: int):
+        vars(self).update(vars(source), source=source, k=k)
+
+    def steps(self, epochs: int | float) -> int:
+        """The steps of so many epochs, rounded; at least 1."""
+        return max(1, round(epochs * self.source.steps(1) / self.k))
+
+    def shapes(self) -> dict[str, Any]:
+        """Shape and dtype of one global training batch, as `stream` yields it."""
+        return jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct((self.k, *x.shape), x.dtype),
+            self.source.shapes(),
+        )
+
+    def indices(self, start: int = 0, order=None) -> Iterator[Batch]:
+        """The rows that `stream` would read, without reading them."""
+        return self._stacked(self.source.indices(start * self.k, order))
+
+    def stream(self, start: int = 0, order=None) -> Iterator[Batch]:
+        """Step s takes the source's batches s * k to s * k + k - 1."""
+        return self._stacked(self.source.stream(start * self.k, order))
+
+    def scan(self) -> Iterator[Batch]:
+        """One ordered pass, in plain batches."""
+        return self.source.scan()
+
+    def split(self, name: str) -> Source:
+        """A split of the source, in plain batches."""
+        return self.source.split(name)
+
+    def labels(self) -> np.ndarray:
+        """The label of every row, in order."""
+        return self.source.labels()
+
+    def _stacked(self, batches):
+        while True:
+            step = itertools.islice(batches, self.k)
+            yield jax.tree.map(lambda *x: np.stack(x), *step)
+
+
+def pair(*, labelled: Source, unlabelled: Source) -> Pair:
+    """Labelled and unlabelled batches side by side, for semi-supervised learning.
+
+    An epoch is the unlabelled one's. The labelled stream carries labels and is shuffled
+    by the next seed, so that a data set beside itself is not met twice in one step. A
+    labelled set smaller than its batch is repeated until it fills one, as FixMatch does
+    (Sohn et al., NeurIPS 2020, https://arxiv.org/abs/2001.07685).
+    """
+    if type(labelled) is not Source or type(unlabelled) is not Source:
+        raise ValueError(
+            "pair: wants two plain sources; for k batches a step, "
+            "minibatches(pair(...), k)"
+        )
+    seed = labelled.seed + 1
+    labelled = dataclasses.replace(labelled, labelled=True, seed=seed)
+    if labelled.size < labelled.batch:
+        times = -(-labelled.batch // labelled.size)
+        labelled = subset(labelled, np.tile(np.arange(labelled.size), times))
+    return Pair(labelled, dataclasses.replace(unlabelled, labelled=False))
+
+
+def minibatches(source: Source, k: int) -> Minibatches:
+    """k fresh batches a step, as [k, n, ...]: several updates of a critic, say.
+
+    A mesh shards axis 1, as `batch_axis` says.
+    """
+    if k < 1:
+        raise ValueError(f"minibatches: k must be positive, got {k}")
+    return Minibatches(source, k)

@@ -1,0 +1,316 @@
+"""A Source is one split of a data set, and yields it batch by batch for ever.
+
+The global order is a pure function of (seed, step). Epoch e visits the rows as in
+
+    default_rng((seed, e)).permutation(size),    e = step // (size // batch),
+
+and drops what is left over. Each of H processes reads its own contiguous 1/H of the
+rows of every global batch. No iterator is ever saved: the step says where to go on,
+on whatever number of processes.
+"""
+
+import dataclasses
+import functools
+import itertools
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, ClassVar
+
+import jax
+import numpy as np
+from jaxtyping import Int
+
+from jssl.data.splits import fingerprint
+
+Batch = dict[str, Any]  # name -> array; name -> Batch where sources are nested
+
+
+class Records(ABC):
+    """Rows that are read one by one, being too many for memory.
+
+    Attributes:
+      digest: fingerprint of the content.
+      labels: int32 [n], every row's label, or None.
+    """
+
+    digest: str
+    labels: np.ndarray | None
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def __getitem__(self, row: int) -> Mapping[str, Any]:
+        """The fields of a row; any number of threads may ask at once."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Source:
+    """One split of a data set. `dataclasses.replace` makes another.
+
+    Attributes:
+      name: the data set and the split: "mnist/train".
+      size: how many rows the split has.
+      batch: rows of one global batch.
+      seed: of the order.
+      classes: how many there are; 0 where no labels are known.
+      labelled: whether `stream` carries "label". `scan` always does if it is known.
+      table: the split as arrays, "label" included if known, when it is small enough
+        to live on a device; a training batch is the fields of `shapes()` at the rows
+        that `indices` yields. None where the rows are read from `records`.
+      records: the rows of a split that is not held in memory.
+      digest: fingerprint of the content.
+      siblings: opens each split of the data set by its name.
+      threads: that read records.
+      workers: processes that read records; 0 reads in this one.
+    """
+
+    batch_axis: ClassVar[int] = 0  # of the fields of a training batch
+
+    name: str
+    size: int
+    batch: int
+    seed: int = 0
+    classes: int = 0
+    labelled: bool = False
+    table: Mapping[str, Any] | None = field(default=None, repr=False)
+    records: Records | None = field(default=None, repr=False)
+    digest: str = ""
+    siblings: Mapping[str, Callable] = field(default_factory=dict, repr=False)
+    threads: int = 8
+    workers: int = 0
+
+    def __post_init__(self):
+        if self.batch < 1:
+            raise ValueError(f"{self.name}: batch must be positive, got {self.batch}")
+        if self.labelled and not self.classes:
+            raise ValueError(f"{self.name} has no labels; labelled=True asks for them")
+
+    def steps(self, epochs: int | float) -> int:
+        """The steps of so many epochs, rounded; at least 1."""
+        return max(1, round(epochs * self._per_epoch()))
+
+    def shapes(self) -> dict[str, Any]:
+        """Shape and dtype of one global training batch, as `stream` yields it."""
+        row = self._row() | {"index": np.zeros((), np.int32)}
+        return {
+            name: jax.ShapeDtypeStruct((self.batch, *row[name].shape), row[name].dtype)
+            for name in (*self._fields(), "index")
+        }
+
+    def indices(self, start: int = 0, order=None) -> Iterator[Batch]:
+        """The rows that `stream` would read, without reading them."""
+        return map(
+            partial(_read, {}, (), self._rows(order), own(self.batch)),
+            range(start, sys.maxsize),
+        )
+
+    def stream(self, start: int = 0, order=None) -> Iterator[Batch]:
+        """This process's rows of every global batch from step `start` on, for ever.
+
+        Args:
+          start: the step of the first batch.
+          order: int [M], a sequence of rows to follow, round and round, in place of
+            the shuffled epochs: step s takes order[(s * batch + i) % M].
+        """
+        return self._run(self._rows(order), self._fields(), start, sys.maxsize)
+
+    def scan(self) -> Iterator[Batch]:
+        """One pass over the rows as they stand; the last batch repeats the last row."""
+        rows = partial(_ordered, self.size, self.batch)
+        return self._run(rows, tuple(self._row()), 0, -(-self.size // self.batch))
+
+    def split(self, name: str) -> "Source":
+        """Another split of the same data set, with the same batch."""
+        if name == self.name.rpartition("/")[2].partition("[")[0]:
+            return self
+        if name not in self.siblings:
+            known = ", ".join(self.siblings) or "no others"
+            raise ValueError(f"{self.name} has no split {name!r}; it has {known}")
+        names = ("batch", "seed", "classes", "labelled", "threads", "workers")
+        same = {name: getattr(self, name) for name in names}
+        return dataclasses.replace(self.siblings[name](), **same)
+
+    def labels(self) -> Int[np.ndarray, " n"]:
+        """The label of every row, in order."""
+        held = self.table is not None
+        labels = self.table.get("label") if held else self.records.labels
+        if labels is None:
+            raise ValueError(f"{self.name} has no labels")
+        return labels
+
+    def _row(self):
+        if self.table is None:
+            return dict(self.records[0])
+        return {name: array[0] for name, array in self.table.items()}
+
+    def _fields(self):
+        return tuple(name for name in self._row() if self.labelled or name != "label")
+
+    def _per_epoch(self):
+        if self.size < self.batch:
+            raise ValueError(
+                f"{self.name} has {self.size} rows, fewer than a batch of {self.batch}"
+            )
+        return self.size // self.batch
+
+    def _rows(self, order):
+        """step -> the rows of its global batch."""
+        if order is None:
+            self._per_epoch()
+            return partial(_shuffled, self.size, self.batch, self.seed)
+        order = np.asarray(order)
+        check_rows(f"{self.name}: order", order, self.size)
+        return partial(_followed, order, self.batch)
+
+    def _run(self, rows, fields, start, stop):
+        # `own` is asked here and not in a worker process, which is outside the mesh.
+        data = self.records if self.table is None else self.table
+        read = partial(_read, data, fields, rows, own(self.batch))
+        if self.table is None:
+            return _prefetched(read, start, stop, self.threads, self.workers)
+        return map(read, range(start, stop))
+
+
+def check_rows(name: str, rows: np.ndarray, size: int) -> None:
+    """Raises unless `rows` is a list of rows from 0 to size - 1, and not empty."""
+    if rows.ndim != 1 or not len(rows) or rows.dtype.kind not in "iu":
+        raise ValueError(
+            f"{name}: rows must be int[m], m > 0, got {rows.dtype}{list(rows.shape)}"
+        )
+    if rows.min() < 0 or rows.max() >= size:
+        raise ValueError(
+            f"{name}: rows must be 0 to {size - 1}, got {rows.min()} to {rows.max()}"
+        )
+
+
+def process() -> tuple[int, int]:
+    """Which process this is, and of how many."""
+    return jax.process_index(), jax.process_count()
+
+
+def own(batch: int) -> slice:
+    """This process's contiguous rows of a global batch."""
+    this, count = process()
+    if batch % count:
+        raise ValueError(f"a batch of {batch} does not divide among {count} processes")
+    n = batch // count
+    return slice(this * n, (this + 1) * n)
+
+
+@functools.lru_cache(maxsize=8)  # threads read the end of an epoch and the next at once
+def _permutation(size, seed, epoch):
+    return np.random.default_rng((seed, epoch)).permutation(size)
+
+
+def _shuffled(size, batch, seed, step):
+    epoch, i = divmod(step, size // batch)
+    return _permutation(size, seed, epoch)[i * batch : (i + 1) * batch]
+
+
+def _followed(order, batch, step):
+    return order[(step * batch + np.arange(batch)) % len(order)]
+
+
+def _ordered(size, batch, step):
+    return np.minimum(step * batch + np.arange(batch), size - 1)
+
+
+def _read(data, fields, rows, mine, step):
+    index = rows(step)[mine]
+    if isinstance(data, Mapping):
+        batch = {name: data[name][index] for name in fields}
+    else:
+        records = [data[int(i)] for i in index]
+        batch = {name: np.stack([row[name] for row in records]) for name in fields}
+    return batch | {"index": index.astype(np.int32)}
+
+
+def _prefetched(read, start, stop, threads, workers):
+    """read(start), read(start + 1), ...: in order, but read ahead of time by grain."""
+    import grain
+
+    options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=threads)
+    steps = grain.MapDataset.range(start, stop).map(read).to_iter_dataset(options)
+    if workers:
+        from absl import flags
+
+        if not flags.FLAGS.is_parsed():  # grain's workers ask for their flags
+            flags.FLAGS.mark_as_parsed()
+        steps = steps.mp_prefetch(grain.MultiprocessingOptions(num_workers=workers))
+    with closing(iter(steps)) as batches:
+        yield from batches
+
+
+def dataset(
+    name: str,
+    splits: Mapping[str, Any],
+    batch: int,
+    *,
+    split: str = "train",
+    classes: int | None = None,
+    **knobs: Any,
+) -> Source:
+    """A Source over arrays of one's own.
+
+    Args:
+      name: of the data set.
+      splits: what each split holds: fields of equal length, among them "image" uint8
+        [n, h, w, c] and, where it is known, "label" int [n]; or `Records`; or a
+        function that returns either, which is called when the split is first needed.
+      batch: rows of one global batch.
+      split: which to return; the others are its `split(name)`.
+      classes: how many there are; None counts up to the largest label of an array.
+      **knobs: other fields of `Source`.
+
+    >>> digits = {"image": np.zeros((6, 8, 8, 1), np.uint8)}
+    >>> source = dataset("mine", {"train": digits}, batch=2)
+    >>> source.steps(epochs=2), next(source.scan())["index"].tolist()
+    (6, [0, 1])
+    """
+    if split not in splits:
+        raise ValueError(f"{name} has no split {split!r}; it has {', '.join(splits)}")
+
+    @functools.cache
+    def held(which):
+        data = splits[which]
+        return data() if callable(data) else data
+
+    def opened(which):
+        data = held(which)
+        fields = {"name": f"{name}/{which}", "batch": batch, "siblings": siblings}
+        if isinstance(data, Mapping):
+            table = _table(f"{name}/{which}", data)
+            fields |= {"table": table, "size": len(next(iter(table.values())))}
+            fields |= {"digest": fingerprint(*itertools.chain(*sorted(table.items())))}
+            known = int(table["label"].max()) + 1 if "label" in table else 0
+        else:
+            fields |= {"records": data, "size": len(data), "digest": data.digest}
+            known = 0
+        return Source(classes=known if classes is None else classes, **fields, **knobs)
+
+    siblings = {which: partial(opened, which) for which in splits}
+    return opened(split)
+
+
+def _table(name, fields):
+    lengths = {key: len(array) for key, array in fields.items()}
+    if len(set(lengths.values())) != 1 or not all(lengths.values()):
+        raise ValueError(f"{name}: fields must be equally long, got {lengths}")
+    image, label = fields.get("image"), fields.get("label")
+    if image is not None and (image.ndim != 4 or image.dtype != np.uint8):
+        raise ValueError(
+            f"{name}: image must be uint8[n, h, w, c], got "
+            f"{image.dtype}{list(image.shape)}"
+        )
+    if label is None:
+        return dict(fields)
+    if label.ndim != 1 or label.dtype.kind not in "iu":
+        raise ValueError(
+            f"{name}: label must be int[n], got {label.dtype}{list(label.shape)}"
+        )
+    return dict(fields) | {"label": label.astype(np.int32)}

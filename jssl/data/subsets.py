@@ -1,0 +1,68 @@
+"""Some of the rows: subsets, and few labels drawn class by class."""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from jssl.data.source import Records, Source, check_rows
+from jssl.data.splits import fingerprint, ranks
+
+
+@dataclass(frozen=True, eq=False)
+class Chosen(Records):
+    """Some rows of records, in the order given."""
+
+    records: Records
+    rows: np.ndarray
+
+    @property
+    def digest(self) -> str:
+        return fingerprint(self.records.digest, self.rows)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, row: int) -> Mapping[str, Any]:
+        return self.records[int(self.rows[row])]
+
+    @property
+    def labels(self) -> np.ndarray | None:
+        labels = self.records.labels
+        return None if labels is None else labels[self.rows]
+
+
+def subset(source: Source, rows, **changes: Any) -> Source:
+    """Some rows of a source, in the order given, as a source of its own.
+
+    Its "index" counts from 0 among these rows; its other splits are the whole ones.
+    """
+    rows = np.asarray(rows)
+    check_rows(f"subset of {source.name}", rows, source.size)
+    picked = {"digest": fingerprint(source.digest, rows), "size": len(rows)}
+    if source.table is None:
+        picked |= {"records": Chosen(source.records, rows)}
+    else:
+        picked |= {"table": {name: x[rows] for name, x in source.table.items()}}
+    changes = {"name": f"{source.name}[{len(rows)}]"} | picked | changes
+    return dataclasses.replace(source, **changes)
+
+
+def labels_per_class(source: Source, per_class: int, seed: int = 0) -> Source:
+    """The same number of labelled rows of every class.
+
+    For one seed the subsets are nested: 1 within 4 within 10 within 25 within 100 a
+    class; and the rows of the smaller come first in the larger.
+    """
+    labels = source.labels()
+    counts = np.bincount(labels, minlength=source.classes)
+    if per_class < 1 or counts.min() < per_class:
+        raise ValueError(
+            f"labels_per_class: {source.name} has {counts.min()} rows of class "
+            f"{counts.argmin()}; {per_class} of each were asked for"
+        )
+    rank = ranks(labels, seed)
+    rows = np.lexsort((labels, rank))[: per_class * source.classes]
+    return subset(source, rows, labelled=True)

@@ -1,0 +1,28 @@
+"""How often a classifier's own highest logit is the right one: top-1 accuracy."""
+
+import numpy as np
+
+from jssl.evals.protocol import Eval, Features, labelled
+
+
+def accuracy(name: str = "logits") -> Eval:
+    """Top-1 accuracy of the logits that a classifier embeds into; fits nothing.
+
+    Args:
+      name: which of the method's outputs holds the logits [N, C].
+
+    Raises:
+      ValueError: a label has no logit.
+    """
+
+    def run(features: Features, final: bool) -> dict:
+        split = "test" if final else "val"
+        logits, y = labelled(features, split, name)
+        if y.max() >= logits.shape[1]:
+            raise ValueError(
+                f"accuracy: labels of the {split} split go up to {y.max()}, but "
+                f"{name!r} has {logits.shape[1]} columns"
+            )
+        return {"top1": float(np.mean(logits.argmax(axis=1) == y))}
+
+    return Eval(f"top-1 accuracy of the classifier's own {name}", run)

@@ -1,0 +1,278 @@
+"""One linear layer on frozen features, solved exactly: logistic regression by L-BFGS.
+
+S. Kornblith, J. Shlens, Q. V. Le, "Do Better ImageNet Models Transfer Better?", CVPR
+2019 (https://arxiv.org/abs/1805.08974); SimCLR and CLIP report the same probe. With
+standardised features x it minimises
+
+    J(W, b) = mean_i -ln softmax(W' x_i + b)_{y_i}  +  l2 / 2 |W|^2.
+
+J is convex, so the number depends on no learning rate, schedule or seed, as that of a
+probe trained by SGD does. `l2` multiplies a mean: scikit-learn's C is 1 / (n l2).
+
+The solver runs on the host, in numpy and float64: there J takes 0.8 ms for 3,500 x 96
+features and 10 classes and 18 ms for 55,000, half of what XLA takes under x64 on the
+same CPU core. It keeps the logits as [classes, n], which makes every reduction of the
+softmax run along memory.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Integer
+
+from jssl.evals.protocol import Eval, Features, joined, labelled
+from jssl.ops.shapes import expect
+
+KORNBLITH_GRID = tuple(np.logspace(-6, 5, 45).tolist())
+"""The 45 penalties of the paper; the 15 of `TOY_GRID`, the default, suit toy data."""
+
+TOY_GRID = tuple(np.logspace(-6, 1, 15).tolist())
+
+
+class Info(NamedTuple):
+    """How a fit ended."""
+
+    l2: float
+    objective: float
+    iterations: int
+    gradient: float  # largest entry of |dJ / d(W, b)|
+    converged: bool  # gradient < tol
+
+
+class LogReg(NamedTuple):
+    """A linear classifier: logits = (h - mean) / std @ weights + bias."""
+
+    weights: np.ndarray  # float64 [d, classes]
+    bias: np.ndarray  # [classes]
+    mean: np.ndarray  # [d]
+    std: np.ndarray  # [d]
+    info: Info
+
+
+def logreg_fit(
+    h: Float[np.ndarray, "n d"],
+    y: Integer[np.ndarray, " n"],
+    *,
+    classes: int,
+    l2: float,
+    tol: float = 1e-6,
+    max_iter: int = 1000,
+    standardize: bool = True,
+    start: LogReg | None = None,
+) -> LogReg:
+    """The weights that minimise J, to a gradient below `tol` in every entry.
+
+    L-BFGS runs in coordinates in which the Hessian at W = 0 is the identity: collapsed
+    and correlated features, which a young representation has, then cost no more
+    iterations than white ones. The optimum and the stopping rule are those of J itself.
+
+    Args:
+      l2: penalty on the weights; the bias has none.
+      standardize: divide centred features by their standard deviation over these rows.
+      start: a fit to begin from, the neighbour on a path of penalties; zero if None.
+
+    Raises:
+      ValueError: shapes or dtypes do not fit, a label is outside 0 ... classes - 1, or
+        l2 is negative.
+
+    Reference: Kornblith et al., CVPR 2019.
+
+    >>> h, y = np.array([[-1.0], [1.0]]), np.array([0, 1])
+    >>> # W = (-w, w) with l2 w = sigmoid(-2 w): at w = ln(3) / 2 both are 1 / 4
+    >>> model = logreg_fit(h, y, classes=2, l2=0.5 / np.log(3.0))
+    >>> print(logreg_predict_proba(model, h).round(4))
+    [[0.75 0.25]
+     [0.25 0.75]]
+    """
+    sizes = expect("logreg_fit", h=(h, "n d"), y=(y, "n", "int"))
+    if y.min() < 0 or y.max() >= classes or not l2 >= 0:
+        raise ValueError(
+            f"logreg_fit: labels must be 0 ... {classes - 1} and l2 >= 0, got labels "
+            f"{y.min()} ... {y.max()}, l2 {l2}"
+        )
+    n, d = sizes["n"], sizes["d"]
+    mean, std = _moments(h) if standardize else (np.zeros(d), np.ones(d))
+    x = np.ones((d + 1, n))  # the last row makes the bias
+    x[:-1] = ((h - mean) / std).T
+    theta = np.zeros((d + 1, classes))
+    if start is not None:
+        theta = np.vstack([start.weights, start.bias])
+    objective = _objective(x, y, classes, l2)
+    with _threads(x.size * classes):
+        root = _root(x, classes, l2)
+        theta, iterations = _lbfgs(objective, root, theta, tol, max_iter)
+        value, slope = objective(theta)
+    gradient = float(np.abs(slope).max())
+    info = Info(l2, float(value), iterations, gradient, gradient < tol)
+    return LogReg(theta[:-1], theta[-1], mean, std, info)
+
+
+def logreg_predict_proba(
+    model: LogReg, h: Float[np.ndarray, "n d"]
+) -> Float[np.ndarray, "n c"]:
+    """softmax((h - mean) / std @ weights + bias), in float64."""
+    logits = _logits(model, h)
+    p = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return p / p.sum(axis=1, keepdims=True)
+
+
+def logreg_path(
+    h: Float[np.ndarray, "n d"],
+    y: Integer[np.ndarray, " n"],
+    h_val: Float[np.ndarray, "m d"],
+    y_val: Integer[np.ndarray, " m"],
+    l2_grid: Sequence[float] = TOY_GRID,
+) -> tuple[LogReg, dict[float, float]]:
+    """The fit whose accuracy on the validation rows is highest, and the whole table.
+
+    Penalties are taken from the largest down, each fit beginning where the one before
+    ended. Of equal accuracies the larger penalty wins.
+
+    Returns:
+      The best model (its penalty is `info.l2`) and {l2: accuracy}.
+    """
+    if len(l2_grid) == 0:
+        raise ValueError("logreg_path: l2_grid is empty")
+    classes = int(y.max()) + 1
+    best, table = None, {}
+    model = None
+    for l2 in sorted((float(x) for x in l2_grid), reverse=True):
+        model = logreg_fit(h, y, classes=classes, l2=l2, start=model)
+        table[l2] = _accuracy(model, h_val, y_val)
+        if best is None or table[l2] > table[best.info.l2]:
+            best = model
+    return best, table
+
+
+def linear_probe(l2_grid: Sequence[float] = TOY_GRID) -> Eval:
+    """Accuracy in [0, 1] of a linear layer on the frozen features.
+
+    The penalty is the best on val; at the end the layer is refitted with it on train +
+    val (its standardiser too) and judged on test. The accuracy on val that is reported
+    during training is the best of the grid, so slightly hopeful. A fit that ran out of
+    iterations adds "linear/converged": 0.0.
+    """
+    grid = tuple(sorted(float(x) for x in l2_grid))
+    if not grid or not grid[0] >= 0:
+        raise ValueError(f"linear_probe: l2_grid is empty or negative: {grid}")
+
+    def run(features: Features, final: bool) -> dict:
+        train, val = labelled(features, "train"), labelled(features, "val")
+        model, _ = logreg_path(*train, *val, grid)
+        judge = val
+        if final:
+            both, judge = joined(train, val), labelled(features, "test")
+            classes, l2 = int(both[1].max()) + 1, model.info.l2
+            model = logreg_fit(*both, classes=classes, l2=l2)
+        metrics = {"linear": _accuracy(model, *judge)}
+        if not model.info.converged:
+            metrics["linear/converged"] = 0.0
+        return metrics
+
+    return Eval(
+        "linear probe: logistic regression on standardised features, exact (gradient < "
+        f"1e-6 in float64), l2 chosen on val from {_spelled(grid)}",
+        run,
+    )
+
+
+def _objective(x, y, classes: int, l2: float) -> Callable:
+    """theta [d + 1, classes] -> J and its gradient, given x [d + 1, n]."""
+    n = x.shape[1]
+    rows = np.arange(n)
+    p = np.empty((classes, n))
+    penalty = np.full((len(x), 1), l2)
+    penalty[-1] = 0.0
+
+    def value_and_grad(theta):
+        np.matmul(theta.T, x, out=p)  # logits, then probabilities, then p - onehot(y)
+        np.subtract(p, p.max(axis=0), out=p)
+        loss = -p[y, rows].mean()
+        np.exp(p, out=p)
+        total = p.sum(axis=0)
+        loss += np.log(total).mean()
+        np.divide(p, total, out=p)
+        p[y, rows] -= 1.0
+        shrink = penalty * theta
+        return loss + 0.5 * np.sum(shrink * theta), x @ p.T / n + shrink
+
+    return value_and_grad
+
+
+def _root(x, classes: int, l2: float) -> np.ndarray:
+    """R with R' H R = 1, where H is the Hessian of one class's column at W = 0."""
+    hessian = x @ x.T / (classes * x.shape[1])
+    hessian[np.diag_indices(len(x) - 1)] += l2
+    # Dead and duplicated features make it singular when l2 is tiny.
+    hessian[np.diag_indices(len(x))] += 1e-12 * np.trace(hessian)
+    return np.linalg.inv(np.linalg.cholesky(hessian)).T
+
+
+def _lbfgs(objective, root, theta, tol: float, max_iter: int):
+    """Where L-BFGS in u, theta = root @ u, ends: theta, and its iterations."""
+    from scipy.optimize import minimize
+
+    slope = None
+
+    def in_u(u):
+        nonlocal slope
+        value, slope = objective(root @ u.reshape(theta.shape))
+        return value, (root.T @ slope).ravel()
+
+    def stop_when_flat(intermediate_result):
+        del intermediate_result
+        if np.abs(slope).max() < tol:
+            raise StopIteration
+
+    found = minimize(
+        in_u,
+        np.linalg.solve(root, theta).ravel(),
+        jac=True,
+        method="L-BFGS-B",
+        callback=stop_when_flat,
+        options={
+            "maxcor": 10,
+            "maxiter": max_iter,
+            "maxfun": 10 * max_iter,
+            # Only the slope in theta, above, decides when it is done.
+            "ftol": 0.0,
+            "gtol": 0.0,
+        },
+    )
+    return root @ found.x.reshape(theta.shape), int(found.nit)
+
+
+def _threads(size: int):
+    """One BLAS thread unless the products are huge.
+
+    numpy and scipy each bring a pool of spinning threads, which fight over the cores:
+    on two busy ones 55,000 x 96 features took 8 s with them and 2.3 s without, 3,500 x
+    96 took 3 s and 0.2 s.
+    """
+    import scipy.optimize  # noqa: F401, a pool can be limited once it is loaded
+    from threadpoolctl import threadpool_limits
+
+    return threadpool_limits(1 if size < 2**28 else None)
+
+
+def _moments(h) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of each feature; 1 for one that does not vary."""
+    mean, std = h.mean(axis=0, dtype=np.float64), h.std(axis=0, dtype=np.float64)
+    # Below a float32's resolution what varies is rounding: dividing would magnify it.
+    return mean, np.where(std <= 1e-7 * np.abs(mean), 1.0, std)
+
+
+def _logits(model: LogReg, h) -> np.ndarray:
+    return (h - model.mean) / model.std @ model.weights + model.bias
+
+
+def _accuracy(model: LogReg, h, y) -> float:
+    return float(np.mean(_logits(model, h).argmax(axis=1) == y))
+
+
+def _spelled(grid: tuple[float, ...]) -> str:
+    low, high, n = grid[0], grid[-1], len(grid)
+    if n > 2 and low > 0 and np.allclose(grid, np.geomspace(low, high, n), atol=0):
+        return f"{n} log-spaced in {low:g} ... {high:g}"
+    return ", ".join(f"{x:g}" for x in grid)

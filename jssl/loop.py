@@ -1,0 +1,352 @@
+"""The one training loop. It knows no method.
+
+The state is one pytree: it is born sharded, donated to each step and checkpointed whole.
+Step i gets fold_in(key, i) and the rows that the data's order has for step i, both pure
+functions of the seed and i, so that a resumed run repeats the undisturbed one.
+"""
+
+import contextlib
+import signal
+import time
+from collections.abc import Mapping
+from functools import cached_property, partial
+from numbers import Real
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jssl import sharding
+from jssl.checkpoint import Checkpoints
+from jssl.config import Stage
+from jssl.report import Log
+
+
+class Stopped(Exception):
+    """SIGTERM came; what was done is saved."""
+
+
+class NotFinite(ValueError):
+    """A metric is no longer a finite number."""
+
+
+class Finished(NamedTuple):
+    """A stage that has run to its end.
+
+    Attributes:
+      state: its last.
+      metrics: the last step's, and the evals' on the test split.
+      seconds: spent in training, in this process.
+      images: trained on, in this process.
+    """
+
+    state: Any
+    metrics: dict[str, float]
+    seconds: float
+    images: int
+
+
+def run(stage: Stage, workdir: Path, done: Mapping[str, Any], log: Log) -> Finished:
+    """Trains one stage, on from its last checkpoint if it has one, and judges it.
+
+    Args:
+      stage: what to do.
+      workdir: gets a folder named after the stage.
+      done: states of the earlier stages, by name.
+      log: what people see.
+
+    Raises:
+      NotFinite: naming the metric and the step; nothing non-finite is ever saved.
+      Stopped: after SIGTERM, with the state saved.
+    """
+    engine = Engine(stage)
+    with _sigterm() as came, _checkpoints(stage, workdir) as saved:
+        begin, state, order = saved.latest(engine.shapes) or (0, None, None)
+        if state is None:
+            state = engine.begin(done)
+        log.begin(stage, begin)
+        pending, last, clock, step = [], {}, time.perf_counter(), begin
+        batches = engine.batches(begin, order)
+
+        def drain():
+            for at, metrics in pending:
+                last.update(_finite(stage, at, jax.device_get(metrics)))
+                log.metrics(at, last)
+            pending.clear()
+
+        while step < stage.steps:
+            if engine.due(stage.refresh_every, step):
+                state, order = engine.refresh(state, step)
+                batches = engine.batches(step, order)
+            state, metrics = engine.advance(state, step, next(batches))
+            drain()  # the metrics before these: the host never waits for the newest
+            count = len(next(iter(metrics.values())))
+            pending += [(step + i + 1, _row(metrics, i)) for i in range(count)]
+            step += count
+            stop = _stopping(came, step)
+            if stop or engine.due(stage.save_every, step) or step == stage.steps:
+                drain()
+                saved.save(step, state, order)
+            if stop:
+                saved.close()
+                raise Stopped(f"stopped by SIGTERM after step {step} of {stage.steps}; saved")
+            if engine.due(stage.eval_every, step) and step < stage.steps:
+                drain()
+                log.metrics(step, engine.evaluate(state, final=False, log=log), "val/")
+            if engine.due(stage.render_every, step) and step < stage.steps:
+                log.pictures(step, engine.render(state))
+        seconds = time.perf_counter() - clock
+        images = (step - begin) * stage.data.batch
+    log.end()
+    if not last:
+        last = log.recall(stage.name)
+    metrics = last | engine.evaluate(state, final=True, log=log)
+    log.pictures(step, engine.render(state))
+    return Finished(state, metrics, seconds, images)
+
+
+class Engine:
+    """The compiled functions of a stage on its mesh."""
+
+    def __init__(self, stage: Stage):
+        self.stage = stage
+        self.mesh = sharding.make_mesh(stage.mesh)
+        sharding.check_divides(stage.data.batch, self.mesh)
+        names = ("init", "step", "refresh", "render")
+        keys = jax.random.split(jax.random.key(stage.seed), len(names))
+        self.keys = dict(zip(names, keys, strict=True))
+        self.batch = jax.eval_shape(decode, stage.data.shapes())
+        state = jax.eval_shape(stage.method.init, self.keys["init"], self.batch)
+        shardings = sharding.infer(state, self.mesh, stage.rules)
+        self.shapes = jax.tree.map(
+            lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), state, shardings
+        )
+        self.shardings = shardings
+        self.everywhere = sharding.replicated(self.mesh)
+        self.own = partial(copied, shardings=shardings)
+
+    def begin(self, done) -> Any:
+        """The state before the first step, with earlier stages' weights if it has them."""
+
+        def init(key):
+            zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), self.batch)
+            return self.stage.method.init(key, zeros)
+
+        state = jax.jit(init, out_shardings=self.shardings)(self.keys["init"])
+        return self.own(self.stage.start(state, done)) if self.stage.start else state
+
+    @cached_property
+    def table(self) -> Any:
+        """The training split on the device, if it is small; else nothing."""
+        table = self.stage.data.table
+        return None if table is None else jax.device_put(
+            _like(table, self.stage.data.shapes()), self.everywhere
+        )
+
+    @cached_property
+    def _advance(self):
+        def one(key, table, state, item):
+            step, batch = item
+            batch = decode(batch if table is None else look_up(table, batch))
+            return self.stage.method.step(jax.random.fold_in(key, step), state, batch)
+
+        def advance(state, key, table, step, batches):
+            count = len(jax.tree.leaves(batches)[0])
+            if count > 1:
+                items = step + jnp.arange(count), batches
+                return jax.lax.scan(partial(one, key, table), state, items)
+            state, metrics = one(key, table, state, (step, _row(batches, 0)))
+            return state, jax.tree.map(lambda x: x[None], metrics)
+
+        outputs = (self.shardings, self.everywhere)
+        return jax.jit(advance, donate_argnums=0, out_shardings=outputs)
+
+    def advance(self, state, step, batches) -> tuple[Any, dict[str, jax.Array]]:
+        """Some steps in one dispatch; metrics come as [steps]."""
+        return self._advance(state, self.keys["step"], self.table, np.int32(step), batches)
+
+    def batches(self, begin, order):
+        """From step `begin` on, the batches of each dispatch, placed: [steps, n, ...]."""
+        data, stage = self.stage.data, self.stage
+        stream = (data.stream if self.table is None else data.indices)(begin, order)
+        for step in range(begin, stage.steps, stage.dispatch):
+            count = min(stage.dispatch, stage.steps - step)
+            some = [next(stream) for _ in range(count)]
+            stacked = jax.tree.map(lambda *x: np.stack(x) if count > 1 else x[0][None], *some)
+            yield sharding.place(stacked, self.mesh, 1 + data.batch_axis)
+
+    def due(self, period, step) -> bool:
+        """Whether something with this period falls on this step."""
+        whole = -(-period // self.stage.dispatch) * self.stage.dispatch
+        return bool(period) and step % whole == 0
+
+    def refresh(self, state, step):
+        key = jax.random.fold_in(self.keys["refresh"], step)
+        state, order = self.stage.method.refresh(key, state, self.collect)
+        return self.own(state), None if order is None else np.asarray(order)
+
+    def collect(self, fn, *args, split="train") -> Any:
+        """fn(*args, batch) for every row of a split, in order, as numpy on every host."""
+        source = self.stage.data.split(split)
+        each = self._compiled(fn)
+        parts = [
+            jax.device_get(each(args, sharding.place(batch, self.mesh)))
+            for batch in source.scan()
+        ]
+        return jax.tree.map(lambda *x: np.concatenate(x)[: source.size], *parts)
+
+    def _compiled(self, fn):
+        """Compiles fn(*args, batch) once, however often it is collected."""
+        known = self.__dict__.setdefault("_known", {})
+        if fn not in known:
+            known[fn] = jax.jit(
+                lambda args, batch: fn(*args, decode(batch)), out_shardings=self.everywhere
+            )
+        return known[fn]
+
+    @cached_property
+    def _embed(self):
+        """name -> the compiled embedding of that name; XLA drops the others."""
+
+        def make(name):
+            def embed(state, batch):
+                outputs = self.stage.method.embed(state, batch)
+                if name not in outputs:
+                    known = ", ".join(outputs)
+                    raise ValueError(f"embed gives no {name!r}; it gives {known}")
+                return outputs[name]
+
+            return embed
+
+        return _Table(make)
+
+    def evaluate(self, state, *, final: bool, log: Log) -> dict[str, float]:
+        """The numbers of all evals; their pictures go to the log."""
+        features = Features(self, state)
+        scores, pictures = {}, {}
+        for evaluate in self.stage.evals.values():
+            for name, value in evaluate(features, final).items():
+                (scores if isinstance(value, Real) else pictures)[name] = value
+        log.pictures(self.stage.steps, pictures)
+        return {name: float(score) for name, score in scores.items()}
+
+    def render(self, state) -> Mapping[str, Any]:
+        """The method's own pictures, on the first rows of the test split."""
+        try:
+            source = self.stage.data.split("test")
+        except ValueError:
+            source = self.stage.data
+        batch = sharding.place(next(source.scan()), self.mesh)
+        draw = partial(self.stage.method.render, collect=self.collect)
+        pictures = draw(self.keys["render"], state, decode(batch))
+        return jax.device_get(pictures)
+
+
+class Features:
+    """What an eval sees: the representation of every row of a split, and the labels."""
+
+    def __init__(self, engine: Engine, state: Any):
+        self.engine, self.state = engine, state
+        self.seen: dict[tuple[str, str], np.ndarray] = {}
+
+    def __call__(self, split: str, name: str = "h") -> np.ndarray:
+        if (split, name) not in self.seen:
+            embed = self.engine._embed[name]
+            self.seen[split, name] = self.engine.collect(embed, self.state, split=split)
+        return self.seen[split, name]
+
+    def labels(self, split: str) -> np.ndarray:
+        return self.engine.stage.data.split(split).labels()
+
+
+class _Table(dict):
+    """A dict that makes what is missing."""
+
+    def __init__(self, make):
+        super().__init__()
+        self.make = make
+
+    def __missing__(self, name):
+        self[name] = self.make(name)
+        return self[name]
+
+
+def copied(state: Any, shardings: Any = None) -> Any:
+    """A copy to be donated: a state that holds one array twice cannot be."""
+    return jax.jit(partial(jax.tree.map, jnp.copy), out_shardings=shardings)(state)
+
+
+def decode(batch: Any) -> Any:
+    """Raw bytes, as they travel, become numbers in [0, 1]; the rest stays."""
+    return jax.tree.map(
+        lambda x: x.astype(jnp.float32) / 255 if x.dtype == jnp.uint8 else x, batch
+    )
+
+
+def look_up(table: Any, batch: Any) -> Any:
+    """The rows that batch["index"] names, in every table of a nest."""
+    if "index" not in batch:
+        return {name: look_up(table[name], part) for name, part in batch.items()}
+    return {name: column[batch["index"]] for name, column in table.items()} | dict(batch)
+
+
+def _like(table, shapes):
+    """Of a table, the fields that a training batch has."""
+    return {
+        name: _like(column, shapes[name]) if isinstance(column, Mapping) else column
+        for name, column in table.items()
+        if name in shapes
+    }
+
+
+def _row(tree, i):
+    return jax.tree.map(lambda x: x[i], tree)
+
+
+def _finite(stage, step, metrics):
+    for name, value in metrics.items():
+        if not np.isfinite(value):
+            raise NotFinite(
+                f"{name} is {value} at step {step} of {stage.name}: the run stops, its last "
+                f"checkpoint stands; try a lower learning rate"
+            )
+    return {name: float(value) for name, value in metrics.items()}
+
+
+def _checkpoints(stage, workdir):
+    return Checkpoints(Path(workdir) / stage.name) if stage.steps else _NoCheckpoints()
+
+
+class _NoCheckpoints(contextlib.nullcontext):
+    """For stages without steps."""
+
+    def __enter__(self):
+        return self
+
+    def latest(self, shapes):
+        return None
+
+
+@contextlib.contextmanager
+def _sigterm():
+    """A list that is no longer empty once SIGTERM has come to this process."""
+    came = []
+    if jax.process_count() > 1:  # JAX's own service listens, and tells all processes
+        yield came
+        return
+    before = signal.signal(signal.SIGTERM, lambda *_: came.append(True))
+    try:
+        yield came
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _stopping(came, step) -> bool:
+    """Whether to stop at this step; all processes get the same answer."""
+    if jax.process_count() == 1:
+        return bool(came)
+    from jax.experimental import multihost_utils
+
+    return multihost_utils.reached_preemption_sync_point(step)

@@ -1,0 +1,136 @@
+"""Trains what a config describes, judges it, and writes a report.
+
+The config language:
+
+  --config=experiments/mae.py                     the function `laptop`, default knobs
+  --config=experiments/mae.py:epochs=2,batch=64   with other knobs
+  --config=experiments/mae.py:paper,variant=L/16  another function of the file
+  --config.epochs=2                               one more knob, in the other spelling
+
+The first colon ends the file name; commas inside brackets or quotes do not separate.
+`--knobs` lists what a config understands.
+"""
+
+import argparse
+import ast
+import os
+import re
+import sys
+from pathlib import Path
+
+from jssl.config import Experiment, listing, load
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command `python -m jssl.main`; returns the exit status.
+
+    0: done. 1: a mistake of the user's, or a run that cannot go on, said in one line.
+    143: stopped by SIGTERM, saved; the same command goes on.
+    """
+    options, rest = parser().parse_known_args(arguments)
+    try:
+        return launch(options, rest)
+    except (ValueError, OSError, ImportError) as error:
+        if options.debug:
+            raise
+        text = " ".join(str(error).split()) or type(error).__name__
+        print(f"jssl: {text}", file=sys.stderr)
+        return 1
+
+
+def launch(options, rest) -> int:
+    unknown = [word for word in rest if not word.startswith("--config.")]
+    if unknown:
+        raise ValueError(f"unknown argument {unknown[0]!r}; see --help")
+    if not options.config:
+        raise ValueError("which experiment? --config=FILE; see --help for a list")
+    experiment = load(options.config, [word.removeprefix("--config.") for word in rest])
+    if options.knobs:
+        print_knobs(experiment)
+        return 0
+    prepare_jax(options)
+    from jssl import loop, session
+
+    workdir = Path(options.workdir or Path("runs") / folder_name(experiment))
+    try:
+        result, page = session.run(experiment, workdir)
+    except loop.Stopped as stopped:
+        print(f"jssl: {stopped}; the same command goes on from there", file=sys.stderr)
+        return 143
+    if page:
+        from jssl.report import print_table
+
+        print_table(result)
+        print(f"report: {page}")
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    found = sorted(Path("experiments").glob("*.py"))
+    about = "\n".join(f"  {p}  {_first_line(p)}" for p in found) or "  (none in ./experiments)"
+    parse = argparse.ArgumentParser(
+        prog="python -m jssl.main",
+        description=__doc__,
+        epilog=f"experiments here:\n{about}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = parse.add_argument
+    add("--config", metavar="FILE[:FUNCTION][,KNOB=VALUE ...]")
+    add("--knobs", action="store_true", help="list the config's knobs and stop")
+    add("--workdir", help="where all files of the run go (default: runs/NAME)")
+    add("--coordinator", metavar="HOST:PORT", help="of a run in several processes")
+    add("--processes", type=int, metavar="N", help="how many processes take part")
+    add("--process", type=int, metavar="I", help="which of them this is, from 0")
+    add("--cpu-devices", type=int, metavar="N", help="make N devices of one CPU")
+    add("--debug", action="store_true", help="show tracebacks")
+    return parse
+
+
+def prepare_jax(options) -> None:
+    """Devices, processes and the compilation cache, before anything is computed."""
+    import jax
+
+    from jssl.baselines import cache_folder
+
+    cache = os.environ.get("JAX_COMPILATION_CACHE_DIR", str(cache_folder() / "xla"))
+    jax.config.update("jax_compilation_cache_dir", cache)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
+    if options.cpu_devices:
+        jax.config.update("jax_platforms", "cpu")
+        jax.config.update("jax_num_cpu_devices", options.cpu_devices)
+    named = (options.coordinator, options.processes, options.process)
+    if any(x is not None for x in named):
+        if any(x is None for x in named):
+            raise ValueError("--coordinator, --processes and --process go together")
+        jax.distributed.initialize(*named)
+
+
+def folder_name(experiment: Experiment) -> str:
+    """The experiment's name and the knobs that are not at their defaults."""
+    changed = [
+        f"{knob}={experiment.knobs[knob]}"
+        for knob, _, default, _ in listing(experiment)
+        if str(experiment.knobs[knob]) != default and experiment.knobs[knob] != ""
+    ]
+    return re.sub(r"[^\w=.,+-]+", "_", ",".join([experiment.name, *changed]))
+
+
+def print_knobs(experiment: Experiment) -> None:
+    rows = listing(experiment)
+    wide = [max(len(row[i]) for row in rows) for i in range(3)]
+    for row in rows:
+        print("  ".join(cell.ljust(w) for cell, w in zip(row, wide, strict=False)), row[3])
+
+
+def _first_line(path):
+    try:
+        text = ast.get_docstring(ast.parse(path.read_text())) or ""
+    except SyntaxError:
+        return "(does not parse)"
+    return text.partition("\n")[0]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,75 @@
+"""What a method is: pure functions over one state."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Generic, NamedTuple, TypeVar
+
+import jax
+import jax.numpy as jnp
+
+State = TypeVar("State")
+Batch = Mapping[str, Any]  # arrays by name; nests: batch["labelled"]["image"]
+Metrics = Mapping[str, jax.Array]  # scalars by name: "disc/loss"
+Augment = Callable[[jax.Array, jax.Array], jax.Array]  # (key, images) -> views
+Collect = Callable[..., Any]  # (fn, *args, split="train") -> fn(*args, batch), all rows
+
+
+class Grid(NamedTuple):
+    """Pictures for the report.
+
+    Attributes:
+      images: [rows, columns, h, w, c] in [0, 1], c 1 or 3.
+      columns: a heading for each column, or none.
+    """
+
+    images: Any
+    columns: tuple[str, ...] = ()
+
+
+def tiled(filters, columns=16) -> Grid:
+    """Filters [d, h, w, c], each stretched to [0, 1], in full rows of `columns`."""
+    columns = min(columns, len(filters))
+    low = filters.min((1, 2, 3), keepdims=True)
+    high = filters.max((1, 2, 3), keepdims=True)
+    shown = (filters - low) / jnp.maximum(high - low, 1e-12)
+    rows = len(filters) // columns
+    return Grid(shown[: rows * columns].reshape(rows, columns, *filters.shape[1:]))
+
+
+def identity(images):
+    """Images as they are."""
+    return images
+
+
+def unchanged(key, state, collect):
+    """The refresh of a method that needs none."""
+    del key, collect
+    return state, None
+
+
+def nothing(key, state, batch, collect):
+    """The pictures of a method that draws none."""
+    del key, state, batch, collect
+    return {}
+
+
+class Method(NamedTuple, Generic[State]):
+    """A way to learn a representation, as pure functions of its state.
+
+    Images reach a method as floats in [0, 1], whatever travelled.
+
+    Attributes:
+      init: (key, batch) -> state. Uses the batch for its shapes only.
+      step: (key, state, batch) -> (state, metrics). One update. The loop compiles it.
+      embed: (state, batch) -> {"h": [n, d], ...}. "h" is what every eval judges; row i
+        must not depend on row j. Other names: layers, maps, z, tokens, logits.
+      refresh: (key, state, collect) -> (state, order). Between epochs, free to read all
+        the data: cluster labels, a memory bank. `order`, if not None, is the sequence of
+        sample indices that the stream follows until the next refresh.
+      render: (key, state, batch, collect) -> {name: Grid | text}. The same key each time.
+    """
+
+    init: Callable[[jax.Array, Batch], State]
+    step: Callable[[jax.Array, State, Batch], tuple[State, Metrics]]
+    embed: Callable[[State, Batch], Mapping[str, Any]]
+    refresh: Callable[[jax.Array, State, Collect], tuple[State, Any]] = unchanged
+    render: Callable[[jax.Array, State, Batch, Collect], Mapping[str, Any]] = nothing

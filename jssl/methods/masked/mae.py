@@ -1,0 +1,102 @@
+"""MAE: hide three patches in four; from the rest, predict the pixels that are gone.
+
+He, Chen, Xie, Li, Dollar and Girshick, "Masked Autoencoders Are Scalable Vision
+Learners", CVPR 2022. https://arxiv.org/abs/2111.06377
+
+    L = sum_l m_l |pred_l - t_l|^2 / k / sum_l m_l
+
+with m = 1 on hidden patches and t the patch's k pixels, less their mean, over their
+deviation. The encoder sees visible patches only, the decoder all places.
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from jssl.learner import Learner, fresh, minimize
+from jssl.losses.reconstruction import masked_patch_error
+from jssl.method import Augment, Grid, Method, identity, tiled
+from jssl.nets import Net
+from jssl.ops.masking import random_masking
+from jssl.ops.patches import normalize_patches, patchify, unpatchify
+
+
+def mae(
+    net: Net,
+    tx: optax.GradientTransformation,
+    patch: int,
+    augment: Augment | None = None,
+    prepare: Callable = identity,
+    mask: float = 0.75,
+    norm_pixels: bool = True,
+) -> Method[Learner]:
+    """Reconstructs the hidden patches of images.
+
+    Args:
+      net: (images, keep, restore) -> predicted patches; `encode` embeds whole images,
+        `filters` draws the first layer.
+      tx: moves all weights.
+      patch: side of a patch in pixels, as the network has it.
+      augment: draws the view of each image that the network trains on, normalised as
+        `prepare` does. The paper crops and flips, no more. None: `prepare` alone.
+      prepare: what the network sees of an image outside training: normalisation, a crop.
+      mask: share of patches hidden.
+      norm_pixels: whether the target is normalised per patch.
+    """
+
+    look = augment or (lambda key, images: prepare(images))
+
+    def draw(key, images):
+        n, length, _ = patchify(images, patch).shape
+        return random_masking(key, n, length, mask)
+
+    def init(key, batch):
+        images = prepare(batch["image"][:1])
+        masking = draw(key, images)
+        return fresh(tx, *net.init(key, images, masking.keep, masking.restore))
+
+    def loss(params, stats, images, masking, keys):
+        pred, stats = net.apply(
+            params, stats, images, masking.keep, masking.restore, train=True, keys=keys
+        )
+        target = patchify(images, patch)
+        target = normalize_patches(target) if norm_pixels else target
+        value = masked_patch_error(pred, target, masking.mask)
+        return value, (stats, {"loss": value})
+
+    def step(key, state, batch):
+        view_key, mask_key, drop_key = jax.random.split(key, 3)
+        images = look(view_key, batch["image"])
+        masking = draw(mask_key, images)
+        return minimize(tx, loss, state, images, masking, {"drop_path": drop_key})
+
+    def embed(state, batch):
+        images = prepare(batch["image"])
+        return net.apply(state.weights, state.stats, images, method="encode")[0]
+
+    def render(key, state, batch, collect):
+        images = batch["image"][:8]
+        masking = draw(key, images)
+        inputs = prepare(images), masking.keep, masking.restore
+        pred, _ = net.apply(state.weights, state.stats, *inputs)
+        patches = patchify(images, patch)
+        hidden = masking.mask[..., None]
+        if norm_pixels:  # the true mean and deviation: the picture shows texture only
+            mean, std = patches.mean(-1, keepdims=True), patches.std(-1, keepdims=True)
+            pred = pred * std + mean
+        shown = patches * (1 - hidden) + 0.5 * hidden
+        pasted = patches * (1 - hidden) + pred * hidden
+        columns = (patches, shown, pred, pasted)
+        pictures = [unpatchify(x, patch, images.shape[1:3]) for x in columns]
+        filters, _ = net.apply(state.weights, state.stats, method="filters")
+        return {
+            "reconstruction": Grid(
+                jnp.stack(pictures, axis=1),
+                ("input", "masked input", "prediction", "prediction, visible pasted"),
+            ),
+            "first-layer filters": tiled(filters),
+        }
+
+    return Method(init, step, embed, render=render)

@@ -1,0 +1,1 @@
+"""Networks: Flax Linen modules, which methods receive as `Net`s and never import."""

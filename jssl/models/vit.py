@@ -1,0 +1,258 @@
+"""Vision transformers: an image is a sentence of patches.
+
+Dosovitskiy et al. 2021, https://arxiv.org/abs/2010.11929; the masked autoencoder of He et
+al. 2022, https://arxiv.org/abs/2111.06377. Pre-norm blocks, exact GELU, LayerNorm with
+eps 1e-6, fixed sine-cosine positions, Xavier-uniform matrices, tokens from N(0, 0.02).
+Query, key and value are three products (one joint product costs its gradient a copy),
+drawn within the bounds that the joint [d, 3d] matrix of the authors' code would have.
+"""
+
+import math
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jssl.ops.masking import restore_tokens, take_tokens
+from jssl.ops.patches import patchify
+from jssl.ops.positions import sincos_2d
+
+XAVIER = nn.initializers.xavier_uniform()
+XAVIER_OF_THREE = nn.initializers.variance_scaling(0.5, "fan_avg", "uniform")
+TOKEN = nn.initializers.normal(0.02)
+
+SIZES = {  # width, depth, heads
+    "Ti": (192, 12, 3),
+    "S": (384, 12, 6),
+    "B": (768, 12, 12),
+    "L": (1024, 24, 16),
+    "H": (1280, 32, 16),
+}
+
+
+def sizes(variant: str) -> dict[str, int]:
+    """The numbers behind a name such as "B/16".
+
+    >>> sizes("B/16")
+    {'width': 768, 'depth': 12, 'heads': 12, 'patch': 16}
+    """
+    name, _, patch = variant.partition("/")
+    if name not in SIZES or not patch.isdigit():
+        known = ", ".join(SIZES)
+        raise ValueError(f"no ViT is called {variant!r}: write SIZE/PATCH, SIZE of {known}")
+    return dict(zip(("width", "depth", "heads"), SIZES[name], strict=True)) | {
+        "patch": int(patch)
+    }
+
+
+def norm(dtype, name=None):
+    return nn.LayerNorm(epsilon=1e-6, dtype=dtype, name=name)
+
+
+class DropPath(nn.Module):
+    """Leaves a sample's branch out with probability `rate`. Huang et al. 2016."""
+
+    rate: float
+
+    @nn.compact
+    def __call__(self, x, train=False):
+        if not train or self.rate == 0:
+            return x
+        kept = 1 - self.rate
+        drawn = jax.random.bernoulli(self.make_rng("drop_path"), kept, (len(x), 1, 1))
+        return jnp.where(drawn, x / kept, 0)
+
+
+class Attention(nn.Module):
+    """Softmax attention among all tokens of a sample."""
+
+    heads: int
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, x):
+        n, length, width = x.shape
+        joint = dict(kernel_init=XAVIER_OF_THREE, dtype=self.dtype)
+        split = (n, length, self.heads, width // self.heads)
+        q, k, v = (
+            nn.Dense(width, **joint, name=name)(x).reshape(split)
+            for name in ("query", "key", "value")
+        )
+        out = jax.nn.dot_product_attention(q, k, v).reshape(n, length, width)
+        return nn.Dense(width, kernel_init=XAVIER, dtype=self.dtype, name="out")(out)
+
+
+class Block(nn.Module):
+    """x + attention(norm(x)), then x + mlp(norm(x))."""
+
+    heads: int
+    drop_path: float = 0.0
+    dtype: Any = None
+    ratio: int = 4
+
+    @nn.compact
+    def __call__(self, x, train=False):
+        dense = dict(kernel_init=XAVIER, dtype=self.dtype)
+        drop = DropPath(self.drop_path)
+        y = Attention(self.heads, self.dtype, name="attention")(norm(self.dtype, "norm1")(x))
+        x = x + drop(y, train)
+        y = nn.Dense(self.ratio * x.shape[-1], **dense, name="fc1")(norm(self.dtype, "norm2")(x))
+        y = nn.Dense(x.shape[-1], **dense, name="fc2")(nn.gelu(y, approximate=False))
+        return x + drop(y, train)
+
+
+def blocks(depth, heads, dtype, drop_path=0.0, remat=False, name="block"):
+    """A stack in which the chance to be dropped grows linearly with depth."""
+    kind = nn.remat(Block, static_argnums=(2,)) if remat else Block
+    return [
+        kind(heads, drop_path * i / max(depth - 1, 1), dtype, name=f"{name}{i}")
+        for i in range(depth)
+    ]
+
+
+def run(stack, x, train):
+    for block in stack:
+        x = block(x, train)
+    return x
+
+
+class Encoder(nn.Module):
+    """A ViT without a head: images [n, h, w, c] -> class and patch tokens [n, 1 + l, d].
+
+    With `keep` [n, k], only those patches enter: the cost falls with k. `remat` computes
+    each block's inside anew in the backward pass, for memory.
+    """
+
+    width: int
+    depth: int
+    heads: int
+    patch: int
+    drop_path: float = 0.0
+    final_norm: bool = True
+    remat: bool = False
+    dtype: Any = None
+
+    def setup(self):
+        if self.width % self.heads:
+            raise ValueError(f"{self.heads} heads do not divide a width of {self.width}")
+        self.embedding = nn.Dense(self.width, kernel_init=XAVIER, dtype=self.dtype)
+        self.cls = self.param("cls", TOKEN, (1, 1, self.width))
+        self.blocks = blocks(
+            self.depth, self.heads, self.dtype, self.drop_path, self.remat
+        )
+        if self.final_norm:
+            self.norm = norm(self.dtype)
+
+    def __call__(self, images, keep=None, train=False):
+        n, h, w, _ = images.shape
+        patches = patchify(images, self.patch)
+        grid = sincos_2d(self.width, h // self.patch, w // self.patch)
+        positions = jnp.asarray(grid, patches.dtype)[None]  # the class token's is zero
+        if keep is not None:
+            patches = take_tokens(patches, keep)
+            positions = jnp.take(positions[0], keep, axis=0)
+        x = self.embedding(patches)
+        x = x + positions.astype(x.dtype)
+        cls = jnp.broadcast_to(self.cls.astype(x.dtype), (n, 1, self.width))
+        x = run(self.blocks, jnp.concatenate([cls, x], axis=1), train)
+        return self.norm(x) if self.final_norm else x
+
+    def filters(self):
+        """The patch projection as pictures [d, p, p, c]."""
+        kernel = self.embedding.variables["params"]["kernel"]
+        return kernel.T.reshape(self.width, self.patch, self.patch, -1)
+
+
+def cells(x, side=3):
+    """Patch tokens of a square grid as side x side means, joined. The cells are those of
+    adaptive average pooling: from floor(i l / side) to ceil((i + 1) l / side)."""
+    n, length, width = x.shape
+    edge = math.isqrt(length)
+    if edge * edge != length or edge < side:
+        raise ValueError(f"grid pooling wants a square of {side} x {side} patches or more")
+    share = np.zeros((side, edge), np.float32)
+    for i in range(side):
+        share[i, i * edge // side : -(-(i + 1) * edge // side)] = 1
+    share /= share.sum(1, keepdims=True)
+    grid = x.reshape(n, edge, edge, width)
+    return jnp.einsum("ai,bj,nijd->nabd", share, share, grid).reshape(n, -1)
+
+
+POOLS = {
+    "mean": lambda x: x[:, 1:].mean(1),
+    "cls": lambda x: x[:, 0],
+    "mean_max": lambda x: jnp.concatenate([x[:, 1:].mean(1), x[:, 1:].max(1)], axis=1),
+    "grid": lambda x: cells(x[:, 1:]),
+    "flat": lambda x: x[:, 1:].reshape(len(x), -1),
+}
+
+
+def pooled(tokens, pool):
+    """Class and patch tokens [n, 1 + l, d] as one representation [n, ...]."""
+    if pool not in POOLS:
+        raise ValueError(f"no pooling is called {pool!r}: there are {', '.join(POOLS)}")
+    return POOLS[pool](tokens).astype(jnp.promote_types(tokens.dtype, jnp.float32))
+
+
+class MaskedAutoencoder(nn.Module):
+    """MAE's network: the encoder sees the visible patches, a light decoder all places.
+
+    (images, keep, restore) -> the predicted patches [n, l, p * p * c].
+    """
+
+    encoder: Encoder
+    width: int = 512  # of the decoder
+    depth: int = 8
+    heads: int = 16
+    pool: str = "cls"
+
+    @nn.compact
+    def __call__(self, images, keep, restore, train=False):
+        _, h, w, c = images.shape
+        patch, dtype = self.encoder.patch, self.encoder.dtype
+        dense = dict(kernel_init=XAVIER, dtype=dtype)
+        x = nn.Dense(self.width, **dense, name="bridge")(self.encoder(images, keep, train))
+        mask_token = self.param("mask_token", TOKEN, (1, 1, self.width))
+        patches = restore_tokens(x[:, 1:], mask_token, restore)
+        positions = sincos_2d(self.width, h // patch, w // patch)
+        patches = patches + jnp.asarray(positions, x.dtype)
+        x = jnp.concatenate([x[:, :1], patches], axis=1)
+        x = run(blocks(self.depth, self.heads, dtype, name="decoder"), x, train)
+        x = nn.Dense(patch * patch * c, **dense, name="pixels")(norm(dtype, "norm")(x))
+        return x[:, 1:].astype(jnp.promote_types(x.dtype, jnp.float32))
+
+    def encode(self, images, train=False):
+        """{"h": pooled, "tokens": [n, l, d]} of whole images."""
+        tokens = self.encoder(images, train=train)
+        return {"h": pooled(tokens, self.pool), "tokens": tokens[:, 1:]}
+
+    def filters(self, train=False):
+        return self.encoder.filters()
+
+
+class Classifier(nn.Module):
+    """A ViT with a linear head: images -> {"logits": [n, classes], "h": ..., "tokens": ...}.
+
+    With mean pooling the norm comes after the pool, as in MAE's fine-tuning: give the
+    encoder final_norm=False then.
+    """
+
+    encoder: Encoder
+    classes: int
+    pool: str = "mean"
+    head_std: float = 2e-5
+
+    @nn.compact
+    def __call__(self, images, train=False):
+        tokens = self.encoder(images, train=train)
+        h = pooled(tokens, self.pool)
+        if not self.encoder.final_norm:
+            h = norm(None, "norm")(h)
+        init = nn.initializers.truncated_normal(self.head_std)
+        logits = nn.Dense(self.classes, kernel_init=init, name="head")(h)
+        return {"logits": logits, "h": h, "tokens": tokens[:, 1:]}
+
+    def filters(self, train=False):
+        return self.encoder.filters()

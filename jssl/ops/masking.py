@@ -1,0 +1,80 @@
+"""Which tokens are hidden, and how the visible ones are taken out and put back."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, Shaped
+
+from jssl.ops.shapes import expect
+
+
+class Masking(NamedTuple):
+    """A choice of tokens, for each sample its own.
+
+    Attributes:
+      keep: [n, l_keep] the visible tokens, in shuffled order.
+      mask: [n, l] 1 where hidden, 0 where visible.
+      restore: [n, l] the permutation that undoes the shuffle.
+    """
+
+    keep: Int[Array, "n l_keep"]
+    mask: Float[Array, "n l"]
+    restore: Int[Array, "n l"]
+
+
+def random_masking(key: jax.Array, n: int, length: int, ratio: float) -> Masking:
+    """Hides all but int(length * (1 - ratio)) tokens of each of n samples, at random.
+
+    He et al. 2022, section 3. https://arxiv.org/abs/2111.06377
+
+    Raises:
+      ValueError: when no token, or every token, would stay visible.
+
+    >>> masking = random_masking(jax.random.key(0), 2, 196, 0.75)
+    >>> masking.keep.shape, masking.mask.sum(1).tolist()
+    ((2, 49), [147.0, 147.0])
+    """
+    kept = int(length * (1 - ratio))
+    if not 0 < kept < length:
+        raise ValueError(
+            f"masking {ratio} of {length} tokens leaves {kept} visible; "
+            f"at least one must be visible and one hidden"
+        )
+    shuffle = jnp.argsort(jax.random.uniform(key, (n, length)), axis=1)
+    restore = jnp.argsort(shuffle, axis=1)
+    return Masking(shuffle[:, :kept], (restore >= kept).astype(jnp.float32), restore)
+
+
+def take_tokens(
+    tokens: Shaped[Array, "n l d"], ids: Int[Array, "n k"]
+) -> Shaped[Array, "n k d"]:
+    """Tokens `ids[i]` of sample i.
+
+    >>> take_tokens(jnp.array([[[10], [11], [12]]]), jnp.array([[2, 0]])).tolist()
+    [[[12], [10]]]
+    """
+    expect("take_tokens", tokens=(tokens, "n l d", "any"), ids=(ids, "n k", "int"))
+    return jnp.take_along_axis(tokens, ids[..., None], axis=1)
+
+
+def restore_tokens(
+    visible: Float[Array, "n k d"],
+    mask_token: Float[Array, "1 1 d"],
+    restore: Int[Array, "n l"],
+) -> Float[Array, "n l d"]:
+    """Visible tokens back in their places, `mask_token` in all the others.
+
+    >>> visible = jnp.array([[[7.0]]])
+    >>> restore_tokens(visible, jnp.zeros((1, 1, 1)), jnp.array([[2, 0, 1]])).ravel()
+    Array([0., 7., 0.], dtype=float32)
+    """
+    sizes = expect(
+        "restore_tokens",
+        visible=(visible, "n k d"),
+        mask_token=(mask_token, "1 1 d"),
+        restore=(restore, "n l", "int"),
+    )
+    n, hidden = sizes["n"], sizes["l"] - sizes["k"]
+    tokens = jnp.broadcast_to(mask_token.astype(visible.dtype), (n, hidden, sizes["d"]))
+    return take_tokens(jnp.concatenate([visible, tokens], axis=1), restore)

@@ -1,0 +1,62 @@
+"""Images as rows of square patches, and back."""
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Shaped
+
+from jssl.ops.shapes import expect
+
+
+def patchify(images: Shaped[Array, "n h w c"], patch: int) -> Shaped[Array, "n l k"]:
+    """Cuts images into l = (h / patch)(w / patch) patches of k = patch * patch * c values.
+
+    Patches run row by row; inside a patch the order is (row, column, channel).
+
+    Raises:
+      ValueError: when `patch` does not divide height and width.
+
+    >>> patchify(jnp.arange(16).reshape(1, 4, 4, 1), 2)[0, 1].tolist()
+    [2, 3, 6, 7]
+    """
+    expect("patchify", images=(images, "n h w c", "any"))
+    n, h, w, c = images.shape
+    if patch < 1 or h % patch or w % patch:
+        raise ValueError(
+            f"a patch of {patch} does not divide an image of {h}x{w}: "
+            f"choose a divisor of both sides"
+        )
+    cells = images.reshape(n, h // patch, patch, w // patch, patch, c)
+    return cells.swapaxes(2, 3).reshape(n, -1, patch * patch * c)
+
+
+def unpatchify(
+    patches: Shaped[Array, "n l k"], patch: int, size: tuple[int, int]
+) -> Shaped[Array, "n h w c"]:
+    """The exact inverse of `patchify` for images of `size` (height, width).
+
+    >>> x = jnp.arange(32.0).reshape(1, 4, 4, 2)
+    >>> bool((unpatchify(patchify(x, 2), 2, (4, 4)) == x).all())
+    True
+    """
+    expect("unpatchify", patches=(patches, "n l k", "any"))
+    n = len(patches)
+    h, w = size
+    cells = patches.reshape(n, h // patch, w // patch, patch, patch, -1)
+    return cells.swapaxes(2, 3).reshape(n, h, w, -1)
+
+
+def normalize_patches(
+    patches: Float[Array, "n l k"], eps: float = 1e-6
+) -> Float[Array, "n l k"]:
+    """Each patch less its mean, over its deviation: MAE's target.
+
+    (t - mean) / sqrt(var + eps) over the patch's k values, with the unbiased variance
+    (k - 1 below), as in the authors' code. He et al. 2022, section 4.1.
+    https://arxiv.org/abs/2111.06377
+
+    >>> normalize_patches(jnp.array([[[0.0, 2.0]]]), eps=0.0)    # var = 2
+    Array([[[-0.70710677,  0.70710677]]], dtype=float32)
+    """
+    expect("normalize_patches", patches=(patches, "n l k"))
+    mean = patches.mean(-1, keepdims=True)
+    var = patches.var(-1, keepdims=True, ddof=1)
+    return (patches - mean) / jnp.sqrt(var + eps)

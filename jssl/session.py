@@ -1,0 +1,143 @@
+"""One run of an experiment: its stages one after another, the baselines, the report."""
+
+import datetime
+import importlib.metadata
+import json
+import platform
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from jssl import baselines, loop
+from jssl.config import Experiment
+from jssl.report import Log, write_json, write_report
+
+PACKAGES = ("jssl", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
+
+
+def run(experiment: Experiment, workdir: Path) -> tuple[dict[str, Any], Path | None]:
+    """Runs every stage, or goes on where an earlier process stopped.
+
+    Returns:
+      What result.json holds, and where the report lies (None but in the first process).
+
+    Raises:
+      ValueError: when the workdir holds a run of other knobs.
+    """
+    config = describe(experiment)
+    first = jax.process_index() == 0
+    claim(workdir, config, first)
+    known = workdir / "result.json"
+    if known.exists():
+        return json.loads(known.read_text()), workdir / "report.html" if first else None
+    stages = experiment.stages()
+    done, scores, rows, protocols = {}, {}, {}, {}
+    for stage in stages:
+        finished = loop.run(stage, workdir, done, Log(workdir))
+        done[stage.name] = finished.state
+        scores[stage.name] = {
+            "metrics": finished.metrics,
+            "steps": stage.steps,
+            "seconds": round(finished.seconds, 1),
+            "images_per_second": round(finished.images / max(finished.seconds, 1e-9)),
+        }
+        for name, baseline in stage.baselines.items():
+            rows[name] = baselines.score(name, baseline, workdir, provenance)
+        protocols |= {
+            name: evaluate.protocol
+            for name, evaluate in stage.evals.items()
+            if name in finished.metrics
+        }
+    result = {
+        "config": config,
+        "stages": scores,
+        "baselines": {name: row["metrics"] for name, row in rows.items()},
+        "protocols": protocols,
+        "provenance": provenance() | {"baselines": {n: r.get("provenance") for n, r in rows.items()}},
+    }
+    if not first:
+        return result, None
+    page = write_report(workdir, result)
+    write_json(known, result)
+    return result, page
+
+
+def describe(experiment: Experiment) -> dict[str, Any]:
+    """What was asked for."""
+    knobs = {k: list(v) if isinstance(v, tuple) else v for k, v in experiment.knobs.items()}
+    return {
+        "title": experiment.name,
+        "file": experiment.path.name,
+        "function": experiment.function.__name__,
+        "knobs": knobs,
+    }
+
+
+def claim(workdir: Path, config: dict[str, Any], first: bool) -> None:
+    """Writes config.json, or sees that the one there asks for the same."""
+    path = workdir / "config.json"
+    if path.exists():
+        there = json.loads(path.read_text())
+        for key in ("file", "function"):
+            if there[key] != config[key]:
+                _refuse(workdir, key, there[key], config[key])
+        for knob in sorted({*there["knobs"], *config["knobs"]}):
+            old, new = there["knobs"].get(knob), config["knobs"].get(knob)
+            if old != new:
+                _refuse(workdir, knob, old, new)
+    elif first:
+        try:
+            workdir.mkdir(parents=True, exist_ok=True)
+            write_json(path, config | {"provenance": provenance()})
+        except OSError as error:
+            raise OSError(f"cannot write to the workdir {workdir}: {error.strerror}") from error
+
+
+def _refuse(workdir, what, old, new):
+    raise ValueError(
+        f"{workdir} holds a run with {what}={old}, not {new}: "
+        f"name another --workdir, or remove it"
+    )
+
+
+def provenance() -> dict[str, Any]:
+    """Where numbers made by this process come from."""
+    devices = jax.devices()
+    versions = {}
+    for package in PACKAGES:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            versions[package] = "not installed"
+    return {
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "commit": commit(),
+        "python": platform.python_version(),
+        "versions": versions,
+        "devices": f"{len(devices)} x {devices[0].device_kind}",
+        "processes": jax.process_count(),
+        "machine": f"{platform.system()} {platform.machine()}, {_cores()} cores",
+    }
+
+
+def commit() -> str:
+    """The commit of this copy of jssl, with a + where files differ from it."""
+
+    def git(*words):
+        here = Path(__file__).parent
+        ran = subprocess.run(["git", *words], cwd=here, capture_output=True, text=True)
+        return ran.stdout.strip() if ran.returncode == 0 else None
+
+    try:
+        head = git("rev-parse", "--short=12", "HEAD")
+        return "unknown" if not head else head + ("+" if git("status", "--porcelain") else "")
+    except FileNotFoundError:
+        return "unknown"
+
+
+def _cores():
+    import os
+
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()

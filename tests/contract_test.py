@@ -1,0 +1,170 @@
+"""The laws that every method obeys.
+
+A method comes in through its test file, tests/methods/<family>/x_test.py, which defines
+
+    tiny(tx) -> (method, batch)     8 rows; tx None: the method's own optimiser
+    headline = "loss"               the metric that falls on one batch repeated
+"""
+
+import importlib.util
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from jssl import sharding
+from jssl.checkpoint import Checkpoints
+from jssl.loop import copied
+
+FILES = {
+    path.stem.removesuffix("_test"): path
+    for path in sorted((Path(__file__).parent / "methods").glob("*/*_test.py"))
+}
+KEY = jax.random.key(0)
+
+
+class Case(NamedTuple):
+    method: object
+    batch: dict
+    step: object
+    state: object  # jitted init
+    headline: str
+
+
+@cache
+def module(name):
+    found = importlib.util.spec_from_file_location(f"tiny_{name}", FILES[name])
+    loaded = importlib.util.module_from_spec(found)
+    found.loader.exec_module(loaded)
+    return loaded
+
+
+@pytest.fixture(scope="module", params=FILES)
+def case(request):
+    """One compiled step serves all the laws on one device."""
+    tiny = module(request.param)
+    method, batch = tiny.tiny(None)
+    step = jax.jit(chex.assert_max_traces(method.step, n=1))
+    return Case(method, batch, step, jax.jit(method.init)(KEY, batch), tiny.headline)
+
+
+def close(a, b, tolerance):
+    chex.assert_trees_all_close(
+        jax.device_get(a), jax.device_get(b), rtol=tolerance, atol=tolerance
+    )
+
+
+def test_a_step_keeps_the_shapes_of_the_state(case):
+    after, metrics = jax.eval_shape(case.method.step, KEY, case.state, case.batch)
+    chex.assert_trees_all_equal_shapes_and_dtypes(after, case.state)
+    assert all(m.shape == () for m in metrics.values())
+
+
+def test_metrics_are_finite_and_a_second_step_compiles_nothing(case):
+    state, metrics = case.step(KEY, case.state, case.batch)
+    state, again = case.step(jax.random.key(1), state, case.batch)
+    assert all(np.isfinite(m) for m in [*metrics.values(), *again.values()])
+
+
+def test_the_same_key_gives_the_same_result(case):
+    one = case.step(KEY, case.state, case.batch)
+    two = case.step(KEY, case.state, case.batch)
+    chex.assert_trees_all_equal(one, two)
+
+
+def test_another_key_gives_another_result(case):
+    one, _ = case.step(KEY, case.state, case.batch)
+    two, _ = case.step(jax.random.key(1), case.state, case.batch)
+    same = jax.tree.map(lambda a, b: bool((a == b).all()), one, two)
+    assert not all(jax.tree.leaves(same))
+
+
+def test_an_eager_state_survives_donation(case):
+    state = copied(case.method.init(KEY, case.batch))
+    step = jax.jit(case.method.step, donate_argnums=1)
+    state, _ = step(KEY, state, case.batch)
+    state, _ = step(KEY, state, case.batch)
+    assert not any(leaf.is_deleted() for leaf in jax.tree.leaves(state))
+
+
+def test_a_representation_is_a_row_a_sample_and_ignores_other_rows(case):
+    embed = jax.jit(lambda state, batch: case.method.embed(state, batch)["h"])
+    h = embed(case.state, case.batch)
+    n = len(jax.tree.leaves(case.batch)[0])
+    assert h.ndim == 2
+    assert len(h) == n
+    others = jax.tree.map(lambda x: jnp.concatenate([x[:1], x[1:][::-1]]), case.batch)
+    np.testing.assert_allclose(embed(case.state, others)[0], h[0], rtol=1e-5, atol=1e-6)
+    assert not np.allclose(h[0], h[1])
+
+
+def test_going_on_from_a_checkpoint_equals_never_having_stopped(case, tmp_path):
+    state, _ = case.step(KEY, case.state, case.batch)
+    with Checkpoints(tmp_path) as saved:
+        saved.save(1, state)
+    shapes = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), state
+    )
+    with Checkpoints(tmp_path) as saved:
+        step, restored, _ = saved.latest(shapes)
+    assert step == 1
+    chex.assert_trees_all_equal(
+        case.step(KEY, restored, case.batch), case.step(KEY, state, case.batch)
+    )
+
+
+def test_the_headline_metric_improves_on_one_batch(case):
+    state, seen = case.state, []
+    for i in range(60):
+        state, metrics = case.step(jax.random.key(i), state, case.batch)
+        seen.append(float(metrics[case.headline]))
+    assert np.mean(seen[-10:]) < 0.9 * np.mean(seen[:10])
+
+
+def sharded(method, batch, state, devices, steps):
+    """The states and metrics after `steps` steps on so many devices."""
+    mesh = jax.sharding.Mesh(
+        np.array(jax.devices()[:devices]),
+        ("data",),
+        axis_types=(jax.sharding.AxisType.Auto,),
+    )
+    everywhere = sharding.replicated(mesh)
+    step = jax.jit(method.step, out_shardings=everywhere)
+    state = jax.device_put(state, everywhere)
+    batch = jax.device_put(batch, sharding.rows(mesh))
+    seen = []
+    for i in range(steps):
+        state, metrics = step(jax.random.key(i), state, batch)
+        seen.append(metrics)
+    return jax.device_get((state, seen))
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_devices_agree_in_float64_after_one_step_of_sgd(name):
+    def double(tree):
+        return jax.tree.map(
+            lambda x: x.astype(jnp.float64) if x.dtype == jnp.float32 else x, tree
+        )
+
+    with jax.enable_x64(True):
+        method, batch = module(name).tiny(optax.sgd(0.1))
+        batch = double(jax.tree.map(jnp.asarray, batch))
+        state = double(jax.jit(method.init)(KEY, batch))
+        alone = sharded(method, batch, state, 1, 1)
+        for devices in (2, 8):
+            close(sharded(method, batch, state, devices, 1), alone, 1e-8)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_devices_agree_in_float32_over_ten_steps(name):
+    method, batch = module(name).tiny(None)
+    state = jax.jit(method.init)(KEY, batch)
+    _, alone = sharded(method, batch, state, 1, 10)
+    _, together = sharded(method, batch, state, 8, 10)
+    close(together, alone, 1e-4)

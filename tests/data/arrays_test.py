@@ -1,0 +1,113 @@
+import gzip
+
+import numpy as np
+import pytest
+
+from jssl.data import load
+from jssl.data.arrays import idx
+
+SQUARES = bytes([0, 0, 8, 2, 0, 0, 0, 2, 0, 0, 0, 3, 1, 2, 3, 4, 5, 6])  # [2, 3]
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+def test_idx_files_are_read_gzipped_or_not(pack, tmp_path):
+    (tmp_path / "x").write_bytes(pack(SQUARES))
+    np.testing.assert_array_equal(idx(tmp_path / "x"), [[1, 2, 3], [4, 5, 6]])
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (SQUARES[:-1], r"x is cut short or corrupt: 6 values of shape \(2, 3\) were"),
+        (SQUARES + b"7", "promised, 7 are there"),
+        (SQUARES[:9], "x is not an IDX file of bytes"),
+        (b"", "x is not an IDX file of bytes: it begins b''"),
+        (b"\0\0\x0d" + SQUARES[3:], "x is not an IDX file of bytes"),
+        (gzip.compress(SQUARES)[:-9], "x cannot be read"),
+        (gzip.compress(SQUARES)[:10] + b"garbage", "x cannot be read"),
+    ],
+)
+def test_a_corrupt_idx_file_is_named(content, message, tmp_path):
+    (tmp_path / "x").write_bytes(content)
+    with pytest.raises(ValueError, match=message):
+        idx(tmp_path / "x")
+
+
+def test_a_missing_idx_file_is_named(tmp_path):
+    with pytest.raises(ValueError, match="nothing cannot be read"):
+        idx(tmp_path / "nothing")
+
+
+def saved(path, **arrays):
+    np.savez(path / "x.npz", **arrays)
+    return f"npz:{path / 'x.npz'}"
+
+
+def test_an_npz_of_images_and_labels_is_cut_in_tenths(tmp_path):
+    image = np.arange(40, dtype=np.uint8).reshape(40, 1, 1)
+    label = np.arange(40) // 4 % 2
+    train = load(saved(tmp_path, image=image, label=label), 4, labelled=True)
+    parts = [train.split(part) for part in ("train", "val", "test")]
+    assert [part.size for part in parts] == [32, 4, 4]
+    assert train.classes == 2
+    pixel = np.concatenate([part.table["image"].ravel() for part in parts])
+    np.testing.assert_array_equal(np.sort(pixel), np.arange(40))
+    for part in parts:
+        pixel = part.table["image"].ravel()
+        np.testing.assert_array_equal(part.labels(), pixel // 4 % 2)
+        assert part.labels().mean() == 0.5
+
+
+def test_an_npz_may_hold_its_own_splits(tmp_path):
+    x = np.zeros((20, 2, 2, 3), np.uint8)
+    y = np.arange(20)[:, None] % 5  # a column, as Keras has it
+    name = saved(tmp_path, x_train=x, y_train=y, x_test=x[:7], y_test=y[:7])
+    train = load(name, 4)
+    assert [train.split(part).size for part in ("train", "val", "test")] == [18, 2, 7]
+    np.testing.assert_array_equal(train.split("test").labels(), y[:7, 0])
+    name = saved(tmp_path, x_train=x, x_val=x[:3])
+    assert load(name, 4).split("val").size == 3
+    assert load(name, 4).size == 20
+    with pytest.raises(ValueError, match="has no split 'test'; it has train, val"):
+        load(name, 4).split("test")
+
+
+def test_floats_from_nought_to_one_become_bytes(tmp_path):
+    image = np.full((10, 1, 1), 0.2)
+    assert (load(saved(tmp_path, image=image), 4).table["image"] == 51).all()
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"a": np.zeros(3)}, "must hold image or x_train, it holds a"),
+        ({"x_test": np.zeros((3, 1, 1))}, "must hold image or x_train, .* x_test"),
+        ({"image": np.full((3, 1, 1), 1.5)}, r"in \[0, 1\], got float64 from 1.5"),
+        ({"image": np.full((3, 1, 1), np.nan)}, r"floats in \[0, 1\], got float64"),
+        ({"image": np.full((3, 1, 1), 256)}, r"got int64 from 256 to 256"),
+        ({"image": np.zeros(3)}, r"image must be \[n, h, w, c\], got \[3, 1\]"),
+        (
+            {"image": np.zeros((3, 1, 1)), "label": np.arange(2)},
+            r"label must be int\[3\] from 0, got int64\[2\]",
+        ),
+        (
+            {"image": np.zeros((3, 1, 1)), "label": np.zeros(3)},
+            r"label must be int\[3\] from 0, got float64\[3\]",
+        ),
+        ({"image": np.array([{}])}, r"x.npz cannot be read as npz"),
+    ],
+)
+def test_an_npz_of_something_else_is_refused(arrays, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        load(saved(tmp_path, **arrays), 1)
+
+
+def test_a_file_that_is_no_npz_is_named(tmp_path):
+    with pytest.raises(ValueError, match="none.npz cannot be read as npz"):
+        load(f"npz:{tmp_path}/none.npz", 1)
+    (tmp_path / "x.npz").write_bytes(b"PK\x03\x04 and no more")
+    with pytest.raises(ValueError, match="x.npz cannot be read as npz"):
+        load(f"npz:{tmp_path}/x.npz", 1)
+    np.save(tmp_path / "x.npy", np.zeros(3))
+    with pytest.raises(ValueError, match="x.npy cannot be read as npz"):
+        load(f"npz:{tmp_path}/x.npy", 1)

@@ -1,0 +1,138 @@
+import io
+import itertools
+import json
+import sys
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+from jssl.data import labels_per_class, load
+
+library = pytest.importorskip("tensorflow_datasets")
+
+
+def encoded(i):
+    file = io.BytesIO()
+    Image.fromarray(np.full((6, 9, 3), i, np.uint8)).save(file, "PNG")
+    file.seek(0)
+    return file
+
+
+def build(folder, name, feature, example, splits):
+    """Writes a data set of three classes as TFDS does, without TensorFlow."""
+    features = {"image": feature, "label": library.features.ClassLabel(num_classes=3)}
+
+    def info(self):
+        features_dict = library.features.FeaturesDict(features)
+        return library.core.DatasetInfo(builder=self, features=features_dict)
+
+    def generators(self, _):
+        return {
+            split: ((i, {"image": example(i), "label": i % 3}) for i in range(n))
+            for split, n in splits.items()
+        }
+
+    body = {
+        "VERSION": library.core.Version("1.0.0"),
+        "_info": info,
+        "_split_generators": generators,
+        "_generate_examples": None,
+    }
+    base = library.core.GeneratorBasedBuilder
+    kind = type(name, (base,), body, skip_registration=True)
+    kind(data_dir=folder, file_format="array_record").download_and_prepare()
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tfds")
+    grey = library.features.Tensor(shape=(4, 4, 1), dtype=np.uint8)
+    splits = {"train": 30, "test": 6, "extra": 4}
+    build(folder, "Plain", grey, lambda i: np.full((4, 4, 1), i, np.uint8), splits)
+    image = library.features.Image()
+    build(folder, "Pictures", image, encoded, {"train": 12, "validation": 4})
+    words = library.features.Tensor(shape=(4,), dtype=np.int32)
+    build(folder, "Words", words, lambda i: np.zeros(4, np.int32), {"train": 2})
+    return str(folder)
+
+
+def assert_same(a, b):
+    for x, y in zip(a, b, strict=True):
+        assert x.keys() == y.keys()
+        jax.tree.map(np.testing.assert_array_equal, x, y)
+
+
+def test_prepared_arrays_are_read_without_tensorflow(data_dir):
+    train = load("tfds:plain", 4, labelled=True, data_dir=data_dir)
+    parts = {part: train.split(part) for part in ("train", "val", "test", "extra")}
+    assert [part.size for part in parts.values()] == [27, 3, 6, 4]
+    assert train.classes == 3
+    for part in parts.values():
+        pixel = part.table["image"][:, 0, 0, 0]
+        np.testing.assert_array_equal(part.labels(), pixel % 3)
+    both = [parts[part].table["image"][:, 0, 0, 0] for part in ("train", "val")]
+    np.testing.assert_array_equal(np.sort(np.concatenate(both)), np.arange(30))
+    assert "tensorflow" not in sys.modules
+
+
+def test_encoded_pictures_are_fitted(data_dir):
+    train = load("tfds:pictures", 4, data_dir=data_dir)
+    assert train.table["image"].shape == (12, 6, 9, 3)
+    assert train.split("val").size == 4
+    small = load("tfds:pictures:1.0.0", 4, size=5, channels=1, data_dir=data_dir)
+    assert small.table["image"].shape == (12, 5, 5, 1)
+    np.testing.assert_array_equal(small.table["image"][:, 2, 2, 0] % 3, small.labels())
+
+
+@pytest.mark.parametrize("name", ["plain", "pictures"])
+def test_a_stream_from_disk_is_the_stream_from_memory(name, data_dir):
+    knobs = {"labelled": True, "data_dir": data_dir}
+    table = load(f"tfds:{name}", 4, **knobs)
+    disk = load(f"tfds:{name}", 4, resident=0, **knobs)
+    assert disk.table is None
+    pairs = zip(disk.stream(2), table.stream(2), strict=True)
+    for a, b in itertools.islice(pairs, 8):
+        assert_same([a], [b])
+    assert_same(list(disk.scan()), list(table.scan()))
+    few = [labels_per_class(source, 2) for source in (disk, table)]
+    assert_same(*[list(source.scan()) for source in few])
+    assert disk.digest != load(f"tfds:{name}", 4, size=2, resident=0, **knobs).digest
+
+
+def test_a_data_set_that_is_not_prepared_is_asked_for(data_dir):
+    message = "tfds:mnist is not prepared in .* `tfds build mnist --file_format=array"
+    with pytest.raises(ValueError, match=message):
+        load("tfds:mnist", 4, data_dir=data_dir)
+
+
+def test_tfrecords_get_the_command_that_converts_them(tmp_path):
+    grey = library.features.Tensor(shape=(4, 4, 1), dtype=np.uint8)
+    black = np.zeros((4, 4, 1), np.uint8)
+    build(tmp_path, "Old", grey, lambda i: black, {"train": 2})
+    info = tmp_path / "old" / "1.0.0" / "dataset_info.json"
+    content = json.loads(info.read_text())
+    info.write_text(json.dumps(content | {"fileFormat": "tfrecord"}))
+    message = (
+        "tfds:old is prepared as tfrecord, which only TensorFlow reads.* `tfds "
+        "convert_format --out_file_format=array_record --dataset_version_dir=.*1.0.0"
+    )
+    with pytest.raises(ValueError, match=message):
+        load("tfds:old", 1, data_dir=str(tmp_path))
+
+
+def test_a_data_set_without_pictures_is_refused(data_dir):
+    with pytest.raises(ValueError, match="a feature `image` of bytes, it has image:"):
+        load("tfds:words", 1, data_dir=data_dir)
+
+
+def test_a_spoilt_record_is_named():
+    from jssl.data.prepared import Prepared
+
+    spoilt = Prepared("x/1.0.0/train", [{"image": b"no picture"}], 4, (4, 4, 3), False)
+    with pytest.raises(ValueError, match="x/1.0.0/train, record 0, cannot be read"):
+        spoilt[0]
+    mixed = [{"image": np.zeros((2, 2, 1), np.uint8)}]
+    with pytest.raises(ValueError, match=r"record 0, has shape \(2, 2, 1\) where"):
+        Prepared("x/1.0.0/train", mixed, None, (3, 3, 1), False)[0]

@@ -1,0 +1,40 @@
+import numpy as np
+import pytest
+
+from jssl.evals import accuracy
+
+
+class Classifier:
+    """Logits of two splits, by name."""
+
+    def __init__(self, logits, y):
+        self.logits, self.y = logits, np.array(y, np.int32)
+
+    def __call__(self, split, name="h"):
+        return {"logits": self.logits}[name] if split == "val" else -self.logits
+
+    def labels(self, split):
+        return self.y
+
+
+LOGITS = np.array([[2, 1, 0], [0, 1, 2], [0, 3, 1], [1, 0, 0]], np.float32)
+
+
+def test_top1_counts_the_highest_logits_that_are_right():
+    features = Classifier(LOGITS, [0, 2, 2, 0])
+    assert accuracy()(features, False) == {"top1": 0.75}
+
+
+def test_top1_is_judged_on_test_in_the_end():
+    features = Classifier(LOGITS, [2, 0, 0, 1])
+    assert accuracy()(features, True) == {"top1": 1.0}
+
+
+def test_an_output_that_the_method_lacks_is_named():
+    with pytest.raises(ValueError, match="val split has no 'student'"):
+        accuracy("student")(Classifier(LOGITS, [0, 0, 0, 0]), False)
+
+
+def test_a_label_without_a_logit_is_refused():
+    with pytest.raises(ValueError, match="go up to 3, but 'logits' has 3 columns"):
+        accuracy()(Classifier(LOGITS, [0, 1, 2, 3]), False)

@@ -1,0 +1,154 @@
+"""MAE against the catalogue's identities and another implementation's numbers."""
+
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from jssl import nets
+from jssl.losses.reconstruction import masked_patch_error
+from jssl.methods.masked.mae import mae
+from jssl.models import vit
+from jssl.ops.masking import random_masking, restore_tokens, take_tokens
+from jssl.ops.patches import normalize_patches, patchify, unpatchify
+from jssl.ops.positions import sincos_2d
+
+headline = "loss"
+GOLDEN = Path(__file__).parents[2] / "golden"
+
+
+def network(patch=2):
+    return vit.MaskedAutoencoder(vit.Encoder(16, 2, 2, patch), width=8, depth=1, heads=2)
+
+
+def tiny(tx):
+    method = mae(nets.linen(network()), tx or optax.adam(3e-3), patch=2)
+    ramp = jnp.linspace(0, 1, 8)
+    phase = jnp.arange(8)[:, None, None]
+    images = 0.5 + 0.5 * jnp.sin(6 * ramp[:, None] + 4 * ramp[None] + phase)
+    return method, {"image": images[..., None]}
+
+
+def forward(images, masking, patch=2):
+    module = network(patch)
+    variables = module.init(jax.random.key(0), images, masking.keep, masking.restore)
+    return module.apply(variables, images, masking.keep, masking.restore)
+
+
+def test_unpatchify_is_the_exact_inverse_of_patchify():
+    x = jax.random.uniform(jax.random.key(0), (2, 12, 8, 3))
+    np.testing.assert_array_equal(unpatchify(patchify(x, 4), 4, (12, 8)), x)
+
+
+@pytest.mark.parametrize(
+    ("length", "ratio", "kept"), [(196, 0.75, 49), (49, 0.75, 12), (100, 0.9, 9)]
+)
+def test_masking_keeps_the_integer_formula_literally(length, ratio, kept):
+    masking = random_masking(jax.random.key(1), 5, length, ratio)
+    assert masking.keep.shape == (5, kept)  # int(100 * (1 - 0.9)) is 9 in floating point
+    np.testing.assert_array_equal(masking.mask.sum(1), length - kept)
+    np.testing.assert_array_equal(
+        jnp.take_along_axis(masking.mask, masking.keep, axis=1), 0
+    )
+
+
+def test_restore_undoes_the_shuffle():
+    x = jax.random.normal(jax.random.key(0), (3, 16, 2))
+    masking = random_masking(jax.random.key(1), 3, 16, 0.5)
+    visible = take_tokens(x, masking.keep)
+    back = restore_tokens(visible, jnp.zeros((1, 1, 2)), masking.restore)
+    np.testing.assert_array_equal(back, jnp.where(masking.mask[..., None] == 1, 0, x))
+
+
+def test_each_patch_is_kept_as_often_as_any_other():
+    n, length = 4000, 16
+    masking = random_masking(jax.random.key(2), n, length, 0.75)
+    kept = n - masking.mask.sum(0)
+    sigma = np.sqrt(n * 0.25 * 0.75)
+    assert np.abs(kept - n / 4).max() < 4 * sigma
+
+
+def test_each_sample_has_a_mask_of_its_own():
+    mask = random_masking(jax.random.key(0), 8, 64, 0.75).mask
+    assert len(np.unique(np.asarray(mask), axis=0)) == 8
+
+
+@pytest.mark.parametrize(
+    ("patch", "channels", "expected"), [(4, 1, 0.9375), (4, 3, 0.97917), (16, 3, 0.998698)]
+)
+def test_predicting_zero_costs_what_the_unbiased_variance_says(patch, channels, expected):
+    images = jax.random.uniform(jax.random.key(0), (2, 2 * patch, 2 * patch, channels))
+    target = normalize_patches(patchify(images, patch))
+    mask = jnp.ones(target.shape[:2])
+    value = masked_patch_error(jnp.zeros_like(target), target, mask)
+    np.testing.assert_allclose(value, expected, atol=5e-5)  # eps = 1e-6 beside var 1/12
+
+
+def test_visible_predictions_have_no_gradient():
+    images = jax.random.uniform(jax.random.key(0), (2, 8, 8, 1))
+    target = normalize_patches(patchify(images, 2))
+    mask = random_masking(jax.random.key(1), 2, 16, 0.75).mask
+    grad = jax.grad(masked_patch_error)(target + 1.0, target, mask)
+    assert np.all(np.asarray(grad)[np.asarray(mask) == 0] == 0)
+    assert np.all(np.asarray(grad)[np.asarray(mask) == 1] != 0)
+
+
+def test_the_prediction_does_not_see_hidden_pixels():
+    images = jax.random.uniform(jax.random.key(0), (2, 8, 8, 1))
+    masking = random_masking(jax.random.key(1), 2, 16, 0.75)
+    noise = jax.random.uniform(jax.random.key(2), images.shape)
+    hidden = unpatchify(jnp.repeat(masking.mask[..., None], 4, -1), 2, (8, 8))
+    changed = jnp.where(hidden == 1, noise, images)
+    np.testing.assert_array_equal(forward(images, masking), forward(changed, masking))
+
+
+def test_the_order_of_the_visible_patches_does_not_matter():
+    images = jax.random.uniform(jax.random.key(0), (2, 8, 8, 1))
+    masking = random_masking(jax.random.key(1), 2, 16, 0.75)
+    swap = np.array([2, 0, 3, 1])  # new place i holds what stood at swap[i]
+    places = np.concatenate([np.argsort(swap), np.arange(4, 16)])
+    other = masking._replace(keep=masking.keep[:, swap], restore=places[masking.restore])
+    np.testing.assert_allclose(
+        forward(images, masking), forward(images, other), rtol=1e-5, atol=1e-6
+    )
+
+
+def test_positions_have_the_norm_and_order_of_the_authors_code():
+    grid = sincos_2d(16, 3, 5)
+    np.testing.assert_allclose(np.linalg.norm(grid, axis=1), np.sqrt(8))
+    same_column, same_row = grid[[2, 7]], grid[[5, 6]]
+    np.testing.assert_array_equal(same_column[0, :8], same_column[1, :8])
+    np.testing.assert_array_equal(same_row[0, 8:], same_row[1, 8:])
+
+
+def test_the_cost_of_the_encoder_falls_with_the_visible_patches():
+    encoder = vit.Encoder(16, 2, 2, 2)
+    images = jnp.zeros((1, 8, 8, 1))
+    variables = encoder.init(jax.random.key(0), images)
+
+    def flops(keep):
+        lowered = jax.jit(encoder.apply).lower(variables, images, keep)
+        return lowered.compile().cost_analysis()["flops"]
+
+    assert flops(jnp.arange(3)[None]) < 0.35 * flops(jnp.arange(15)[None])
+
+
+def test_published_sizes_are_met():
+    module = vit.Encoder(**vit.sizes("B/16"))
+    shapes = jax.eval_shape(module.init, jax.random.key(0), jnp.zeros((1, 224, 224, 3)))
+    assert sum(x.size for x in jax.tree.leaves(shapes["params"])) == 85_647_360
+
+
+def test_initial_matrices_lie_within_the_joint_xavier_bound():
+    module = vit.Encoder(64, 1, 4, 4)
+    params = module.init(jax.random.key(0), jnp.zeros((1, 8, 8, 1)))["params"]
+    query = np.abs(params["block0"]["attention"]["query"]["kernel"])
+    bound = np.sqrt(6 / (64 + 3 * 64))
+    assert 0.98 * bound < query.max() <= bound
+    patch = np.abs(params["embedding"]["kernel"])
+    assert 0.98 * np.sqrt(6 / (16 + 64)) < patch.max() <= np.sqrt(6 / (16 + 64))
+    assert not np.any(params["embedding"]["bias"])
+    np.testing.assert_allclose(np.std(params["cls"]), 0.02, rtol=0.4)  # 64 draws

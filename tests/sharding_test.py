@@ -1,0 +1,56 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import PartitionSpec as P
+
+from jssl import sharding
+
+
+def test_all_devices_stand_on_data_by_default():
+    assert dict(sharding.make_mesh().shape) == {"data": 8}
+
+
+def test_a_product_of_sharded_rows_is_not_refused():
+    mesh = sharding.make_mesh()
+    z = jax.device_put(jnp.ones((8, 4)), sharding.rows(mesh))
+    np.testing.assert_array_equal(jax.jit(lambda z: z @ z.T)(z), np.full((8, 8), 4))
+
+
+@pytest.mark.parametrize(
+    ("axes", "message"),
+    [("data=4", "wants 4 devices, there are 8"), ("data:8", "a mesh reads")],
+)
+def test_a_mesh_that_does_not_fit_is_refused(axes, message):
+    with pytest.raises(ValueError, match=message):
+        sharding.make_mesh(axes)
+
+
+def test_a_batch_must_divide_among_the_devices():
+    sharding.check_divides(16, sharding.make_mesh("data=4;fsdp=2"))
+    with pytest.raises(ValueError, match="batch of 12 does not divide among 8 devices"):
+        sharding.check_divides(12, sharding.make_mesh("data=4;fsdp=2"))
+
+
+def test_the_first_rule_that_matches_a_path_counts():
+    mesh = sharding.make_mesh("data=2;fsdp=4")
+    shapes = {"a": {"kernel": jnp.ones((256, 64))}, "b": jnp.ones(3)}
+    rules = [("a/kernel", P(None, "fsdp")), ("a", P("fsdp"))]
+    found = sharding.infer(shapes, mesh, rules)
+    assert found["a"]["kernel"].spec == P(None, "fsdp")
+    assert found["b"].spec == P()
+
+
+def test_fully_sharded_cuts_the_widest_axis_that_divides():
+    mesh = sharding.make_mesh("data=2;fsdp=4")
+    assert sharding.fully_sharded((128, 1024), mesh) == P(None, "fsdp")
+    assert sharding.fully_sharded((1021, 1024 * 3 + 1), mesh) == P()
+    assert sharding.fully_sharded((16,), mesh) == P()
+
+
+def test_rows_are_placed_in_order():
+    mesh = sharding.make_mesh()
+    x = np.arange(32).reshape(2, 16)
+    placed = sharding.place({"x": x}, mesh, axis=1)["x"]
+    np.testing.assert_array_equal(placed, x)
+    assert placed.addressable_shards[3].data.shape == (2, 2)
