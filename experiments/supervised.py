@@ -12,14 +12,14 @@ from jssl.models import vit
 
 def laptop(
     source: str = "mnist",
-    epochs: float = 8.0,
+    epochs: float = 20.0,
     batch: int = 64,
     lr: float = 1e-3,
-    patch: int = 4,
+    patch: int = 7,
     width: int = 96,
     depth: int = 4,
     heads: int = 4,
-    pool: str = "mean",
+    pool: str = "grid",
     smoothing: float = 0.0,
     dispatch: int = 4,
     seed: int = 0,

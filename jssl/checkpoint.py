@@ -23,7 +23,7 @@ class Checkpoints:
         self.manager = ocp.CheckpointManager(self.folder, options=options)
 
     def save(self, step: int, state: Any, order: np.ndarray | None = None) -> None:
-        """Begins to save; the next call, or `close`, waits for it and reports failure."""
+        """Begins to save; the next call, or leaving, waits for it and reports failure."""
         if step in self.manager.all_steps():
             return
         items = {"state": self.ocp.args.StandardSave(state)}
@@ -51,17 +51,18 @@ class Checkpoints:
         found = self.manager.restore(step, args=self.ocp.args.Composite(**items))
         return step, found["state"], found["order"] if "order" in names else None
 
-    def close(self) -> None:
-        """Waits for what is being saved."""
-        self._guarded(self.manager.wait_until_finished)
-        self.manager.close()
-
     def __enter__(self):
         return self
 
     def __exit__(self, kind, error, trace):
-        if kind is None:
-            self.close()
+        """Waits for what is being saved; its failure does not hide an earlier one."""
+        try:
+            self._guarded(self.manager.wait_until_finished)
+        except OSError:
+            if kind is None:
+                raise
+        finally:
+            self.manager.close()
 
     def _guarded(self, work):
         try:

@@ -62,11 +62,13 @@ def run(stage: Stage, workdir: Path, done: Mapping[str, Any], log: Log) -> Finis
       Stopped: after SIGTERM, with the state saved.
     """
     engine = Engine(stage)
-    with _sigterm() as came, _checkpoints(stage, workdir) as saved:
+    with contextlib.ExitStack() as stack:
+        came = stack.enter_context(_sigterm())
+        saved = stack.enter_context(_checkpoints(stage, workdir))
         begin, state, order = saved.latest(engine.shapes) or (0, None, None)
         if state is None:
             state = engine.begin(done)
-        log.begin(stage, begin)
+        stack.enter_context(log.stage(stage, begin))
         pending, last, clock, step = [], {}, time.perf_counter(), begin
         batches = engine.batches(begin, order)
 
@@ -90,7 +92,6 @@ def run(stage: Stage, workdir: Path, done: Mapping[str, Any], log: Log) -> Finis
                 drain()
                 saved.save(step, state, order)
             if stop:
-                saved.close()
                 raise Stopped(f"stopped by SIGTERM after step {step} of {stage.steps}; saved")
             if engine.due(stage.eval_every, step) and step < stage.steps:
                 drain()
@@ -99,10 +100,7 @@ def run(stage: Stage, workdir: Path, done: Mapping[str, Any], log: Log) -> Finis
                 log.pictures(step, engine.render(state))
         seconds = time.perf_counter() - clock
         images = (step - begin) * stage.data.batch
-    log.end()
-    if not last:
-        last = log.recall(stage.name)
-    metrics = last | engine.evaluate(state, final=True, log=log)
+    metrics = (last or log.recall(stage.name)) | engine.evaluate(state, final=True, log=log)
     log.pictures(step, engine.render(state))
     return Finished(state, metrics, seconds, images)
 

@@ -8,13 +8,14 @@
 """
 
 import base64
+import contextlib
 import html
 import json
 import os
 import re
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,26 +31,35 @@ class Log:
 
     def __init__(self, workdir: Path, title: str = ""):
         self.workdir, self.title = Path(workdir), title
+        self.name, self.events = "", None
         self.active = jax.process_index() == 0
-        self.events = self.progress = None
         if self.active:
             (self.workdir / "figures").mkdir(parents=True, exist_ok=True)
 
-    def begin(self, stage: Any, step: int) -> None:
+    @contextlib.contextmanager
+    def stage(self, stage: Any, step: int) -> Iterator[None]:
         """Opens a stage at `step`; lines of later steps, if any, are cut off."""
-        self.stage, self.batch = stage, stage.data.batch
+        self.name = stage.name
         if not self.active:
+            yield
             return
         self._cut_back(step)
-        self.lines = open(self.workdir / "metrics.jsonl", "a", buffering=1)
-        self.progress = Progress(self.title or stage.name, stage.steps, step, self.batch)
+        self.progress = Progress(self.title or stage.name, stage.steps, step, stage.data.batch)
+        with open(self.workdir / "metrics.jsonl", "a", buffering=1) as self.lines:
+            try:
+                yield
+            finally:
+                self.progress.close()
+                if self.events:
+                    self.events.close()
+                    self.events = None
 
     def metrics(self, step: int, metrics: Mapping[str, float], prefix: str = "") -> None:
         """Records scalars reached after `step` steps."""
         if not self.active or not metrics:
             return
         named = {prefix + name: value for name, value in metrics.items()}
-        self.lines.write(json.dumps({"stage": self.stage.name, "step": step} | named) + "\n")
+        self.lines.write(json.dumps({"stage": self.name, "step": step} | named) + "\n")
         self._tensorboard(step, named)
         self.progress.show(step, named)
 
@@ -58,7 +68,7 @@ class Log:
         if not self.active:
             return
         for name, picture in pictures.items():
-            draw(picture, name, self.workdir / "figures" / _file(self.stage.name, name))
+            draw(picture, name, self.workdir / "figures" / _file(self.name, name))
 
     def recall(self, stage: str) -> dict[str, float]:
         """The last step's metrics, of a stage that ended in an earlier process."""
@@ -66,22 +76,13 @@ class Log:
         last = {} if not rows else rows[-1]
         return {k: v for k, v in last.items() if k not in ("stage", "step")}
 
-    def end(self) -> None:
-        if not self.active:
-            return
-        self.progress.close()
-        self.lines.close()
-        if self.events:
-            self.events.close()
-            self.events = None
-
     def _cut_back(self, step):
         """Lines past the restored step are of a future that did not happen."""
         path = self.workdir / "metrics.jsonl"
         kept = [
             row
             for row in read_lines(self.workdir)
-            if row["stage"] != self.stage.name or row["step"] <= step
+            if row["stage"] != self.name or row["step"] <= step
         ]
         partial = path.with_suffix(".partial")
         partial.write_text("".join(json.dumps(row) + "\n" for row in kept))
@@ -93,7 +94,7 @@ class Log:
         if self.events is None:
             from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
-            self.events = EventFileWriter(str(self.workdir / "tensorboard" / self.stage.name))
+            self.events = EventFileWriter(str(self.workdir / "tensorboard" / self.name))
             restart = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
             self.events.add_event(event_pb2.Event(step=step, session_log=restart))
         values = [

@@ -35,13 +35,26 @@ def random_masking(key: jax.Array, n: int, length: int, ratio: float) -> Masking
     >>> masking.keep.shape, masking.mask.sum(1).tolist()
     ((2, 49), [147.0, 147.0])
     """
+    return masking_by(jax.random.uniform(key, (n, length)), ratio)
+
+
+def masking_by(noise: Float[Array, "n l"], ratio: float) -> Masking:
+    """Keeps the int(l * (1 - ratio)) tokens of least noise in each sample.
+
+    Raises:
+      ValueError: when no token, or every token, would stay visible.
+
+    >>> masking_by(jnp.array([[0.3, 0.1, 0.2]]), 0.6).keep.tolist()
+    [[1]]
+    """
+    length = expect("masking_by", noise=(noise, "n l"))["l"]
     kept = int(length * (1 - ratio))
     if not 0 < kept < length:
         raise ValueError(
             f"masking {ratio} of {length} tokens leaves {kept} visible; "
             f"at least one must be visible and one hidden"
         )
-    shuffle = jnp.argsort(jax.random.uniform(key, (n, length)), axis=1)
+    shuffle = jnp.argsort(noise, axis=1)
     restore = jnp.argsort(shuffle, axis=1)
     return Masking(shuffle[:, :kept], (restore >= kept).astype(jnp.float32), restore)
 

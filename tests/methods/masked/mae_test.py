@@ -12,7 +12,7 @@ from jssl import nets
 from jssl.losses.reconstruction import masked_patch_error
 from jssl.methods.masked.mae import mae
 from jssl.models import vit
-from jssl.ops.masking import random_masking, restore_tokens, take_tokens
+from jssl.ops.masking import masking_by, random_masking, restore_tokens, take_tokens
 from jssl.ops.patches import normalize_patches, patchify, unpatchify
 from jssl.ops.positions import sincos_2d
 
@@ -152,3 +152,75 @@ def test_initial_matrices_lie_within_the_joint_xavier_bound():
     assert 0.98 * np.sqrt(6 / (16 + 64)) < patch.max() <= np.sqrt(6 / (16 + 64))
     assert not np.any(params["embedding"]["bias"])
     np.testing.assert_allclose(np.std(params["cls"]), 0.02, rtol=0.4)  # 64 draws
+
+
+def golden_params(golden):
+    """The other implementation's weights under our names."""
+
+    def weights(name, flax):
+        """A torch layer as a Flax one."""
+        if flax == "norm":
+            return {"scale": golden[f"{name}.weight"], "bias": golden[f"{name}.bias"]}
+        return {"kernel": golden[f"{name}.weight"].T, "bias": golden[f"{name}.bias"]}
+
+    def block(name):
+        return {
+            "norm1": weights(f"{name}.layernorm_before", "norm"),
+            "norm2": weights(f"{name}.layernorm_after", "norm"),
+            "fc1": weights(f"{name}.mlp.fc1", "dense"),
+            "fc2": weights(f"{name}.mlp.fc2", "dense"),
+            "attention": {
+                ours: weights(f"{name}.attention.{theirs}_proj", "dense")
+                for ours, theirs in zip(("query", "key", "value", "out"), "qkvo", strict=True)
+            },
+        }
+
+    patch = golden["vit.embeddings.patch_embeddings.projection.weight"]  # [d, c, p, p]
+    encoder = {
+        "cls": golden["vit.embeddings.cls_token"],
+        "embedding": {
+            "kernel": patch.transpose(2, 3, 1, 0).reshape(-1, len(patch)),
+            "bias": golden["vit.embeddings.patch_embeddings.projection.bias"],
+        },
+        "block0": block("vit.layers.0"),
+        "block1": block("vit.layers.1"),
+        "norm": weights("vit.layernorm", "norm"),
+    }
+    return {
+        "encoder": encoder,
+        "bridge": weights("decoder.decoder_embed", "dense"),
+        "mask_token": golden["decoder.mask_token"],
+        "decoder0": block("decoder.decoder_layers.0"),
+        "decoder1": block("decoder.decoder_layers.1"),
+        "norm": weights("decoder.decoder_norm", "norm"),
+        "pixels": weights("decoder.decoder_pred", "dense"),
+    }
+
+
+def test_the_forward_pass_is_that_of_another_implementation():
+    """transformers' ViTMAEForPreTraining; tests/golden/make_mae.py made the numbers."""
+    golden = dict(np.load(GOLDEN / "mae.npz"))
+    named = {k.removeprefix("weights/"): v for k, v in golden.items()}
+    module = vit.MaskedAutoencoder(
+        vit.Encoder(width=24, depth=2, heads=3, patch=8), width=16, depth=2, heads=2
+    )
+    params = golden_params(named)
+    masking = masking_by(jnp.asarray(golden["noise"]), 0.75)
+    images = jnp.asarray(golden["images"])
+    inputs = images, masking.keep, masking.restore
+    fresh = jax.eval_shape(module.init, jax.random.key(0), *inputs)["params"]
+    shapes = lambda tree: jax.tree.map(lambda x: tuple(x.shape), tree)
+    assert shapes(params) == shapes(fresh)  # every weight has its place, none is left
+    pred = module.apply({"params": params}, *inputs)
+    loss = masked_patch_error(pred, normalize_patches(patchify(images, 8)), masking.mask)
+    tokens = module.apply(
+        {"params": params}, images, masking.keep, method=lambda m, x, keep: m.encoder(x, keep)
+    )
+    np.testing.assert_array_equal(masking.mask, golden["mask"])
+    np.testing.assert_allclose(tokens, golden["tokens"], atol=1e-5)
+    np.testing.assert_allclose(pred, golden["prediction"], atol=1e-5)
+    np.testing.assert_allclose(loss, golden["loss"], rtol=1e-6)
+    table = np.concatenate([np.zeros((1, 24)), sincos_2d(24, 4, 4)])[None]
+    np.testing.assert_allclose(
+        table, named["vit.embeddings.position_embeddings"], atol=1e-6
+    )

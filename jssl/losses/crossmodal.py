@@ -1,0 +1,130 @@
+r"""An image and its caption, a clip and its narration: two modalities of one thing.
+
+CLIP lets each image choose among captions and each caption among images; SigLIP asks of
+every pair alone whether it matches; MIL-NCE matches a clip to a bag of narrations of
+which some may be right.
+
+With `axis_name`, under `pmap` or `shard_map`, the batch is that of all devices.
+"""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, ScalarLike
+
+from jssl.ops.chunked import row_logsumexp
+from jssl.ops.gather import gather, global_rows, pmean
+from jssl.ops.precision import widen
+from jssl.ops.shapes import expect
+from jssl.ops.vectors import dots, unit
+
+
+def clip(
+    images: Float[Array, "n d"],
+    texts: Float[Array, "n d"],
+    logit_scale: ScalarLike,
+    axis_name: str | None = None,
+    chunk: int | None = None,
+) -> Float[Array, ""]:
+    r"""Image i must pick out text i among all texts, and text i its image.
+
+    .. math:: -\frac{1}{2n} \sum_i \log \mathrm{softmax}_j(\ell_{ij})_i
+              + \log \mathrm{softmax}_j(\ell_{ji})_i,
+              \qquad \ell_{ij} = \text{scale} \cdot s(x_i, y_j)
+
+    `logit_scale` multiplies the cosine: it is 1 / temperature, not a logarithm. Learn
+    its logarithm, from log(1 / 0.07), and hold it under log 100. `chunk` cuts the
+    candidates on either side: see `jssl.ops.chunked`.
+
+    Radford et al. 2021, figure 3. https://arxiv.org/abs/2103.00020
+
+    Raises:
+      ValueError: when shapes differ.
+
+    >>> z = jnp.eye(2)
+    >>> print(f"{clip(z, z, logit_scale=1.0):.4f}")    # log(1 + 1/e)
+    0.3133
+    """
+    expect("clip", images=(images, "n d"), texts=(texts, "n d"))
+    images, texts = map(unit, widen(images, texts))
+    scale = jnp.asarray(logit_scale).astype(images.dtype)
+    positive = (scale * images * texts).sum(-1)
+    by_image = row_logsumexp(scale * images, gather(texts, axis_name), chunk=chunk)
+    by_text = row_logsumexp(scale * texts, gather(images, axis_name), chunk=chunk)
+    return pmean(((by_image + by_text) / 2 - positive).mean(), axis_name)
+
+
+def siglip(
+    images: Float[Array, "n d"],
+    texts: Float[Array, "n d"],
+    logit_scale: ScalarLike,
+    bias: ScalarLike,
+    axis_name: str | None = None,
+) -> Float[Array, ""]:
+    r"""Of every pair alone: do this image and this text belong together?
+
+    .. math:: \frac{1}{n} \sum_{ij} \log(1 + e^{-y_{ij} \ell_{ij}}), \qquad
+              \ell_{ij} = \text{scale} \cdot s(x_i, y_j) + \text{bias},
+              \quad y_{ij} = \pm 1
+
+    Summed over pairs, divided by n. `logit_scale` multiplies: it is not a logarithm.
+    The paper begins at scale 10 and bias -10, for most pairs do not match.
+
+    Zhai et al. 2023, eq. 1. https://arxiv.org/abs/2303.15343
+
+    Raises:
+      ValueError: when shapes differ.
+
+    >>> z = jnp.eye(2)
+    >>> loss = siglip(z, z, logit_scale=10.0, bias=-10.0)
+    >>> print(f"{loss:.4f}")    # log 2 where they match, else log(1 + e^-10)
+    0.6932
+    """
+    expect("siglip", images=(images, "n d"), texts=(texts, "n d"))
+    images, texts = map(unit, widen(images, texts))
+    scale, bias = (jnp.asarray(x).astype(images.dtype) for x in (logit_scale, bias))
+    logits = dots(scale * images, gather(texts, axis_name)) + bias  # [n, N]
+    match = global_rows(len(images), axis_name)[:, None] == _columns(logits)
+    nats = jax.nn.softplus(jnp.where(match, -logits, logits))
+    return pmean(nats.sum(-1).mean(), axis_name)
+
+
+def mil_nce(
+    videos: Float[Array, "n d"],
+    captions: Float[Array, "n p d"],
+    paper: bool = True,
+    axis_name: str | None = None,
+) -> Float[Array, ""]:
+    r"""Some of the p captions nearest in time say what the video shows.
+
+    .. math:: -\frac{1}{n} \sum_i \log \frac{\sum_p e^{x_i \cdot y_{ip}}}
+              {\sum_p e^{x_i \cdot y_{ip}} + \sum_{j \neq i, p} e^{x_i \cdot y_{jp}}
+               + \sum_{j \neq i, p} e^{x_j \cdot y_{ip}}}
+
+    Inner products as they are, no cosine and no temperature. `paper=False` counts the
+    bag of positives twice below, as the released code does. With n = 1 it is 0
+    (log 2 as released).
+
+    Miech et al. 2020, eq. 1. https://arxiv.org/abs/1912.06430
+
+    Raises:
+      ValueError: when shapes differ.
+
+    >>> print(f"{mil_nce(jnp.zeros((2, 4)), jnp.zeros((2, 5, 4))):.4f}")    # log 3
+    1.0986
+    """
+    expect("mil_nce", videos=(videos, "n d"), captions=(captions, "n p d"))
+    videos, captions = widen(videos, captions)
+    everywhere = gather(captions, axis_name)  # [N, p, d]
+    everyone = gather(videos, axis_name)  # [N, d]
+    mine = jnp.einsum("id,jpd->ijp", videos, everywhere, precision="highest")
+    theirs = jnp.einsum("jd,ipd->ijp", everyone, captions, precision="highest")
+    match = global_rows(len(videos), axis_name)[:, None] == _columns(mine)
+    match = jnp.broadcast_to(match[..., None], mine.shape)
+    positive = jax.nn.logsumexp(mine, (1, 2), where=match)
+    theirs = jnp.where(match & paper, -jnp.inf, theirs)
+    total = jax.nn.logsumexp(jnp.concatenate([mine, theirs], -1), (1, 2))
+    return pmean((total - positive).mean(), axis_name)
+
+
+def _columns(logits):
+    return jnp.arange(logits.shape[1])[None]

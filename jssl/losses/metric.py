@@ -1,0 +1,78 @@
+"""Distances: close for what belongs together, a margin apart for what does not.
+
+The oldest contrastive losses, and still the ones for ranking and verification.
+"""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, ScalarLike, Shaped
+
+from jssl.ops.precision import widen
+from jssl.ops.shapes import expect
+from jssl.ops.vectors import norm
+
+
+def triplet(
+    anchors: Float[Array, "n d"],
+    positives: Float[Array, "n d"],
+    negatives: Float[Array, "n d"],
+    margin: ScalarLike = 1.0,
+    squared: bool = False,
+) -> Float[Array, ""]:
+    r"""The positive must be nearer than the negative, by a margin.
+
+    .. math:: \frac{1}{n} \sum_i \max(0, d(a_i, p_i) - d(a_i, n_i) + \alpha)
+
+    d is the Euclidean distance or, with `squared`, its square: FaceNet's, on unit
+    vectors, with margin 0.2. (1 - cosine is half of that.) No gradient flows through a
+    distance of 0.
+
+    Schroff, Kalenichenko and Philbin 2015, eq. 3. https://arxiv.org/abs/1503.03832
+
+    Raises:
+      ValueError: when shapes differ.
+
+    >>> a, p, n = jnp.zeros((1, 2)), jnp.array([[3.0, 4.0]]), jnp.array([[0.0, 5.5]])
+    >>> print(triplet(a, p, n))    # 5 - 5.5 + 1
+    0.5
+    """
+    expect(
+        "triplet",
+        anchors=(anchors, "n d"),
+        positives=(positives, "n d"),
+        negatives=(negatives, "n d"),
+    )
+    anchors, positives, negatives = widen(anchors, positives, negatives)
+    near, far = norm(anchors - positives), norm(anchors - negatives)
+    if squared:
+        near, far = jnp.square(near), jnp.square(far)
+    return jax.nn.relu(near - far + margin).mean()
+
+
+def margin(
+    a: Float[Array, "n d"],
+    b: Float[Array, "n d"],
+    match: Shaped[Array, " n"],
+    margin: ScalarLike = 1.0,
+) -> Float[Array, ""]:
+    r"""Matching pairs are pulled together, others pushed a margin apart.
+
+    .. math:: \frac{1}{n} \sum_i y_i \, d_i^2 + (1 - y_i) \max(0, \alpha - d_i)^2,
+              \qquad d_i = \lVert a_i - b_i \rVert
+
+    `match` is y, bool or 0 and 1 (the paper's Y is 1 - y, and it halves both terms).
+
+    Hadsell, Chopra and LeCun 2006, eq. 4. https://doi.org/10.1109/CVPR.2006.100
+
+    Raises:
+      ValueError: when shapes differ.
+
+    >>> a, b = jnp.zeros((2, 2)), jnp.array([[3.0, 4.0], [0.5, 0.0]])
+    >>> print(margin(a, b, jnp.array([True, False])))    # (25 + 0.25) / 2
+    12.625
+    """
+    expect("margin", a=(a, "n d"), b=(b, "n d"), match=(match, "n", "any"))
+    a, b, match = widen(a, b, match)
+    distance = norm(a - b)
+    push = jnp.square(jax.nn.relu(margin - distance))
+    return (match * jnp.square(distance) + (1 - match) * push).mean()

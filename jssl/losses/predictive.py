@@ -1,0 +1,197 @@
+r"""What truly comes next among what might have (CPC); a sample among noise (NCE).
+
+Both classify by inner product. Contrastive predictive coding picks the true latent k
+steps ahead out of other latents; noise-contrastive estimation tells the row of the
+right sample from m rows drawn at random.
+"""
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float, ScalarLike
+
+from jssl.ops.gather import gather, pmean
+from jssl.ops.precision import widen
+from jssl.ops.shapes import expect
+from jssl.ops.vectors import log_mean_exp, unit
+
+
+def cpc(
+    latents: Float[Array, "n t d"],
+    contexts: Float[Array, "n t c"],
+    weights: Float[Array, "k d c"],
+    negatives: str = "batch",
+    first: int = 1,
+    axis_name: str | None = None,
+) -> Float[Array, ""]:
+    r"""Contrastive predictive coding: `cpc_per_step`, averaged over the k steps.
+
+    >>> z, c = jnp.ones((4, 5, 3)), jnp.ones((4, 5, 2))
+    >>> print(f"{cpc(z, c, jnp.zeros((2, 3, 2))):.4f}")    # log 4: all candidates alike
+    1.3863
+    """
+    return cpc_per_step(latents, contexts, weights, negatives, first, axis_name).mean()
+
+
+def cpc_per_step(
+    latents: Float[Array, "n t d"],
+    contexts: Float[Array, "n t c"],
+    weights: Float[Array, "k d c"],
+    negatives: str = "batch",
+    first: int = 1,
+    axis_name: str | None = None,
+) -> Float[Array, " k"]:
+    r"""InfoNCE for each distance into the future: first, first + 1, ... steps ahead.
+
+    .. math:: L_k = -\log \frac{\exp(z_{t+k}^\top W_k c_t)}
+                               {\sum_{z' \in X} \exp(z'^\top W_k c_t)}
+
+    averaged over samples and over the times t that have a future. Inner products as
+    they are, no cosine. The candidates X are, by `negatives`, the latents of
+
+    - "batch": time t + k of all n samples (of all devices, with `axis_name`);
+    - "sequence": all t times of the same sample;
+    - "all": all times of all samples.
+
+    Grids of patches [n, r, c, d], read row by row: move columns into the batch
+    (`moveaxis(z, 2, 1).reshape(n * c, r, d)`) with "all", and choose `first` so that
+    the patch predicted shares no pixel with the context.
+
+    van den Oord, Li and Vinyals 2018, eq. 4. https://arxiv.org/abs/1807.03748
+
+    Raises:
+      ValueError: when shapes differ, `negatives` is none of the three, or a step
+        reaches beyond the sequence.
+
+    >>> z = jnp.array([[[0.0], [2.0]], [[0.0], [0.0]]])
+    >>> c, w = jnp.ones((2, 2, 1)), jnp.ones((1, 1, 1))
+    >>> loss = cpc_per_step(z, c, w)
+    >>> print(f"{loss[0]:.4f}")    # (log(1 + e^-2) + log(1 + e^2)) / 2
+    1.1269
+    """
+    sizes = expect(
+        "cpc",
+        latents=(latents, "n t d"),
+        contexts=(contexts, "n t c"),
+        weights=(weights, "k d c"),
+    )
+    last = first + sizes["k"] - 1
+    if not 1 <= first <= last < sizes["t"]:
+        raise ValueError(
+            f"cpc: steps {first} to {last} ahead do not fit {sizes['t']} times"
+        )
+    latents, contexts, weights = widen(latents, contexts, weights)
+    candidates = {"batch": "mte->ntm", "all": "mse->ntms", "sequence": "nse->nts"}
+    if negatives not in candidates:
+        raise ValueError(f"cpc: negatives is one of {[*candidates]}, got {negatives!r}")
+    everyone = latents if negatives == "sequence" else gather(latents, axis_name)
+
+    def step(ahead, weight):
+        past = contexts[:, : sizes["t"] - ahead]
+        guess = jnp.einsum("ntc,ec->nte", past, weight, precision="highest")
+        pool = everyone[:, ahead:] if negatives == "batch" else everyone
+        equation = "nte," + candidates[negatives]
+        logits = jnp.einsum(equation, guess, pool, precision="highest")
+        positive = (guess * latents[:, ahead:]).sum(-1)  # [n, t - ahead]
+        axes = tuple(range(2, logits.ndim))
+        return (jax.nn.logsumexp(logits, axes) - positive).mean()
+
+    steps = [step(first + i, weight) for i, weight in enumerate(weights)]
+    return pmean(jnp.stack(steps), axis_name)
+
+
+def nce(
+    features: Float[Array, "n d"],
+    positives: Float[Array, "n d"],
+    negatives: Float[Array, "n m d"],
+    log_z: ScalarLike,
+    size: int,
+    temperature: ScalarLike = 0.07,
+) -> Float[Array, ""]:
+    r"""Is this row of the memory bank mine, or noise drawn uniformly from all rows?
+
+    .. math:: -\frac{1}{n} \sum_i \Big[ \log h(i, u_i)
+              + \sum_{k=1}^m \log(1 - h(j_k, u_i)) \Big], \qquad
+              h(j, u) = \frac{P(j | u)}{P(j | u) + m / N}, \quad
+              P(j | u) = \frac{e^{s(v_j, u) / \tau}}{Z}
+
+    Instance discrimination over a bank of N = `size` rows: `positives` are the rows of
+    the samples themselves, `negatives` m rows each. Z is a constant, estimated once by
+    `nce_log_z` and kept. No gradient reaches the bank's rows or Z.
+
+    Wu et al. 2018, eq. 6 and 7. https://arxiv.org/abs/1805.01978
+
+    Raises:
+      ValueError: when shapes differ.
+
+    >>> u, noise = jnp.zeros((1, 2)), jnp.zeros((1, 1, 2))
+    >>> print(f"{nce(u, u, noise, jnp.log(9.0), 9):.4f}")    # all P = 1/9: 2 log 2
+    1.3863
+    """
+    logits = _bank_logits("nce", features, positives, negatives, temperature)
+    log_z = lax.stop_gradient(jnp.asarray(log_z).astype(logits.dtype))
+    ratio = logits - log_z - jnp.log(negatives.shape[1] / size)  # log P / (m / N)
+    from_data = jax.nn.softplus(-ratio[:, 0])
+    return (from_data + jax.nn.softplus(ratio[:, 1:]).sum(-1)).mean()
+
+
+def nce_log_z(
+    features: Float[Array, "n d"],
+    positives: Float[Array, "n d"],
+    negatives: Float[Array, "n m d"],
+    size: int,
+    temperature: ScalarLike = 0.07,
+    axis_name: str | None = None,
+) -> Float[Array, ""]:
+    r"""log Z for `nce`, from the first batch: a constant, to be kept.
+
+    .. math:: Z = N \, \mathrm{mean}_{ij} \, e^{s(v_j, u_i) / \tau}
+
+    over the positives and negatives of the batch.
+
+    Wu et al. 2018, section 3.2. https://arxiv.org/abs/1805.01978
+
+    >>> u, noise = jnp.zeros((1, 2)), jnp.zeros((1, 1, 2))
+    >>> print(f"{nce_log_z(u, u, noise, 9):.4f}")    # log 9
+    2.1972
+    """
+    logits = _bank_logits("nce_log_z", features, positives, negatives, temperature)
+    return jnp.log(size) + log_mean_exp(lax.stop_gradient(logits), axis_name=axis_name)
+
+
+def proximal(
+    features: Float[Array, "n d"], positives: Float[Array, "n d"], weight: ScalarLike = 30.0
+) -> Float[Array, ""]:
+    r"""Holds features near their own rows of the bank, which each epoch moves but once.
+
+    .. math:: \frac{\lambda}{n} \sum_i \lVert \hat u_i - \hat v_i \rVert^2
+
+    No gradient reaches the bank's rows. To be added to `nce`.
+
+    Wu et al. 2018, eq. 9. https://arxiv.org/abs/1805.01978
+
+    Raises:
+      ValueError: when shapes differ.
+
+    >>> print(proximal(jnp.array([[2.0, 0.0]]), jnp.array([[0.0, 1.0]])))    # 30 * 2
+    60.0
+    """
+    expect("proximal", features=(features, "n d"), positives=(positives, "n d"))
+    features, positives = map(unit, widen(features, positives))
+    apart = jnp.square(features - lax.stop_gradient(positives))
+    return weight * apart.sum(-1).mean()
+
+
+def _bank_logits(function, features, positives, negatives, temperature):
+    """Cosines over temperature, the positive first: [n, 1 + m]."""
+    expect(
+        function,
+        features=(features, "n d"),
+        positives=(positives, "n d"),
+        negatives=(negatives, "n m d"),
+    )
+    features, positives, negatives = widen(features, positives, negatives)
+    rows = jnp.concatenate([positives[:, None], negatives], 1)
+    rows = lax.stop_gradient(unit(rows))
+    scaled = unit(features) / temperature
+    return jnp.einsum("nd,nmd->nm", scaled, rows, precision="highest")

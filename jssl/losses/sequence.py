@@ -1,0 +1,248 @@
+r"""Losses for text: tell the hidden word, the next one, or the ones around it.
+
+A language model gives every word w of the vocabulary a probability from its
+surroundings, and is trained to make the word that stood there likely:
+
+.. math:: -\log p(w \mid \text{surroundings})
+
+Surroundings are both sides of a masked word (BERT), all words before (GPT, and the
+decoders of BART and PEGASUS), or a window's bag of words (word2vec, which replaces the
+sum over the vocabulary by a few noise words or by a walk down a binary tree).
+
+Devlin et al. 2019, "BERT", https://arxiv.org/abs/1810.04805; Mikolov et al. 2013,
+"Distributed Representations of Words and Phrases and their Compositionality",
+https://arxiv.org/abs/1310.4546; for the others see each function.
+"""
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, Int, Shaped
+
+from jssl.ops.means import masked_mean
+from jssl.ops.precision import widen
+from jssl.ops.shapes import expect
+
+
+def token_cross_entropy(
+    logits: Float[Array, "n l v"],
+    targets: Int[Array, "n l"],
+    weights: Shaped[Array, "n l"] | None = None,
+    label_smoothing: float = 0.0,
+    axis_name: str | None = None,
+) -> Float[Array, ""]:
+    r"""Mean cross entropy of the tokens that count, in nats.
+
+    .. math:: \frac{\sum_{it} m_{it} \, (-\log p_{it}(y_{it}))}{\sum_{it} m_{it}}
+
+    Position t of `logits` stands opposite position t of `targets`: shifting is the
+    caller's. This is a decoder's loss under teacher forcing (BART, PEGASUS), where the
+    weights are 1 on all but padding. They are float or bool, all 1 when left out; with
+    no token the loss is 0. The sums run over all devices of `axis_name`.
+
+    Args:
+      label_smoothing: the share s of each target spread evenly over the vocabulary.
+
+    Raises:
+      ValueError: when the logits are not float[n, l, v] or the targets not int[n, l].
+
+    >>> targets, weights = jnp.array([[7, 0, 0]]), jnp.array([[1, 0, 0]])
+    >>> loss = token_cross_entropy(jnp.zeros((1, 3, 8)), targets, weights)
+    >>> print(f"{loss:.4f}")    # log 8
+    2.0794
+    """
+    expect(
+        "token_cross_entropy",
+        logits=(logits, "n l v"),
+        targets=(targets, "n l", "int"),
+        weights=(weights, "n l", "any"),
+    )
+    (logits,) = widen(logits)
+    nats = optax.softmax_cross_entropy_with_integer_labels(logits, targets)  # [n, l]
+    if label_smoothing:
+        even = -jax.nn.log_softmax(logits).mean(-1)
+        nats = (1 - label_smoothing) * nats + label_smoothing * even
+    weights = jnp.ones_like(nats) if weights is None else weights
+    return masked_mean(nats, weights, axis_name)
+
+
+def masked_lm(
+    logits: Float[Array, "n l v"],
+    tokens: Int[Array, "n l"],
+    mask: Shaped[Array, "n l"],
+    axis_name: str | None = None,
+) -> Float[Array, ""]:
+    r"""Masked language modelling: the words that were chosen, from what surrounds them.
+
+    .. math:: \frac{\sum_{it} m_{it} \, (-\log p_{it}(w_{it}))}{\sum_{it} m_{it}}
+
+    `tokens` are the words before masking. `mask` (float or bool) is 1 where one was
+    chosen, also where it was left standing or replaced at random; both come from
+    `jssl.ops.token_masking.mlm_mask`. With none chosen the loss is 0. The sums run over
+    all devices of `axis_name`.
+
+    Devlin et al. 2019, "BERT", section 3.1. https://arxiv.org/abs/1810.04805
+
+    Raises:
+      ValueError: when the logits are not float[n, l, v], the tokens not int[n, l] or
+        the mask not [n, l].
+
+    >>> loss = masked_lm(jnp.zeros((1, 3, 8)), jnp.zeros((1, 3), int), jnp.eye(3)[:1])
+    >>> print(f"{loss:.4f}")    # log 8
+    2.0794
+    """
+    expect(
+        "masked_lm",
+        logits=(logits, "n l v"),
+        tokens=(tokens, "n l", "int"),
+        mask=(mask, "n l", "any"),
+    )
+    return token_cross_entropy(logits, tokens, mask, axis_name=axis_name)
+
+
+def causal_lm(
+    logits: Float[Array, "n l v"],
+    tokens: Int[Array, "n l"],
+    mask: Shaped[Array, "n l"] | None = None,
+    axis_name: str | None = None,
+) -> Float[Array, ""]:
+    r"""Causal language modelling: each word from those before it.
+
+    .. math:: \frac{\sum_{i, t > 1} m_{it} \, (-\log p(w_{it} \mid w_{i, <t}))}
+                   {\sum_{i, t > 1} m_{it}}
+
+    Position t of `logits` has read `tokens` up to t and is held against the token at
+    t + 1: the shift is made here, and the last position's logits are left out. `mask`
+    is 1 on real tokens. Over log 2 it is in bits; its exponential is the perplexity.
+
+    Radford et al. 2018, "Improving Language Understanding by Generative Pre-Training".
+
+    Raises:
+      ValueError: when the logits are not float[n, l, v], the tokens not int[n, l] or
+        the mask not [n, l].
+
+    >>> tokens = jnp.array([[0, 1, 2]])
+    >>> knows_the_next = 100 * jax.nn.one_hot(jnp.array([[1, 2, 0]]), 3)
+    >>> print(causal_lm(knows_the_next, tokens))
+    0.0
+    """
+    expect(
+        "causal_lm",
+        logits=(logits, "n l v"),
+        tokens=(tokens, "n l", "int"),
+        mask=(mask, "n l", "any"),
+    )
+    ahead = None if mask is None else mask[:, 1:]
+    return token_cross_entropy(
+        logits[:, :-1], tokens[:, 1:], ahead, axis_name=axis_name
+    )
+
+
+def next_sentence(
+    logits: Float[Array, "n 2"], labels: Int[Array, " n"]
+) -> Float[Array, ""]:
+    r"""Does the second segment follow the first (0), or was it drawn at random (1)?
+
+    .. math:: -\frac{1}{n} \sum_i \log p_i(y_i)
+
+    ALBERT asks instead whether the two were exchanged; the loss is the same.
+
+    Devlin et al. 2019, "BERT", section 3.1. https://arxiv.org/abs/1810.04805
+
+    Raises:
+      ValueError: when the logits are not float[n, 2] or the labels not int[n].
+
+    >>> loss = next_sentence(jnp.zeros((3, 2)), jnp.array([0, 1, 1]))
+    >>> print(f"{loss:.4f}")    # log 2
+    0.6931
+    """
+    expect("next_sentence", logits=(logits, "n 2"), labels=(labels, "n", "int"))
+    (logits,) = widen(logits)
+    return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
+
+
+def negative_sampling(
+    h: Float[Array, "n d"],
+    outputs: Float[Array, "v d"],
+    words: Int[Array, " n"],
+    negatives: Int[Array, "n k"],
+) -> Float[Array, ""]:
+    r"""word2vec: tell the word that was there from k drawn as noise.
+
+    .. math:: \frac{1}{n} \sum_i \Big[ -\log \sigma(u_{o_i} \cdot h_i)
+              - \sum_j \log \sigma(-u_{n_{ij}} \cdot h_i) \Big]
+
+    Skip-gram: h is the centre word's vector, `words` its neighbours. CBOW: h is
+    `jssl.ops.word2vec.bag_of_words` of the window, `words` the centres. `outputs` is
+    the table of u. Draw negatives from `jssl.ops.word2vec.noise_distribution`; one that
+    is the word itself is left out. (1 + k) log 2 while `outputs` is 0.
+
+    Mikolov et al. 2013, eq. 4. https://arxiv.org/abs/1310.4546
+
+    Raises:
+      ValueError: when a shape does not fit, a vector is not floating or a word no
+        integer.
+
+    >>> h, outputs = jnp.ones((1, 2)), jnp.zeros((9, 2))
+    >>> negatives = jnp.array([[4, 5, 6, 7, 8]])
+    >>> loss = negative_sampling(h, outputs, jnp.array([3]), negatives)
+    >>> print(f"{loss:.4f}")    # 6 log 2
+    4.1589
+    """
+    expect(
+        "negative_sampling",
+        h=(h, "n d"),
+        outputs=(outputs, "v d"),
+        words=(words, "n", "int"),
+        negatives=(negatives, "n k", "int"),
+    )
+    h, right, wrong = widen(h, outputs[words], outputs[negatives])
+    noise = (negatives != words[:, None]).astype(h.dtype)  # [n, k]
+    is_right = (right * h).sum(-1)  # [n]
+    is_wrong = (wrong * h[:, None]).sum(-1)  # [n, k]
+    nats = jax.nn.softplus(-is_right) + (noise * jax.nn.softplus(is_wrong)).sum(-1)
+    return nats.mean()
+
+
+def hierarchical_softmax(
+    h: Float[Array, "n d"],
+    nodes: Float[Array, "m d"],
+    codes: Int[Array, "n b"],
+    points: Int[Array, "n b"],
+    lengths: Int[Array, " n"],
+) -> Float[Array, ""]:
+    r"""word2vec: find the word by left and right turns down a Huffman tree.
+
+    .. math:: -\frac{1}{n} \sum_i \sum_{j < l_i}
+              \log \sigma\big((1 - 2 b_{ij}) \, u_{p_{ij}} \cdot h_i\big)
+
+    for word i's code b along the inner nodes p, rows of `nodes`; row w of each table
+    of `jssl.ops.word2vec.huffman` belongs to word w. The probabilities of all words add
+    up to 1. h is as in `negative_sampling`. l log 2 while `nodes` is 0.
+
+    Mikolov et al. 2013, section 2.1. https://arxiv.org/abs/1310.4546
+
+    Raises:
+      ValueError: when a shape does not fit, a vector is not floating or a code no
+        integer.
+
+    >>> h, nodes = jnp.ones((1, 2)), jnp.zeros((7, 2))
+    >>> codes, points = jnp.array([[0, 1, 0]]), jnp.array([[6, 5, 0]])
+    >>> loss = hierarchical_softmax(h, nodes, codes, points, jnp.array([2]))
+    >>> print(f"{loss:.4f}")    # two turns: 2 log 2
+    1.3863
+    """
+    expect(
+        "hierarchical_softmax",
+        h=(h, "n d"),
+        nodes=(nodes, "m d"),
+        codes=(codes, "n b", "int"),
+        points=(points, "n b", "int"),
+        lengths=(lengths, "n", "int"),
+    )
+    h, along = widen(h, nodes[points])  # [n, d], [n, b, d]
+    turns = (along * h[:, None]).sum(-1)
+    step = jnp.arange(codes.shape[1], dtype=lengths.dtype)
+    walked = step[None] < lengths[:, None]  # [n, b]
+    nats = jax.nn.softplus(turns * (2 * codes - 1).astype(h.dtype))
+    return jnp.where(walked, nats, 0).sum(-1).mean()

@@ -1,0 +1,116 @@
+r"""Sums over a large batch of candidates that never hold all logits at once.
+
+Contrastive losses need, for each anchor x, \(\log \sum_j \exp(x \cdot y_j)\) over all
+candidates y. With 65,536 pairs of views the matrix of logits takes 64 GiB; cut into
+blocks of candidates, a block at a time, it takes next to nothing. The gradient
+recomputes each block's softmax from the finished sum, as in FlashAttention (Dao et al.
+2022, https://arxiv.org/abs/2205.14135).
+"""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float, Int
+
+from jssl.ops.vectors import dots, logsumexp
+
+
+def row_logsumexp(
+    anchors: Float[Array, "n d"],
+    candidates: Float[Array, "m d"],
+    exclude: Int[Array, "n k"] | None = None,
+    chunk: int | None = None,
+) -> Float[Array, " n"]:
+    r"""For each anchor, the log-sum-exp of its inner products with all candidates.
+
+    .. math:: L_i = \log \sum_{j \notin E_i} \exp(x_i \cdot y_j)
+
+    Where every candidate is excluded, it is -inf with gradient 0.
+
+    Args:
+      anchors: x; under `shard_map` and `pmap` this device's own.
+      candidates: y; under `shard_map` and `pmap` those of all devices, gathered.
+      exclude: E, for each anchor the rows of `candidates` to leave out.
+      chunk: at most this many candidates at a time, on the way back too. The memory is
+        n * chunk then, not n * m; the value is the same. Forward-mode differentiation
+        (`jax.jvp`) needs chunk=None.
+
+    Raises:
+      ValueError: when chunk is not positive.
+
+    >>> x, y = jnp.zeros((1, 2)), jnp.ones((3, 2))
+    >>> print(row_logsumexp(x, y, chunk=2))    # log 3
+    [1.0986123]
+    >>> print(row_logsumexp(x, y, exclude=jnp.array([[0]])))    # log 2
+    [0.6931472]
+    """
+    if chunk is None:
+        return logsumexp(_logits(anchors, candidates, exclude), -1)
+    if chunk < 1:
+        raise ValueError(f"row_logsumexp: chunk must be positive, got {chunk}")
+    return _streamed(chunk, *_vary_alike(anchors, candidates, exclude), exclude)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _streamed(chunk, anchors, candidates, exclude):
+    def add(total, block):
+        logits = _logits(anchors, *block[:1], exclude, block[1], len(candidates))
+        return jnp.logaddexp(total, logsumexp(logits, -1)), None
+
+    nothing = jnp.full_like(anchors[:, 0], -jnp.inf)
+    return lax.scan(add, nothing, _blocks(candidates, chunk))[0]
+
+
+def _forward(chunk, anchors, candidates, exclude):
+    total = _streamed(chunk, anchors, candidates, exclude)
+    return total, (anchors, candidates, exclude, total)
+
+
+def _backward(chunk, saved, slope):
+    anchors, candidates, exclude, total = saved
+    total = jnp.where(jnp.isfinite(total), total, 0)
+
+    def add(to_anchors, block):
+        rows, first = block
+        logits = _logits(anchors, rows, exclude, first, len(candidates))
+        share = slope[:, None] * jnp.exp(logits - total[:, None])  # [n, chunk]
+        return to_anchors + dots(share, rows.T), dots(share.T, anchors.T)
+
+    blocks = _blocks(candidates, chunk)
+    to_anchors, to_blocks = lax.scan(add, jnp.zeros_like(anchors), blocks)
+    to_candidates = to_blocks.reshape(-1, to_blocks.shape[-1])[: len(candidates)]
+    return to_anchors, to_candidates, None
+
+
+_streamed.defvjp(_forward, _backward)
+
+
+def _blocks(candidates, chunk):
+    """Rows in blocks of `chunk`, the last filled up with 0, and where each begins."""
+    rows, width = candidates.shape
+    chunk = min(chunk, rows)
+    blocks = -(-rows // chunk)
+    padded = jnp.pad(candidates, ((0, blocks * chunk - rows), (0, 0)))
+    return padded.reshape(blocks, chunk, width), chunk * jnp.arange(blocks)
+
+
+def _logits(anchors, candidates, exclude, first=0, rows=None):
+    """Inner products; -inf at what is excluded, and at rows past the end."""
+    column = first + jnp.arange(len(candidates))[None]  # [1, m]
+    hidden = jnp.zeros(column.shape, bool) if rows is None else column >= rows
+    for e in () if exclude is None else exclude.T:
+        hidden = hidden | (e[:, None] == column)
+    return jnp.where(hidden, -jnp.inf, dots(anchors, candidates))
+
+
+def _vary_alike(anchors, candidates, exclude):
+    """Under `shard_map`, both vary over every mesh axis that one of the three does.
+
+    A gradient written by hand must vary as its argument does: a queue is the same on
+    all devices, its gradients are not until they are summed. Hence the varying zero.
+    """
+    arrays = [x for x in (anchors, candidates, exclude) if x is not None]
+    zero = sum(jnp.zeros_like(x, dtype=anchors.dtype, shape=()) for x in arrays)
+    return anchors + zero, candidates + zero

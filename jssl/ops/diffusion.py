@@ -1,0 +1,302 @@
+r"""How fast noise drowns a sample, and the ways from one noise level to another.
+
+Over T steps a sample x_0 turns into noise, x_t = signal_t x_0 + noise_t epsilon:
+
+.. math:: q(x_t | x_0) = N(\sqrt{\bar\alpha_t}\, x_0, (1 - \bar\alpha_t) I), \qquad
+          \bar\alpha_t = \prod_{s \le t} (1 - \beta_s)
+
+Steps are numbered t = 1 ... T in the papers and i = t - 1 here, as arrays are.
+
+Sohl-Dickstein et al., "Deep Unsupervised Learning using Nonequilibrium
+Thermodynamics", ICML 2015. https://arxiv.org/abs/1503.03585
+Ho, Jain and Abbeel, "Denoising Diffusion Probabilistic Models", NeurIPS 2020.
+https://arxiv.org/abs/2006.11239
+"""
+
+from typing import Literal, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from jssl.ops.precision import widen
+from jssl.ops.shapes import expect
+
+Target = Literal["epsilon", "x0", "v"]
+
+
+class Schedule(NamedTuple):
+    r"""What the T noise levels are made of; entry i belongs to step t = i + 1.
+
+    Attributes:
+      beta: [T] variance added by the step.
+      alpha_bar: [T] the share of the sample's variance that is left.
+      signal: [T] sqrt(alpha_bar).
+      noise: [T] sqrt(1 - alpha_bar).
+      posterior_x0: [T] weight of x_0 in the mean of q(x_{t-1} | x_t, x_0).
+      posterior_xt: [T] weight of x_t in it.
+      posterior_variance: [T] its variance: 0 at the first step.
+      posterior_log_variance: [T] the logarithm; at the first step, the second's.
+    """
+
+    beta: Float[Array, " t"]
+    alpha_bar: Float[Array, " t"]
+    signal: Float[Array, " t"]
+    noise: Float[Array, " t"]
+    posterior_x0: Float[Array, " t"]
+    posterior_xt: Float[Array, " t"]
+    posterior_variance: Float[Array, " t"]
+    posterior_log_variance: Float[Array, " t"]
+
+
+def schedule(beta: np.ndarray) -> Schedule:
+    r"""A schedule from the variance each step adds, computed in float64.
+
+    .. math:: q(x_{t-1} | x_t, x_0) = N\Big(
+              \frac{\sqrt{\bar\alpha_{t-1}} \beta_t}{1 - \bar\alpha_t} x_0
+              + \frac{\sqrt{\alpha_t} (1 - \bar\alpha_{t-1})}{1 - \bar\alpha_t} x_t, \;
+              \frac{1 - \bar\alpha_{t-1}}{1 - \bar\alpha_t} \beta_t I \Big)
+
+    Ho et al. 2020, eq. 7. https://arxiv.org/abs/2006.11239
+
+    Raises:
+      ValueError: when `beta` is not a vector of at least two numbers in (0, 1).
+
+    >>> schedule(np.array([0.2, 0.5])).alpha_bar    # 0.8, 0.8 * 0.5
+    Array([0.8, 0.4], dtype=float32)
+    """
+    beta = np.asarray(beta, np.float64)
+    if beta.ndim != 1 or len(beta) < 2 or not ((beta > 0) & (beta < 1)).all():
+        raise ValueError(
+            f"schedule: beta must be a vector of at least 2 numbers between 0 and 1, "
+            f"got {beta!r}"
+        )
+    alpha_bar = np.cumprod(1 - beta)
+    before = np.append(1.0, alpha_bar[:-1])
+    variance = (1 - before) / (1 - alpha_bar) * beta
+    arrays = Schedule(
+        beta=beta,
+        alpha_bar=alpha_bar,
+        signal=np.sqrt(alpha_bar),
+        noise=np.sqrt(1 - alpha_bar),
+        posterior_x0=np.sqrt(before) * beta / (1 - alpha_bar),
+        posterior_xt=np.sqrt(1 - beta) * (1 - before) / (1 - alpha_bar),
+        posterior_variance=variance,
+        posterior_log_variance=np.log(np.append(variance[1], variance[1:])),
+    )
+    return Schedule(*map(jnp.asarray, arrays))
+
+
+def linear_schedule(steps: int) -> Schedule:
+    """Beta from 1e-4 to 0.02 over 1,000 steps; over fewer, larger in proportion.
+
+    Ho et al. 2020, section 4. https://arxiv.org/abs/2006.11239
+
+    >>> print(f"{linear_schedule(1000).alpha_bar[499]:.6f}")
+    0.078587
+    """
+    beta = np.linspace(1e-4, 0.02, steps) * 1000 / steps
+    return schedule(np.minimum(beta, 0.999))
+
+
+def scaled_linear_schedule(steps: int) -> Schedule:
+    """The square root of beta rising evenly, as latent diffusion has it.
+
+    Rombach et al. 2022, "High-Resolution Image Synthesis with Latent Diffusion Models".
+    https://arxiv.org/abs/2112.10752
+
+    >>> print(f"{scaled_linear_schedule(1000).alpha_bar[0]:.5f}")    # 1 - 0.00085
+    0.99915
+    """
+    return schedule(np.linspace(0.00085**0.5, 0.012**0.5, steps) ** 2)
+
+
+def cosine_schedule(steps: int) -> Schedule:
+    r"""Alpha bar falling as a squared cosine, gentle at both ends.
+
+    .. math:: \bar\alpha_t = \frac{f(t / T)}{f(0)}, \qquad
+              f(u) = \cos^2 \Big( \frac{u + 0.008}{1.008} \frac{\pi}{2} \Big)
+
+    with beta kept below 0.999.
+
+    Nichol and Dhariwal 2021, "Improved Denoising Diffusion Probabilistic Models",
+    eq. 17. https://arxiv.org/abs/2102.09672
+
+    >>> print(f"{cosine_schedule(1000).alpha_bar[499]:.6f}")    # a half, nearly
+    0.493844
+    """
+    u = np.arange(steps + 1) / steps
+    f = np.cos((u + 0.008) / 1.008 * np.pi / 2) ** 2
+    return schedule(np.minimum(1 - f[1:] / f[:-1], 0.999))
+
+
+def at_step(
+    values: Float[Array, " t"], i: Int[Array, " n"], x: Float[Array, "n *d"]
+) -> Float[Array, "n ..."]:
+    """values[i], with axes that broadcast against x, and in its dtype.
+
+    >>> at_step(jnp.array([5.0, 6.0]), jnp.array([1, 1, 0]), jnp.ones((3, 2))).tolist()
+    [[6.0], [6.0], [5.0]]
+    """
+    return values[i].reshape((-1,) + (1,) * (x.ndim - 1)).astype(x.dtype)
+
+
+def diffuse(
+    levels: Schedule,
+    x0: Float[Array, "n *d"],
+    i: Int[Array, " n"],
+    epsilon: Float[Array, "n *d"],
+) -> Float[Array, "n *d"]:
+    """x_t of each sample at its own step: signal x_0 + noise epsilon.
+
+    >>> levels = schedule(np.array([0.36, 0.5]))    # alpha bar 0.64 and 0.32
+    >>> x = diffuse(levels, jnp.ones((1, 1)), jnp.array([0]), jnp.ones((1, 1)))
+    >>> print(f"{x[0, 0]:.1f}")    # 0.8 + 0.6
+    1.4
+    """
+    x0, epsilon = _samples("diffuse", i, x0=x0, epsilon=epsilon)
+    return at_step(levels.signal, i, x0) * x0 + at_step(levels.noise, i, x0) * epsilon
+
+
+def diffusion_target(
+    levels: Schedule,
+    x0: Float[Array, "n *d"],
+    i: Int[Array, " n"],
+    epsilon: Float[Array, "n *d"],
+    target: Target = "epsilon",
+) -> Float[Array, "n *d"]:
+    r"""What the network is to say: the noise, the sample, or v between the two.
+
+    .. math:: v = \sqrt{\bar\alpha_t}\, \epsilon - \sqrt{1 - \bar\alpha_t}\, x_0
+
+    Salimans and Ho 2022, "Progressive Distillation for Fast Sampling of Diffusion
+    Models", section 4, for v. https://arxiv.org/abs/2202.00512
+
+    Raises:
+      ValueError: when shapes differ or `target` is none of the three.
+
+    >>> levels = schedule(np.array([0.36, 0.5]))
+    >>> one, i = jnp.ones((1, 1)), jnp.array([0])
+    >>> print(f"{diffusion_target(levels, one, i, one, 'v')[0, 0]:.1f}")    # 0.8 - 0.6
+    0.2
+    """
+    x0, epsilon = _samples("diffusion_target", i, x0=x0, epsilon=epsilon)
+    _known(target)
+    if target == "epsilon":
+        return epsilon
+    if target == "x0":
+        return x0
+    return at_step(levels.signal, i, x0) * epsilon - at_step(levels.noise, i, x0) * x0
+
+
+def diffusion_estimates(
+    levels: Schedule,
+    xt: Float[Array, "n *d"],
+    i: Int[Array, " n"],
+    output: Float[Array, "n *d"],
+    target: Target = "epsilon",
+) -> tuple[Float[Array, "n *d"], Float[Array, "n *d"]]:
+    r"""The sample and the noise that a network's output at x_t stands for.
+
+    From v: x_0 = signal x_t - noise v, and epsilon = noise x_t + signal v. The score,
+    the slope of log q(x_t), is then estimated by -epsilon / noise.
+
+    Raises:
+      ValueError: when shapes differ or `target` is none of the three.
+
+    >>> levels = schedule(np.array([0.36, 0.5]))
+    >>> xt, i = jnp.array([[1.4]]), jnp.array([0])
+    >>> x0, epsilon = diffusion_estimates(levels, xt, i, jnp.array([[0.2]]), "v")
+    >>> print(f"{x0[0, 0]:.1f} {epsilon[0, 0]:.1f}")
+    1.0 1.0
+    """
+    xt, output = _samples("diffusion_estimates", i, xt=xt, output=output)
+    _known(target)
+    signal, noise = at_step(levels.signal, i, xt), at_step(levels.noise, i, xt)
+    if target == "epsilon":
+        return (xt - noise * output) / signal, output
+    if target == "x0":
+        return output, (xt - signal * output) / noise
+    return signal * xt - noise * output, noise * xt + signal * output
+
+
+def diffusion_posterior(
+    levels: Schedule,
+    x0: Float[Array, "n *d"],
+    xt: Float[Array, "n *d"],
+    i: Int[Array, " n"],
+) -> tuple[Float[Array, "n *d"], Float[Array, "n ..."]]:
+    """Mean and variance of x_{t-1}, given x_t and x_0 or an estimate of it.
+
+    A draw of it is one ancestral step; the first step (i = 0) has variance 0. The
+    variance has one number a sample, with axes that broadcast against the mean.
+
+    Ho et al. 2020, eq. 7. https://arxiv.org/abs/2006.11239
+
+    >>> levels = schedule(np.array([0.5, 0.5]))    # alpha bar 1/2 and 1/4
+    >>> one = jnp.ones((1, 1))
+    >>> mean, variance = diffusion_posterior(levels, 0 * one, one, jnp.array([1]))
+    >>> print(f"{mean[0, 0]:.4f} {variance[0, 0]:.4f}")    # sqrt(1/2) 2/3, 1/2 2/3
+    0.4714 0.3333
+    """
+    x0, xt = _samples("diffusion_posterior", i, x0=x0, xt=xt)
+    of_x0 = at_step(levels.posterior_x0, i, x0)
+    of_xt = at_step(levels.posterior_xt, i, x0)
+    return of_x0 * x0 + of_xt * xt, at_step(levels.posterior_variance, i, x0)
+
+
+def ddim_step(
+    levels: Schedule,
+    x0: Float[Array, "n *d"],
+    epsilon: Float[Array, "n *d"],
+    i: Int[Array, " n"],
+    j: Int[Array, " n"],
+    eta: float | int = 0.0,
+    noise: Float[Array, "n *d"] | None = None,
+) -> Float[Array, "n *d"]:
+    r"""From step i to any earlier step j; j = -1 is the sample itself.
+
+    .. math:: x_s = \sqrt{\bar\alpha_s}\, \hat x_0
+              + \sqrt{1 - \bar\alpha_s - \sigma^2}\, \hat\epsilon + \sigma z, \qquad
+              \sigma^2 = \eta^2 \frac{1 - \bar\alpha_s}{1 - \bar\alpha_t}
+              \Big( 1 - \frac{\bar\alpha_t}{\bar\alpha_s} \Big)
+
+    The estimates of x_0 and epsilon are those of `diffusion_estimates`; whoever clips
+    x_0 must compute epsilon anew from it. eta = 0 is deterministic; eta = 1 draws, with
+    `noise` for z, as the ancestral sampler does. To j = -1, sigma is 0.
+
+    Song, Meng and Ermon 2021, "Denoising Diffusion Implicit Models", eq. 12 and 16.
+    https://arxiv.org/abs/2010.02502
+
+    Raises:
+      ValueError: when shapes differ, or eta is not 0 and there is no `noise`.
+
+    >>> levels, one = schedule(np.array([0.36, 0.5])), jnp.ones((1, 1))
+    >>> x = ddim_step(levels, one, one, jnp.array([1]), jnp.array([0]))
+    >>> print(f"{x[0, 0]:.1f}")    # 0.8 + 0.6
+    1.4
+    """
+    if eta and noise is None:
+        raise ValueError("ddim_step: eta other than 0 needs noise to draw with")
+    noise = jnp.zeros_like(x0) if noise is None else noise
+    expect("ddim_step", i=(i, "n", "int"), j=(j, "n", "int"))
+    x0, epsilon, noise = _samples("ddim_step", i, x0=x0, epsilon=epsilon, noise=noise)
+    now = at_step(levels.alpha_bar, i, x0)
+    then = at_step(jnp.append(levels.alpha_bar, 1.0), j, x0)  # j = -1 takes the last
+    variance = eta**2 * (1 - then) / (1 - now) * (1 - now / then)
+    kept = jnp.sqrt(jnp.maximum(1 - then - variance, 0))
+    return jnp.sqrt(then) * x0 + kept * epsilon + jnp.sqrt(variance) * noise
+
+
+def _samples(function, i, **arrays):
+    """The arrays, checked to be float[n, ...] of one shape with one step i each."""
+    axes = max(jnp.ndim(x) for x in arrays.values())
+    shape = " ".join(["n", *(f"d{axis}" for axis in range(1, axes))])
+    named = {name: (x, shape) for name, x in arrays.items()}
+    expect(function, i=(i, "n", "int"), **named)
+    return widen(*arrays.values())
+
+
+def _known(target):
+    if target not in ("epsilon", "x0", "v"):
+        raise ValueError(f"a network predicts epsilon, x0 or v, not {target!r}")

@@ -1,0 +1,66 @@
+r"""A target network that follows the trained one slowly.
+
+.. math:: \xi \leftarrow m \, \xi + (1 - m) \, \theta
+
+Tarvainen and Valpola 2017, "Mean teachers", https://arxiv.org/abs/1703.01780; He et al.
+2020, MoCo, https://arxiv.org/abs/1911.05722. The schedules: Grill et al. 2020, BYOL,
+https://arxiv.org/abs/2006.07733 (cosine); Baevski et al. 2022, data2vec,
+https://arxiv.org/abs/2202.03555 (linear).
+"""
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float, PyTree, ScalarLike
+
+
+def ema(target: PyTree, online: PyTree, momentum: ScalarLike) -> PyTree:
+    """The target, a little closer to the online weights; no gradient passes.
+
+    At momentum 1 the target stays, at 0 it becomes the online weights. Leaves that are
+    not floating (counters) are copied. The target keeps its dtypes; hold it in float32,
+    for bfloat16 rounds a step of 1 - 0.996 to nothing.
+
+    >>> print(ema({"w": jnp.array(0.0)}, {"w": jnp.array(8.0)}, momentum=0.75)["w"])
+    2.0
+    """
+
+    def follow(old, new):
+        old, new = lax.stop_gradient(jnp.asarray(old)), lax.stop_gradient(new)
+        if not jnp.issubdtype(old.dtype, jnp.floating):
+            return jnp.asarray(new, old.dtype)
+        wide = jnp.promote_types(old.dtype, jnp.float32)
+        m = jnp.asarray(momentum).astype(wide)
+        mixed = m * old.astype(wide) + (1 - m) * jnp.asarray(new).astype(wide)
+        return mixed.astype(old.dtype)
+
+    return jax.tree.map(follow, target, online)
+
+
+def cosine_momentum(
+    step: ScalarLike, total: int, start: ScalarLike = 0.996
+) -> Float[Array, ""]:
+    r"""From `start` at step 0 to 1 at step `total`, along half a cosine.
+
+    .. math:: m_t = 1 - (1 - m_0) (1 + \cos(\pi t / T)) / 2
+
+    >>> [round(float(cosine_momentum(t, total=10, start=0.9)), 3) for t in (0, 5, 10)]
+    [0.9, 0.95, 1.0]
+    """
+    return 1 - (1 - start) * (1 + jnp.cos(jnp.pi * _done(step, total))) / 2
+
+
+def linear_momentum(
+    step: ScalarLike, total: int, start: ScalarLike = 0.996, end: ScalarLike = 1.0
+) -> Float[Array, ""]:
+    """From `start` at step 0 to `end` at step `total`, along a line, then `end`.
+
+    >>> [round(float(linear_momentum(t, total=10, start=0.9)), 3) for t in (0, 5, 20)]
+    [0.9, 0.95, 1.0]
+    """
+    return start + (end - start) * _done(step, total)
+
+
+def _done(step, total):
+    """The fraction of the run behind us, from 0 to 1."""
+    return jnp.clip(jnp.asarray(step) / total, 0, 1)

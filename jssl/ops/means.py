@@ -1,0 +1,34 @@
+"""Averages over some of the entries, on one device or on all."""
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Shaped
+
+from jssl.ops.gather import psum
+from jssl.ops.precision import widen
+from jssl.ops.shapes import expect
+
+
+def masked_mean(
+    x: Float[Array, "*shape"],
+    mask: Shaped[Array, "*shape"],
+    axis_name: str | None = None,
+) -> Float[Array, ""]:
+    r"""The mean of x where the mask is 1.
+
+    .. math:: \frac{\sum_i m_i x_i}{\sum_i m_i}
+
+    Where the mask is 0 everywhere it is 0, and passes no gradient to x. Devices may
+    hold unequal numbers of ones: with `axis_name` both sums run over all of them.
+    Computed in float32, or in float64 where an argument is. The mask is float or bool.
+
+    Raises:
+      ValueError: when the shapes differ or x is not floating.
+
+    >>> print(masked_mean(jnp.array([1.0, 2.0, 9.0]), jnp.array([1, 1, 0])))
+    1.5
+    """
+    shape = " ".join(f"d{i}" for i in range(jnp.ndim(x)))
+    expect("masked_mean", x=(x, shape), mask=(mask, shape, "any"))
+    x, mask = widen(x, mask)
+    total, count = psum(((x * mask).sum(), mask.sum()), axis_name)
+    return total / jnp.where(count > 0, count, 1)

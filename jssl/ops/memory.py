@@ -1,0 +1,154 @@
+"""What a method remembers of samples outside the batch.
+
+A queue holds the newest rows, whichever samples they came from; a bank holds one row a
+sample, found by the sample's index. Both are arrays passed in and handed back. Under
+`pmap` and `shard_map` every device holds the whole and writes the rows of all devices,
+so that the copies stay the same.
+
+He et al. 2020, "Momentum Contrast", https://arxiv.org/abs/1911.05722 (queue);
+Wu et al. 2018, "Non-Parametric Instance Discrimination",
+https://arxiv.org/abs/1805.01978 (bank).
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float, Int, ScalarLike, Shaped
+
+from jssl.ops.gather import global_rows
+from jssl.ops.shapes import expect
+from jssl.ops.vectors import dots, unit
+
+
+class Queue(NamedTuple):
+    """First in, first out.
+
+    Attributes:
+      keys: the rows, [k, d].
+      pointer: where the next row goes, int32; the oldest row stands there.
+    """
+
+    keys: Shaped[Array, "k d"]
+    pointer: Int[Array, ""]
+
+
+def queue_init(key: jax.Array, size: int, width: int) -> Queue:
+    """A queue of random unit vectors.
+
+    >>> queue = queue_init(jax.random.key(0), size=5, width=2)
+    >>> queue.keys.shape, int(queue.pointer)
+    ((5, 2), 0)
+    """
+    return Queue(_directions(key, size, width), jnp.zeros((), jnp.int32))
+
+
+def queue_push(
+    queue: Queue, rows: Shaped[Array, "n d"], axis_name: str | None = None
+) -> Queue:
+    """Writes n rows over the oldest ones, wrapping around; they pass no gradient.
+
+    The rows stand as they come: give unit vectors where the method wants them.
+
+    Raises:
+      ValueError: when widths differ, or more rows come than the queue holds.
+
+    >>> queue = Queue(jnp.zeros((3, 1)), jnp.array(2))
+    >>> queue = queue_push(queue, jnp.array([[5.0], [7.0]]))
+    >>> queue.keys.ravel().tolist(), int(queue.pointer)
+    ([7.0, 0.0, 5.0], 1)
+    """
+    expect("queue_push", keys=(queue.keys, "k d", "any"), rows=(rows, "n d", "any"))
+    size = len(queue.keys)
+    rows = _from_all_devices(lax.stop_gradient(rows), axis_name)
+    if len(rows) > size:
+        raise ValueError(f"queue_push: {len(rows)} rows do not fit a queue of {size}")
+    places = (queue.pointer + jnp.arange(len(rows), dtype=queue.pointer.dtype)) % size
+    keys = queue.keys.at[places].set(rows.astype(queue.keys.dtype))
+    return Queue(keys, (queue.pointer + len(rows)) % size)
+
+
+def nearest(
+    keys: Float[Array, "k d"], z: Float[Array, "n d"]
+) -> tuple[Float[Array, "n d"], Int[Array, " n"]]:
+    """For each row of z, the row of `keys` with the largest cosine, and its index.
+
+    >>> rows, index = nearest(jnp.eye(2), jnp.array([[0.1, 3.0]]))
+    >>> rows.tolist(), index.tolist()
+    ([[0.0, 1.0]], [1])
+    """
+    index = dots(unit(z), unit(keys)).argmax(-1)
+    return keys[index], index
+
+
+def bank_init(key: jax.Array, size: int, width: int) -> Float[Array, "size width"]:
+    """A bank of random unit vectors, one a sample of the data.
+
+    >>> bank_init(jax.random.key(0), size=5, width=2).shape
+    (5, 2)
+    """
+    return _directions(key, size, width)
+
+
+def bank_read(
+    bank: Float[Array, "size d"], index: Int[Array, "..."]
+) -> Float[Array, "... d"]:
+    """The rows of these samples, as constants: no gradient reaches the bank.
+
+    >>> bank_read(jnp.array([[1.0], [2.0]]), jnp.array([1, 1, 0])).tolist()
+    [[2.0], [2.0], [1.0]]
+    """
+    return lax.stop_gradient(bank)[index]
+
+
+def bank_write(
+    bank: Float[Array, "size d"],
+    index: Int[Array, " n"],
+    rows: Float[Array, "n d"],
+    momentum: ScalarLike = 0.5,
+    axis_name: str | None = None,
+) -> Float[Array, "size d"]:
+    r"""Moves the rows of these samples towards new ones, and passes no gradient.
+
+    .. math:: v_i \leftarrow \mathrm{unit}(\mu v_i + (1 - \mu) \, \mathrm{unit}(u_i))
+
+    momentum is mu: 0 replaces. A sample that comes twice in a batch moves towards the
+    mean of its two rows (the last write to win would depend on the device). Read before
+    writing: the loss wants the bank of the last step.
+
+    Raises:
+      ValueError: when shapes differ or the index is not of integers.
+
+    >>> bank_write(jnp.eye(2), jnp.array([0]), jnp.array([[0.0, 3.0]]), momentum=0.0)
+    Array([[0., 1.],
+           [0., 1.]], dtype=float32)
+    """
+    expect(
+        "bank_write", bank=(bank, "s d"), index=(index, "n", "int"), rows=(rows, "n d")
+    )
+    rows = unit(lax.stop_gradient(rows).astype(bank.dtype))
+    index = _from_all_devices(index, axis_name)
+    rows = _from_all_devices(rows, axis_name)
+    same = (index[:, None] == index[None]).astype(rows.dtype)  # [n, n]
+    rows = dots(same / same.sum(1, keepdims=True), rows.T)
+    moved = unit(momentum * bank[index] + (1 - momentum) * rows)
+    return bank.at[index].set(moved)
+
+
+def _directions(key, size, width):
+    return unit(jax.random.normal(key, (size, width)))
+
+
+def _from_all_devices(rows, axis_name):
+    """As `gather`, but known to be the same on all devices, as a state must be.
+
+    The sum of arrays that are 0 outside a device's own rows; `shard_map` counts the
+    outcome of an all-gather as varying, and would not hand it back as one array.
+    """
+    if axis_name is None:
+        return rows
+    everyone = len(rows) * lax.axis_size(axis_name)
+    places = global_rows(len(rows), axis_name)
+    blank = jnp.zeros((everyone, *rows.shape[1:]), rows.dtype)
+    return lax.psum(blank.at[places].set(rows), axis_name)

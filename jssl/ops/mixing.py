@@ -1,0 +1,159 @@
+r"""Samples blended with other samples, and their targets likewise.
+
+.. math:: \tilde x_i = \lambda_i x_i + (1 - \lambda_i) x_{\pi(i)}, \qquad
+          \lambda_i \sim \mathrm{Beta}(\alpha, \alpha)
+
+Zhang, Cisse, Dauphin and Lopez-Paz, "mixup: Beyond Empirical Risk Minimization",
+ICLR 2018. https://arxiv.org/abs/1710.09412
+"""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, ScalarLike
+
+from jssl.ops.precision import widen
+from jssl.ops.shapes import expect
+
+
+def mixup(
+    key: jax.Array,
+    x: Float[Array, "n *d"],
+    y: Float[Array, "n c"],
+    alpha: ScalarLike,
+    *,
+    partner: Int[Array, " n"] | None = None,
+    per_sample: bool = True,
+    keep_dominant: bool = True,
+) -> tuple[Float[Array, "n *d"], Float[Array, "n c"], Float[Array, " n"]]:
+    r"""Blends each sample and its target with those of its partner.
+
+    A small alpha gives lambda near 0 and 1; alpha = 0 mixes nothing. x keeps its dtype;
+    the blend is made in float32 at least. Gradients flow.
+
+    Args:
+      partner: pi; a permutation drawn at random when None.
+      per_sample: one lambda a sample, as in MixMatch's code; else one a batch.
+      keep_dominant: takes max(lambda, 1 - lambda), so that row i stays nearer to
+        sample i than to its partner. MixMatch needs it; the mixup paper does without.
+
+    Returns:
+      The mixed x, the mixed y, and lambda.
+
+    Raises:
+      ValueError: when x is not float[n, ...], y float[n, c] or the partner int[n].
+
+    >>> x, y = jnp.array([[0.0], [1.0]]), jnp.eye(2)
+    >>> x, y, weight = mixup(jax.random.key(0), x, y, 0.75, partner=jnp.array([1, 0]))
+    >>> bool((x[:, 0] == jnp.array([1 - weight[0], weight[1]])).all())
+    True
+    >>> bool((weight >= 0.5).all())
+    True
+    """
+    n = expect(
+        "mixup",
+        x=(x, _batch_shape(x)),
+        y=(y, "n c"),
+        partner=(partner, "n", "int"),
+    )["n"]
+    partner_key, weight_key = jax.random.split(key)
+    if partner is None:
+        partner = jax.random.permutation(partner_key, n)
+    wide, y = widen(x, y)
+    weight = _mixing_weight(weight_key, alpha, n if per_sample else 1, wide.dtype)
+    if keep_dominant:
+        weight = jnp.maximum(weight, 1 - weight)
+    weight = jnp.broadcast_to(weight, (n,))
+
+    def blend(v):
+        share = weight.reshape(n, *[1] * (v.ndim - 1))
+        return share * v + (1 - share) * v[partner]
+
+    return blend(wide).astype(x.dtype), blend(y), weight
+
+
+def mixmatch_batch(
+    key: jax.Array,
+    x: Float[Array, "b *d"],
+    p: Float[Array, "b c"],
+    u: Float[Array, "n k *d"],
+    q: Float[Array, "n c"],
+    alpha: ScalarLike = 0.75,
+) -> tuple[
+    tuple[Float[Array, "b *d"], Float[Array, "b c"]],
+    tuple[Float[Array, "nk *d"], Float[Array, "nk c"]],
+]:
+    r"""Mixes labelled samples, and k views of unlabelled ones, with a shuffle of all.
+
+    .. math:: \mathcal W = \mathrm{Shuffle}(\hat{\mathcal X} \cup \hat{\mathcal U}),
+              \quad \mathcal X'_i = \mathrm{MixUp}(\hat{\mathcal X}_i, \mathcal W_i),
+              \quad \mathcal U'_i = \mathrm{MixUp}(\hat{\mathcal U}_i, \mathcal W_{b+i})
+
+    p are the labels, one-hot; q the guesses of `guess_labels`, one for all views of a
+    sample. The unlabelled rows come back sample by sample: view j of sample i is row
+    i k + j.
+
+    Berthelot et al. 2019, "MixMatch", algorithm 1. https://arxiv.org/abs/1905.02249
+
+    Raises:
+      ValueError: when shapes do not fit, or an argument is not floating.
+
+    >>> x, u = jnp.zeros((2, 3)), jnp.zeros((4, 2, 3))
+    >>> p, q = jnp.eye(5)[:2], jnp.eye(5)[:4]
+    >>> (x, p), (u, q) = mixmatch_batch(jax.random.key(0), x, p, u, q)
+    >>> x.shape, p.shape, u.shape, q.shape
+    ((2, 3), (2, 5), (8, 3), (8, 5))
+    """
+    tail = _batch_shape(x).split()[1:]
+    sizes = expect(
+        "mixmatch_batch",
+        x=(x, " ".join(["b", *tail])),
+        p=(p, "b c"),
+        u=(u, " ".join(["n", "k", *tail])),
+        q=(q, "n c"),
+    )
+    b, k = sizes["b"], sizes["k"]
+    inputs = jnp.concatenate([x, u.reshape(-1, *x.shape[1:])])  # [b + nk, ...]
+    targets = jnp.concatenate(widen(p, jnp.repeat(q, k, axis=0)))
+    inputs, targets, _ = mixup(key, inputs, targets, alpha)
+    return (inputs[:b], targets[:b]), (inputs[b:], targets[b:])
+
+
+def interleave(arrays: list[Array]) -> list[Array]:
+    """Makes the first of m equal batches a fair mixture of all, and undoes it.
+
+    Each array is cut into m runs of rows, and run i of the first changes places with
+    run i of array i. Where the batch statistics are updated by the first pass alone,
+    they then see every kind of sample. Applied twice it changes nothing: interleave
+    the inputs, then the logits.
+
+    Berthelot et al. 2019, the authors' code. https://arxiv.org/abs/1905.02249
+
+    Raises:
+      ValueError: when the arrays differ in shape.
+
+    >>> mixed = interleave([jnp.zeros(4, int), jnp.ones(4, int)])
+    >>> [x.tolist() for x in mixed]
+    [[0, 0, 1, 1], [1, 1, 0, 0]]
+    """
+    wanted = {
+        f"arrays_{i}": (x, _batch_shape(arrays[0]), "any") for i, x in enumerate(arrays)
+    }
+    n = expect("interleave", **wanted)["n"]
+    first, rest = arrays[0], list(arrays[1:])
+    for i in range(1, len(arrays)):
+        mine = slice(i * n // len(arrays), (i + 1) * n // len(arrays))
+        other = rest[i - 1]
+        rest[i - 1] = other.at[mine].set(first[mine])
+        first = first.at[mine].set(other[mine])
+    return [first, *rest]
+
+
+def _batch_shape(x):
+    return " ".join(["n", *(f"d{i}" for i in range(1, jnp.ndim(x)))])
+
+
+def _mixing_weight(key, alpha, n, dtype):
+    """n draws of Beta(alpha, alpha), its limit 1 of max(lambda, 1 - lambda) at 0."""
+    alpha = jnp.asarray(alpha, dtype)
+    drawn = jax.random.beta(key, *[jnp.where(alpha > 0, alpha, 1)] * 2, (n,), dtype)
+    return jnp.where(alpha > 0, drawn, 1)

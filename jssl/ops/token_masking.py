@@ -1,0 +1,165 @@
+"""Text with words hidden or taken out, for a network to put back.
+
+Pure functions of a key on token ids, with static shapes. Tokens are small integers
+whose meaning the caller knows: `mask_id` stands for what is hidden, `pad_id` fills up.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int, ScalarLike
+
+from jssl.ops.shapes import expect
+
+
+class MaskedTokens(NamedTuple):
+    """What a masked language model sees, and what it is asked.
+
+    Attributes:
+      ids: [n, l] the corrupted tokens.
+      labels: [n, l] the original token where one was chosen, 0 elsewhere.
+      weights: [n, l] 1 where one was chosen, 0 elsewhere.
+    """
+
+    ids: Int[Array, "n l"]
+    labels: Int[Array, "n l"]
+    weights: Float[Array, "n l"]
+
+
+def mlm_mask(
+    key: jax.Array,
+    ids: Int[Array, "n l"],
+    special: Bool[Array, "n l"],
+    vocabulary: int,
+    mask_id: int,
+    *,
+    pad_id: int = 0,
+    rate: float = 0.15,
+    max_predictions: int | None = None,
+    rule: str = "static",
+) -> MaskedTokens:
+    """Chooses tokens to be predicted; 80 % are masked, 10 % replaced, 10 % stay.
+
+    A chosen token becomes `mask_id` with probability 0.8, a random one of the whole
+    vocabulary with 0.1, and else is left standing, for the network never sees a mask
+    when it is used.
+
+    Devlin et al. 2019, "BERT", section 3.1. https://arxiv.org/abs/1810.04805
+
+    Args:
+      key: a PRNG key.
+      ids: sentences.
+      special: True for tokens that are never chosen: separators, padding.
+      vocabulary: number of tokens.
+      mask_id: the token that hides.
+      pad_id: padding, which does not count for a sentence's length.
+      rate: the share of tokens that is chosen.
+      max_predictions: no more than so many a sentence; all of l when None.
+      rule: "static" chooses round(rate * length) of each sentence, at least 1, as
+        BERT's code does; length counts special tokens, but not padding. "dynamic"
+        chooses each token by itself with probability `rate`.
+
+    Raises:
+      ValueError: when the rule is neither, or a shape is wrong.
+
+    >>> ids, special = jnp.arange(10, 30)[None], jnp.zeros((1, 20), bool)
+    >>> masked = mlm_mask(jax.random.key(0), ids, special, vocabulary=30, mask_id=4)
+    >>> print(masked.weights.sum())    # 15 % of 20
+    3.0
+    """
+    expect("mlm_mask", ids=(ids, "n l", "int"), special=(special, "n l", "bool"))
+    choose_key, fate_key, word_key = jax.random.split(key, 3)
+    noise = jnp.where(special, jnp.inf, jax.random.uniform(choose_key, ids.shape))
+    if rule == "static":
+        most = ids.shape[1] if max_predictions is None else max_predictions
+        length = (ids != pad_id).sum(1, keepdims=True).astype(jnp.float32)
+        wanted = jnp.clip(jnp.round(rate * length).astype(int), 1, most)
+        rank = jnp.argsort(jnp.argsort(noise, axis=1), axis=1)
+        chosen = (rank < wanted) & ~special
+    elif rule == "dynamic":
+        chosen = noise < rate
+    else:
+        raise ValueError(f"mlm_mask: rule must be static or dynamic, got {rule!r}")
+    fate = jax.random.uniform(fate_key, ids.shape)
+    words = jax.random.randint(word_key, ids.shape, 0, vocabulary, ids.dtype)
+    corrupted = jnp.where(fate < 0.8, mask_id, jnp.where(fate < 0.9, words, ids))
+    return MaskedTokens(
+        jnp.where(chosen, corrupted, ids).astype(ids.dtype),
+        jnp.where(chosen, ids, 0),
+        chosen.astype(jnp.float32),
+    )
+
+
+def text_infilling(
+    key: jax.Array,
+    ids: Int[Array, " l"],
+    n: ScalarLike,
+    mask_id: int,
+    *,
+    pad_id: int = 0,
+    ratio: float = 0.3,
+    mean_span: float = 3.0,
+) -> tuple[Int[Array, " l"], Int[Array, ""]]:
+    r"""Puts one mask in the place of each of several spans of words.
+
+    So the network must also find out how much is gone.
+
+    Span lengths are drawn from Poisson(mean_span) and cut so that they add up to
+    exactly m = ceil(ratio * n) tokens. A span of length 0 hides nothing, but inserts a
+    mask. All arrangements of spans among the tokens kept are equally likely; the
+    authors' code draws starts alone, and may run one span into the next. A mask of no
+    length for which l has no room is left out.
+
+    Lewis et al. 2020, "BART", section 2.2. https://arxiv.org/abs/1910.13461
+
+    Args:
+      key: a PRNG key; `jax.vmap` over keys and documents makes a batch.
+      ids: a document of n tokens, without its begin and end, padded to l.
+      n: number of tokens, at most l.
+      mask_id: the token that stands for a span.
+      pad_id: fills up the end.
+      ratio: the share of tokens that goes.
+      mean_span: of the Poisson distribution.
+
+    Returns:
+      The document with masks, and its new number of tokens.
+
+    Raises:
+      ValueError: when ids is not int[l].
+
+    >>> ids = jnp.arange(10, 20)
+    >>> short, n = text_infilling(jax.random.key(1), ids, 10, mask_id=4)
+    >>> int((short >= 10).sum())    # of 10 tokens 3 are gone
+    7
+    """
+    size = expect("text_infilling", ids=(ids, "l", "int"))["l"]
+    length_key, place_key = jax.random.split(key)
+    n = jnp.asarray(n, jnp.int32)
+    # Less a little, for 0.3 * 1500 is more than 450 in float32.
+    budget = jnp.ceil(ratio * n.astype(jnp.float32) - 1e-3).astype(jnp.int32)
+    lengths, spans = _span_lengths(length_key, size, n, budget, mean_span)
+    slots = n - budget + spans  # each holds a token kept or a mask
+    place = jnp.arange(size)
+    noise = jnp.where(place < slots, jax.random.uniform(place_key, (size,)), jnp.inf)
+    is_mask = (jnp.argsort(jnp.argsort(noise)) < spans) & (place < slots)
+    span = jnp.cumsum(is_mask) - 1
+    used = jnp.where(is_mask, lengths[jnp.maximum(span, 0)], 1)
+    source = jnp.cumsum(used) - used
+    kept = ids[jnp.clip(source, 0, size - 1)]
+    filled = jnp.where(is_mask, mask_id, jnp.where(place < slots, kept, pad_id))
+    return filled.astype(ids.dtype), slots.astype(jnp.int32)
+
+
+def _span_lengths(key, size, n, budget, mean_span):
+    """[size] span lengths that add up to the budget, and how many of them there are."""
+    lengths = jax.random.poisson(key, mean_span, (size,)).astype(jnp.int32)
+    lengths = lengths.at[-1].set(size)  # should all draws together not reach the budget
+    before = jnp.cumsum(lengths) - lengths
+    lengths = jnp.minimum(lengths, budget - before)
+    drawn = before < budget
+    empty = drawn & (lengths == 0)
+    room = size - n + budget - (drawn & ~empty).sum()
+    drawn &= ~empty | (jnp.cumsum(empty) <= room)
+    order = jnp.argsort(~drawn, stable=True)
+    return lengths[order], drawn.sum()

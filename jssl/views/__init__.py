@@ -1,0 +1,75 @@
+"""Views: (key, images) -> images, pure and on the device.
+
+`recipe("simclr")` names what a paper does, `View` says it field by field, `multi_view`
+makes a batch's views; the operations on one image are here too. Images are float, [n, h,
+w, c], in [0, 1], and every random function takes its key first.
+"""
+
+from jssl.views.colour import (
+    CIFAR10,
+    IMAGENET,
+    Statistics,
+    brightness,
+    color_jitter,
+    contrast,
+    gaussian_blur,
+    grayscale,
+    hsv_to_rgb,
+    hue,
+    normalize,
+    rgb_to_hsv,
+    rgb_to_lab,
+    saturation,
+    solarize,
+)
+from jssl.views.geometry import (
+    affine,
+    center_crop,
+    crop_resize,
+    hflip,
+    motion,
+    random_erase,
+    rotate,
+    rrc_box,
+    shift,
+)
+from jssl.views.mixing import cutmix, mixup, mixup_or_cutmix
+from jssl.views.randaugment import rand_augment
+from jssl.views.recipes import RECIPES, recipe
+from jssl.views.view import View, multi_crop, multi_view
+
+__all__ = [
+    "CIFAR10",
+    "IMAGENET",
+    "RECIPES",
+    "Statistics",
+    "View",
+    "affine",
+    "brightness",
+    "center_crop",
+    "color_jitter",
+    "contrast",
+    "crop_resize",
+    "cutmix",
+    "gaussian_blur",
+    "grayscale",
+    "hflip",
+    "hsv_to_rgb",
+    "hue",
+    "mixup",
+    "mixup_or_cutmix",
+    "motion",
+    "multi_crop",
+    "multi_view",
+    "normalize",
+    "rand_augment",
+    "random_erase",
+    "recipe",
+    "rgb_to_hsv",
+    "rgb_to_lab",
+    "rotate",
+    "rrc_box",
+    "saturation",
+    "shift",
+    "solarize",
+]

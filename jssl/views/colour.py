@@ -1,0 +1,326 @@
+r"""What a view sees: the brightness, contrast, colour and sharpness of one image.
+
+Colour distortion is what keeps contrastive learning from recognising two crops of one
+picture by their colour histogram (Chen, Kornblith, Norouzi, Hinton, *A simple framework
+for contrastive learning of visual representations*, ICML 2020,
+https://arxiv.org/abs/2002.05709). Three of its four parts are one blend,
+
+$$ x \leftarrow \mathrm{clip}(f x + (1 - f) m, 0, 1), $$
+
+towards black (brightness), the mean grey (contrast) or the grey image (saturation).
+
+Images are [h, w, c], float, in [0, 1] until `normalize`. One channel is grey: saturation,
+hue and greyscale leave it alone.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.typing import ArrayLike
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from jssl.ops.shapes import expect
+
+
+class Statistics(NamedTuple):
+    """The mean and standard deviation of each channel, in [0, 1]."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+IMAGENET = Statistics((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+CIFAR10 = Statistics((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010))
+
+LUMA = (0.2989, 0.5870, 0.1140)
+RGB_TO_XYZ = (
+    (0.412453, 0.357580, 0.180423),
+    (0.212671, 0.715160, 0.072169),
+    (0.019334, 0.119193, 0.950227),
+)
+D65 = (0.95047, 1.0, 1.08883)  # XYZ of the white point
+
+
+def _channels(function: str, image, allowed: tuple[int, ...] = (1, 3)) -> int:
+    channels = expect(function, image=(image, "h w c"))["c"]
+    if channels not in allowed:
+        raise ValueError(
+            f"{function}: image must have {' or '.join(map(str, allowed))} channels, "
+            f"last (1 is grey, 3 is RGB), got {list(image.shape)}"
+        )
+    return channels
+
+
+def _luma(image):
+    """[..., c] -> [..., 1]."""
+    if image.shape[-1] == 1:
+        return image
+    return sum(w * image[..., i : i + 1] for i, w in enumerate(LUMA))
+
+
+def _mean_luma(image):
+    # Rows first, then columns: XLA's CPU reduction of both at once is ten times slower.
+    return _luma(image.mean(0).mean(0))
+
+
+def _blend(image, other, factor):
+    factor = jnp.asarray(factor, image.dtype)
+    return jnp.clip(factor * image + (1 - factor) * other, 0, 1)
+
+
+def grayscale(image: Float[Array, "h w c"]) -> Float[Array, "h w c"]:
+    """0.2989 R + 0.5870 G + 0.1140 B on every channel.
+
+    >>> grayscale(jnp.array([[[1.0, 0.0, 0.0]]])).ravel()
+    Array([0.2989, 0.2989, 0.2989], dtype=float32)
+    """
+    _channels("grayscale", image)
+    return jnp.broadcast_to(_luma(image), image.shape)
+
+
+def brightness(
+    image: Float[Array, "h w c"], factor: ArrayLike
+) -> Float[Array, "h w c"]:
+    """clip(f x): 0 is black, 1 the image itself.
+
+    >>> brightness(jnp.array([[[0.25, 0.75]]]), 2.0).ravel()
+    Array([0.5, 1. ], dtype=float32)
+    """
+    return _blend(image, 0.0, factor)
+
+
+def contrast(image: Float[Array, "h w c"], factor: ArrayLike) -> Float[Array, "h w c"]:
+    """clip(f (x - m) + m), m the mean of the grey image: 0 is flat, 1 the image itself.
+
+    >>> contrast(jnp.array([[[0.25], [0.75]]]), 0.5).ravel()  # m = 0.5
+    Array([0.375, 0.625], dtype=float32)
+    """
+    _channels("contrast", image)
+    return _blend(image, _mean_luma(image), factor)
+
+
+def saturation(
+    image: Float[Array, "h w c"], factor: ArrayLike
+) -> Float[Array, "h w c"]:
+    """clip(f x + (1 - f) grey(x)): 0 is grey, 1 the image itself.
+
+    >>> saturation(jnp.array([[[1.0, 0.0, 0.0]]]), 0.5).ravel()
+    Array([0.64945, 0.14945, 0.14945], dtype=float32)
+    """
+    if _channels("saturation", image) == 1:
+        return image
+    return _blend(image, _luma(image), factor)
+
+
+def _to_hsv(image):
+    """Hue, saturation and value, [h, w, 1] each and in [0, 1]."""
+    r, g, b = image[..., :1], image[..., 1:2], image[..., 2:]
+    value = jnp.maximum(jnp.maximum(r, g), b)
+    chroma = value - jnp.minimum(jnp.minimum(r, g), b)
+    per = jnp.where(chroma > 0, 1 / jnp.where(chroma > 0, chroma, 1), 0) / 6
+    hue = jnp.where(
+        value == r,
+        (g - b) * per,
+        jnp.where(value == g, 1 / 3 + (b - r) * per, 2 / 3 + (r - g) * per),
+    )
+    return hue - jnp.floor(hue), chroma / jnp.where(value > 0, value, 1), value
+
+
+def _from_hsv(hue, saturation, value):
+    # f(5), f(3), f(1) with k = (n + 6 H) mod 6: no gathers, no cases, and broadcast
+    # over the channels, for on CPU a concatenation would compute everything thrice.
+    k = hue + jnp.array([5, 3, 1], hue.dtype) / 6
+    k = 6 * (k - jnp.floor(k))
+    return value - value * saturation * jnp.clip(jnp.minimum(k, 4 - k), 0, 1)
+
+
+def rgb_to_hsv(image: Float[Array, "h w c"]) -> Float[Array, "h w 3"]:
+    """Hue, saturation, value, each in [0, 1]; the hue of grey is 0.
+
+    >>> rgb_to_hsv(jnp.array([[[0.0, 0.5, 0.0]]])).ravel().round(4)  # dark green, 120/360
+    Array([0.3333, 1.    , 0.5   ], dtype=float32)
+    """
+    _channels("rgb_to_hsv", image, (3,))
+    return jnp.concatenate(_to_hsv(image), axis=-1)
+
+
+def hsv_to_rgb(image: Float[Array, "h w c"]) -> Float[Array, "h w 3"]:
+    """The inverse of `rgb_to_hsv`; hue is taken modulo 1.
+
+    >>> hsv_to_rgb(jnp.array([[[0.5, 1.0, 1.0]]])).ravel()  # cyan
+    Array([0., 1., 1.], dtype=float32)
+    """
+    _channels("hsv_to_rgb", image, (3,))
+    return _from_hsv(image[..., :1], image[..., 1:2], image[..., 2:])
+
+
+def hue(image: Float[Array, "h w c"], shift: ArrayLike) -> Float[Array, "h w c"]:
+    """H + shift modulo 1, in turns, not degrees: 1/3 makes red green.
+
+    >>> hue(jnp.array([[[1.0, 0.0, 0.0]]]), 1 / 3).ravel().round(4)
+    Array([0., 1., 0.], dtype=float32)
+    """
+    if _channels("hue", image) == 1:
+        return image
+    h, s, v = _to_hsv(image)
+    return _from_hsv(h + jnp.asarray(shift, image.dtype), s, v)
+
+
+def color_jitter(
+    key: PRNGKeyArray,
+    image: Float[Array, "h w c"],
+    b: float,
+    c: float,
+    s: float,
+    h: float,
+    order: str = "random",
+) -> Float[Array, "h w c"]:
+    """Brightness, contrast, saturation and hue, each by a random amount.
+
+    Factors are U(max(0, 1 - b), 1 + b) and so on; the hue moves by U(-h, h) turns. Each
+    part is applied once, clipped to [0, 1] after each.
+
+    Args:
+      key: the randomness of this one image.
+      image: [h, w, c] in [0, 1].
+      b: most change of brightness; 0 leaves this part out, as for the others.
+      c: most change of contrast.
+      s: most change of saturation.
+      h: most change of hue, at most 0.5.
+      order: "random", one of the 24 drawn for the image; or "fixed", as listed.
+
+    Raises:
+      ValueError: a negative strength, h > 0.5, another order, or channels not 1 or 3.
+    """
+    u = jax.random.uniform(key, (8,), jnp.float32)
+    return jitter_from(u, image, (b, c, s, h), order)
+
+
+def jitter_from(
+    u: Float[Array, "8"],
+    image: Float[Array, "h w c"],
+    strength: tuple[float, float, float, float],
+    order: str = "random",
+) -> Float[Array, "h w c"]:
+    """`color_jitter` made of eight numbers in [0, 1): four amounts, then four ranks.
+
+    >>> u = jnp.array([0.75, 0.5, 0.5, 0.5, 0.0, 0.0, 0.0, 0.0])
+    >>> jitter_from(u, jnp.full((1, 1, 1), 0.5), (0.4, 0.0, 0.0, 0.0)).item()  # f = 1.2
+    0.6000000238418579
+    """
+    if min(strength) < 0 or strength[3] > 0.5:
+        raise ValueError(
+            f"color_jitter: b, c, s must be >= 0 and h in [0, 0.5] turns, got {strength}"
+        )
+    if order not in ("random", "fixed"):
+        raise ValueError(f'color_jitter: order must be "random" or "fixed", not {order}')
+    b, c, s, h = strength
+    if _channels("color_jitter", image) == 1:
+        s = h = 0
+    random = order == "random"
+    amount, rank = u[:4], u[4:]
+    blends = jnp.array([part for part, a in enumerate((b, c, s)) if a], jnp.int32)
+    low = jnp.array([max(0, 1 - b), max(0, 1 - c), max(0, 1 - s)], jnp.float32)
+    high = jnp.array([1 + b, 1 + c, 1 + s], jnp.float32)
+    factor = (low + (high - low) * amount[:3])[blends]
+
+    # The hue costs most, and is computed once, between two passes of the blends: in the
+    # first those ranked after it do nothing (f = 1), in the second those ranked before.
+    early = (rank[blends] < rank[3]) | (not (random and h))
+    passes = jnp.where(early, factor, 1), jnp.where(early, 1, factor)
+    if random:
+        _, blends, *passes = lax.sort((rank[blends], blends, *passes), num_keys=1)
+
+    def blend(x, factors):
+        for part, f in zip(blends, factors, strict=True):
+            other = jnp.where(part == 1, _mean_luma(x), 0) if c else 0
+            other = jnp.where(part == 2, _luma(x), other) if s else other
+            x = _blend(x, other, f)
+        return x
+
+    image = blend(image, passes[0])
+    if not h:
+        return image
+    image = hue(image, h * (2 * amount[3] - 1))
+    return blend(image, passes[1]) if random else image
+
+
+def rgb_to_lab(image: Float[Array, "h w c"]) -> Float[Array, "h w 3"]:
+    """CIE L*a*b* of an sRGB image under D65: L in [0, 100], a and b around zero.
+
+    Linearise each channel, go to XYZ over the white point, then with f(t) the cube root
+    (a line near zero): L = 116 f(Y) - 16, a = 500 (f(X) - f(Y)), b = 200 (f(Y) - f(Z)).
+
+    >>> rgb_to_lab(jnp.ones((1, 1, 3))).ravel().round(1) + 0.0  # white
+    Array([100.,   0.,   0.], dtype=float32)
+    """
+    _channels("rgb_to_lab", image, (3,))
+    linear = jnp.where(
+        image > 0.04045,
+        ((jnp.maximum(image, 0.04045) + 0.055) / 1.055) ** 2.4,
+        image / 12.92,
+    )
+    weights = jnp.array(RGB_TO_XYZ, image.dtype) / jnp.array(D65, image.dtype)[:, None]
+    t = sum(linear[..., i : i + 1] * weights[:, i] for i in range(3))
+    f = jnp.where(
+        t > 0.008856, jnp.maximum(t, 0.008856) ** (1 / 3), 7.787 * t + 16 / 116
+    )
+    x, y, z = f[..., :1], f[..., 1:2], f[..., 2:]
+    return jnp.concatenate([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=-1)
+
+
+def solarize(
+    image: Float[Array, "h w c"], threshold: ArrayLike = 0.5
+) -> Float[Array, "h w c"]:
+    """x where x < threshold, else 1 - x.
+
+    >>> solarize(jnp.array([[[0.25, 0.75, 1.0]]])).ravel()
+    Array([0.25, 0.25, 0.  ], dtype=float32)
+    """
+    return jnp.where(image < threshold, image, 1 - image)
+
+
+def gaussian_blur(
+    image: Float[Array, "h w c"], sigma: ArrayLike, radius: int
+) -> Float[Array, "h w c"]:
+    """A separable blur of 2 * radius + 1 taps, w_i = exp(-i^2 / 2 sigma^2) / sum.
+
+    The border is zero-padded. sigma, in pixels, may be traced; 0 is the identity.
+
+    >>> point = jnp.zeros((3, 3, 1)).at[1, 1].set(9.0)
+    >>> gaussian_blur(point, 1e9, radius=1).ravel()  # nine flat taps of 1 / 9
+    Array([1., 1., 1., 1., 1., 1., 1., 1., 1.], dtype=float32)
+    """
+    expect("gaussian_blur", image=(image, "h w c"))
+    i = jnp.arange(-radius, radius + 1, dtype=jnp.float32)
+    w = jnp.exp(-0.5 * (i / jnp.maximum(sigma, 1e-6)) ** 2)
+    w = (w / w.sum()).astype(image.dtype)
+    # A sum of shifted images: a convolution whose kernel differs by image is slow.
+    for axis in (0, 1):
+        size = image.shape[axis]
+        pad = [(radius, radius) if a == axis else (0, 0) for a in range(3)]
+        padded = jnp.pad(image, pad)
+        image = sum(
+            w[k] * lax.slice_in_dim(padded, k, k + size, axis=axis)
+            for k in range(2 * radius + 1)
+        )
+    return image
+
+
+def normalize(
+    image: Float[Array, "*n h w c"], mean: tuple[float, ...], std: tuple[float, ...]
+) -> Float[Array, "*n h w c"]:
+    """(x - mean) / std, one number a channel: `normalize(x, *IMAGENET)`.
+
+    >>> normalize(jnp.array([[[0.75]]]), mean=(0.5,), std=(0.25,)).item()
+    1.0
+    """
+    for name, numbers in (("mean", mean), ("std", std)):
+        if len(numbers) not in (1, image.shape[-1]):
+            raise ValueError(
+                f"normalize: {name} must have one number for each of the image's "
+                f"{image.shape[-1]} channels, got {len(numbers)}"
+            )
+    return (image - jnp.array(mean, image.dtype)) / jnp.array(std, image.dtype)

@@ -1,0 +1,298 @@
+r"""Where a view looks: crops, flips, small rotations and erased boxes of one image.
+
+A random resized crop (Szegedy et al., *Going deeper with convolutions*, CVPR 2015,
+https://arxiv.org/abs/1409.4842) draws a box of area A and ratio r = width / height,
+
+$$ A \sim U(a, b) H W, \quad \log r \sim U(\log r_0, \log r_1), \quad
+   w = \sqrt{A r}, \quad h = \sqrt{A / r}, $$
+
+and resizes it to the view's size. Interpolation is separable, so a crop is two small
+matrix products, rows @ image @ columns^T: the box is data, the shape of the view static.
+"""
+
+import math
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.scipy.ndimage import map_coordinates
+from jax.typing import ArrayLike
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from jssl.ops.shapes import expect
+
+
+def _triangle(x):
+    return jnp.maximum(1 - jnp.abs(x), 0)
+
+
+def _cubic(x):
+    """Keys' cubic with a = -1/2, as in Pillow and `jax.image`."""
+    x = jnp.abs(x)
+    near = (1.5 * x - 2.5) * x * x + 1
+    far = ((-0.5 * x + 2.5) * x - 4) * x + 2
+    return jnp.where(x < 1, near, jnp.where(x < 2, far, 0))
+
+
+KERNELS = {"bilinear": _triangle, "bicubic": _cubic}
+ERASE_RATIO = (0.3, 1 / 0.3)
+
+
+def rrc_box(
+    key: PRNGKeyArray,
+    hw: tuple[int, int],
+    scale: tuple[float, float] = (0.08, 1.0),
+    ratio: tuple[float, float] = (3 / 4, 4 / 3),
+    attempts: int = 10,
+) -> Float[Array, "4"]:
+    """The box (top, left, height, width), in pixels, of a random resized crop.
+
+    The first of `attempts` boxes that fits the image; if none does, the largest central
+    one whose ratio is `ratio`-legal. Sides are whole pixels, corners uniform.
+
+    Args:
+      key: the randomness of this one image.
+      hw: height and width of the image.
+      scale: area of the box as a fraction of the image's.
+      ratio: width / height of the box, drawn uniformly in its logarithm.
+      attempts: 10 in torchvision; all are drawn at once.
+
+    >>> rrc_box(jax.random.key(0), (32, 48), scale=(1.0, 1.0), ratio=(1.5, 1.5))
+    Array([ 0.,  0., 32., 48.], dtype=float32)
+    """
+    u = jax.random.uniform(key, (2 * attempts + 2,), jnp.float32)
+    return box_from(u, hw, scale, ratio)
+
+
+def box_from(
+    u: Float[Array, " m"],
+    hw: tuple[int, int],
+    scale: tuple[float, float],
+    ratio: tuple[float, float] = (3 / 4, 4 / 3),
+) -> Float[Array, "4"]:
+    """`rrc_box` made of 2 * attempts + 2 numbers in [0, 1): areas, ratios and a corner.
+
+    >>> u = jnp.array([0.0, 0.5, 0.0, 0.999])  # least area, ratio 1, top right corner
+    >>> box_from(u, (32, 32), scale=(0.25, 1.0))
+    Array([ 0., 16., 16., 16.], dtype=float32)
+    """
+    height, width = hw
+    r0, r1 = ratio
+    attempts = len(u) // 2 - 1
+    area, shape, corner = jnp.split(u, [attempts, 2 * attempts])
+    area = (scale[0] + (scale[1] - scale[0]) * area) * (height * width)
+    r = jnp.exp(math.log(r0) + (math.log(r1) - math.log(r0)) * shape)
+    w, h = jnp.round(jnp.sqrt(area * r)), jnp.round(jnp.sqrt(area / r))
+    fits = (0 < w) & (w <= width) & (0 < h) & (h <= height)
+
+    # The largest central box: full width if the image is too tall, else full height.
+    legal = min(max(width / height, r0), r1)
+    whole = (min(height, round(width / legal)), min(width, round(height * legal)))
+
+    first = fits & (jnp.cumsum(fits) == 1)
+    found = fits.any()
+    h = jnp.where(found, jnp.sum(h * first), whole[0])
+    w = jnp.where(found, jnp.sum(w * first), whole[1])
+    corner = jnp.where(found, corner, 0.5)
+    top = jnp.floor(corner[0] * (height - h + 1))
+    left = jnp.floor(corner[1] * (width - w + 1))
+    return jnp.stack([top, left, h, w])
+
+
+def _weights(start, length, size: int, out: int, method: str, antialias: bool):
+    """What each of `size` pixels gives to each of `out` samples of a box's one side."""
+    step = length / out
+    sample = start + (jnp.arange(out) + 0.5) * step - 0.5
+    pixel = jnp.arange(size)
+    reach = jnp.maximum(step, 1) if antialias else 1
+    weights = KERNELS[method]((sample[:, None] - pixel) / reach)
+    inside = (start < pixel + 0.5) & (pixel + 0.5 < start + length)
+    weights = jnp.where(inside, weights, 0)
+    return weights / weights.sum(1, keepdims=True)  # [out, size]
+
+
+def crop_resize(
+    image: Float[Array, "h w c"],
+    box: Float[Array, "4"],
+    out: tuple[int, int],
+    method: str = "bilinear",
+    antialias: bool = False,
+) -> Float[Array, "S T c"]:
+    """The part of an image inside a box, resized to `out` = (height, width).
+
+    Pixels outside the box do not leak in. The box, in pixels, may be traced, and must be
+    inside the image and at least one pixel wide. Weights are float32 or better.
+
+    Args:
+      image: one image, any float dtype.
+      box: (top, left, height, width).
+      out: size of the result.
+      method: "bilinear" or "bicubic" (Keys, a = -1/2).
+      antialias: widen the kernel when shrinking, as Pillow does.
+
+    Raises:
+      ValueError: an image that is not float [h, w, c], or an unknown method.
+
+    >>> ramp = jnp.arange(4.0).reshape(1, 4, 1)
+    >>> box = jnp.array([0.0, 1.0, 1.0, 2.0])  # the two pixels 1 and 2
+    >>> crop_resize(ramp, box, (1, 4)).ravel()  # samples at 0.75, 1.25, 1.75, 2.25
+    Array([1.  , 1.25, 1.75, 2.  ], dtype=float32)
+    """
+    if method not in KERNELS:
+        raise ValueError(f"crop_resize: method must be one of {list(KERNELS)}")
+    size = expect("crop_resize", image=(image, "h w c"))
+    top, left, height, width = box
+    dtype = jnp.promote_types(image.dtype, jnp.float32)
+    rows = _weights(top, height, size["h"], out[0], method, antialias)
+    columns = _weights(left, width, size["w"], out[1], method, antialias)
+    # The width stands last in both operands of the second product: on CPU a third of
+    # the time of "twc". Full precision, for accelerators would round to bfloat16.
+    x = jnp.einsum(
+        "sh,hwc->scw", rows, image.astype(dtype), precision=lax.Precision.HIGHEST
+    )
+    x = jnp.einsum("scw,tw->stc", x, columns, precision=lax.Precision.HIGHEST)
+    return x.astype(image.dtype)
+
+
+def center_crop(
+    image: Float[Array, "h w c"],
+    fraction: float = 0.875,
+    out: int | None = None,
+    method: str = "bilinear",
+) -> Float[Array, "S S c"]:
+    """The central square of side `fraction` * min(h, w), as in ImageNet evaluation.
+
+    0.875 is the usual "resize the short side to 256, cut 224 x 224". The square is
+    resized, antialiased, to `out` pixels a side; left as it is when `out` is None. Images
+    of 28 or 32 pixels are evaluated whole.
+
+    >>> center_crop(jnp.arange(16.0).reshape(4, 4, 1), fraction=0.5)[..., 0]
+    Array([[ 5.,  6.],
+           [ 9., 10.]], dtype=float32)
+    """
+    size = expect("center_crop", image=(image, "h w c"))
+    side = round(fraction * min(size["h"], size["w"]))
+    top, left = (size["h"] - side) // 2, (size["w"] - side) // 2
+    x = image[top : top + side, left : left + side]
+    if out is None or out == side:
+        return x
+    box = jnp.array([0, 0, side, side], jnp.float32)
+    return crop_resize(x, box, (out, out), method, antialias=True)
+
+
+def hflip(image: Float[Array, "h w c"]) -> Float[Array, "h w c"]:
+    """The mirror image, left for right.
+
+    >>> hflip(jnp.arange(3.0).reshape(1, 3, 1)).ravel()
+    Array([2., 1., 0.], dtype=float32)
+    """
+    return image[:, ::-1]
+
+
+def affine(
+    image: Float[Array, "h w c"], matrix: Float[Array, "2 3"], fill: ArrayLike = 0.0
+) -> Float[Array, "h w c"]:
+    """The image seen through an affine map of coordinates, bilinearly.
+
+    With p = (row, column) measured from the image's centre and matrix = [A | t],
+    out[p] = image[A p + t], and `fill`, a number or one a channel, beyond the border.
+
+    >>> one_right = jnp.array([[1.0, 0.0, 0.0], [0.0, 1.0, -1.0]])
+    >>> affine(jnp.arange(1.0, 4.0).reshape(1, 3, 1), one_right).ravel()
+    Array([0., 1., 2.], dtype=float32)
+    """
+    size = expect("affine", image=(image, "h w c"), matrix=(matrix, "2 3"))
+    centre = jnp.array([size["h"] - 1, size["w"] - 1]) / 2
+    grid = jnp.meshgrid(
+        jnp.arange(size["h"]) - centre[0], jnp.arange(size["w"]) - centre[1],
+        indexing="ij",
+    )  # fmt: skip
+    (a, b, y), (c, d, x) = matrix
+    rows = a * grid[0] + b * grid[1] + y + centre[0]
+    columns = c * grid[0] + d * grid[1] + x + centre[1]
+    # Zero beyond the border of image - fill is `fill` beyond that of the image.
+    fill = jnp.asarray(fill, image.dtype)
+    moved = jax.vmap(
+        lambda plane: map_coordinates(plane, [rows, columns], order=1),
+        in_axes=-1,
+        out_axes=-1,
+    )(image - fill)
+    return (moved + fill).astype(image.dtype)
+
+
+def motion(
+    degrees: ArrayLike = 0.0, dy: ArrayLike = 0.0, dx: ArrayLike = 0.0
+) -> Float[Array, "2 3"]:
+    """The `affine` matrix that turns an image anticlockwise, then moves it (down, right).
+
+    >>> motion(degrees=30.0, dx=2.0)  # cos 30 = 0.866, sin 30 = 0.5
+    Array([[ 0.8660254,  0.5      , -1.       ],
+           [-0.5      ,  0.8660254, -1.7320508]], dtype=float32)
+    """
+    angle = jnp.deg2rad(jnp.asarray(degrees, jnp.float32))
+    cos, sin = jnp.cos(angle), jnp.sin(angle)
+    turn = jnp.stack([jnp.stack([cos, sin]), jnp.stack([-sin, cos])])
+    # out(p) = image(R^-1 (p - d)): the matrix is [R^-1 | -R^-1 d].
+    offset = jnp.stack([jnp.asarray(dy, jnp.float32), jnp.asarray(dx, jnp.float32)])
+    return jnp.concatenate([turn, -(turn * offset).sum(1, keepdims=True)], axis=1)
+
+
+def rotate(
+    image: Float[Array, "h w c"], degrees: ArrayLike, fill: ArrayLike = 0.0
+) -> Float[Array, "h w c"]:
+    """The image turned anticlockwise about its centre; `fill` comes in at the corners.
+
+    >>> turned = rotate(jnp.array([[1.0, 2.0], [3.0, 4.0]])[..., None], 90.0)
+    >>> jnp.round(turned).ravel()  # [[1, 2], [3, 4]] becomes [[2, 4], [1, 3]]
+    Array([2., 4., 1., 3.], dtype=float32)
+    """
+    return affine(image, motion(degrees), fill)
+
+
+def shift(
+    image: Float[Array, "h w c"], dy: ArrayLike, dx: ArrayLike, fill: ArrayLike = 0.0
+) -> Float[Array, "h w c"]:
+    """The image moved down by dy and right by dx pixels, fractions allowed.
+
+    >>> shift(jnp.arange(1.0, 4.0).reshape(1, 3, 1), 0, 0.5).ravel()
+    Array([0.5, 1.5, 2.5], dtype=float32)
+    """
+    return affine(image, motion(dy=dy, dx=dx), fill)
+
+
+def erase(
+    image: Float[Array, "h w c"], box: Float[Array, "4"], fill: ArrayLike = 0.0
+) -> Float[Array, "h w c"]:
+    """The image with a box (top, left, height, width) painted over by `fill`.
+
+    >>> box = jnp.array([0.0, 1.0, 1.0, 2.0])
+    >>> erase(jnp.ones((1, 4, 1)), box).ravel()
+    Array([1., 0., 0., 1.], dtype=float32)
+    """
+    size = expect("erase", image=(image, "h w c"))
+    top, left, h, w = box
+    y, x = jnp.arange(size["h"])[:, None, None], jnp.arange(size["w"])[:, None]
+    inside = (top <= y) & (y < top + h) & (left <= x) & (x < left + w)
+    return jnp.where(inside, jnp.asarray(fill, image.dtype), image)
+
+
+def random_erase(
+    key: PRNGKeyArray,
+    image: Float[Array, "h w c"],
+    area: tuple[float, float] = (0.02, 1 / 3),
+    ratio: tuple[float, float] = ERASE_RATIO,
+    fill: float | str = 0.0,
+) -> Float[Array, "h w c"]:
+    """The image with one random box painted over by `fill`, a number or "noise".
+
+    "noise" is N(0, 1) a pixel and channel, meant for normalised images; a number belongs
+    to whatever scale the image has. The box is drawn as in `rrc_box`.
+
+    Zhong, Zheng, Kang, Li, Yang, Random erasing data augmentation, AAAI 2020,
+    https://arxiv.org/abs/1708.04896
+    """
+    where, what = jax.random.split(key)
+    box = rrc_box(where, image.shape[:2], area, ratio)
+    if fill == "noise":
+        fill = jax.random.normal(what, image.shape, jnp.float32)
+    return erase(image, box, fill)

@@ -1,0 +1,156 @@
+"""RandAugment: a few strong distortions, drawn at random for every image.
+
+Each round draws one of fifteen operations, with a strength that grows with `magnitude` in
+all of them ("increasing"). Fine-tuning MAE takes 2 rounds of magnitude 9 +- 0.5.
+
+Cubuk, Zoph, Shlens, Le, *RandAugment: Practical automated data augmentation with a
+reduced search space*, NeurIPS 2020, https://arxiv.org/abs/1909.13719. Strengths, and the
+probability of one half that an operation is applied at all (in the paper it always is),
+are those of timm's "rand-m9-mstd0.5-inc1".
+
+Which operation an image gets is data, so under `vmap` all of them are computed, as they
+would be in a `lax.switch`. Three families therefore share their work: one warp, one blend
+with another image, one change of tones. A round costs about one affine resampling and one
+histogram an image.
+"""
+
+import math
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.typing import ArrayLike
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from jssl.ops.shapes import expect
+from jssl.views.colour import contrast, saturation, solarize
+from jssl.views.geometry import affine, motion
+
+WARPS = ("rotate", "shear_x", "shear_y", "translate_x", "translate_y")
+BLENDS = ("saturation", "contrast", "brightness", "sharpness")
+TONES = (
+    "autocontrast", "equalize", "invert", "posterize", "solarize", "solarize_add"
+)  # fmt: skip
+OPERATIONS = WARPS + BLENDS + TONES
+
+
+def rand_augment(
+    key: PRNGKeyArray,
+    image: Float[Array, "h w c"],
+    n: int = 2,
+    magnitude: float = 9.0,
+    std: float = 0.5,
+    fill: float = 0.5,
+    probability: float = 0.5,
+) -> Float[Array, "h w c"]:
+    """The image after n rounds of a random operation.
+
+    Args:
+      key: the randomness of this one image.
+      image: [h, w, c] in [0, 1], 1 or 3 channels.
+      n: rounds.
+      magnitude: mean strength of an operation, 0 to 10.
+      std: standard deviation of the strength.
+      fill: what the warps find beyond the border.
+      probability: with which a round does anything at all.
+    """
+    expect("rand_augment", image=(image, "h w c"))
+    for u in jax.random.uniform(key, (n, 4), jnp.float32):
+        normal = math.sqrt(2) * lax.erf_inv(2 * u[0] - 1)
+        level = jnp.clip(magnitude + std * normal, 0, 10) / 10
+        level = jnp.where(u[1] < 0.5, -level, level)
+        operation = jnp.floor(u[2] * len(OPERATIONS)).astype(jnp.int32)
+        operation = jnp.where(u[3] < probability, operation, -1)
+        image = operate(image, operation, level, fill)
+    return image
+
+
+def operate(
+    image: Float[Array, "h w c"],
+    operation: ArrayLike,
+    level: ArrayLike,
+    fill: ArrayLike = 0.5,
+) -> Float[Array, "h w c"]:
+    """One operation, an index into `OPERATIONS`, at a level in [-1, 1]; -1 is none.
+
+    At level 1: rotate 30 degrees, shear 0.3, translate 0.45 of the side, blend factors
+    1.9 (0.1 at -1), posterise to 0 bits, solarise at 0, solarise_add 110 / 255. Tones
+    take the level's absolute value; autocontrast, equalize and invert have no strength.
+
+    Raises:
+      ValueError: an image that is not float [h, w, 1 or 3].
+
+    >>> invert = OPERATIONS.index("invert")
+    >>> operate(jnp.array([[[0.0, 0.25, 1.0]]]), invert, 1.0).ravel()
+    Array([1.  , 0.75, 0.  ], dtype=float32)
+    """
+    operation = jnp.asarray(operation)
+    level = jnp.asarray(level, image.dtype)
+    families = ((WARPS, _warp), (BLENDS, _blend), (TONES, _tone))
+    for names, family in families:
+        is_one = {name: operation == OPERATIONS.index(name) for name in names}
+        changed = family(image, is_one, level, fill)
+        image = jnp.where(sum(is_one.values()) > 0, changed, image)
+    return image
+
+
+def _warp(image, is_one, level, fill):
+    # Shears are about the centre, where Pillow's are about the corner.
+    h, w, _ = image.shape
+    amount = {name: jnp.where(chosen, level, 0) for name, chosen in is_one.items()}
+    matrix = motion(
+        degrees=30 * amount["rotate"],
+        dy=0.45 * h * amount["translate_y"],
+        dx=0.45 * w * amount["translate_x"],
+    )
+    matrix = matrix.at[0, 1].add(0.3 * amount["shear_y"])
+    matrix = matrix.at[1, 0].add(0.3 * amount["shear_x"])
+    return affine(image, matrix, fill)
+
+
+def _blend(image, is_one, level, fill):
+    other = jnp.select(
+        [is_one["saturation"], is_one["contrast"], is_one["sharpness"]],
+        [saturation(image, 0.0), contrast(image, 0.0), _smooth(image)],
+        jnp.zeros_like(image),
+    )
+    factor = 1 + 0.9 * level
+    return jnp.clip(factor * image + (1 - factor) * other, 0, 1)
+
+
+def _smooth(image):
+    """3 x 3 weights 1 around 5, over 13; the border stays."""
+    rows = image[:-2] + image[1:-1] + image[2:]
+    box = rows[:, :-2] + rows[:, 1:-1] + rows[:, 2:]
+    return image.at[1:-1, 1:-1].set((box + 4 * image[1:-1, 1:-1]) / 13)
+
+
+def _tone(image, is_one, level, fill):
+    level = jnp.abs(level)
+    low, high = image.min((0, 1)), image.max((0, 1))
+    stretched = (image - low) / jnp.where(high > low, high - low, 1)
+    step = 2 ** (4 + jnp.floor(4 * level))  # 4 bits at level 0, none at 1
+    changes = {
+        "autocontrast": jnp.where(high > low, stretched, image),
+        "equalize": _equalize(image),
+        "invert": 1 - image,
+        "posterize": jnp.floor(jnp.round(255 * image) / step) * step / 255,
+        "solarize": solarize(image, (1 - level) * 256 / 255),
+        "solarize_add": jnp.where(
+            image < 0.5, jnp.minimum(image + level * 110 / 255, 1), image
+        ),
+    }
+    return jnp.select([is_one[name] for name in changes], list(changes.values()), image)
+
+
+def _equalize(image):
+    """Pillow's flattening of each channel's histogram, in 256 bins."""
+    h, w, c = image.shape
+    level = jnp.round(255 * image).astype(jnp.int32)
+    channel = jnp.arange(c)
+    counts = jnp.zeros((256, c), jnp.int32).at[level, channel].add(1)
+    step = (h * w - counts[level.max((0, 1)), channel]) // 255  # [c]
+    below = jnp.cumsum(counts, axis=0) - counts
+    table = (below + step // 2) // jnp.maximum(step, 1)
+    table = jnp.clip(table, 0, 255).astype(image.dtype) / 255
+    return jnp.where(step > 0, table[level, channel], image)

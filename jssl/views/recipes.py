@@ -1,0 +1,143 @@
+"""Which views each paper trains on: `recipe("byol")` is BYOL's two.
+
+One row of the published tables a `View`, in the authors' order of operations, at the
+authors' size: `recipe("simclr", size=96)` changes a field of every view. Interpolation is
+that of the released code; where images are shrunk to 224 pixels it is antialiased.
+
+The recipes for 28 x 28 grey images are ours: larger crops (a small one holds only a
+stroke), brightness and contrast alone, and for digits, which a mirror turns into other
+signs, small rotations and shifts instead of flips.
+"""
+
+import difflib
+from dataclasses import replace
+from typing import Any
+
+from jssl.views.colour import IMAGENET
+from jssl.views.view import ORDER, View
+
+# SimCLR: Chen et al., 2020, https://arxiv.org/abs/2002.05709
+_SIMCLR = View(
+    size=224, area=(0.08, 1.0), method="bicubic", antialias=True, flip=0.5,
+    jitter=0.8, strength=(0.8, 0.8, 0.8, 0.2), grey=0.2, blur=0.5,
+)  # fmt: skip
+_SIMCLR_CIFAR = replace(
+    _SIMCLR, size=32, antialias=False, strength=(0.4, 0.4, 0.4, 0.1), blur=0.0
+)
+
+# MoCo v2: Chen et al., 2020, https://arxiv.org/abs/2003.04297; SimSiam's are the same.
+_MOCO_V2 = replace(
+    _SIMCLR, area=(0.2, 1.0), method="bilinear", strength=(0.4, 0.4, 0.4, 0.1)
+)
+# NPID: Wu et al., 2018, https://arxiv.org/abs/1805.01978: grey comes before the jitter,
+# whose hue turns all the way, and every image is jittered; MoCo v1's are the same.
+_MOCO_V1 = replace(
+    _MOCO_V2, jitter=1.0, strength=(0.4, 0.4, 0.4, 0.4), blur=0.0,
+    order=(
+        "move", "crop", "grey", "jitter", "flip", "randaugment", "blur", "solarize",
+        *ORDER[ORDER.index("noise") :],
+    ),
+)  # fmt: skip
+_SIAMESE_CIFAR = replace(_SIMCLR_CIFAR, area=(0.2, 1.0), method="bilinear")
+
+# BYOL: Grill et al., 2020, https://arxiv.org/abs/2006.07733: two different views.
+_BYOL_1 = replace(_SIMCLR, strength=(0.4, 0.4, 0.2, 0.1), blur=1.0)
+_BYOL_2 = replace(_BYOL_1, blur=0.1, solarize=0.2)
+_BYOL = (_BYOL_1, _BYOL_2)
+_BYOL_CIFAR_1 = replace(_BYOL_1, size=32, antialias=False, blur=0.0)
+_BYOL_CIFAR = (_BYOL_CIFAR_1, replace(_BYOL_CIFAR_1, solarize=0.2))
+
+# SwAV: Caron et al., 2020, https://arxiv.org/abs/2006.09882
+_SWAV = replace(_SIMCLR, area=(0.14, 1.0), method="bilinear")
+_SWAV_LOCAL = replace(_SWAV, size=96, area=(0.05, 0.14))
+
+
+# DINO: Caron et al., 2021, https://arxiv.org/abs/2104.14294
+def _dino(large: tuple[float, float], small: tuple[float, float] | None):
+    views = tuple(replace(view, area=large) for view in _BYOL)
+    if small is None:
+        return views
+    return views + (replace(_BYOL_1, size=96, area=small, blur=0.5),) * 8
+
+
+# W-MSE: Ermolov et al., 2021, https://arxiv.org/abs/2007.06346
+_WMSE = replace(_SIMCLR_CIFAR, area=(0.2, 1.0), grey=0.1)
+# I-JEPA: Assran et al., 2023, https://arxiv.org/abs/2301.08243: one view, unmirrored.
+_IJEPA = View(size=224, area=(0.3, 1.0), antialias=True)
+# CMC: Tian et al., 2020, https://arxiv.org/abs/1906.05849: L and ab are the two views.
+_CMC = View(size=224, area=(0.08, 1.0), antialias=True, flip=0.5, lab=True)
+# MAE: He et al., 2022, https://arxiv.org/abs/2111.06377
+_MAE = View(size=224, area=(0.2, 1.0), method="bicubic", antialias=True, flip=0.5)
+_MAE_FINETUNE = replace(
+    _MAE, area=(0.08, 1.0), randaugment=(2, 9.0, 0.5), statistics=IMAGENET,
+    erase=0.25, erase_fill="noise",
+)  # fmt: skip
+
+_GARMENTS = View(
+    size=28, area=(0.3, 1.0), flip=0.5, jitter=0.8, strength=(0.4, 0.4, 0.0, 0.0),
+    blur=0.3, sigma=(0.1, 1.0), erase_area=(0.05, 0.2),
+)  # fmt: skip
+_DIGITS = replace(_GARMENTS, flip=0.0, rotate=15.0, shift=3.0)
+
+
+def _multicrop(view: View):
+    """Two views of most of a small image, and two at half the size of less of it."""
+    small = replace(view, size=view.size // 2, area=(0.1, 0.4))
+    return (replace(view, area=(0.4, 1.0)),) * 2 + (small,) * 2
+
+
+RECIPES: dict[str, tuple[View, ...]] = {
+    "simclr": (_SIMCLR,) * 2,
+    "simclr_cifar": (_SIMCLR_CIFAR,) * 2,
+    "npid": (_MOCO_V1,),
+    "moco_v1": (_MOCO_V1,) * 2,
+    "moco_v2": (_MOCO_V2,) * 2,
+    "moco_v3": tuple(replace(v, method="bilinear") for v in _BYOL),
+    "moco_v3_resnet": tuple(
+        replace(v, method="bilinear", area=(0.2, 1.0)) for v in _BYOL
+    ),
+    "moco_cifar": (_SIAMESE_CIFAR,) * 2,
+    "simsiam": (_MOCO_V2,) * 2,
+    "simsiam_cifar": (_SIAMESE_CIFAR,) * 2,
+    "byol": _BYOL,
+    "byol_cifar": _BYOL_CIFAR,
+    "barlow_twins": _BYOL,
+    "barlow_twins_cifar": _BYOL_CIFAR,
+    "vicreg": _BYOL,
+    "swav": (_SWAV,) * 2 + (_SWAV_LOCAL,) * 6,
+    "dino": _dino((0.4, 1.0), (0.05, 0.4)),
+    "dino_resnet": _dino((0.14, 1.0), (0.05, 0.14)),
+    "dino_two_views": _dino((0.14, 1.0), None),
+    "ibot": _dino((0.4, 1.0), (0.05, 0.4)),
+    "dinov2": _dino((0.32, 1.0), (0.05, 0.32)),
+    "wmse": (_WMSE,) * 2,
+    "ijepa": (_IJEPA,),
+    "cmc": (_CMC,),
+    "cmc_alexnet": (replace(_CMC, area=(0.2, 1.0)),),
+    "mae": (_MAE,),
+    "mae_finetune": (_MAE_FINETUNE,),
+    "digits": (_DIGITS,) * 2,
+    "garments": (_GARMENTS,) * 2,
+    "digits_multicrop": _multicrop(_DIGITS),
+    "garments_multicrop": _multicrop(_GARMENTS),
+    "cifar_multicrop": _multicrop(_SIMCLR_CIFAR),
+}
+
+
+def recipe(name: str, **changes: Any) -> tuple[View, ...]:
+    """The views of a method, by name; `changes` are to fields of every one of them.
+
+    Raises:
+      ValueError: a name that is not in `RECIPES`; the closest is suggested.
+      TypeError: a field that `View` does not have.
+
+    >>> [view.solarize for view in recipe("byol")]
+    [0.0, 0.2]
+    >>> recipe("simclr", size=96)[0].size
+    96
+    """
+    if name not in RECIPES:
+        close = difflib.get_close_matches(name, RECIPES, n=1)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        raise ValueError(f"recipe: no {name!r} among {sorted(RECIPES)}{hint}")
+    return tuple(replace(view, **changes) for view in RECIPES[name])

@@ -1,0 +1,69 @@
+"""Every experiment: it loads, traces by shape, and runs two tiny steps."""
+
+from itertools import islice
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from jssl import config, loop
+
+FILES = sorted((Path(__file__).parent.parent / "experiments").glob("*.py"))
+
+
+def functions():
+    return [(f, name) for f in FILES for name in config._functions(f)]
+
+
+@pytest.mark.parametrize(
+    ("file", "function"), functions(), ids=[f"{f.stem}:{name}" for f, name in functions()]
+)
+def test_an_experiment_runs_two_tiny_steps(file, function):
+    experiment = config.load(f"{file}:{function},tiny=True")
+    assert all(row[3] for row in config.listing(experiment)), "every knob is described"
+    done = {}
+    for stage in experiment.stages():
+        engine = loop.Engine(stage)
+        state = engine.begin(done)
+        batches = engine.batches(0, None)
+        for step, batch in enumerate(islice(batches, 2)):
+            state, metrics = engine.advance(state, step, batch)
+            assert all(np.isfinite(m).all() for m in metrics.values())
+        done[stage.name] = state
+
+
+@pytest.mark.parametrize(
+    ("variant", "encoder"),
+    [("B/16", 85_647_360), ("L/16", 303_099_904), ("H/14", 630_435_840)],
+)
+def test_the_published_mae_traces_by_shape(variant, encoder, monkeypatch):
+    """The real networks, batches and schedules, on a stand-in for ImageNet's shapes."""
+    from jssl import data
+
+    def imagenet(name, batch, *, labelled=False, size, **read):
+        rows = {"image": np.zeros((batch, 1, 1, 3), np.uint8), "label": np.zeros(batch, int)}
+        source = data.dataset("imagenet", {"train": rows}, batch, classes=1000)
+
+        class Shaped(type(source)):
+            def shapes(self):
+                of = jax.ShapeDtypeStruct
+                image = {"image": of((batch, size, size, 3), np.uint8)}
+                label = {"label": of((batch,), np.int32)} if labelled else {}
+                return image | label | {"index": of((batch,), np.int32)}
+
+        object.__setattr__(source, "__class__", Shaped)
+        return source
+
+    monkeypatch.setattr(data, "load", imagenet)
+    path = Path(__file__).parent.parent / "experiments" / "mae.py"
+    stages = config.load(f"{path}:paper,variant={variant}").stages()
+    for stage in stages:
+        batch = jax.eval_shape(loop.decode, stage.data.shapes())
+        key = jax.random.key(0)
+        state = jax.eval_shape(stage.method.init, key, batch)
+        after, _ = jax.eval_shape(stage.method.step, key, state, batch)
+        assert jax.tree.map(lambda x: x.shape, after) == jax.tree.map(lambda x: x.shape, state)
+        count = sum(x.size for x in jax.tree.leaves(state.params["encoder"]))
+        if stage.name == "pretrain":
+            assert count == encoder

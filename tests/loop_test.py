@@ -1,0 +1,252 @@
+"""The loop, with methods small enough to follow by hand."""
+
+import copy
+import json
+import os
+import signal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jssl import loop
+from jssl.config import Stage
+from jssl.data import dataset
+from jssl.evals import Eval
+from jssl.method import Grid, Method
+from jssl.report import Log, read_lines
+
+
+def source(n=32, batch=8):
+    rng = np.random.default_rng(0)
+    rows = lambda n: {
+        "image": rng.integers(0, 256, (n, 2, 2, 1), np.uint8),
+        "label": np.arange(n) % 2,
+    }
+    splits = {"train": rows(n), "val": rows(10), "test": rows(11)}
+    return dataset("toy", splits, batch, classes=2)
+
+
+def recast(source, kind):
+    """The same source, with methods of another class."""
+    source = copy.copy(source)
+    object.__setattr__(source, "__class__", kind)
+    return source
+
+
+def counting(bad=None, order=None):
+    """Adds up noise and what it has seen; `bad` is the step whose metric is not finite."""
+
+    def init(key, batch):
+        first = jnp.zeros(())
+        return {"sum": first, "same": first, "count": jnp.zeros((), jnp.int32), "none": None}
+
+    def step(key, state, batch):
+        seen = jnp.sum(batch["image"]) + jax.random.normal(key)
+        new = state | {"sum": state["sum"] + seen, "count": state["count"] + 1}
+        value = jnp.where(new["count"] == (bad or -1), jnp.nan, seen)
+        return new, {"seen": value, "first": batch["index"][0].astype(jnp.float32)}
+
+    def embed(state, batch):
+        return {"h": batch["image"].reshape(len(batch["image"]), -1) + state["sum"]}
+
+    def refresh(key, state, collect):
+        total = collect(pixels)
+        return state | {"same": state["same"] + total.sum()}, order
+
+    def render(key, state, batch, collect):
+        return {"first": Grid(batch["image"][None, :2]), "words": "some text"}
+
+    return Method(init, step, embed, refresh, render)
+
+
+def pixels(batch):
+    return batch["image"].sum((1, 2, 3))
+
+
+def size(features, final):
+    split = "test" if final else "val"
+    h = features(split)
+    assert len(h) == len(features.labels(split))
+    return {"mean": float(h.mean()), "rows": len(h)}
+
+
+def stage(**changes):
+    given = dict(
+        name="one",
+        method=counting(),
+        data=source(),
+        steps=10,
+        evals={"size": Eval("mean of h", size)},
+    )
+    return Stage(**(given | changes))
+
+
+def run(tmp_path, stage, done=None):
+    log = Log(tmp_path)
+    return loop.run(stage, tmp_path, done or {}, log)
+
+
+def interrupted(tmp_path, stage, at):
+    """Runs until the data break at step `at`."""
+
+    class Broken(type(stage.data)):
+        def indices(self, start=0, order=None):
+            for i, batch in enumerate(super().indices(start, order), start):
+                if i == at:
+                    raise KeyboardInterrupt
+                yield batch
+
+    broken = recast(stage.data, Broken)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, Stage(**(vars(stage) | {"data": broken})))
+
+
+@pytest.mark.parametrize("dispatch", [1, 2, 3])
+def test_a_resumed_run_equals_the_undisturbed_one(tmp_path, dispatch):
+    settings = dict(save_every=4, dispatch=dispatch, refresh_every=3)
+    whole = run(tmp_path / "whole", stage(**settings))
+    interrupted(tmp_path / "cut", stage(**settings), at=7)
+    again = run(tmp_path / "cut", stage(**settings))
+    jax.tree.map(np.testing.assert_array_equal, whole.state, again.state)
+    assert whole.metrics == again.metrics
+    assert read_lines(tmp_path / "whole") == read_lines(tmp_path / "cut")
+
+
+def test_every_step_is_logged_once_and_evals_see_val_then_test(tmp_path):
+    finished = run(tmp_path, stage(eval_every=5))
+    rows = read_lines(tmp_path)
+    assert [r["step"] for r in rows if "seen" in r] == list(range(1, 11))
+    assert [r["step"] for r in rows if "val/rows" in r] == [5]
+    assert rows[5]["val/rows"] == 10
+    assert finished.metrics["rows"] == 11
+
+
+def test_uint8_reaches_the_method_as_numbers_between_0_and_1(tmp_path):
+    finished = run(tmp_path, stage(refresh_every=100))
+    expected = source().table["image"].astype(np.float32).sum() / 255
+    np.testing.assert_allclose(finished.state["same"], expected, rtol=1e-5)
+
+
+def test_the_stream_follows_the_order_of_a_refresh(tmp_path):
+    order = np.arange(31, -1, -1)
+    method = counting(order=order)
+    run(tmp_path, stage(method=method, refresh_every=4, steps=4))
+    firsts = [row["first"] for row in read_lines(tmp_path)]
+    assert firsts == [31, 23, 15, 7]
+
+
+def test_the_order_is_kept_through_a_restart(tmp_path):
+    settings = dict(
+        method=counting(order=np.arange(31, -1, -1)), refresh_every=8, save_every=2
+    )
+    run(tmp_path / "whole", stage(**settings))
+    interrupted(tmp_path / "cut", stage(**settings), at=3)
+    run(tmp_path / "cut", stage(**settings))
+    assert read_lines(tmp_path / "whole") == read_lines(tmp_path / "cut")
+
+
+def test_a_metric_that_is_not_finite_stops_the_run_and_is_never_saved(tmp_path):
+    with pytest.raises(loop.NotFinite, match="seen is nan at step 6 of one"):
+        run(tmp_path, stage(method=counting(bad=6), save_every=2))
+    finished = run(tmp_path, stage(save_every=2))  # goes on from step 4
+    assert finished.state["count"] == 10
+    assert sorted(r["step"] for r in read_lines(tmp_path) if "seen" in r) == [*range(1, 11)]
+
+
+def test_a_metric_is_checked_before_the_save_of_its_own_step(tmp_path):
+    with pytest.raises(loop.NotFinite, match="step 6"):
+        run(tmp_path, stage(method=counting(bad=6), save_every=6))
+    assert not any(p.name == "6" for p in (tmp_path / "one").iterdir())
+
+
+def test_sigterm_saves_and_a_restart_goes_on(tmp_path):
+    whole = run(tmp_path / "whole", stage(steps=40))
+
+    def kill_at(i, batch):
+        if i == 5:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return batch
+
+    class Killing(type(source())):
+        def indices(self, start=0, order=None):
+            stream = enumerate(super().indices(start, order), start)
+            return (kill_at(i, batch) for i, batch in stream)
+
+    killing = recast(source(), Killing)
+    with pytest.raises(loop.Stopped, match="after step 6 of 40; saved"):
+        run(tmp_path / "cut", stage(steps=40, data=killing))
+    again = run(tmp_path / "cut", stage(steps=40))
+    jax.tree.map(np.testing.assert_array_equal, whole.state, again.state)
+
+
+def test_a_later_stage_starts_from_an_earlier_one(tmp_path):
+    first = run(tmp_path, stage())
+    start = lambda state, done: state | {"sum": done["one"]["sum"], "same": done["one"]["sum"]}
+    second = run(tmp_path, stage(name="two", steps=1, start=start), {"one": first.state})
+    assert second.state["same"] == first.state["sum"]
+    assert not first.state["sum"].is_deleted()
+
+
+def test_pictures_become_files(tmp_path):
+    run(tmp_path, stage(render_every=5))
+    names = {p.name for p in (tmp_path / "figures").iterdir()}
+    assert names == {"one--first.png", "one--words.txt"}
+
+
+def test_tensorboard_gets_the_metrics(tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    run(tmp_path, stage())
+    events = EventAccumulator(str(tmp_path / "tensorboard" / "one"))
+    events.Reload()
+    logged = [(e.step, e.value) for e in events.Scalars("seen")]
+    rows = [(r["step"], np.float32(r["seen"])) for r in read_lines(tmp_path)]
+    assert logged == rows
+
+
+def test_a_checkpoint_of_another_model_is_refused_by_name(tmp_path):
+    run(tmp_path, stage())
+
+    def init(key, batch):
+        return counting().init(key, batch) | {"sum": jnp.zeros(3)}
+
+    other = counting()._replace(init=init)
+    with pytest.raises(ValueError, match=r"another model: sum is float32\[\] there and"):
+        run(tmp_path, stage(method=other))
+
+
+def test_a_batch_must_divide_among_the_devices(tmp_path):
+    with pytest.raises(ValueError, match="batch of 4 does not divide among 8 devices"):
+        run(tmp_path, stage(data=source(batch=4)))
+
+
+def test_streamed_rows_equal_rows_on_the_device(tmp_path):
+    resident = run(tmp_path / "a", stage())
+    table = source().table
+
+    class Rows:
+        digest, labels = "rows", table["label"]
+
+        def __len__(self):
+            return 32
+
+        def __getitem__(self, i):
+            return {name: column[i] for name, column in table.items()}
+
+    parts = {"train": Rows(), "val": source().split("val").table}
+    parts["test"] = source().split("test").table
+    streamed = run(tmp_path / "b", stage(data=dataset("toy", parts, 8, classes=2)))
+    jax.tree.map(np.testing.assert_array_equal, resident.state, streamed.state)
+
+
+def test_lines_after_the_restored_step_are_cut(tmp_path):
+    interrupted(tmp_path, stage(save_every=4), at=7)
+    assert read_lines(tmp_path)[-1]["step"] > 4
+    with open(tmp_path / "metrics.jsonl", "a") as file:
+        file.write('{"stage": "one", "st')  # the process died here
+    run(tmp_path, stage(save_every=4))
+    lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
+    steps = [json.loads(line)["step"] for line in lines]
+    assert steps == list(range(1, 11))

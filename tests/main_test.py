@@ -1,0 +1,221 @@
+"""The command line, as people type it, and what it says to their mistakes."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from jssl.checkpoint import Checkpoints
+from jssl.config import load
+from jssl.main import main
+from jssl.session import describe
+
+ROOT = Path(__file__).parent.parent
+MAE = f"{ROOT}/experiments/mae.py"
+KNOBS = (
+    "source=digits,batch=16,patch=2,width=16,depth=1,heads=2,decoder=(8,1),"
+    "epochs=0.1,supervised_epochs=0.03,dispatch=1,save_every=2"
+)
+TINY = f"--config={MAE}:{KNOBS}"
+
+
+@pytest.fixture
+def images(tmp_path):
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for i in range(40):
+        pixels = np.random.default_rng(i).integers(0, 256, (8, 8, 3), np.uint8)
+        Image.fromarray(pixels).save(folder / f"{i:02}.png")
+    (folder / "17.png").write_bytes(b"\x89PNG not really")
+    return folder
+
+
+MISTAKES = {
+    "no config": ([], "which experiment?"),
+    "unknown flag": ([TINY, "--wrokdir=x"], "unknown argument '--wrokdir=x'"),
+    "unknown file": ([f"--config={ROOT}/experiments/mea.py"], "did you mean", "mae.py"),
+    "unknown function": ([f"--config={MAE}:papre"], "did you mean paper"),
+    "unknown knob": ([f"--config={MAE}:epoch=2"], "did you mean epochs"),
+    "unknown knob, other spelling": ([TINY, "--config.epoch=2"], "did you mean epochs"),
+    "wrong type": ([f"--config={MAE}:batch=many"], "batch must be of type int"),
+    "float for int": ([f"--config={MAE}:batch=6.5"], "batch must be of type int"),
+    "unknown data set": ([TINY, "--config.source=minst"], "mnist"),
+    "missing folder": ([TINY, "--config.source=folder:/no/such/place"], "/no/such/place"),
+    "missing npz": ([TINY, "--config.source=npz:/no/such.npz"], "/no/such.npz"),
+    "data not prepared": ([TINY, "--config.source=tfds:no_such_set"], "no_such_set"),
+    "corrupt file": ([TINY, "--config.source=folder:{images}"], "17.png"),
+    "corrupt npz": ([TINY, "--config.source=npz:{images}/17.png"], "17.png"),
+    "patch": ([TINY, "--config.patch=3"], "patch of 3 does not divide an image of 8x8"),
+    "devices": ([TINY, "--config.batch=12"], "batch of 12 does not divide among 8"),
+    "batch too large": ([TINY, "--config.batch=80000"], "80000"),
+    "mesh": ([TINY, "--config.mesh=data=3"], "wants 3 devices, there are 8"),
+    "heads": ([TINY, "--config.heads=3"], "3 heads do not divide a width of 16"),
+    "pooling": ([TINY, "--config.pool=median"], "no pooling is called 'median'"),
+    "mask": ([TINY, "--config.mask=0.99"], "masking 0.99 of 16 tokens leaves 0 visible"),
+    "another run's workdir": ([TINY, "--workdir={other}"], "holds a run with epochs=7"),
+    "another model's checkpoint": ([TINY, "--workdir={model}"], "is of another model"),
+    "unwritable workdir": ([TINY, "--workdir={file}/x"], "cannot write to the workdir"),
+    "learning rate": ([TINY, "--config.lr=1e30"], "loss is nan at step", "pretrain"),
+    "half of a cluster": ([TINY, "--process=0"], "go together"),
+    "variant": ([f"--config={MAE}:paper,variant=B16,tiny=True"], "no ViT is called 'B16'"),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_costs_one_clear_line(mistake, tmp_path, images, capfd):
+    arguments, *told = MISTAKES[mistake]
+    places = {"images": images, "other": tmp_path / "other", "model": tmp_path / "model"}
+    places["file"] = tmp_path / "file"
+    places["file"].write_text("not a folder")
+    prepare_workdirs(places)
+    work = [] if any("workdir" in a for a in arguments) else [f"--workdir={tmp_path / 'run'}"]
+    arguments = [a.format(**places) for a in arguments]
+    before = snapshot(places["other"])
+    status = main([*arguments, *work])
+    said = capfd.readouterr()
+    lines = [line for line in said.err.splitlines() if line.startswith("jssl: ")]
+    assert status == 1
+    assert len(lines) == 1
+    assert "Traceback" not in said.err
+    for words in told:
+        assert words in lines[0]
+    assert snapshot(places["other"]) == before
+    assert not (tmp_path / "run" / "result.json").exists()
+
+
+def prepare_workdirs(places):
+    with Checkpoints(places["model"] / "pretrain") as saved:
+        saved.save(3, {"params": np.zeros(3, np.float32)})
+    for place in ("other", "model"):
+        places[place].mkdir(exist_ok=True)
+        config = describe(load(TINY.removeprefix("--config=")))
+        if place == "other":
+            config["knobs"]["epochs"] = 7
+        (places[place] / "config.json").write_text(json.dumps(config))
+
+
+def snapshot(folder):
+    return {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def environment(cache):
+    """A shell's: one device, and the suite's caches."""
+    names = {k: v for k, v in os.environ.items() if k not in ("XLA_FLAGS", "JAX_PLATFORMS")}
+    return names | {"JSSL_CACHE": str(cache), "JAX_PLATFORMS": "cpu"}
+
+
+def command(workdir, *more):
+    base = [sys.executable, "-m", "jssl.main", TINY, "--config.epochs=3", "--config.save_every=20"]
+    return [*base, f"--workdir={workdir}", *more]
+
+
+def until(workdir, steps, process):
+    """Waits until so many steps are in metrics.jsonl."""
+    path = workdir / "metrics.jsonl"
+    for _ in range(1200):
+        if path.exists() and len(path.read_text().splitlines()) >= steps:
+            return
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.05)
+    raise AssertionError("the run does not get on")
+
+
+def scores(workdir):
+    result = json.loads((workdir / "result.json").read_text())
+    metrics = {name: stage["metrics"] for name, stage in result["stages"].items()}
+    return metrics | {"baselines": result["baselines"]}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("kill", "status"), [(signal.SIGKILL, -9), (signal.SIGTERM, 143)])
+def test_a_killed_run_ends_where_the_undisturbed_one_does(kill, status, tmp_path):
+    how = dict(cwd=ROOT, env=environment(tmp_path / "cache"), text=True)
+    subprocess.run(command(tmp_path / "whole"), check=True, capture_output=True, **how)
+    pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process = subprocess.Popen(command(tmp_path / "cut"), **pipes, **how)
+    until(tmp_path / "cut", 30, process)
+    process.send_signal(kill)
+    _, said = process.communicate()
+    assert process.returncode == status
+    assert ("stopped by SIGTERM" in said) == (kill == signal.SIGTERM)
+    assert not (tmp_path / "cut" / "result.json").exists()
+    again = subprocess.run(command(tmp_path / "cut"), capture_output=True, **how)
+    assert again.returncode == 0
+    assert "going on from step" in again.stderr
+    assert scores(tmp_path / "cut") == scores(tmp_path / "whole")
+    page = (tmp_path / "cut" / "report.html").read_text()
+    assert page.count("data:image/png;base64") >= 4
+    assert "http" not in page.replace("https://", "")
+
+
+@pytest.mark.slow
+def test_two_processes_train_as_one_does(tmp_path):
+    import socket
+
+    def losses(workdir):
+        rows = map(json.loads, (workdir / "metrics.jsonl").read_text().splitlines())
+        return [row["loss"] for row in rows if row["stage"] == "pretrain"]
+
+    how = dict(cwd=ROOT, env=environment(tmp_path / "cache"), text=True)
+    subprocess.run(command(tmp_path / "one"), check=True, capture_output=True, **how)
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        address = f"localhost:{free.getsockname()[1]}"
+    both = [
+        subprocess.Popen(
+            command(
+                tmp_path / "two", f"--coordinator={address}", "--processes=2", f"--process={i}"
+            ),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            **how,
+        )
+        for i in range(2)
+    ]
+    for process in both:
+        _, said = process.communicate(timeout=300)
+        assert process.returncode == 0, said
+    one, two = losses(tmp_path / "one"), losses(tmp_path / "two")
+    assert len(one) == len(two)
+    np.testing.assert_allclose(two[:50], one[:50], atol=1e-4)
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="mounting needs root")
+def test_a_full_disk_costs_one_line_and_leaves_nothing_half_written(tmp_path, capfd):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=96k", "tmpfs", str(disk)]
+    if subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("this machine mounts no tmpfs")
+    try:
+        status = main([TINY, f"--workdir={disk}/run"])
+        lines = [x for x in capfd.readouterr().err.splitlines() if x.startswith("jssl: ")]
+        assert status == 1
+        assert len(lines) == 1
+        assert "No space left" in lines[0] or "could not save a checkpoint" in lines[0]
+        assert not (disk / "run" / "result.json").exists()
+    finally:
+        subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+def test_help_explains_the_language_and_lists_the_experiments(capsys, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    with pytest.raises(SystemExit) as stop:
+        main(["--help"])
+    said = capsys.readouterr().out
+    assert stop.value.code == 0
+    assert "--config=experiments/mae.py:epochs=2,batch=64" in said
+    assert "experiments/mae.py  MAE: hide three patches in four" in said
+
+
+def test_knobs_are_listed_with_types_defaults_and_a_line_each(capsys):
+    assert main([f"--config={MAE}", "--knobs"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert any(x.split()[:3] == ["epochs", "float", "40.0"] and "passes" in x for x in lines)

@@ -1,0 +1,147 @@
+import math
+from fractions import Fraction
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jssl.ops.token_masking import mlm_mask, text_infilling
+
+KEY = jax.random.key(0)
+PAD, MASK = 0, 4
+
+
+def masked(key, ids, special, **options):
+    arguments = jnp.asarray(ids), jnp.asarray(special)
+    return map(np.asarray, mlm_mask(key, *arguments, 1000, MASK, **options))
+
+
+def test_bert_chooses_fifteen_percent_and_hides_most_of_them():
+    rng = np.random.default_rng(0)
+    ids = rng.integers(10, 1000, (500, 200)).astype(np.int32)
+    special = np.zeros(ids.shape, bool)
+    special[:, [0, 100]] = True
+    for rule in ("static", "dynamic"):
+        after, labels, weights = masked(KEY, ids, special, rule=rule)
+        chosen = weights.astype(bool)
+        n, eligible = chosen.sum(), (~special).sum()
+        if rule == "static":
+            assert (chosen.sum(1) == 30).all()  # 15 % of 200
+        else:
+            assert abs(n - 0.15 * eligible) < 4 * np.sqrt(0.15 * 0.85 * eligible)
+        assert not chosen[special].any()
+        np.testing.assert_array_equal(after[~chosen], ids[~chosen])
+        np.testing.assert_array_equal(labels, np.where(chosen, ids, 0))
+        shares = {"mask": after == MASK, "same": after == ids}
+        # a random word is the mask or the word itself once in a thousand
+        wanted = {"mask": 0.8 + 0.1 / 1000, "same": 0.1 + 0.1 / 1000}
+        for fate, share in wanted.items():
+            error = np.sqrt(share * (1 - share) / n)
+            assert abs(shares[fate][chosen].mean() - share) < 4 * error
+
+
+def test_the_number_chosen_is_that_of_the_code_for_every_length():
+    size = 128
+    lengths = np.arange(1, size + 1)
+    ids = np.where(np.arange(size) < lengths[:, None], 7, PAD).astype(np.int32)
+    _, _, weights = masked(KEY, ids, ids == PAD, max_predictions=15)
+    wanted = [min(15, max(1, round(0.15 * n))) for n in lengths.tolist()]
+    assert weights.sum(1).tolist() == wanted
+    assert not weights[ids == PAD].any()
+
+
+def test_a_sentence_of_special_tokens_is_left_alone():
+    ids = np.full((1, 5), 7, np.int32)
+    after, _, weights = masked(KEY, ids, np.ones((1, 5), bool))
+    np.testing.assert_array_equal(after, ids)
+    assert not weights.any()
+
+
+def test_positions_are_chosen_evenly():
+    ids = np.full((2000, 10), 7, np.int32)
+    _, _, weights = masked(KEY, ids, np.zeros(ids.shape, bool), rate=0.3)
+    error = np.sqrt(0.3 * 0.7 / 2000)
+    np.testing.assert_allclose(weights.mean(0), 0.3, atol=4 * error)
+
+
+def infilled(ids, n, keys=200, **options):
+    keys = jax.random.split(KEY, keys)
+    fill = jax.jit(jax.vmap(lambda key: text_infilling(key, ids, n, MASK, **options)))
+    return map(np.asarray, fill(keys))
+
+
+@pytest.mark.parametrize(("n", "ratio"), [(20, 0.3), (24, 0.3), (24, 0.05), (1, 1.0)])
+def test_infilling_takes_out_exactly_its_share_in_order(n, ratio):
+    ids = jnp.where(jnp.arange(24) < n, jnp.arange(10, 34), PAD)
+    documents, lengths = infilled(ids, n, ratio=ratio)
+    budget = math.ceil(ratio * n)
+    for document, length in zip(documents, lengths, strict=True):
+        text, padding = document[:length], document[length:]
+        assert (padding == PAD).all()
+        kept = text[text >= 10]
+        assert len(kept) == n - budget
+        assert (np.diff(kept) > 0).all()
+        assert ((text == MASK) | (text >= 10)).all()
+        # where tokens are missing there is at least one mask
+        fences = np.concatenate([[9], text, [10 + n]])
+        gaps = np.diff(fences[fences >= 9]) - 1
+        between = np.diff(np.flatnonzero(fences >= 9)) - 1
+        assert (between[gaps > 0] >= 1).all()
+    assert len({document.tobytes() for document in documents}) > 1 or n == 1
+
+
+def test_the_share_is_rounded_up_and_not_beyond():
+    lengths = jnp.arange(1, 121)
+    fill = jax.vmap(lambda n: text_infilling(KEY, jnp.arange(10, 130), n, MASK)[0])
+    kept = (np.asarray(jax.jit(fill)(lengths)) >= 10).sum(1)
+    wanted = [n - math.ceil(Fraction(3, 10) * n) for n in range(1, 121)]
+    assert kept.tolist() == wanted
+
+
+def test_spans_are_three_long_on_average_and_placed_evenly():
+    n = 1500
+    documents, lengths = infilled(jnp.arange(10, 10 + n), n, keys=50)
+    masks = (documents == MASK).sum(1)
+    np.testing.assert_array_equal(lengths, n - 450 + masks)
+    # 450 / 3 masks, and a deviation of sqrt(150 / 3) for each of 50 documents
+    np.testing.assert_allclose(masks.mean(), 150, atol=4 * np.sqrt(50 / 50) + 1)
+    lost = 1 - np.bincount(documents[documents >= 10] - 10, minlength=n) / 50
+    thirds = lost.reshape(3, -1).mean(1)
+    np.testing.assert_allclose(thirds, 0.3, atol=0.03)
+
+
+def test_masks_without_length_are_inserted():
+    # spans of mean length 0.5: six in ten of them are empty
+    documents, lengths = infilled(
+        jnp.arange(10, 40), 15, ratio=0.4, mean_span=0.5, keys=100
+    )
+    assert ((documents == MASK).sum(1) > 6).mean() > 0.5
+    assert lengths.max() <= 30
+
+
+def test_no_document_outgrows_its_array():
+    documents, lengths = infilled(jnp.arange(10, 20), 10, ratio=0.1, mean_span=0.1)
+    assert lengths.max() <= 10
+    assert ((documents >= 10).sum(1) == 9).all()
+    assert ((documents == MASK).sum(1) == 1).all()
+
+
+def test_with_nothing_to_take_a_document_is_unchanged():
+    ids = jnp.arange(10, 20)
+    document, n = text_infilling(KEY, ids, 10, MASK, ratio=0.0)
+    np.testing.assert_array_equal(document, ids)
+    assert n == 10
+    document, n = text_infilling(KEY, jnp.zeros(4, int), 0, MASK)
+    assert not document.any()
+    assert n == 0
+
+
+def test_wrong_arguments_are_refused(unhooked):
+    ids = jnp.ones((2, 3), int)
+    with pytest.raises(ValueError, match="static or dynamic, got 'all'"):
+        mlm_mask(KEY, ids, ids > 1, 10, MASK, rule="all")
+    with pytest.raises(ValueError, match=r"special must be bool\[n=2, l=3\]"):
+        mlm_mask(KEY, ids, ids, 10, MASK)
+    with pytest.raises(ValueError, match=r"ids must be int\[l\]"):
+        text_infilling(KEY, ids, 3, MASK)

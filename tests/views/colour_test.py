@@ -1,0 +1,278 @@
+import colorsys
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jssl.views import (
+    CIFAR10,
+    IMAGENET,
+    brightness,
+    color_jitter,
+    contrast,
+    gaussian_blur,
+    grayscale,
+    hsv_to_rgb,
+    hue,
+    normalize,
+    rgb_to_hsv,
+    rgb_to_lab,
+    saturation,
+    solarize,
+)
+from matplotlib import colors
+
+KEY = jax.random.key(0)
+IMAGE = jnp.asarray(np.random.default_rng(0).random((10, 8, 3), np.float32))
+GREY = jnp.broadcast_to(IMAGE[..., :1], IMAGE.shape)
+CORNERS = jnp.array(list(itertools.product([0.0, 0.5, 1.0], repeat=3)))[None]
+
+
+@pytest.mark.parametrize("image", [IMAGE, CORNERS], ids=["random", "corners"])
+def test_hsv_is_colorsys_s(image):
+    want = [colorsys.rgb_to_hsv(*map(float, rgb)) for rgb in image.reshape(-1, 3)]
+    np.testing.assert_allclose(rgb_to_hsv(image).reshape(-1, 3), want, atol=1e-6)
+
+
+@pytest.mark.parametrize("image", [IMAGE, CORNERS], ids=["random", "corners"])
+def test_hsv_comes_back_as_the_same_rgb(image):
+    np.testing.assert_allclose(hsv_to_rgb(rgb_to_hsv(image)), image, atol=1e-6)
+
+
+def test_hsv_to_rgb_is_colorsys_s():
+    want = [colorsys.hsv_to_rgb(*map(float, hsv)) for hsv in IMAGE.reshape(-1, 3)]
+    np.testing.assert_allclose(hsv_to_rgb(IMAGE).reshape(-1, 3), want, atol=1e-6)
+
+
+def test_hue_turns_red_to_green_to_blue_and_once_around():
+    red, green, blue = jnp.eye(3)[:, None, None]
+    np.testing.assert_allclose(hue(red, 1 / 3), green, atol=1e-6)
+    np.testing.assert_allclose(hue(red, -1 / 3), blue, atol=1e-6)
+    np.testing.assert_allclose(hue(IMAGE, 1.0), IMAGE, atol=2e-6)
+
+
+def test_hue_and_saturation_leave_grey_alone():
+    np.testing.assert_allclose(hue(GREY, 0.3), GREY, atol=1e-6)
+    # The three grey weights sum to 0.9999.
+    np.testing.assert_allclose(saturation(GREY, 0.2), GREY, atol=1.01e-4)
+
+
+def test_one_channel_is_grey_already():
+    image = IMAGE[..., :1]
+    for change in (grayscale, lambda x: hue(x, 0.3), lambda x: saturation(x, 0.0)):
+        np.testing.assert_array_equal(change(image), image)
+
+
+def test_grey_is_the_weighted_sum_on_every_channel():
+    want = np.asarray(IMAGE) @ [0.2989, 0.5870, 0.1140]
+    for i in range(3):
+        np.testing.assert_allclose(grayscale(IMAGE)[..., i], want, rtol=1e-6)
+
+
+def test_factor_zero_is_black_flat_or_grey():
+    np.testing.assert_array_equal(brightness(IMAGE, 0.0), 0)
+    mean = (np.asarray(IMAGE) @ [0.2989, 0.5870, 0.1140]).mean()
+    np.testing.assert_allclose(contrast(IMAGE, 0.0), mean, rtol=1e-5)
+    np.testing.assert_allclose(saturation(IMAGE, 0.0), grayscale(IMAGE), rtol=1e-6)
+
+
+@pytest.mark.parametrize("change", [brightness, contrast, saturation])
+def test_factor_one_is_the_identity(change):
+    np.testing.assert_array_equal(change(IMAGE, 1.0), IMAGE)
+
+
+@pytest.mark.parametrize("change", [brightness, contrast, saturation])
+def test_blends_stay_between_zero_and_one(change):
+    x = change(IMAGE, 1.9)
+    assert x.min() >= 0 and x.max() == 1
+
+
+def test_solarising_is_idempotent_and_turns_the_bright_half():
+    x = solarize(IMAGE)
+    np.testing.assert_array_equal(x, np.where(IMAGE < 0.5, IMAGE, 1 - IMAGE))
+    np.testing.assert_array_equal(solarize(x), x)
+
+
+@pytest.mark.parametrize(
+    ("rgb", "lab"),
+    [
+        ((1, 1, 1), (100, 0, 0)),
+        ((0, 0, 0), (0, 0, 0)),
+        ((1, 0, 0), (53.24, 80.09, 67.20)),
+        ((0, 1, 0), (87.74, -86.18, 83.18)),
+        ((0, 0, 1), (32.30, 79.19, -107.86)),
+    ],
+)
+def test_lab_of_the_primaries_and_of_white(rgb, lab):
+    got = rgb_to_lab(jnp.array(rgb, float)[None, None])[0, 0]
+    np.testing.assert_allclose(got, lab, atol=0.01)
+
+
+def test_lab_is_a_double_loop_in_numpy():
+    rows = ((0.412453, 0.357580, 0.180423), (0.212671, 0.715160, 0.072169))
+    rows += ((0.019334, 0.119193, 0.950227),)
+    image = np.concatenate([np.asarray(IMAGE), np.asarray(IMAGE) / 40])  # both branches
+    want = np.empty(image.shape)
+    for i, j in np.ndindex(image.shape[:2]):
+        v = [((x + 0.055) / 1.055) ** 2.4 if x > 0.04045 else x / 12.92 for x in image[i, j].astype(float)]
+        t = [np.dot(row, v) / white for row, white in zip(rows, (0.95047, 1, 1.08883), strict=True)]
+        f = [x ** (1 / 3) if x > 0.008856 else 7.787 * x + 16 / 116 for x in t]
+        want[i, j] = 116 * f[1] - 16, 500 * (f[0] - f[1]), 200 * (f[1] - f[2])
+    np.testing.assert_allclose(rgb_to_lab(jnp.asarray(image)), want, atol=1e-3)
+
+
+STRENGTH = (0.4, 0.5, 1.2, 0.1)
+
+
+def amounts(keys):
+    """What color_jitter draws for STRENGTH: three factors and a turn, [n, 1, 1, 1] each."""
+    u = jax.jit(jax.vmap(lambda key: jax.random.uniform(key, (8,))))(keys)
+    u = np.asarray(u).T[..., None, None, None]
+    b, c, _, h = STRENGTH
+    low = (1 - b, 1 - c, 0)  # max(0, 1 - 1.2)
+    f = [lo + (1 + a - lo) * x for lo, a, x in zip(low, STRENGTH, u, strict=False)]
+    return (*f, h * (2 * u[3] - 1))
+
+
+def jitter_by_hand(images, order, amounts):
+    """The four parts one after the other, in numpy, [n, h, w, 3]."""
+    grey = lambda x: (x @ [0.2989, 0.5870, 0.1140])[..., None]  # noqa: E731
+    for part in order:
+        f = amounts[part]
+        if part == 3:
+            hsv = colors.rgb_to_hsv(images)
+            hsv[..., 0] = (hsv[..., 0] + f[..., 0]) % 1
+            images = colors.hsv_to_rgb(hsv)
+        else:
+            m = (0, grey(images).mean((1, 2, 3), keepdims=True), grey(images))[part]
+            images = np.clip(f * images + (1 - f) * m, 0, 1)
+    return images
+
+
+def test_jitter_goes_through_its_parts_in_each_of_the_24_orders_alike():
+    n, image = 960, IMAGE[:4, :4]
+    keys = jax.random.split(KEY, n)
+    got = jax.jit(jax.vmap(lambda key: color_jitter(key, image, *STRENGTH)))(keys)
+    error = []
+    for order in itertools.permutations(range(4)):
+        images = np.broadcast_to(np.asarray(image, float), (n, 4, 4, 3))
+        want = jitter_by_hand(images, order, amounts(keys))
+        error.append(np.abs(got - want).max((1, 2, 3)))
+    match = np.array(error) < 1e-5  # [24, n]
+    assert match.any(0).all()
+    # Orders that agree to rounding, where nothing was clipped, share the image.
+    frequency = (match / match.sum(0)).mean(1)
+    assert abs(frequency - 1 / 24).max() < 4 * np.sqrt(1 / 24 * 23 / 24 / n)
+
+
+def test_jitter_in_fixed_order_is_brightness_contrast_saturation_hue():
+    keys = jax.random.split(KEY, 20)
+    jitter = jax.jit(
+        jax.vmap(lambda key: color_jitter(key, IMAGE, *STRENGTH, order="fixed"))
+    )
+    images = np.broadcast_to(np.asarray(IMAGE, float), (20, 10, 8, 3))
+    want = jitter_by_hand(images, range(4), amounts(keys))
+    np.testing.assert_allclose(jitter(keys), want, atol=1e-5)
+
+
+@pytest.mark.parametrize("strength", [0.4, 1.5])
+def test_brightness_jitter_is_uniform_between_its_bounds(strength):
+    image, n = jnp.full((2, 2, 3), 0.25), 4000
+    jitter = jax.jit(jax.vmap(lambda k: color_jitter(k, image, strength, 0.0, 0.0, 0.0)))
+    f = np.asarray(jitter(jax.random.split(KEY, n)))[:, 0, 0, 0] / 0.25
+    low, high = max(0, 1 - strength), 1 + strength
+    assert low - 1e-6 <= f.min() and f.max() <= high + 1e-6
+    assert abs(f.mean() - (low + high) / 2) < 4 * (high - low) / np.sqrt(12 * n)
+    assert abs(np.mean(f < low + (high - low) / 4) - 1 / 4) < 4 * np.sqrt(3 / 16 / n)
+
+
+def test_hue_jitter_is_uniform_both_ways():
+    red, n = jnp.zeros((1, 1, 3)).at[..., 0].set(1.0), 4000
+    jitter = jax.jit(
+        jax.vmap(lambda k: rgb_to_hsv(color_jitter(k, red, 0.0, 0.0, 0.0, 0.1)))
+    )
+    turn = np.asarray(jitter(jax.random.split(KEY, n)))[:, 0, 0, 0]
+    turn = np.where(turn > 0.5, turn - 1, turn)
+    assert abs(turn).max() <= 0.1 + 1e-6
+    assert abs(turn.mean()) < 4 * 0.2 / np.sqrt(12 * n)
+
+
+def test_jitter_without_strength_is_the_identity():
+    np.testing.assert_array_equal(color_jitter(KEY, IMAGE, 0.0, 0.0, 0.0, 0.0), IMAGE)
+
+
+def test_jitter_of_a_grey_image_is_brightness_and_contrast_alone():
+    image = IMAGE[..., :1]
+    np.testing.assert_array_equal(
+        color_jitter(KEY, image, 0.4, 0.4, 0.8, 0.2),
+        color_jitter(KEY, image, 0.4, 0.4, 0.0, 0.0),
+    )
+
+
+@pytest.mark.parametrize("radius", [1, 3])
+def test_a_blur_is_the_convolution_with_the_outer_product_of_its_taps(radius):
+    from scipy import ndimage
+
+    taps = np.exp(-(np.arange(-radius, radius + 1) ** 2) / (2 * 1.3**2))
+    kernel = np.outer(taps, taps) / taps.sum() ** 2
+    got = gaussian_blur(IMAGE, 1.3, radius)
+    for i in range(3):
+        want = ndimage.convolve(np.asarray(IMAGE[..., i]), kernel, mode="constant")
+        np.testing.assert_allclose(got[..., i], want, atol=1e-6)
+
+
+def test_a_blur_spreads_a_point_into_weights_that_sum_to_one():
+    point = jnp.zeros((9, 9, 1)).at[4, 4].set(1.0)
+    np.testing.assert_allclose(gaussian_blur(point, 1.5, 4).sum(), 1, rtol=1e-6)
+
+
+def test_a_blur_keeps_a_constant_away_from_the_border():
+    x = gaussian_blur(jnp.full((9, 9, 2), 0.7), 2.0, 2)
+    np.testing.assert_allclose(x[2:-2, 2:-2], 0.7, rtol=1e-6)
+    assert (x[0] < 0.7).all()
+
+
+@pytest.mark.parametrize("sigma", [0.0, 1e-3])
+def test_a_blur_of_no_width_is_the_identity(sigma):
+    np.testing.assert_array_equal(gaussian_blur(IMAGE, sigma, 3), IMAGE)
+
+
+@pytest.mark.parametrize("statistics", [IMAGENET, CIFAR10])
+def test_normalising_takes_the_mean_to_zero_and_a_deviation_to_one(statistics):
+    mean, std = map(jnp.array, statistics)
+    x = normalize(jnp.stack([mean, mean + std])[None], *statistics)
+    np.testing.assert_allclose(x[0, 0], 0, atol=1e-6)
+    np.testing.assert_allclose(x[0, 1], 1, rtol=1e-5)
+
+
+def test_the_published_statistics():
+    assert IMAGENET.mean == (0.485, 0.456, 0.406)
+    assert IMAGENET.std == (0.229, 0.224, 0.225)
+    assert CIFAR10.mean == (0.4914, 0.4822, 0.4465)
+    assert CIFAR10.std == (0.2023, 0.1994, 0.2010)
+
+
+@pytest.mark.parametrize(
+    ("strength", "message"),
+    [((-0.1, 0, 0, 0), "must be >= 0"), ((0, 0, 0, 18.0), r"h in \[0, 0.5\] turns")],
+)
+def test_impossible_strengths_are_refused(strength, message):
+    with pytest.raises(ValueError, match=message):
+        color_jitter(KEY, IMAGE, *map(float, strength))
+
+
+def test_an_unknown_order_is_refused():
+    with pytest.raises(ValueError, match='order must be "random" or "fixed"'):
+        color_jitter(KEY, IMAGE, 0.4, 0.4, 0.4, 0.1, order="shuffled")
+
+
+@pytest.mark.parametrize("change", [grayscale, lambda x: contrast(x, 1.0), rgb_to_hsv, rgb_to_lab])
+def test_images_of_two_channels_have_no_colour(change):
+    with pytest.raises(ValueError, match=r"must have .*channels, last .*got \[4, 4, 2\]"):
+        change(jnp.ones((4, 4, 2)))
+
+
+def test_statistics_of_another_number_of_channels_are_refused():
+    with pytest.raises(ValueError, match="mean must have one number for each .* 1 ch"):
+        normalize(jnp.ones((4, 4, 1)), *IMAGENET)

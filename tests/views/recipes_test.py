@@ -1,0 +1,147 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jssl.views import RECIPES, multi_crop, multi_view, recipe
+
+STRONG, WEAK, FULL_HUE = (0.8, 0.8, 0.8, 0.2), (0.4, 0.4, 0.4, 0.1), (0.4,) * 4
+HALF, BYOL, NONE = STRONG and (0.4, 0.4, 0.4, 0.1), (0.4, 0.4, 0.2, 0.1), (0.0,) * 4
+
+# name, which views, size, area, flip, jitter, strength, grey, blur, solarize
+TABLE = [
+    ("simclr", "01", 224, (0.08, 1), 0.5, 0.8, STRONG, 0.2, 0.5, 0),
+    ("simclr_cifar", "01", 32, (0.08, 1), 0.5, 0.8, HALF, 0.2, 0, 0),
+    ("npid", "0", 224, (0.2, 1), 0.5, 1, FULL_HUE, 0.2, 0, 0),
+    ("moco_v1", "01", 224, (0.2, 1), 0.5, 1, FULL_HUE, 0.2, 0, 0),
+    ("moco_v2", "01", 224, (0.2, 1), 0.5, 0.8, WEAK, 0.2, 0.5, 0),
+    ("simsiam", "01", 224, (0.2, 1), 0.5, 0.8, WEAK, 0.2, 0.5, 0),
+    ("byol", "0", 224, (0.08, 1), 0.5, 0.8, BYOL, 0.2, 1, 0),
+    ("byol", "1", 224, (0.08, 1), 0.5, 0.8, BYOL, 0.2, 0.1, 0.2),
+    ("barlow_twins", "0", 224, (0.08, 1), 0.5, 0.8, BYOL, 0.2, 1, 0),
+    ("barlow_twins", "1", 224, (0.08, 1), 0.5, 0.8, BYOL, 0.2, 0.1, 0.2),
+    ("vicreg", "0", 224, (0.08, 1), 0.5, 0.8, BYOL, 0.2, 1, 0),
+    ("vicreg", "1", 224, (0.08, 1), 0.5, 0.8, BYOL, 0.2, 0.1, 0.2),
+    ("moco_v3", "0", 224, (0.08, 1), 0.5, 0.8, BYOL, 0.2, 1, 0),
+    ("moco_v3", "1", 224, (0.08, 1), 0.5, 0.8, BYOL, 0.2, 0.1, 0.2),
+    ("moco_v3_resnet", "0", 224, (0.2, 1), 0.5, 0.8, BYOL, 0.2, 1, 0),
+    ("moco_v3_resnet", "1", 224, (0.2, 1), 0.5, 0.8, BYOL, 0.2, 0.1, 0.2),
+    ("swav", "01", 224, (0.14, 1), 0.5, 0.8, STRONG, 0.2, 0.5, 0),
+    ("swav", "234567", 96, (0.05, 0.14), 0.5, 0.8, STRONG, 0.2, 0.5, 0),
+    ("dino", "0", 224, (0.4, 1), 0.5, 0.8, BYOL, 0.2, 1, 0),
+    ("dino", "1", 224, (0.4, 1), 0.5, 0.8, BYOL, 0.2, 0.1, 0.2),
+    ("dino", "23456789", 96, (0.05, 0.4), 0.5, 0.8, BYOL, 0.2, 0.5, 0),
+    ("ibot", "0", 224, (0.4, 1), 0.5, 0.8, BYOL, 0.2, 1, 0),
+    ("ibot", "1", 224, (0.4, 1), 0.5, 0.8, BYOL, 0.2, 0.1, 0.2),
+    ("ibot", "23456789", 96, (0.05, 0.4), 0.5, 0.8, BYOL, 0.2, 0.5, 0),
+    ("dinov2", "0", 224, (0.32, 1), 0.5, 0.8, BYOL, 0.2, 1, 0),
+    ("dinov2", "1", 224, (0.32, 1), 0.5, 0.8, BYOL, 0.2, 0.1, 0.2),
+    ("dinov2", "23456789", 96, (0.05, 0.32), 0.5, 0.8, BYOL, 0.2, 0.5, 0),
+    ("dino_resnet", "0", 224, (0.14, 1), 0.5, 0.8, BYOL, 0.2, 1, 0),
+    ("dino_resnet", "1", 224, (0.14, 1), 0.5, 0.8, BYOL, 0.2, 0.1, 0.2),
+    ("dino_resnet", "23456789", 96, (0.05, 0.14), 0.5, 0.8, BYOL, 0.2, 0.5, 0),
+    ("dino_two_views", "0", 224, (0.14, 1), 0.5, 0.8, BYOL, 0.2, 1, 0),
+    ("dino_two_views", "1", 224, (0.14, 1), 0.5, 0.8, BYOL, 0.2, 0.1, 0.2),
+    ("wmse", "01", 32, (0.2, 1), 0.5, 0.8, WEAK, 0.1, 0, 0),
+    ("ijepa", "0", 224, (0.3, 1), 0, 0, NONE, 0, 0, 0),
+    ("cmc", "0", 224, (0.08, 1), 0.5, 0, NONE, 0, 0, 0),
+    ("cmc_alexnet", "0", 224, (0.2, 1), 0.5, 0, NONE, 0, 0, 0),
+    ("simsiam_cifar", "01", 32, (0.2, 1), 0.5, 0.8, WEAK, 0.2, 0, 0),
+    ("moco_cifar", "01", 32, (0.2, 1), 0.5, 0.8, WEAK, 0.2, 0, 0),
+    ("byol_cifar", "0", 32, (0.08, 1), 0.5, 0.8, BYOL, 0.2, 0, 0),
+    ("byol_cifar", "1", 32, (0.08, 1), 0.5, 0.8, BYOL, 0.2, 0, 0.2),
+    ("barlow_twins_cifar", "0", 32, (0.08, 1), 0.5, 0.8, BYOL, 0.2, 0, 0),
+    ("barlow_twins_cifar", "1", 32, (0.08, 1), 0.5, 0.8, BYOL, 0.2, 0, 0.2),
+    ("mae", "0", 224, (0.2, 1), 0.5, 0, NONE, 0, 0, 0),
+    ("mae_finetune", "0", 224, (0.08, 1), 0.5, 0, NONE, 0, 0, 0),
+    ("digits", "01", 28, (0.3, 1), 0, 0.8, (0.4, 0.4, 0, 0), 0, 0.3, 0),
+    ("garments", "01", 28, (0.3, 1), 0.5, 0.8, (0.4, 0.4, 0, 0), 0, 0.3, 0),
+    ("digits_multicrop", "01", 28, (0.4, 1), 0, 0.8, (0.4, 0.4, 0, 0), 0, 0.3, 0),
+    ("digits_multicrop", "23", 14, (0.1, 0.4), 0, 0.8, (0.4, 0.4, 0, 0), 0, 0.3, 0),
+    ("garments_multicrop", "01", 28, (0.4, 1), 0.5, 0.8, (0.4, 0.4, 0, 0), 0, 0.3, 0),
+    ("garments_multicrop", "23", 14, (0.1, 0.4), 0.5, 0.8, (0.4, 0.4, 0, 0), 0, 0.3, 0),
+    ("cifar_multicrop", "01", 32, (0.4, 1), 0.5, 0.8, HALF, 0.2, 0, 0),
+    ("cifar_multicrop", "23", 16, (0.1, 0.4), 0.5, 0.8, HALF, 0.2, 0, 0),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("row", TABLE, ids=lambda row: f"{row[0]}-{row[1]}")
+def test_a_recipe_is_its_row_of_the_published_table(row):
+    name, indices, *values = row
+    fields = ("size", "area", "flip", "jitter", "strength", "grey", "blur", "solarize")
+    for i in indices:
+        view = recipe(name)[int(i)]
+        assert [getattr(view, field) for field in fields] == values
+        assert view.ratio == (3 / 4, 4 / 3)
+
+
+def test_the_table_above_is_of_every_view_of_every_recipe():
+    rows = {(name, int(i)) for name, indices, *_ in TABLE for i in indices}
+    assert rows == {(name, i) for name, views in RECIPES.items() for i in range(len(views))}
+
+
+def test_interpolation_is_that_of_the_released_code():
+    bicubic = ("simclr", "byol", "barlow_twins", "vicreg", "dino", "mae", "mae_finetune")
+    bilinear = ("moco_v1", "moco_v2", "moco_v3", "simsiam", "swav")
+    for names, method in ((bicubic, "bicubic"), (bilinear, "bilinear")):
+        assert {view.method for name in names for view in recipe(name)} == {method}
+
+
+def test_shrinking_averages_at_imagenet_size_only():
+    for views in RECIPES.values():
+        for view in views:
+            assert view.antialias == (view.size >= 96)
+
+
+def test_npid_turns_images_grey_before_it_jitters_them():
+    for name, views in RECIPES.items():
+        for view in views:
+            first = view.order.index("grey") < view.order.index("jitter")
+            assert first == (name in ("npid", "moco_v1"))
+            assert view.order.index("crop") < view.order.index("grey")
+
+
+def test_digits_turn_and_shift_but_never_flip():
+    for name in ("digits", "digits_multicrop"):
+        for view in recipe(name):
+            assert (view.flip, view.rotate, view.shift) == (0, 15, 3)
+            assert view.sigma == (0.1, 1.0)
+    assert all(view.sigma == (0.1, 2.0) for view in recipe("simclr"))
+
+
+def test_cmc_sees_lab():
+    assert [view.lab for view in recipe("cmc")] == [True]
+
+
+def test_fine_tuning_mae_is_randaugment_and_erasing_with_noise():
+    (view,) = recipe("mae_finetune")
+    assert view.randaugment == (2, 9.0, 0.5)
+    assert (view.erase, view.erase_fill) == (0.25, "noise")
+
+
+@pytest.mark.parametrize("name", sorted(RECIPES))
+def test_a_recipe_has_the_shapes_it_promises(name):
+    channels = 1 if "digits" in name or "garments" in name else 3
+    images = jax.ShapeDtypeStruct((4, 32, 32, channels), jnp.float32)
+    views = recipe(name)
+    x = jax.eval_shape(lambda key, x: multi_crop(key, x, views), jax.random.key(0), images)
+    assert [v.shape for v in x] == [(4, v.size, v.size, channels) for v in views]
+
+
+@pytest.mark.parametrize("name", ["digits", "byol_cifar"])
+def test_views_stay_between_zero_and_one(name):
+    channels = 3 if name == "byol_cifar" else 1
+    images = np.random.default_rng(0).random((32, 28, 28, channels), np.float32)
+    x = multi_view(jax.random.key(0), images, recipe(name, size=28))
+    assert x.shape == (32, 2, 28, 28, channels)
+    assert x.min() >= -1e-6 and x.max() <= 1 + 1e-6
+
+
+def test_changes_reach_every_view():
+    views = recipe("byol", size=64, noise=0.1)
+    assert {(view.size, view.noise) for view in views} == {(64, 0.1)}
+    assert [view.solarize for view in views] == [0.0, 0.2]
+
+
+def test_an_unknown_recipe_suggests_the_closest():
+    with pytest.raises(ValueError, match="no 'simclr_cifr' .*did you mean 'simclr_cifar'"):
+        recipe("simclr_cifr")
