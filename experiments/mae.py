@@ -82,7 +82,12 @@ def laptop(
         return optax.adamw(schedule, b2=0.95, weight_decay=0.05, mask=optim.matrices)
 
     method = mae(
-        nets.linen(net), adamw(steps), patch, prepare=centre, mask=mask, norm_pixels=norm_pixels
+        nets.linen(net),
+        adamw(steps),
+        patch,
+        prepare=centre,
+        mask=mask,
+        norm_pixels=norm_pixels,
     )
     shared = dict(seed=seed, mesh=mesh, dispatch=dispatch)
     judged, rows = {}, {}
@@ -182,7 +187,7 @@ def paper(
         cut = jax.vmap(lambda image: views.center_crop(image, size / stored))
         return views.normalize(cut(images), *views.IMAGENET)
 
-    def adamw(source, peak, b2, warmup, epochs, mask, scale=optax.identity()):
+    def adamw(source, peak, b2, warmup, epochs, mask, layers=None):
         batch = source.batch * accumulate
         whole = max(source.steps(epochs) // accumulate, 1)
         climb = min(source.steps(warmup) // accumulate, whole - 1)
@@ -190,7 +195,7 @@ def paper(
         tx = optax.chain(
             optax.scale_by_adam(b2=b2),
             optax.add_decayed_weights(0.05, mask),
-            scale,
+            layers or optax.identity(),
             optax.scale_by_learning_rate(schedule),
         )
         return optax.MultiSteps(tx, accumulate) if accumulate > 1 else tx
@@ -226,7 +231,15 @@ def paper(
         name="finetune",
         method=supervised(
             nets.linen(vit.Classifier(encoder, tune.classes, "mean")),
-            adamw(tune, peak, 0.999, min(5.0, tune_epochs / 2), tune_epochs, optim.kernels, decay),
+            adamw(
+                tune,
+                peak,
+                0.999,
+                min(5.0, tune_epochs / 2),
+                tune_epochs,
+                optim.kernels,
+                decay,
+            ),
             tune.classes,
             augment=views.recipe("mae_finetune", size=size)[0],
             prepare=prepare,

@@ -1,6 +1,6 @@
 """Supervised: the reference with labels, the small ViT of experiments/mae.py by default.
 
-    python -m jssl.main --config=experiments/supervised.py
+python -m jssl.main --config=experiments/supervised.py
 """
 
 import optax
@@ -66,7 +66,8 @@ def laptop(
             method=method,
             data=train,
             steps=steps,
-            evals=judged | {"top1": evals.accuracy(), "embedding": evals.embedding_picture()},
+            evals=judged
+            | {"top1": evals.accuracy(), "embedding": evals.embedding_picture()},
             baselines=baselines.beside(method, train, judged, **shared),
             **shared,
         )

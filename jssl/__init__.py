@@ -1,7 +1,7 @@
 """jssl: learning without labels, in JAX.
 
-    python -m jssl.main --config=experiments/mae.py
-    from jssl import losses
+python -m jssl.main --config=experiments/mae.py
+from jssl import losses
 """
 
 from jssl.config import Stage

@@ -41,7 +41,9 @@ def raw_pixels() -> Method:
     return Method(lambda key, batch: (), step, embed)
 
 
-def beside(method, data, evals, reference: Stage | None = None, **shared) -> dict[str, Stage]:
+def beside(
+    method, data, evals, reference: Stage | None = None, **shared
+) -> dict[str, Stage]:
     """The rows that stand beside a method's number: raw pixels, its untrained network,
     and a supervised stage if there is one.
 
@@ -66,11 +68,22 @@ def fingerprint(stage: Stage) -> str:
     batch = jax.eval_shape(loop.decode, data.shapes())
     key = jax.random.key(0)
     state = jax.eval_shape(method.init, key, batch)
-    traced = [jax.make_jaxpr(method.init)(key, batch), jax.make_jaxpr(method.embed)(state, batch)]
+    traced = [
+        jax.make_jaxpr(method.init)(key, batch),
+        jax.make_jaxpr(method.embed)(state, batch),
+    ]
     if stage.steps:
         traced.append(jax.make_jaxpr(method.step)(key, state, batch))
     protocols = [e.protocol for e in stage.evals.values()]
-    parts = (data.name, data.digest, data.batch, data.seed, stage.steps, stage.seed, protocols)
+    parts = (
+        data.name,
+        data.digest,
+        data.batch,
+        data.seed,
+        stage.steps,
+        stage.seed,
+        protocols,
+    )
     text = re.sub(r" at 0x[0-9a-f]+", "", "\n".join(map(str, (*parts, *traced))))
     constants = [np.asarray(c).tobytes() for jaxpr in traced for c in jaxpr.consts]
     return hashlib.sha256(b"".join([text.encode(), *constants])).hexdigest()[:16]

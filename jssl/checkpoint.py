@@ -29,7 +29,9 @@ class Checkpoints:
         items = {"state": self.ocp.args.StandardSave(state)}
         if order is not None:
             items["order"] = self.ocp.args.ArraySave(np.asarray(order))
-        self._guarded(lambda: self.manager.save(step, args=self.ocp.args.Composite(**items)))
+        self._guarded(
+            lambda: self.manager.save(step, args=self.ocp.args.Composite(**items))
+        )
 
     def latest(self, shapes: Any) -> tuple[int, Any, np.ndarray | None] | None:
         """(step, state, order) of the newest checkpoint, or None.
@@ -69,25 +71,32 @@ class Checkpoints:
             work()
         except Exception as error:  # orbax and tensorstore raise many kinds
             reason = str(error).strip().splitlines()[0][:200]
-            raise OSError(f"could not save a checkpoint in {self.folder}: {reason}") from error
+            raise OSError(
+                f"could not save a checkpoint in {self.folder}: {reason}"
+            ) from error
 
     def _compare(self, step, shapes):
         """Says in one line what orbax would say in hundreds."""
         with self.ocp.StandardCheckpointer() as reader:
             saved = reader.metadata(self.folder / str(step) / "state").item_metadata
-        there, here = _leaves(saved.tree if hasattr(saved, "tree") else saved), _leaves(shapes)
+        there, here = (
+            _leaves(saved.tree if hasattr(saved, "tree") else saved),
+            _leaves(shapes),
+        )
         for path in itertools.chain(here, there):
             if there.get(path) != here.get(path):
                 raise ValueError(
                     f"the checkpoint in {self.folder} is of another model: {path} is "
-                    f"{there.get(path, 'absent')} there and {here.get(path, 'absent')} here; "
-                    f"give the knobs it was made with, or another --workdir"
+                    f"{there.get(path, 'absent')} there and {here.get(path, 'absent')} "
+                    f"here; give the knobs it was made with, or another --workdir"
                 )
 
 
 def _leaves(tree):
     flat, _ = jax.tree_util.tree_flatten_with_path(tree)
     return {
-        jax.tree_util.keystr(path, simple=True, separator="/"): f"{leaf.dtype}{[*leaf.shape]}"
+        jax.tree_util.keystr(
+            path, simple=True, separator="/"
+        ): f"{leaf.dtype}{[*leaf.shape]}"
         for path, leaf in flat
     }

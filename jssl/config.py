@@ -1,8 +1,8 @@
 """Experiments: functions of knobs that return stages.
 
-    experiments/mae.py                          its function `laptop`, default knobs
-    experiments/mae.py:epochs=2,batch=64        other knobs
-    experiments/mae.py:paper,variant=L/16       another function
+experiments/mae.py                          its function `laptop`, default knobs
+experiments/mae.py:epochs=2,batch=64        other knobs
+experiments/mae.py:paper,variant=L/16       another function
 """
 
 import ast

@@ -92,7 +92,9 @@ def run(stage: Stage, workdir: Path, done: Mapping[str, Any], log: Log) -> Finis
                 drain()
                 saved.save(step, state, order)
             if stop:
-                raise Stopped(f"stopped by SIGTERM after step {step} of {stage.steps}; saved")
+                raise Stopped(
+                    f"stopped by SIGTERM after step {step} of {stage.steps}; saved"
+                )
             if engine.due(stage.eval_every, step) and step < stage.steps:
                 drain()
                 log.metrics(step, engine.evaluate(state, final=False, log=log), "val/")
@@ -117,9 +119,12 @@ class Engine:
         self.keys = dict(zip(names, keys, strict=True))
         self.batch = jax.eval_shape(decode, stage.data.shapes())
         state = jax.eval_shape(stage.method.init, self.keys["init"], self.batch)
+        jax.eval_shape(stage.method.embed, state, self.batch)  # mistakes show before work
         shardings = sharding.infer(state, self.mesh, stage.rules)
         self.shapes = jax.tree.map(
-            lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), state, shardings
+            lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s),
+            state,
+            shardings,
         )
         self.shardings = shardings
         self.everywhere = sharding.replicated(self.mesh)
@@ -139,8 +144,10 @@ class Engine:
     def table(self) -> Any:
         """The training split on the device, if it is small; else nothing."""
         table = self.stage.data.table
-        return None if table is None else jax.device_put(
-            _like(table, self.stage.data.shapes()), self.everywhere
+        return (
+            None
+            if table is None
+            else jax.device_put(_like(table, self.stage.data.shapes()), self.everywhere)
         )
 
     @cached_property
@@ -172,8 +179,7 @@ class Engine:
         for step in range(begin, stage.steps, stage.dispatch):
             count = min(stage.dispatch, stage.steps - step)
             some = [next(stream) for _ in range(count)]
-            stacked = jax.tree.map(lambda *x: np.stack(x) if count > 1 else x[0][None], *some)
-            yield sharding.place(stacked, self.mesh, 1 + data.batch_axis)
+            yield sharding.place(stacked(some), self.mesh, 1 + data.batch_axis)
 
     def due(self, period, step) -> bool:
         """Whether something with this period falls on this step."""
@@ -276,6 +282,13 @@ def copied(state: Any, shardings: Any = None) -> Any:
     return jax.jit(partial(jax.tree.map, jnp.copy), out_shardings=shardings)(state)
 
 
+def stacked(batches: list[Any]) -> Any:
+    """Batches on a new first axis; a single one is not copied."""
+    if len(batches) == 1:
+        return jax.tree.map(lambda x: x[None], batches[0])
+    return jax.tree.map(lambda *x: np.stack(x), *batches)
+
+
 def decode(batch: Any) -> Any:
     """Raw bytes, as they travel, become numbers in [0, 1]; the rest stays."""
     return jax.tree.map(
@@ -307,8 +320,8 @@ def _finite(stage, step, metrics):
     for name, value in metrics.items():
         if not np.isfinite(value):
             raise NotFinite(
-                f"{name} is {value} at step {step} of {stage.name}: the run stops, its last "
-                f"checkpoint stands; try a lower learning rate"
+                f"{name} is {value} at step {step} of {stage.name}: the run stops, its "
+                f"last checkpoint stands; try a lower learning rate"
             )
     return {name: float(value) for name, value in metrics.items()}
 

@@ -13,6 +13,7 @@ The first colon ends the file name; commas inside brackets or quotes do not sepa
 
 import argparse
 import ast
+import logging
 import os
 import re
 import sys
@@ -67,7 +68,9 @@ def launch(options, rest) -> int:
 
 def parser() -> argparse.ArgumentParser:
     found = sorted(Path("experiments").glob("*.py"))
-    about = "\n".join(f"  {p}  {_first_line(p)}" for p in found) or "  (none in ./experiments)"
+    about = (
+        "\n".join(f"  {p}  {_first_line(p)}" for p in found) or "  (none in ./experiments)"
+    )
     parse = argparse.ArgumentParser(
         prog="python -m jssl.main",
         description=__doc__,
@@ -89,6 +92,8 @@ def parser() -> argparse.ArgumentParser:
 
 def prepare_jax(options) -> None:
     """Devices, processes and the compilation cache, before anything is computed."""
+    if not options.debug:  # orbax logs what we say ourselves, in hundreds of lines
+        logging.getLogger("absl").setLevel(logging.CRITICAL)
     import jax
 
     from jssl.baselines import cache_folder

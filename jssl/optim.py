@@ -27,7 +27,9 @@ def matrices(params):
 
 def kernels(params):
     """True for the leaves called "kernel": no biases, norms, nor learned tokens."""
-    return jax.tree_util.tree_map_with_path(lambda path, _: path[-1].key == "kernel", params)
+    return jax.tree_util.tree_map_with_path(
+        lambda path, _: path[-1].key == "kernel", params
+    )
 
 
 def scale_by_layer(

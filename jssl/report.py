@@ -1,10 +1,10 @@
 """What a run leaves for people: one live line, metrics, figures, and report.html.
 
-    metrics.jsonl   {"stage", "step", metric: value ...}, a line a step
-    tensorboard/    the same for TensorBoard
-    figures/        PNGs
-    result.json     the final numbers, the baselines, and where they come from
-    report.html     all of it on one page, with no other file needed
+metrics.jsonl   {"stage", "step", metric: value ...}, a line a step
+tensorboard/    the same for TensorBoard
+figures/        PNGs
+result.json     the final numbers, the baselines, and where they come from
+report.html     all of it on one page, with no other file needed
 """
 
 import base64
@@ -44,7 +44,9 @@ class Log:
             yield
             return
         self._cut_back(step)
-        self.progress = Progress(self.title or stage.name, stage.steps, step, stage.data.batch)
+        self.progress = Progress(
+            self.title or stage.name, stage.steps, step, stage.data.batch
+        )
         with open(self.workdir / "metrics.jsonl", "a", buffering=1) as self.lines:
             try:
                 yield
@@ -138,7 +140,9 @@ class Progress:
             f"{left}  {numbers}"
         )
         end = "" if self.live else "\n"
-        print(("\r\x1b[K" if self.live else "") + line, end=end, file=sys.stderr, flush=True)
+        print(
+            ("\r\x1b[K" if self.live else "") + line, end=end, file=sys.stderr, flush=True
+        )
 
     def close(self) -> None:
         if self.live and self.shown:
@@ -179,7 +183,9 @@ def draw(picture: Any, name: str, path: Path) -> None:
     elif isinstance(picture, Scatter):
         _scatter(figure, picture)
     else:
-        raise ValueError(f"{name}: a picture is a Grid, a Scatter or text, got {type(picture)}")
+        raise ValueError(
+            f"{name}: a picture is a Grid, a Scatter or text, got {type(picture)}"
+        )
     figure.savefig(path.with_suffix(".png"))
 
 
@@ -232,7 +238,9 @@ def curves(workdir: Path) -> None:
             axes.set_ylabel(name)
             axes.set_xlabel("step")
             axes.grid(alpha=0.3)
-        figure.savefig((Path(workdir) / "figures" / _file(stage, "curves")).with_suffix(".png"))
+        figure.savefig(
+            (Path(workdir) / "figures" / _file(stage, "curves")).with_suffix(".png")
+        )
 
 
 def table(result: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
@@ -271,7 +279,8 @@ table {{ border-collapse: collapse; margin: 1rem 0 }}
 td, th {{ padding: .25rem .9rem; border-bottom: 1px solid #ddd; text-align: right }}
 td:first-child, th:first-child {{ text-align: left }}
 img {{ max-width: 100%; height: auto }} figure {{ margin: 2rem 0 }}
-figcaption {{ font-weight: 600 }} pre {{ background: #f6f6f6; padding: .8rem; overflow: auto }}
+figcaption {{ font-weight: 600 }}
+pre {{ background: #f6f6f6; padding: .8rem; overflow: auto }}
 </style><h1>{title}</h1>{body}</html>
 """
 
@@ -294,7 +303,9 @@ def write_report(workdir: Path, result: Mapping[str, Any]) -> Path:
     body.append(_text(json.dumps(result["provenance"], indent=2)) + "</pre>")
     path = workdir / "report.html"
     partial = path.with_suffix(".partial")
-    partial.write_text(PAGE.format(title=_text(result["config"]["title"]), body="\n".join(body)))
+    partial.write_text(
+        PAGE.format(title=_text(result["config"]["title"]), body="\n".join(body))
+    )
     os.replace(partial, path)
     return path
 

@@ -55,7 +55,8 @@ def run(experiment: Experiment, workdir: Path) -> tuple[dict[str, Any], Path | N
         "stages": scores,
         "baselines": {name: row["metrics"] for name, row in rows.items()},
         "protocols": protocols,
-        "provenance": provenance() | {"baselines": {n: r.get("provenance") for n, r in rows.items()}},
+        "provenance": provenance()
+        | {"baselines": {n: r.get("provenance") for n, r in rows.items()}},
     }
     if not first:
         return result, None
@@ -92,7 +93,9 @@ def claim(workdir: Path, config: dict[str, Any], first: bool) -> None:
             workdir.mkdir(parents=True, exist_ok=True)
             write_json(path, config | {"provenance": provenance()})
         except OSError as error:
-            raise OSError(f"cannot write to the workdir {workdir}: {error.strerror}") from error
+            raise OSError(
+                f"cannot write to the workdir {workdir}: {error.strerror}"
+            ) from error
 
 
 def _refuse(workdir, what, old, new):
@@ -132,7 +135,9 @@ def commit() -> str:
 
     try:
         head = git("rev-parse", "--short=12", "HEAD")
-        return "unknown" if not head else head + ("+" if git("status", "--porcelain") else "")
+        return (
+            "unknown" if not head else head + ("+" if git("status", "--porcelain") else "")
+        )
     except FileNotFoundError:
         return "unknown"
 
@@ -140,4 +145,6 @@ def commit() -> str:
 def _cores():
     import os
 
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    )

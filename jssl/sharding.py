@@ -29,9 +29,8 @@ def make_mesh(axes: str = "") -> Mesh:
             raise ValueError(f"a mesh reads 'data=8;fsdp=4', got {axes!r}")
         sizes = {k: int(n) for k, n in (axis.split("=") for axis in axes.split(";"))}
     if math.prod(sizes.values()) != count:
-        raise ValueError(
-            f"the mesh {axes!r} wants {math.prod(sizes.values())} devices, there are {count}"
-        )
+        wanted = math.prod(sizes.values())
+        raise ValueError(f"the mesh {axes!r} wants {wanted} devices, there are {count}")
     kinds = (AxisType.Auto,) * len(sizes)
     return jax.make_mesh(tuple(sizes.values()), tuple(sizes), axis_types=kinds)
 

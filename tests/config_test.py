@@ -58,7 +58,10 @@ def test_overrides_in_the_other_spelling_win(file):
         ("{}:epoch=5", "no knob 'epoch'; did you mean epochs"),
         ("{}:papr", "no function 'papr'; did you mean paper"),
         ("{}:helper", "no function 'helper'"),
-        ("{}:epochs=2.5", "epochs must be of type int, such as 3; got '2.5', of type float"),
+        (
+            "{}:epochs=2.5",
+            "epochs must be of type int, such as 3; got '2.5', of type float",
+        ),
         ("{}:epochs=many", "epochs must be of type int"),
         ("{}:fast=1", "fast must be of type bool"),
         ("{}:epochs=True", "of type bool"),

@@ -42,7 +42,10 @@ def test_the_published_mae_traces_by_shape(variant, encoder, monkeypatch):
     from jssl import data
 
     def imagenet(name, batch, *, labelled=False, size, **read):
-        rows = {"image": np.zeros((batch, 1, 1, 3), np.uint8), "label": np.zeros(batch, int)}
+        rows = {
+            "image": np.zeros((batch, 1, 1, 3), np.uint8),
+            "label": np.zeros(batch, int),
+        }
         source = data.dataset("imagenet", {"train": rows}, batch, classes=1000)
 
         class Shaped(type(source)):
@@ -63,7 +66,9 @@ def test_the_published_mae_traces_by_shape(variant, encoder, monkeypatch):
         key = jax.random.key(0)
         state = jax.eval_shape(stage.method.init, key, batch)
         after, _ = jax.eval_shape(stage.method.step, key, state, batch)
-        assert jax.tree.map(lambda x: x.shape, after) == jax.tree.map(lambda x: x.shape, state)
+        assert jax.tree.map(lambda x: x.shape, after) == jax.tree.map(
+            lambda x: x.shape, state
+        )
         count = sum(x.size for x in jax.tree.leaves(state.params["encoder"]))
         if stage.name == "pretrain":
             assert count == encoder

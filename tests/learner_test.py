@@ -80,7 +80,10 @@ def test_a_graft_takes_the_average_and_starts_the_new_one_from_it():
 @pytest.mark.parametrize(
     ("old", "message"),
     [
-        ({"encoder": {"w": jnp.ones(3)}}, r"encoder/w has shape \(2,\), the old one \(3,\)"),
+        (
+            {"encoder": {"w": jnp.ones(3)}},
+            r"encoder/w has shape \(2,\), the old one \(3,\)",
+        ),
         ({"encoder": {"v": jnp.ones(2)}}, "the old network has no encoder/w"),
         ({"trunk": {}}, "must have a part named 'encoder'"),
     ],

@@ -40,7 +40,12 @@ def counting(bad=None, order=None):
 
     def init(key, batch):
         first = jnp.zeros(())
-        return {"sum": first, "same": first, "count": jnp.zeros((), jnp.int32), "none": None}
+        return {
+            "sum": first,
+            "same": first,
+            "count": jnp.zeros((), jnp.int32),
+            "none": None,
+        }
 
     def step(key, state, batch):
         seen = jnp.sum(batch["image"]) + jax.random.normal(key)
@@ -183,7 +188,9 @@ def test_sigterm_saves_and_a_restart_goes_on(tmp_path):
 
 def test_a_later_stage_starts_from_an_earlier_one(tmp_path):
     first = run(tmp_path, stage())
-    start = lambda state, done: state | {"sum": done["one"]["sum"], "same": done["one"]["sum"]}
+    start = lambda state, done: (
+        state | {"sum": done["one"]["sum"], "same": done["one"]["sum"]}
+    )
     second = run(tmp_path, stage(name="two", steps=1, start=start), {"one": first.state})
     assert second.state["same"] == first.state["sum"]
     assert not first.state["sum"].is_deleted()

@@ -75,7 +75,9 @@ def test_a_mistake_costs_one_clear_line(mistake, tmp_path, images, capfd):
     places["file"] = tmp_path / "file"
     places["file"].write_text("not a folder")
     prepare_workdirs(places)
-    work = [] if any("workdir" in a for a in arguments) else [f"--workdir={tmp_path / 'run'}"]
+    work = (
+        [] if any("workdir" in a for a in arguments) else [f"--workdir={tmp_path / 'run'}"]
+    )
     arguments = [a.format(**places) for a in arguments]
     before = snapshot(places["other"])
     status = main([*arguments, *work])
@@ -112,7 +114,14 @@ def environment(cache):
 
 
 def command(workdir, *more):
-    base = [sys.executable, "-m", "jssl.main", TINY, "--config.epochs=3", "--config.save_every=20"]
+    base = [
+        sys.executable,
+        "-m",
+        "jssl.main",
+        TINY,
+        "--config.epochs=3",
+        "--config.save_every=20",
+    ]
     return [*base, f"--workdir={workdir}", *more]
 
 
@@ -171,7 +180,10 @@ def test_two_processes_train_as_one_does(tmp_path):
     both = [
         subprocess.Popen(
             command(
-                tmp_path / "two", f"--coordinator={address}", "--processes=2", f"--process={i}"
+                tmp_path / "two",
+                f"--coordinator={address}",
+                "--processes=2",
+                f"--process={i}",
             ),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -187,20 +199,26 @@ def test_two_processes_train_as_one_does(tmp_path):
     np.testing.assert_allclose(two[:50], one[:50], atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="mounting needs root")
-def test_a_full_disk_costs_one_line_and_leaves_nothing_half_written(tmp_path, capfd):
+def test_a_full_disk_costs_one_line_and_leaves_nothing_half_written(tmp_path):
     disk = tmp_path / "disk"
     disk.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=96k", "tmpfs", str(disk)]
     if subprocess.run(mount, capture_output=True).returncode:
         pytest.skip("this machine mounts no tmpfs")
     try:
-        status = main([TINY, f"--workdir={disk}/run"])
-        lines = [x for x in capfd.readouterr().err.splitlines() if x.startswith("jssl: ")]
-        assert status == 1
-        assert len(lines) == 1
-        assert "No space left" in lines[0] or "could not save a checkpoint" in lines[0]
+        how = dict(cwd=ROOT, env=environment(tmp_path / "cache"), text=True)
+        ran = subprocess.run(command(disk / "run"), capture_output=True, **how)
+        assert ran.returncode == 1
+        assert ran.stderr.count("jssl: ") == 1
+        assert "No space left" in ran.stderr
+        assert "Traceback" not in ran.stderr
         assert not (disk / "run" / "result.json").exists()
+        whole = [p.name for p in (disk / "run" / "pretrain").iterdir() if p.name.isdigit()]
+        assert all(
+            (disk / "run" / "pretrain" / n / "_CHECKPOINT_METADATA").exists() for n in whole
+        )
     finally:
         subprocess.run(["umount", "-l", str(disk)], check=True)
 
@@ -218,4 +236,6 @@ def test_help_explains_the_language_and_lists_the_experiments(capsys, monkeypatc
 def test_knobs_are_listed_with_types_defaults_and_a_line_each(capsys):
     assert main([f"--config={MAE}", "--knobs"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert any(x.split()[:3] == ["epochs", "float", "40.0"] and "passes" in x for x in lines)
+    assert any(
+        x.split()[:3] == ["epochs", "float", "40.0"] and "passes" in x for x in lines
+    )

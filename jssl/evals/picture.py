@@ -91,9 +91,7 @@ def embedding_picture(method: str = "pca", limit: int = 1000, seed: int = 0) -> 
         else:
             xy, how = _tsne(h[shown], seed)
         split = "test" if final else "val"
-        title = (
-            f"{how}, N={len(shown)} of {split}\nkNN (k=20) of h itself: {score:.1f} %"
-        )
+        title = f"{how}, N={len(shown)} of {split}\nkNN (k=20) of h itself: {score:.1f} %"
         return {"embedding": Scatter(xy.astype(np.float32), y[shown], title)}
 
     return Eval(f"picture by {method} of {limit} rows, seed={seed}", run)

@@ -96,9 +96,13 @@ class Block(nn.Module):
     def __call__(self, x, train=False):
         dense = dict(kernel_init=XAVIER, dtype=self.dtype)
         drop = DropPath(self.drop_path)
-        y = Attention(self.heads, self.dtype, name="attention")(norm(self.dtype, "norm1")(x))
+        y = Attention(self.heads, self.dtype, name="attention")(
+            norm(self.dtype, "norm1")(x)
+        )
         x = x + drop(y, train)
-        y = nn.Dense(self.ratio * x.shape[-1], **dense, name="fc1")(norm(self.dtype, "norm2")(x))
+        y = nn.Dense(self.ratio * x.shape[-1], **dense, name="fc1")(
+            norm(self.dtype, "norm2")(x)
+        )
         y = nn.Dense(x.shape[-1], **dense, name="fc2")(nn.gelu(y, approximate=False))
         return x + drop(y, train)
 
@@ -139,9 +143,7 @@ class Encoder(nn.Module):
             raise ValueError(f"{self.heads} heads do not divide a width of {self.width}")
         self.embedding = nn.Dense(self.width, kernel_init=XAVIER, dtype=self.dtype)
         self.cls = self.param("cls", TOKEN, (1, 1, self.width))
-        self.blocks = blocks(
-            self.depth, self.heads, self.dtype, self.drop_path, self.remat
-        )
+        self.blocks = blocks(self.depth, self.heads, self.dtype, self.drop_path, self.remat)
         if self.final_norm:
             self.norm = norm(self.dtype)
 
@@ -233,7 +235,7 @@ class MaskedAutoencoder(nn.Module):
 
 
 class Classifier(nn.Module):
-    """A ViT with a linear head: images -> {"logits": [n, classes], "h": ..., "tokens": ...}.
+    """A ViT with a linear head: images -> {"logits": [n, classes], "h", "tokens"}.
 
     With mean pooling the norm comes after the pool, as in MAE's fine-tuning: give the
     encoder final_norm=False then.
