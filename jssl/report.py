@@ -198,8 +198,8 @@ def _grid(figure, grid):
         for j in range(columns):
             top, left = i * (h + gap), j * (w + gap)
             canvas[top : top + h, left : left + w] = images[i, j]
-    wide = 1.9 if grid.columns else 0.5
-    figure.set_size_inches(max(4, wide * columns), max(2, wide * rows * 0.55 * h / w * 1.1))
+    inches = (1.3 if grid.columns else 0.5) * max(1, min(3, max(h, w) / 64))
+    figure.set_size_inches(inches * columns + 0.2, inches * rows * h / w + 0.4)
     axes = figure.subplots()
     axes.imshow(canvas.squeeze(-1) if c == 1 else canvas, cmap="gray", vmin=0, vmax=1)
     centres = (np.arange(columns) + 0.5) * (w + gap)

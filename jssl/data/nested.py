@@ -114,8 +114,7 @@ def pair(*, labelled: Source, unlabelled: Source) -> Pair:
     """
     if type(labelled) is not Source or type(unlabelled) is not Source:
         raise ValueError(
-            "pair: wants two plain sources; for k batches a step, "
-            "minibatches(pair(...), k)"
+            "pair: wants two plain sources; for k batches a step, minibatches(pair(...), k)"
         )
     seed = labelled.seed + 1
     labelled = dataclasses.replace(labelled, labelled=True, seed=seed)

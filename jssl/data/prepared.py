@@ -122,9 +122,7 @@ def _builder(name, data_dir):
     import tensorflow_datasets as library
 
     try:
-        builder = library.core.read_only_builder.builder_from_files(
-            name, data_dir=data_dir
-        )
+        builder = library.core.read_only_builder.builder_from_files(name, data_dir=data_dir)
     except library.core.DatasetNotFoundError as missing:
         where = data_dir or "TFDS's default folder, or that of TFDS_DATA_DIR"
         raise ValueError(

@@ -304,8 +304,7 @@ def _table(name, fields):
     image, label = fields.get("image"), fields.get("label")
     if image is not None and (image.ndim != 4 or image.dtype != np.uint8):
         raise ValueError(
-            f"{name}: image must be uint8[n, h, w, c], got "
-            f"{image.dtype}{list(image.shape)}"
+            f"{name}: image must be uint8[n, h, w, c], got {image.dtype}{list(image.shape)}"
         )
     if label is None:
         return dict(fields)

@@ -1,0 +1,191 @@
+"""Losses: arrays in, a scalar out; a file a family.
+
+    from jssl import losses
+
+    losses.nt_xent(a, b, temperature=0.1)
+
+None of them knows the rest of jssl. State (a centre, a queue) is passed in and handed
+back; stop-gradients stand inside. Those that compare samples take `axis_name` for `pmap`
+and `shard_map`, and return the global value. docs/losses.md lists them all.
+"""
+
+from jssl.losses.adversarial import (
+    gradient_penalty,
+    hinge_discriminator,
+    hinge_generator,
+    least_squares_discriminator,
+    least_squares_generator,
+    minimax_discriminator,
+    minimax_generator,
+    non_saturating_generator,
+    r1_penalty,
+    wasserstein_critic,
+    wasserstein_generator,
+)
+from jssl.losses.clustering import deepcluster, nat
+from jssl.losses.consistency import (
+    annealed_cross_entropy,
+    entropy,
+    fixmatch,
+    ict,
+    mixmatch,
+    pseudo_label,
+    softmax_kl,
+    softmax_squared_error,
+    uda,
+)
+from jssl.losses.contrastive import (
+    dcl,
+    dclw,
+    graph_contrastive,
+    info_nce,
+    nt_xent,
+    supervised_contrastive,
+)
+from jssl.losses.crossmodal import clip, mil_nce, siglip
+from jssl.losses.diffusion import simple_diffusion, variational_diffusion
+from jssl.losses.distillation import dino, ibot, koleo, swav, update_center
+from jssl.losses.energy import (
+    cd_gradients,
+    free_energy_difference,
+    negative_pseudo_likelihood,
+    pcd_gradients,
+    stochastic_pseudo_likelihood,
+)
+from jssl.losses.information import (
+    dim_global,
+    dim_local,
+    dim_prior,
+    dv_bound,
+    info_nce_bound,
+    jsd_bound,
+    mine,
+    nwj_bound,
+)
+from jssl.losses.metric import margin, triplet
+from jssl.losses.predictive import cpc, cpc_per_step, nce, nce_log_z, proximal
+from jssl.losses.reconstruction import (
+    bernoulli_cross_entropy,
+    emphasised_cross_entropy,
+    emphasised_squared_error,
+    masked_patch_error,
+    rebalanced_cross_entropy,
+    rebalancing_weights,
+    scaled_cosine_error,
+    squared_error,
+)
+from jssl.losses.redundancy import barlow_twins, sigreg, vicreg, vicreg_terms, w_mse
+from jssl.losses.sequence import (
+    causal_lm,
+    hierarchical_softmax,
+    masked_lm,
+    negative_sampling,
+    next_sentence,
+    token_cross_entropy,
+)
+from jssl.losses.siamese import (
+    byol_regression,
+    data2vec,
+    data2vec_targets,
+    i_jepa,
+    negative_cosine,
+    nnclr,
+)
+from jssl.losses.sparsity import average_activation, kl_sparsity, l1_sparsity
+from jssl.losses.variational import gaussian_kl, negative_elbo, negative_iwae
+from jssl.losses.vat import kl_hessian_vector_product, vat, vat_perturbation
+
+__all__ = [
+    "annealed_cross_entropy",
+    "average_activation",
+    "barlow_twins",
+    "bernoulli_cross_entropy",
+    "byol_regression",
+    "causal_lm",
+    "cd_gradients",
+    "clip",
+    "cpc",
+    "cpc_per_step",
+    "data2vec",
+    "data2vec_targets",
+    "dcl",
+    "dclw",
+    "deepcluster",
+    "dim_global",
+    "dim_local",
+    "dim_prior",
+    "dino",
+    "dv_bound",
+    "emphasised_cross_entropy",
+    "emphasised_squared_error",
+    "entropy",
+    "fixmatch",
+    "free_energy_difference",
+    "gaussian_kl",
+    "gradient_penalty",
+    "graph_contrastive",
+    "hierarchical_softmax",
+    "hinge_discriminator",
+    "hinge_generator",
+    "i_jepa",
+    "ibot",
+    "ict",
+    "info_nce",
+    "info_nce_bound",
+    "jsd_bound",
+    "kl_hessian_vector_product",
+    "kl_sparsity",
+    "koleo",
+    "l1_sparsity",
+    "least_squares_discriminator",
+    "least_squares_generator",
+    "margin",
+    "masked_lm",
+    "masked_patch_error",
+    "mil_nce",
+    "mine",
+    "minimax_discriminator",
+    "minimax_generator",
+    "mixmatch",
+    "nat",
+    "nce",
+    "nce_log_z",
+    "negative_cosine",
+    "negative_elbo",
+    "negative_iwae",
+    "negative_pseudo_likelihood",
+    "negative_sampling",
+    "next_sentence",
+    "nnclr",
+    "non_saturating_generator",
+    "nt_xent",
+    "nwj_bound",
+    "pcd_gradients",
+    "proximal",
+    "pseudo_label",
+    "r1_penalty",
+    "rebalanced_cross_entropy",
+    "rebalancing_weights",
+    "scaled_cosine_error",
+    "siglip",
+    "sigreg",
+    "simple_diffusion",
+    "softmax_kl",
+    "softmax_squared_error",
+    "squared_error",
+    "stochastic_pseudo_likelihood",
+    "supervised_contrastive",
+    "swav",
+    "token_cross_entropy",
+    "triplet",
+    "uda",
+    "update_center",
+    "variational_diffusion",
+    "vat",
+    "vat_perturbation",
+    "vicreg",
+    "vicreg_terms",
+    "w_mse",
+    "wasserstein_critic",
+    "wasserstein_generator",
+]

@@ -39,9 +39,7 @@ def deepcluster(
     >>> print(f"{deepcluster(jnp.zeros((2, 8)), jnp.array([0, 5])):.4f}")    # log 8
     2.0794
     """
-    expect(
-        "deepcluster", logits=(logits, "n k"), assignments=(assignments, "n", "int")
-    )
+    expect("deepcluster", logits=(logits, "n k"), assignments=(assignments, "n", "int"))
     (logits,) = widen(logits)
     return optax.softmax_cross_entropy_with_integer_labels(logits, assignments).mean()
 

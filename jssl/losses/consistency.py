@@ -234,9 +234,7 @@ def annealed_cross_entropy(
     >>> print(f"{annealed_cross_entropy(logits, jnp.array([0, 0]), 0.9):.4f}")  # log 2
     0.6931
     """
-    expect(
-        "annealed_cross_entropy", logits=(logits, "n c"), labels=(labels, "n", "int")
-    )
+    expect("annealed_cross_entropy", logits=(logits, "n c"), labels=(labels, "n", "int"))
     (logits,) = widen(logits)
     nats = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
     unknown = jnp.exp(-lax.stop_gradient(nats)) <= threshold

@@ -14,7 +14,7 @@ The centre, Sinkhorn's codes and KoLeo concern the whole batch, and take `axis_n
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Bool, Float, ScalarLike, Shaped
+from jaxtyping import Array, Float, ScalarLike, Shaped
 
 from jssl.ops.gather import gather, global_rows, pmean
 from jssl.ops.precision import widen
@@ -214,9 +214,5 @@ def _across_views(function, targets, logits):
         )
     log_p = jax.nn.log_softmax(logits)
     nats = -jnp.einsum("nik,nvk->iv", targets, log_p, precision="highest")
-    nats = jnp.where(_others(g, v), nats, 0).sum()
+    nats = jnp.where(jnp.eye(g, v, dtype=bool), 0, nats).sum()
     return nats / (len(logits) * g * (v - 1))
-
-
-def _others(g: int, v: int) -> Bool[Array, "g v"]:
-    return ~jnp.eye(g, v, dtype=bool)

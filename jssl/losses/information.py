@@ -108,7 +108,7 @@ def jsd_bound(
     joint, marginal = _scores("jsd_bound", joint, marginal)
     together = pmean(jax.nn.softplus(-joint).mean(), axis_name)
     apart = _mean(jax.nn.softplus(marginal), where, axis_name)
-    return (2 * jnp.log(2) if shift else 0) - together - apart
+    return (2 * math.log(2) if shift else 0) - together - apart
 
 
 def info_nce_bound(
@@ -137,7 +137,7 @@ def info_nce_bound(
     partner = global_rows(n, axis_name)[:, None]
     positive = jnp.take_along_axis(scores, partner, axis=1)[:, 0]
     nats = (jax.nn.logsumexp(scores, -1) - positive).mean()
-    return jnp.log(everyone) - pmean(nats, axis_name)
+    return math.log(everyone) - pmean(nats, axis_name)
 
 
 def mine(

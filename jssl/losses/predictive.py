@@ -5,6 +5,8 @@ steps ahead out of other latents; noise-contrastive estimation tells the row of 
 right sample from m rows drawn at random.
 """
 
+import math
+
 import jax
 import jax.numpy as jnp
 from jax import lax
@@ -130,7 +132,8 @@ def nce(
     """
     logits = _bank_logits("nce", features, positives, negatives, temperature)
     log_z = lax.stop_gradient(jnp.asarray(log_z).astype(logits.dtype))
-    ratio = logits - log_z - jnp.log(negatives.shape[1] / size)  # log P / (m / N)
+    noise = math.log(negatives.shape[1] / size)
+    ratio = logits - log_z - noise  # log of P / (m / N)
     from_data = jax.nn.softplus(-ratio[:, 0])
     return (from_data + jax.nn.softplus(ratio[:, 1:]).sum(-1)).mean()
 
@@ -156,11 +159,13 @@ def nce_log_z(
     2.1972
     """
     logits = _bank_logits("nce_log_z", features, positives, negatives, temperature)
-    return jnp.log(size) + log_mean_exp(lax.stop_gradient(logits), axis_name=axis_name)
+    return math.log(size) + log_mean_exp(lax.stop_gradient(logits), axis_name=axis_name)
 
 
 def proximal(
-    features: Float[Array, "n d"], positives: Float[Array, "n d"], weight: ScalarLike = 30.0
+    features: Float[Array, "n d"],
+    positives: Float[Array, "n d"],
+    weight: ScalarLike = 30.0,
 ) -> Float[Array, ""]:
     r"""Holds features near their own rows of the bank, which each epoch moves but once.
 

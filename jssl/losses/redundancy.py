@@ -148,7 +148,8 @@ def w_mse(
 
     Each view is whitened in sub-batches of `size` rows (the paper: 2 d), or as a whole;
     with a key the rows are shuffled first, the same way in both views and on all
-    devices. More than two views: average over pairs.
+    devices. More than two views: average over pairs. eps is `whiten`'s; the paper's 0
+    makes nan of a batch that does not vary in all directions.
 
     Ermolov et al. 2021, eq. 1 to 5. https://arxiv.org/abs/2007.06346
 

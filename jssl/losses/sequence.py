@@ -133,9 +133,7 @@ def causal_lm(
         mask=(mask, "n l", "any"),
     )
     ahead = None if mask is None else mask[:, 1:]
-    return token_cross_entropy(
-        logits[:, :-1], tokens[:, 1:], ahead, axis_name=axis_name
-    )
+    return token_cross_entropy(logits[:, :-1], tokens[:, 1:], ahead, axis_name=axis_name)
 
 
 def next_sentence(

@@ -24,9 +24,7 @@ from jssl.ops.shapes import expect
 from jssl.ops.vectors import cosine, layer_norm, unit
 
 
-def negative_cosine(
-    p: Float[Array, "*n d"], z: Float[Array, "*n d"]
-) -> Float[Array, ""]:
+def negative_cosine(p: Float[Array, "*n d"], z: Float[Array, "*n d"]) -> Float[Array, ""]:
     r"""SimSiam: minus the cosine of the prediction p and of z, which is stopped.
 
     .. math:: D(p, z) = -\mathrm{mean}_i \, s(p_i, z_i)
@@ -46,9 +44,7 @@ def negative_cosine(
     return -cosine(p, lax.stop_gradient(z)).mean()
 
 
-def byol_regression(
-    p: Float[Array, "*n d"], z: Float[Array, "*n d"]
-) -> Float[Array, ""]:
+def byol_regression(p: Float[Array, "*n d"], z: Float[Array, "*n d"]) -> Float[Array, ""]:
     r"""BYOL: squared distance of the directions of p and of z, which is stopped.
 
     .. math:: \mathrm{mean}_i \left\lVert \hat p_i - \hat z_i \right\rVert^2

@@ -56,7 +56,8 @@ def row_logsumexp(
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _streamed(chunk, anchors, candidates, exclude):
     def add(total, block):
-        logits = _logits(anchors, *block[:1], exclude, block[1], len(candidates))
+        rows, first = block
+        logits = _logits(anchors, rows, exclude, first, len(candidates))
         return jnp.logaddexp(total, logsumexp(logits, -1)), None
 
     nothing = jnp.full_like(anchors[:, 0], -jnp.inf)
@@ -90,7 +91,7 @@ _streamed.defvjp(_forward, _backward)
 def _blocks(candidates, chunk):
     """Rows in blocks of `chunk`, the last filled up with 0, and where each begins."""
     rows, width = candidates.shape
-    chunk = min(chunk, rows)
+    chunk = min(chunk, max(rows, 1))
     blocks = -(-rows // chunk)
     padded = jnp.pad(candidates, ((0, blocks * chunk - rows), (0, 0)))
     return padded.reshape(blocks, chunk, width), chunk * jnp.arange(blocks)
@@ -101,7 +102,7 @@ def _logits(anchors, candidates, exclude, first=0, rows=None):
     column = first + jnp.arange(len(candidates))[None]  # [1, m]
     hidden = jnp.zeros(column.shape, bool) if rows is None else column >= rows
     for e in () if exclude is None else exclude.T:
-        hidden = hidden | (e[:, None] == column)
+        hidden = hidden | (e[:, None] == column.astype(e.dtype))
     return jnp.where(hidden, -jnp.inf, dots(anchors, candidates))
 
 

@@ -13,6 +13,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, PyTree, ScalarLike
 
+from jssl.ops.precision import widen
+
 
 def ema(target: PyTree, online: PyTree, momentum: ScalarLike) -> PyTree:
     """The target, a little closer to the online weights; no gradient passes.
@@ -29,10 +31,9 @@ def ema(target: PyTree, online: PyTree, momentum: ScalarLike) -> PyTree:
         old, new = lax.stop_gradient(jnp.asarray(old)), lax.stop_gradient(new)
         if not jnp.issubdtype(old.dtype, jnp.floating):
             return jnp.asarray(new, old.dtype)
-        wide = jnp.promote_types(old.dtype, jnp.float32)
-        m = jnp.asarray(momentum).astype(wide)
-        mixed = m * old.astype(wide) + (1 - m) * jnp.asarray(new).astype(wide)
-        return mixed.astype(old.dtype)
+        slow, fast = widen(old, new)
+        m = jnp.asarray(momentum).astype(slow.dtype)
+        return (m * slow + (1 - m) * fast).astype(old.dtype)
 
     return jax.tree.map(follow, target, online)
 

@@ -6,7 +6,6 @@ others. Its gradient is right: the transpose of an all-gather is a reduce-scatte
 what other devices owe to my rows, as their positives or negatives, comes back to me.
 """
 
-import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Int, Shaped

@@ -186,8 +186,7 @@ def _first_centroids(key, x, k, init):
         draws = {"random": _random_samples, "++": _spread_samples}
         if init not in draws:
             raise ValueError(
-                f"kmeans: init must be one of {', '.join(draws)} or an array, "
-                f"got {init!r}"
+                f"kmeans: init must be one of {', '.join(draws)} or an array, got {init!r}"
             )
         return draws[init](key, x, k)
     expect("kmeans", x=(x, "n d"), init=(init, f"{k} d"))

@@ -124,9 +124,7 @@ def bank_write(
     Array([[0., 1.],
            [0., 1.]], dtype=float32)
     """
-    expect(
-        "bank_write", bank=(bank, "s d"), index=(index, "n", "int"), rows=(rows, "n d")
-    )
+    expect("bank_write", bank=(bank, "s d"), index=(index, "n", "int"), rows=(rows, "n d"))
     rows = unit(lax.stop_gradient(rows).astype(bank.dtype))
     index = _from_all_devices(index, axis_name)
     rows = _from_all_devices(rows, axis_name)

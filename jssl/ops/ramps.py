@@ -98,8 +98,7 @@ def tsa_threshold(
     growth = {"linear": t, "exp": jnp.exp(5 * (t - 1)), "log": 1 - jnp.exp(-5 * t)}
     if schedule not in growth:
         raise ValueError(
-            f"tsa_threshold: schedule must be one of {', '.join(growth)}, "
-            f"got {schedule!r}"
+            f"tsa_threshold: schedule must be one of {', '.join(growth)}, got {schedule!r}"
         )
     return growth[schedule] * (1 - 1 / classes) + 1 / classes
 

@@ -29,9 +29,7 @@ class Whitening(NamedTuple):
     projection: Float[Array, "d c"]
 
 
-def pca_whiten(
-    x: Float[Array, "n d"], components: int, epsilon: float = 1e-6
-) -> Whitening:
+def pca_whiten(x: Float[Array, "n d"], components: int, epsilon: float = 1e-6) -> Whitening:
     """Projects on the leading principal components and scales each to variance 1.
 
     The variance is the unbiased one, with n - 1 below. One smaller than `epsilon` times
@@ -52,9 +50,7 @@ def pca_whiten(
     """
     n, d = expect("pca_whiten", x=(x, "n d")).values()
     if not 1 <= components <= d:
-        raise ValueError(
-            f"pca_whiten: components must be in 1 ... d={d}, got {components}"
-        )
+        raise ValueError(f"pca_whiten: components must be in 1 ... d={d}, got {components}")
     (x,) = widen(x)
     mean = x.mean(0)
     x = x - mean[None]

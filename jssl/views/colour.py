@@ -80,9 +80,7 @@ def grayscale(image: Float[Array, "h w c"]) -> Float[Array, "h w c"]:
     return jnp.broadcast_to(_luma(image), image.shape)
 
 
-def brightness(
-    image: Float[Array, "h w c"], factor: ArrayLike
-) -> Float[Array, "h w c"]:
+def brightness(image: Float[Array, "h w c"], factor: ArrayLike) -> Float[Array, "h w c"]:
     """clip(f x): 0 is black, 1 the image itself.
 
     >>> brightness(jnp.array([[[0.25, 0.75]]]), 2.0).ravel()
@@ -101,9 +99,7 @@ def contrast(image: Float[Array, "h w c"], factor: ArrayLike) -> Float[Array, "h
     return _blend(image, _mean_luma(image), factor)
 
 
-def saturation(
-    image: Float[Array, "h w c"], factor: ArrayLike
-) -> Float[Array, "h w c"]:
+def saturation(image: Float[Array, "h w c"], factor: ArrayLike) -> Float[Array, "h w c"]:
     """clip(f x + (1 - f) grey(x)): 0 is grey, 1 the image itself.
 
     >>> saturation(jnp.array([[[1.0, 0.0, 0.0]]]), 0.5).ravel()
@@ -228,6 +224,7 @@ def jitter_from(
 
     # The hue costs most, and is computed once, between two passes of the blends: in the
     # first those ranked after it do nothing (f = 1), in the second those ranked before.
+    # Sorting also keeps XLA from working out these few numbers again at every pixel.
     early = (rank[blends] < rank[3]) | (not (random and h))
     passes = jnp.where(early, factor, 1), jnp.where(early, 1, factor)
     if random:
@@ -264,9 +261,7 @@ def rgb_to_lab(image: Float[Array, "h w c"]) -> Float[Array, "h w 3"]:
     )
     weights = jnp.array(RGB_TO_XYZ, image.dtype) / jnp.array(D65, image.dtype)[:, None]
     t = sum(linear[..., i : i + 1] * weights[:, i] for i in range(3))
-    f = jnp.where(
-        t > 0.008856, jnp.maximum(t, 0.008856) ** (1 / 3), 7.787 * t + 16 / 116
-    )
+    f = jnp.where(t > 0.008856, jnp.maximum(t, 0.008856) ** (1 / 3), 7.787 * t + 16 / 116)
     x, y, z = f[..., :1], f[..., 1:2], f[..., 2:]
     return jnp.concatenate([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=-1)
 

@@ -20,6 +20,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from jssl.ops.shapes import expect
+from jssl.views.batch import at_least_single
 
 
 def _triangle(x):
@@ -91,8 +92,8 @@ def box_from(
 
     first = fits & (jnp.cumsum(fits) == 1)
     found = fits.any()
-    h = jnp.where(found, jnp.sum(h * first), whole[0])
-    w = jnp.where(found, jnp.sum(w * first), whole[1])
+    h = jnp.where(found, jnp.where(first, h, 0).sum(), whole[0])
+    w = jnp.where(found, jnp.where(first, w, 0).sum(), whole[1])
     corner = jnp.where(found, corner, 0.5)
     top = jnp.floor(corner[0] * (height - h + 1))
     left = jnp.floor(corner[1] * (width - w + 1))
@@ -102,8 +103,8 @@ def box_from(
 def _weights(start, length, size: int, out: int, method: str, antialias: bool):
     """What each of `size` pixels gives to each of `out` samples of a box's one side."""
     step = length / out
-    sample = start + (jnp.arange(out) + 0.5) * step - 0.5
-    pixel = jnp.arange(size)
+    sample = start + (jnp.arange(out, dtype=jnp.float32) + 0.5) * step - 0.5
+    pixel = jnp.arange(size, dtype=jnp.float32)
     reach = jnp.maximum(step, 1) if antialias else 1
     weights = KERNELS[method]((sample[:, None] - pixel) / reach)
     inside = (start < pixel + 0.5) & (pixel + 0.5 < start + length)
@@ -121,7 +122,7 @@ def crop_resize(
     """The part of an image inside a box, resized to `out` = (height, width).
 
     Pixels outside the box do not leak in. The box, in pixels, may be traced, and must be
-    inside the image and at least one pixel wide. Weights are float32 or better.
+    inside the image and at least one pixel wide. The sums are float32 or better.
 
     Args:
       image: one image, any float dtype.
@@ -142,14 +143,13 @@ def crop_resize(
         raise ValueError(f"crop_resize: method must be one of {list(KERNELS)}")
     size = expect("crop_resize", image=(image, "h w c"))
     top, left, height, width = box
-    dtype = jnp.promote_types(image.dtype, jnp.float32)
     rows = _weights(top, height, size["h"], out[0], method, antialias)
     columns = _weights(left, width, size["w"], out[1], method, antialias)
     # The width stands last in both operands of the second product: on CPU a third of
     # the time of "twc". Full precision, for accelerators would round to bfloat16.
-    x = jnp.einsum(
-        "sh,hwc->scw", rows, image.astype(dtype), precision=lax.Precision.HIGHEST
-    )
+    x = at_least_single(image)
+    rows, columns = rows.astype(x.dtype), columns.astype(x.dtype)
+    x = jnp.einsum("sh,hwc->scw", rows, x, precision=lax.Precision.HIGHEST)
     x = jnp.einsum("scw,tw->stc", x, columns, precision=lax.Precision.HIGHEST)
     return x.astype(image.dtype)
 
@@ -202,14 +202,12 @@ def affine(
     Array([0., 1., 2.], dtype=float32)
     """
     size = expect("affine", image=(image, "h w c"), matrix=(matrix, "2 3"))
-    centre = jnp.array([size["h"] - 1, size["w"] - 1]) / 2
-    grid = jnp.meshgrid(
-        jnp.arange(size["h"]) - centre[0], jnp.arange(size["w"]) - centre[1],
-        indexing="ij",
-    )  # fmt: skip
+    centre = [(size["h"] - 1) / 2, (size["w"] - 1) / 2]
+    row = jnp.arange(size["h"], dtype=jnp.float32)[:, None] - centre[0]
+    column = jnp.arange(size["w"], dtype=jnp.float32) - centre[1]
     (a, b, y), (c, d, x) = matrix
-    rows = a * grid[0] + b * grid[1] + y + centre[0]
-    columns = c * grid[0] + d * grid[1] + x + centre[1]
+    rows = a * row + b * column + y + centre[0]  # [h, w]
+    columns = c * row + d * column + x + centre[1]
     # Zero beyond the border of image - fill is `fill` beyond that of the image.
     fill = jnp.asarray(fill, image.dtype)
     moved = jax.vmap(
@@ -271,7 +269,8 @@ def erase(
     """
     size = expect("erase", image=(image, "h w c"))
     top, left, h, w = box
-    y, x = jnp.arange(size["h"])[:, None, None], jnp.arange(size["w"])[:, None]
+    y = jnp.arange(size["h"], dtype=jnp.float32)[:, None, None]
+    x = jnp.arange(size["w"], dtype=jnp.float32)[:, None]
     inside = (top <= y) & (y < top + h) & (left <= x) & (x < left + w)
     return jnp.where(inside, jnp.asarray(fill, image.dtype), image)
 

@@ -81,7 +81,7 @@ def operate(
       ValueError: an image that is not float [h, w, 1 or 3].
 
     >>> invert = OPERATIONS.index("invert")
-    >>> operate(jnp.array([[[0.0, 0.25, 1.0]]]), invert, 1.0).ravel()
+    >>> jax.jit(operate)(jnp.array([[[0.0, 0.25, 1.0]]]), invert, 1.0).ravel()
     Array([1.  , 0.75, 0.  ], dtype=float32)
     """
     operation = jnp.asarray(operation)
@@ -90,7 +90,8 @@ def operate(
     for names, family in families:
         is_one = {name: operation == OPERATIONS.index(name) for name in names}
         changed = family(image, is_one, level, fill)
-        image = jnp.where(sum(is_one.values()) > 0, changed, image)
+        among = jnp.stack(list(is_one.values())).any(0)
+        image = jnp.where(among, changed, image)
     return image
 
 

@@ -93,9 +93,7 @@ RECIPES: dict[str, tuple[View, ...]] = {
     "moco_v1": (_MOCO_V1,) * 2,
     "moco_v2": (_MOCO_V2,) * 2,
     "moco_v3": tuple(replace(v, method="bilinear") for v in _BYOL),
-    "moco_v3_resnet": tuple(
-        replace(v, method="bilinear", area=(0.2, 1.0)) for v in _BYOL
-    ),
+    "moco_v3_resnet": tuple(replace(v, method="bilinear", area=(0.2, 1.0)) for v in _BYOL),
     "moco_cifar": (_SIAMESE_CIFAR,) * 2,
     "simsiam": (_MOCO_V2,) * 2,
     "simsiam_cifar": (_SIAMESE_CIFAR,) * 2,

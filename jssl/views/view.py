@@ -22,7 +22,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, PRNGKeyArray, Shaped
 
-from jssl.views.batch import Images, float_images, image_keys
+from jssl.views.batch import Images, at_least_single, float_images, image_keys
 from jssl.views.colour import (
     Statistics,
     gaussian_blur,
@@ -170,12 +170,13 @@ class View:
         u = jax.random.uniform(key, (sum(DRAWS.values()),), jnp.float32)
         u = jnp.split(u, list(itertools.accumulate(DRAWS.values()))[:-1])
         u = dict(zip(DRAWS, u, strict=True))
-        x = image.astype(jnp.promote_types(image.dtype, jnp.float32))
-        for step in self.order:
-            p, change = self._steps[step]
+        x = at_least_single(image)
+        steps = self._steps
+        for name in self.order:
+            p, change = steps[name]
             if p:
-                y = change(x, u.get(step), pixels)
-                coin = u["coins"][ORDER.index(step)]
+                y = change(x, u.get(name), pixels)
+                coin = u["coins"][ORDER.index(name)]
                 x = y if p >= 1 else jnp.where(coin < p, y, x)
         return x.astype(image.dtype)
 
@@ -293,9 +294,9 @@ def _groups(function, key, images, views, axis_name):
     if not views:
         raise ValueError(f"{function}: views must hold at least one View")
     views_keys = jax.vmap(lambda v: jax.random.fold_in(key, v))(jnp.arange(len(views)))
-    keys = jax.vmap(
-        lambda key: image_keys(key, len(images), axis_name), out_axes=1
-    )(views_keys)  # [n, V]
+    keys = jax.vmap(lambda key: image_keys(key, len(images), axis_name), out_axes=1)(
+        views_keys
+    )  # [n, V]
     runs = itertools.groupby(range(len(views)), key=views.__getitem__)
     return [
         _look(view, keys[:, run[0] : run[-1] + 1], images)

@@ -28,9 +28,7 @@ def test_the_weights_are_those_of_the_catalogue():
 
 
 @pytest.mark.parametrize(("temperature", "winner"), [(0.07, 0), (0.5, 1)])
-def test_a_higher_temperature_lets_two_neighbours_outvote_a_nearer_one(
-    temperature, winner
-):
+def test_a_higher_temperature_lets_two_neighbours_outvote_a_nearer_one(temperature, winner):
     labels = np.array([0, 1, 1])
     found, _ = predict(BANK, labels, QUERY, k=3, temperature=temperature, classes=2)
     assert found.tolist() == [winner]
@@ -47,9 +45,7 @@ def test_votes_are_those_of_scikit_learn(temperature):
         algorithm="brute",
         weights=lambda distance: np.exp((1 - distance) / temperature),
     ).fit(train.astype(np.float64), labels)
-    found, scores = predict(
-        train, labels, queries, k=9, temperature=temperature, classes=4
-    )
+    found, scores = predict(train, labels, queries, k=9, temperature=temperature, classes=4)
     np.testing.assert_array_equal(found, theirs.predict(queries))
     # float32 cosines, off by 1e-7, in an exponent multiplied by 1 / .07.
     np.testing.assert_allclose(scores, theirs.predict_proba(queries), atol=1e-5)
@@ -68,9 +64,7 @@ def test_chunks_change_nothing(chunk):
 def test_a_vanishing_temperature_is_the_nearest_neighbour(temperature):
     train, labels, queries = _random()
     one = predict(train, labels, queries, k=1, classes=4)[0]
-    found, scores = predict(
-        train, labels, queries, k=9, temperature=temperature, classes=4
-    )
+    found, scores = predict(train, labels, queries, k=9, temperature=temperature, classes=4)
     np.testing.assert_array_equal(found, one)
     np.testing.assert_allclose(scores.sum(axis=1), 1.0, rtol=1e-6)
 
@@ -115,14 +109,10 @@ def test_it_compiles_once_for_all_temperatures():
     @jax.jit
     def compiled(temperature):
         traces.append(1)
-        return knn_predict(
-            train, labels, queries, k=3, temperature=temperature, classes=4
-        )
+        return knn_predict(train, labels, queries, k=3, temperature=temperature, classes=4)
 
     for temperature in (0.07, 0.5):
-        eager = knn_predict(
-            train, labels, queries, k=3, temperature=temperature, classes=4
-        )
+        eager = knn_predict(train, labels, queries, k=3, temperature=temperature, classes=4)
         np.testing.assert_allclose(compiled(temperature)[1], eager[1], atol=1e-6)
     assert len(traces) == 1
 

@@ -123,9 +123,7 @@ def test_the_bootstrap_is_the_same_every_time_and_zero_for_equals():
 
 def test_holm_by_hand():
     # Sorted .005 .01 .03 .04: times 4 3 2 1, never falling.
-    np.testing.assert_allclose(
-        holm([0.01, 0.04, 0.03, 0.005]), [0.03, 0.06, 0.06, 0.02]
-    )
+    np.testing.assert_allclose(holm([0.01, 0.04, 0.03, 0.005]), [0.03, 0.06, 0.06, 0.02])
     np.testing.assert_allclose(holm([0.9, 0.8]), [1.0, 1.0])
     assert holm([]).shape == (0,)
 

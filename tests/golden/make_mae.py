@@ -1,7 +1,7 @@
 """Makes mae.npz: the masked autoencoder of `transformers`, its weights and its numbers.
 
-    python -m venv other && other/bin/pip install torch transformers
-    other/bin/python tests/golden/make_mae.py
+python -m venv other && other/bin/pip install torch transformers
+other/bin/python tests/golden/make_mae.py
 """
 
 from pathlib import Path
@@ -49,7 +49,9 @@ numbers |= {
     "prediction": out.logits.numpy(),
     "loss": out.loss.numpy(),
     "tokens": whole.numpy(),
-    "versions": np.array([f"torch {torch.__version__}, transformers {transformers.__version__}"]),
+    "versions": np.array(
+        [f"torch {torch.__version__}, transformers {transformers.__version__}"]
+    ),
 }
 np.savez_compressed(Path(__file__).with_name("mae.npz"), **numbers)
 print({k: v.shape for k, v in numbers.items()})

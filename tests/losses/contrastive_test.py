@@ -63,9 +63,7 @@ def algorithm_1(a, b, c):
         others = [cos(z[i], z[k]) / T for k in range(2 * N) if k != i]
         return log_sum(others) - cos(z[i], z[j]) / T
 
-    return sum(
-        nats(2 * k, 2 * k + 1) + nats(2 * k + 1, 2 * k) for k in range(N)
-    ) / (2 * N)
+    return sum(nats(2 * k, 2 * k + 1) + nats(2 * k + 1, 2 * k) for k in range(N)) / (2 * N)
 
 
 def memory_loop(a, b, c):
@@ -96,8 +94,7 @@ def dclw_loop(a, b, c):
 def graph_loop(a, b, c):
     return np.mean(
         [
-            log_sum(cos(a[i], b[j]) / T for j in range(N) if j != i)
-            - cos(a[i], b[i]) / T
+            log_sum(cos(a[i], b[j]) / T for j in range(N) if j != i) - cos(a[i], b[i]) / T
             for i in range(N)
         ]
     )
@@ -241,9 +238,10 @@ def test_dclw_weights_carry_no_gradient():
 
 
 def test_an_empty_memory_changes_nothing():
-    a, b = draw(N, D), draw(N, D, seed=1)
-    with_memory = nt_xent(a, b, negatives=jnp.zeros((0, D)))
-    np.testing.assert_allclose(with_memory, nt_xent(a, b), rtol=1e-12)
+    a, b, empty = draw(N, D), draw(N, D, seed=1), jnp.zeros((0, D))
+    np.testing.assert_allclose(nt_xent(a, b, negatives=empty), nt_xent(a, b))
+    for chunk in (None, 2):  # alone with one's own key
+        np.testing.assert_allclose(info_nce(a, b, empty, chunk=chunk), 0, atol=1e-12)
 
 
 def test_one_sample_costs_nothing_or_only_its_own_disagreement():

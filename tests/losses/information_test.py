@@ -124,9 +124,7 @@ def dim_loop(maps, codes, measure):
         return maps[a, m] @ codes[b]
 
     joint = [t(a, a, m) for a in range(N) for m in range(M)]
-    apart = [
-        t(a, b, m) for a in range(N) for b in range(N) for m in range(M) if a != b
-    ]
+    apart = [t(a, b, m) for a in range(N) for b in range(N) for m in range(M) if a != b]
     if measure == "jsd":
         return np.mean(softplus(np.array(apart))) + np.mean(softplus(-np.array(joint)))
     if measure == "dv":

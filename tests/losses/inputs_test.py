@@ -8,7 +8,6 @@ from functools import cache, partial
 
 import jax
 import jax.numpy as jnp
-import jaxtyping
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -202,16 +201,7 @@ def test_the_value_is_float32_or_float64(name):
             assert traced(name, *ordinary(name, jnp.float64)).dtype == jnp.float64
 
 
-@pytest.fixture
-def _unhooked():
-    """Without the annotations' own check, which speaks first in this suite."""
-    before = jaxtyping.config.jaxtyping_disable
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", before)
-
-
-@pytest.mark.usefixtures("_unhooked")
+@pytest.mark.usefixtures("unhooked")
 @pytest.mark.parametrize("name", LOSSES)
 def test_a_wrong_shape_or_dtype_is_a_value_error_that_says_so(name):
     arguments = ordinary(name, jnp.float32)

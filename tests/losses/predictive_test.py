@@ -108,9 +108,7 @@ def test_nce_is_its_loop():
     np.testing.assert_allclose(nce(u, v, noise, log_z, size, t), total / N)
 
 
-@pytest.mark.parametrize(
-    ("m", "wanted"), [(1, 1.386294), (4, 2.502012), (4096, 9.317888)]
-)
+@pytest.mark.parametrize(("m", "wanted"), [(1, 1.386294), (4, 2.502012), (4096, 9.317888)])
 def test_a_model_as_even_as_the_noise_has_a_closed_form(m, wanted):
     u = jnp.zeros((1, 2))  # cosines 0, so P = 1 / Z = 1 / 30
     value = nce(u, u, jnp.zeros((1, m, 2)), jnp.log(30.0), 30)

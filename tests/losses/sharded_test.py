@@ -149,9 +149,7 @@ LOSSES = {
     "graph_contrastive": Loss(named(contrastive.graph_contrastive)),
     "clip": Loss(clip),
     "clip, chunked": Loss(lambda *x: clip(*x, chunk=3)),
-    "siglip": Loss(
-        lambda axis, a, b: crossmodal.siglip(a, b, 5.0, -3.0, axis_name=axis)
-    ),
+    "siglip": Loss(lambda axis, a, b: crossmodal.siglip(a, b, 5.0, -3.0, axis_name=axis)),
     "mil_nce": Loss(named(crossmodal.mil_nce), ((ROWS, 5), (ROWS, 3, 5))),
     "cpc, batch": cpc("batch"),
     "cpc, sequence": cpc("sequence"),
@@ -173,9 +171,7 @@ LOSSES = {
     "nwj_bound": Loss(mutual(information.nwj_bound)),
     "jsd_bound": Loss(mutual(information.jsd_bound)),
     "info_nce_bound": Loss(info_nce_bound),
-    "mine": Loss(
-        mutual(lambda *scores, **axis: information.mine(*scores, 0.5, **axis)[0])
-    ),
+    "mine": Loss(mutual(lambda *scores, **axis: information.mine(*scores, 0.5, **axis)[0])),
     "dim_local, jsd": dim_local("jsd"),
     "dim_local, dv": dim_local("dv"),
     "dim_local, nce": dim_local("nce"),
@@ -218,9 +214,7 @@ def outside(mesh, check, case):
     """The gradient of the mapped loss: nothing to reduce."""
     loss = objective(case, AXIS)
     specs = (P(), P(AXIS), P())
-    mapped = jax.shard_map(
-        loss, mesh=mesh, in_specs=specs, out_specs=P(), check_vma=check
-    )
+    mapped = jax.shard_map(loss, mesh=mesh, in_specs=specs, out_specs=P(), check_vma=check)
     return jax.jit(jax.value_and_grad(mapped))
 
 

@@ -132,9 +132,8 @@ def test_each_sample_moves_by_epsilon_for_the_worse(net, xi):
 
 def test_a_sample_is_scaled_by_itself_over_all_its_axes(net):
     params, x = net
-    images = jnp.tile(x[:, :, None, None], (1, 1, 2, 3)) * jnp.arange(1.0, 6)[
-        :, None, None, None
-    ]
+    sizes = jnp.arange(1.0, 6).reshape(5, 1, 1, 1)
+    images = sizes * jnp.tile(x[:, :, None, None], (1, 1, 2, 3))
     r = vat_perturbation(KEY, lambda x: apply(params, x.sum((2, 3))), images, 2.0)
     np.testing.assert_allclose(norms(r), 2, rtol=1e-6)
 

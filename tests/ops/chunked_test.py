@@ -61,9 +61,7 @@ def test_where_all_are_excluded_it_is_minus_infinity_without_gradient(chunk):
     value = row_logsumexp(x, y, exclude, chunk)
     assert value[0] == -jnp.inf
     np.testing.assert_allclose(value[1], x[1] @ y[0])
-    to_x, to_y = jax.grad(
-        lambda x, y: row_logsumexp(x, y, exclude, chunk)[1], (0, 1)
-    )(x, y)
+    to_x, to_y = jax.grad(lambda x, y: row_logsumexp(x, y, exclude, chunk)[1], (0, 1))(x, y)
     np.testing.assert_allclose(to_x, jnp.stack([0 * y[0], y[0]]))
     np.testing.assert_allclose(to_y, jnp.stack([x[1], 0 * x[0]]))
 

@@ -46,9 +46,7 @@ def test_rouge_of_nothing_is_zero():
     assert rouge_n([1, 2], [1, 2]) == (1, 1, 1)
 
 
-@pytest.mark.parametrize(
-    "strategy", ["random", "lead", "principal-ind", "principal-seq"]
-)
+@pytest.mark.parametrize("strategy", ["random", "lead", "principal-ind", "principal-seq"])
 def test_the_number_of_sentences_is_that_of_the_code(strategy):
     for s in range(1, 21):
         sentences = [[i, i + 1, 7] for i in range(s)]

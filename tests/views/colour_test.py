@@ -5,6 +5,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from matplotlib import colors
+
 from jssl.views import (
     CIFAR10,
     IMAGENET,
@@ -21,7 +23,6 @@ from jssl.views import (
     saturation,
     solarize,
 )
-from matplotlib import colors
 
 KEY = jax.random.key(0)
 IMAGE = jnp.asarray(np.random.default_rng(0).random((10, 8, 3), np.float32))
@@ -110,13 +111,19 @@ def test_lab_of_the_primaries_and_of_white(rgb, lab):
 
 
 def test_lab_is_a_double_loop_in_numpy():
-    rows = ((0.412453, 0.357580, 0.180423), (0.212671, 0.715160, 0.072169))
-    rows += ((0.019334, 0.119193, 0.950227),)
+    rows = (
+        (0.412453, 0.357580, 0.180423),
+        (0.212671, 0.715160, 0.072169),
+        (0.019334, 0.119193, 0.950227),
+    )
     image = np.concatenate([np.asarray(IMAGE), np.asarray(IMAGE) / 40])  # both branches
     want = np.empty(image.shape)
     for i, j in np.ndindex(image.shape[:2]):
-        v = [((x + 0.055) / 1.055) ** 2.4 if x > 0.04045 else x / 12.92 for x in image[i, j].astype(float)]
-        t = [np.dot(row, v) / white for row, white in zip(rows, (0.95047, 1, 1.08883), strict=True)]
+        v = [
+            ((x + 0.055) / 1.055) ** 2.4 if x > 0.04045 else x / 12.92
+            for x in image[i, j].astype(float)
+        ]
+        t = np.array(rows) @ v / (0.95047, 1, 1.08883)
         f = [x ** (1 / 3) if x > 0.008856 else 7.787 * x + 16 / 116 for x in t]
         want[i, j] = 116 * f[1] - 16, 500 * (f[0] - f[1]), 200 * (f[1] - f[2])
     np.testing.assert_allclose(rgb_to_lab(jnp.asarray(image)), want, atol=1e-3)
@@ -137,7 +144,7 @@ def amounts(keys):
 
 def jitter_by_hand(images, order, amounts):
     """The four parts one after the other, in numpy, [n, h, w, 3]."""
-    grey = lambda x: (x @ [0.2989, 0.5870, 0.1140])[..., None]  # noqa: E731
+    grey = lambda x: (x @ [0.2989, 0.5870, 0.1140])[..., None]
     for part in order:
         f = amounts[part]
         if part == 3:
@@ -267,7 +274,9 @@ def test_an_unknown_order_is_refused():
         color_jitter(KEY, IMAGE, 0.4, 0.4, 0.4, 0.1, order="shuffled")
 
 
-@pytest.mark.parametrize("change", [grayscale, lambda x: contrast(x, 1.0), rgb_to_hsv, rgb_to_lab])
+@pytest.mark.parametrize(
+    "change", [grayscale, lambda x: contrast(x, 1.0), rgb_to_hsv, rgb_to_lab]
+)
 def test_images_of_two_channels_have_no_colour(change):
     with pytest.raises(ValueError, match=r"must have .*channels, last .*got \[4, 4, 2\]"):
         change(jnp.ones((4, 4, 2)))

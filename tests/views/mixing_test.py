@@ -2,6 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+
 from jssl.views import cutmix, mixup, mixup_or_cutmix
 
 KEY = jax.random.key(0)

@@ -2,9 +2,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from PIL import Image, ImageEnhance, ImageOps
+
 from jssl.views import rand_augment
 from jssl.views.randaugment import OPERATIONS, WARPS, operate
-from PIL import Image, ImageEnhance, ImageOps
 
 KEY = jax.random.key(0)
 # Whole bytes, so that Pillow and we start from the same image; not the full range.
@@ -125,8 +126,8 @@ def augmented(images, **settings):
 
 def test_each_operation_is_as_likely_and_half_of_the_rounds_do_nothing():
     n, image = 3000, IMAGE[:20, :16]
-    x = augmented(n, n=1, std=0.0)
-    candidates = [operate(image, i, s) for i in range(15) for s in (-0.9, 0.9)]
+    x = augmented(n, n=1, magnitude=5.0, std=0.0)
+    candidates = [operate(image, i, s) for i in range(15) for s in (-0.5, 0.5)]
     same = np.abs(x - image).max((1, 2, 3)) < 1e-6
     assert abs(same.mean() - 0.5) < 4 * np.sqrt(0.25 / n)
     distance = [np.abs(x[~same] - np.asarray(c)).mean((1, 2, 3)) for c in candidates]
@@ -155,15 +156,6 @@ def test_strength_varies_around_the_magnitude():
     brighter = level[(0.2 < level) & (level < 0.8)]
     assert abs(brighter.mean() - 0.5) < 4 * 0.05 / np.sqrt(len(brighter))
     assert abs(brighter.std() - 0.05) < 4 * 0.05 / np.sqrt(2 * len(brighter))
-
-
-def test_magnitude_zero_only_ever_tones():
-    n = 500
-    x = augmented(n, n=1, magnitude=0.0, std=0.0)
-    changed = np.abs(x - IMAGE[:20, :16]).max((1, 2, 3)) > 1e-5
-    # autocontrast, equalize, invert, and posterising to 4 bits have no weakest form.
-    p = 0.5 * 4 / 15
-    assert abs(changed.mean() - p) < 4 * np.sqrt(p * (1 - p) / n)
 
 
 def test_an_image_of_two_channels_is_refused():

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
+
 from jssl.views import (
     IMAGENET,
     View,
@@ -167,7 +168,7 @@ def test_rotations_and_shifts_are_within_their_bounds():
 
 
 def test_no_gradient_flows_through_a_view():
-    total = lambda x: PLAIN(KEY, x).sum() + multi_view(KEY, x, (PLAIN,)).sum()  # noqa: E731
+    total = lambda x: PLAIN(KEY, x).sum() + multi_view(KEY, x, (PLAIN,)).sum()
     np.testing.assert_array_equal(jax.grad(total)(jnp.asarray(IMAGES)), 0)
 
 
@@ -245,7 +246,7 @@ def test_raw_uint32_keys_work_as_well():
 
 @pytest.mark.parametrize("look", [PLAIN, lambda k, x: multi_view(k, x, (PLAIN,))])
 def test_uint8_images_are_refused_with_what_to_do(look):
-    with pytest.raises(ValueError, match=r"float in \[0, 1\], got uint8: divide them by 255"):
+    with pytest.raises(ValueError, match=r"float in \[0, 1\], got uint8: divide them"):
         look(KEY, (255 * IMAGES).astype(np.uint8))
 
 

@@ -86,15 +86,17 @@ def mae(
         if norm_pixels:  # the true mean and deviation: the picture shows texture only
             mean, std = patches.mean(-1, keepdims=True), patches.std(-1, keepdims=True)
             pred = pred * std + mean
-        shown = patches * (1 - hidden) + 0.5 * hidden
-        pasted = patches * (1 - hidden) + pred * hidden
-        columns = (patches, shown, pred, pasted)
+        columns = (
+            patches,
+            patches * (1 - hidden) + 0.5 * hidden,
+            patches * (1 - hidden) + pred * hidden,
+        )
         pictures = [unpatchify(x, patch, images.shape[1:3]) for x in columns]
         filters, _ = net.apply(state.weights, state.stats, method="filters")
         return {
             "reconstruction": Grid(
                 jnp.stack(pictures, axis=1),
-                ("input", "masked input", "prediction", "prediction, visible pasted"),
+                ("input", "masked input", "reconstruction"),
             ),
             "first-layer filters": tiled(filters),
         }

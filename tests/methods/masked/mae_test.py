@@ -171,7 +171,9 @@ def golden_params(golden):
             "fc2": weights(f"{name}.mlp.fc2", "dense"),
             "attention": {
                 ours: weights(f"{name}.attention.{theirs}_proj", "dense")
-                for ours, theirs in zip(("query", "key", "value", "out"), "qkvo", strict=True)
+                for ours, theirs in zip(
+                    ("query", "key", "value", "out"), "qkvo", strict=True
+                )
             },
         }
 
@@ -214,7 +216,10 @@ def test_the_forward_pass_is_that_of_another_implementation():
     pred = module.apply({"params": params}, *inputs)
     loss = masked_patch_error(pred, normalize_patches(patchify(images, 8)), masking.mask)
     tokens = module.apply(
-        {"params": params}, images, masking.keep, method=lambda m, x, keep: m.encoder(x, keep)
+        {"params": params},
+        images,
+        masking.keep,
+        method=lambda m, x, keep: m.encoder(x, keep),
     )
     np.testing.assert_array_equal(masking.mask, golden["mask"])
     np.testing.assert_allclose(tokens, golden["tokens"], atol=1e-5)
