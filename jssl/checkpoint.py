@@ -1,6 +1,8 @@
 """Saving a state, and going on from the last one saved, through orbax."""
 
+import errno
 import itertools
+import os
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +72,8 @@ class Checkpoints:
         try:
             work()
         except Exception as error:  # orbax and tensorstore raise many kinds
-            reason = str(error).strip().splitlines()[0][:200]
+            said, full = str(error).strip(), os.strerror(errno.ENOSPC)
+            reason = full if full in said else said.splitlines()[0][:200]
             raise OSError(
                 f"could not save a checkpoint in {self.folder}: {reason}"
             ) from error

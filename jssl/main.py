@@ -93,7 +93,8 @@ def parser() -> argparse.ArgumentParser:
 def prepare_jax(options) -> None:
     """Devices, processes and the compilation cache, before anything is computed."""
     if not options.debug:  # orbax logs what we say ourselves, in hundreds of lines
-        logging.getLogger("absl").setLevel(logging.CRITICAL)
+        for name in ("absl", "asyncio"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
     import jax
 
     from jssl.baselines import cache_folder
