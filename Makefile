@@ -1,6 +1,7 @@
 # make demo        installs into .venv and trains MAE on 5,000 digits
 # make test        installs and runs all the checks
-# make test-fast   the developers' lane
+# make test-fast   the developers' lane: the house and the methods, without the slow
+#                  tests; ALSO=tests/losses adds what you changed
 # PYTHON=python3.12 make ... chooses another Python (3.11 or newer)
 
 PYTHON ?= python3
@@ -20,7 +21,7 @@ test: install-test
 
 test-fast: install-test
 	$(BIN)/ruff check .
-	$(PYTEST) --doctest-modules -m "not learning and not slow"
+	$(PYTEST) -m "not learning and not slow" tests/*_test.py tests/methods tests/evals tests/data $(ALSO)
 
 install: $(VENV)/.installed
 install-test: $(VENV)/.installed-test
