@@ -217,10 +217,10 @@ def test_a_checkpoint_of_another_model_is_refused_by_name(tmp_path):
     run(tmp_path, stage())
 
     def init(key, batch):
-        return counting().init(key, batch) | {"sum": jnp.zeros(3)}
+        return counting().init(key, batch) | {"same": jnp.zeros(3)}
 
     other = counting()._replace(init=init)
-    with pytest.raises(ValueError, match=r"another model: sum is float32\[\] there and"):
+    with pytest.raises(ValueError, match=r"another model: same is float32\[\] there and"):
         run(tmp_path, stage(method=other))
 
 

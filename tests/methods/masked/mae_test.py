@@ -110,7 +110,9 @@ def test_the_order_of_the_visible_patches_does_not_matter():
     masking = random_masking(jax.random.key(1), 2, 16, 0.75)
     swap = np.array([2, 0, 3, 1])  # new place i holds what stood at swap[i]
     places = np.concatenate([np.argsort(swap), np.arange(4, 16)])
-    other = masking._replace(keep=masking.keep[:, swap], restore=places[masking.restore])
+    other = masking._replace(
+        keep=masking.keep[:, swap], restore=jnp.asarray(places)[masking.restore]
+    )
     np.testing.assert_allclose(
         forward(images, masking), forward(images, other), rtol=1e-5, atol=1e-6
     )
@@ -206,7 +208,7 @@ def test_the_forward_pass_is_that_of_another_implementation():
     module = vit.MaskedAutoencoder(
         vit.Encoder(width=24, depth=2, heads=3, patch=8), width=16, depth=2, heads=2
     )
-    params = golden_params(named)
+    params = jax.tree.map(jnp.asarray, golden_params(named))
     masking = masking_by(jnp.asarray(golden["noise"]), 0.75)
     images = jnp.asarray(golden["images"])
     inputs = images, masking.keep, masking.restore
