@@ -48,3 +48,6 @@ def pytest_terminal_summary(terminalreporter):
         terminalreporter.section("seconds a method, contract and own tests")
         for name, seconds in sorted(SECONDS.items(), key=lambda item: -item[1]):
             terminalreporter.write_line(f"{seconds:7.1f}  {name}")
+
+
+collect_ignore = ["golden"]  # scripts that need other libraries

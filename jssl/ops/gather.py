@@ -20,6 +20,7 @@ def gather(
 
     >>> gather(jnp.arange(3)).tolist()
     [0, 1, 2]
+    >>> import jax
     >>> jax.vmap(lambda x: gather(x, "i"), axis_name="i")(jnp.arange(4).reshape(2, 2))
     Array([[0, 1, 2, 3],
            [0, 1, 2, 3]], dtype=int32)
