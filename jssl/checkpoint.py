@@ -3,11 +3,14 @@
 import errno
 import itertools
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
+
+BLOCKS = 8192  # what a leaf costs in orbax's own files, bytes (two blocks of a file system)
 
 
 class Checkpoints:
@@ -28,6 +31,7 @@ class Checkpoints:
         """Begins to save; the next call, or leaving, waits for it and reports failure."""
         if step in self.manager.all_steps():
             return
+        self._room_for(state)
         items = {"state": self.ocp.args.StandardSave(state)}
         if order is not None:
             items["order"] = self.ocp.args.ArraySave(np.asarray(order))
@@ -67,6 +71,19 @@ class Checkpoints:
                 raise
         finally:
             self.manager.close()
+
+    def _room_for(self, state):
+        """Orbax's threads meet a full disk with a traceback each: look before they leap."""
+        leaves = jax.tree.leaves(state)
+        shards = [shard for leaf in leaves for shard in leaf.addressable_shards]
+        own = sum(shard.data.nbytes for shard in shards if shard.replica_id == 0)
+        wanted, free = own + BLOCKS * len(leaves), shutil.disk_usage(self.folder).free
+        if wanted > free:
+            raise OSError(
+                f"could not save a checkpoint in {self.folder}: "
+                f"{os.strerror(errno.ENOSPC)}: it wants {wanted / 1e6:.1f} MB and "
+                f"{free / 1e6:.1f} MB are free; make room and run again to go on"
+            )
 
     def _guarded(self, work):
         try:
