@@ -27,6 +27,13 @@ def unhooked():
     jaxtyping.config.update("jaxtyping_disable", False)
 
 
+@pytest.fixture
+def x64():
+    """float64 for one test."""
+    with jax.enable_x64(True):
+        yield
+
+
 @pytest.fixture(autouse=True)
 def caches(tmp_path_factory, monkeypatch):
     """Baselines computed by tests go to a place of their own."""

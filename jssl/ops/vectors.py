@@ -63,8 +63,8 @@ def dots(a: Float[Array, "n d"], b: Float[Array, "m d"]) -> Float[Array, "n m"]:
     return jnp.matmul(a, b.T, precision=lax.Precision.HIGHEST)
 
 
-def layer_norm(x: Float[Array, "*n d"], eps: float = 1e-6) -> Float[Array, "*n d"]:
-    """Vectors with mean 0 and variance 1 along the last axis; no gain, no bias.
+def layer_norm(x: Float[Array, "*n d"], eps: float = 1e-5) -> Float[Array, "*n d"]:
+    """Vectors with mean 0 and variance 1 along the last axis; no gain, no bias; eps as in torch.
 
     >>> print(layer_norm(jnp.array([1.0, 3.0])).round(3))
     [-1.  1.]

@@ -38,12 +38,6 @@ GENERATORS = [
 ]
 
 
-@pytest.fixture
-def x64():
-    with jax.enable_x64(True):
-        yield
-
-
 def logits(seed, *shape):
     return jnp.asarray(np.random.default_rng(seed).normal(size=shape))
 

@@ -18,12 +18,6 @@ from jssl.ops.diffusion import (
 TARGETS = ["epsilon", "x0", "v"]
 
 
-@pytest.fixture
-def x64():
-    with jax.enable_x64(True):
-        yield
-
-
 def normal(seed, *shape):
     return jnp.asarray(np.random.default_rng(seed).normal(size=shape))
 

@@ -48,12 +48,6 @@ UPHILL = RBM(  # of the data's mean log likelihood
 )
 
 
-@pytest.fixture
-def x64():
-    with jax.enable_x64(True):
-        yield
-
-
 def machine():
     return RBM(*map(jnp.asarray, (W, B, A)))
 

@@ -10,12 +10,6 @@ from scipy.special import rel_entr
 from jssl.losses.sparsity import average_activation, kl_sparsity, l1_sparsity
 
 
-@pytest.fixture
-def x64():
-    with jax.enable_x64(True):
-        yield
-
-
 def uniform(seed, *shape):
     return np.random.default_rng(seed).uniform(0.05, 0.95, size=shape)
 

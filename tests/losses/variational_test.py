@@ -12,12 +12,6 @@ from jssl.losses.variational import gaussian_kl, negative_elbo, negative_iwae
 from jssl.ops.densities import gaussian_log_density
 
 
-@pytest.fixture
-def x64():
-    with jax.enable_x64(True):
-        yield
-
-
 def normal(seed, *shape):
     return np.random.default_rng(seed).normal(size=shape)
 

@@ -19,12 +19,6 @@ from jssl.ops.densities import (
 KEY = jax.random.key(0)
 
 
-@pytest.fixture
-def x64():
-    with jax.enable_x64(True):
-        yield
-
-
 def normal(seed, *shape):
     return np.random.default_rng(seed).normal(size=shape)
 

@@ -18,12 +18,6 @@ from jssl.ops.diffusion import (
 SCHEDULES = [linear_schedule, scaled_linear_schedule, cosine_schedule]
 
 
-@pytest.fixture
-def x64():
-    with jax.enable_x64(True):
-        yield
-
-
 def normal(seed, *shape):
     return jnp.asarray(np.random.default_rng(seed).normal(size=shape))
 

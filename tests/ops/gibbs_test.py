@@ -25,12 +25,6 @@ W = np.array([[0.5, -0.3, 0.2], [-0.4, 0.1, 0.6], [0.3, 0.7, -0.5], [-0.2, 0.4, 
 B, A = np.array([0.1, -0.2, 0.3, 0.0]), np.array([0.2, -0.1, 0.05])
 
 
-@pytest.fixture
-def x64():
-    with jax.enable_x64(True):
-        yield
-
-
 def machine():
     return RBM(*map(jnp.asarray, (W, B, A)))
 

@@ -19,12 +19,6 @@ B, A = np.array([0.1, -0.2, 0.3, 0.0]), np.array([0.2, -0.1, 0.05])
 BASE = np.array([0.3, -0.1, 0.2, 0.0])
 
 
-@pytest.fixture
-def x64():
-    with jax.enable_x64(True):
-        yield
-
-
 def machine(scale=1.0, visible=4):
     return RBM(*(jnp.asarray(x) for x in (scale * W[:visible], B[:visible], A)))
 
