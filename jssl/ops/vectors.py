@@ -64,7 +64,9 @@ def dots(a: Float[Array, "n d"], b: Float[Array, "m d"]) -> Float[Array, "n m"]:
 
 
 def layer_norm(x: Float[Array, "*n d"], eps: float = 1e-5) -> Float[Array, "*n d"]:
-    """Vectors with mean 0 and variance 1 along the last axis; no gain, no bias; eps as in torch.
+    """Vectors with mean 0 and variance 1 along the last axis: no gain and no bias.
+
+    eps is that of torch.
 
     >>> print(layer_norm(jnp.array([1.0, 3.0])).round(3))
     [-1.  1.]

@@ -35,7 +35,7 @@ def smooth_l1(x, beta):
 
 
 def normalised(x):
-    return (x - x.mean()) / np.sqrt(x.var() + 1e-6)
+    return (x - x.mean()) / np.sqrt(x.var() + 1e-5)
 
 
 def test_negative_cosine_and_regression_are_their_loops():
