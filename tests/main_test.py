@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
@@ -94,7 +95,7 @@ def test_a_mistake_costs_one_clear_line(mistake, tmp_path, images, capfd):
 
 def prepare_workdirs(places):
     with Checkpoints(places["model"] / "pretrain") as saved:
-        saved.save(3, {"params": np.zeros(3, np.float32)})
+        saved.save(3, {"params": jnp.zeros(3)})
     for place in ("other", "model"):
         places[place].mkdir(exist_ok=True)
         config = describe(load(TINY.removeprefix("--config=")))
