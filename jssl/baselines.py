@@ -12,14 +12,19 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import jax
 import numpy as np
+import optax
 
-from jssl import loop
+from jssl import evals, loop, optim
 from jssl.config import Stage
-from jssl.method import Method
+from jssl.data import Source
+from jssl.method import Method, identity
+from jssl.methods.transfer.supervised import supervised
+from jssl.nets import Net
 from jssl.report import Log, write_json
 
 
@@ -42,7 +47,7 @@ def raw_pixels() -> Method:
 
 
 def beside(
-    method, data, evals, reference: Stage | None = None, **shared
+    method, data, judged, reference: Stage | None = None, **shared
 ) -> dict[str, Stage]:
     """The rows that stand beside a method's number: raw pixels, its untrained network,
     and a supervised stage if there is one.
@@ -50,16 +55,68 @@ def beside(
     Args:
       method: whose initial state is the untrained network.
       data: the training source.
-      evals: judge them all.
+      judged: the evals, which judge them all.
       reference: learns from the labels.
       **shared: further fields of the stages.
     """
-    still = dict(data=data, steps=0, evals=evals) | shared
+    still = dict(data=data, steps=0, evals=judged) | shared
     stages = {
         "raw pixels": Stage(name="raw-pixels", method=raw_pixels(), **still),
         "untrained network": Stage(name="untrained", method=method, **still),
     }
     return stages if reference is None else stages | {"supervised reference": reference}
+
+
+def compared(
+    method: Method,
+    train: Source,
+    steps: int,
+    classifier: Net,
+    labelled: Source,
+    supervised_epochs: float,
+    prepare: Callable = identity,
+    pictures: Mapping[str, Callable] = MappingProxyType({}),
+    lr: float = 1e-3,
+    **fields,
+) -> Stage:
+    """The stage "pretrain", judged by kNN and linear probe beside its baselines.
+
+    The supervised reference is `classifier` under AdamW, a short warm-up and a cosine.
+
+    Args:
+      method: what learns.
+      train: its source.
+      steps: of training.
+      classifier: images -> {"logits", "h"}, an encoder as the method's.
+      labelled: the training source, with labels.
+      supervised_epochs: of the supervised reference.
+      prepare: what the classifier sees of an image, as the method's.
+      pictures: further evals, by name.
+      lr: peak of the supervised learning rate.
+      **fields: further ones of the stage; seed, mesh and dispatch also of its baselines.
+    """
+    judged = {"knn": evals.knn(), "linear": evals.linear_probe()}
+    shared = {k: v for k, v in fields.items() if k in ("seed", "mesh", "dispatch")}
+    budget = labelled.steps(supervised_epochs)
+    schedule = optim.warmup_cosine(lr, budget // 20, budget)
+    tx = optax.adamw(schedule, weight_decay=1e-4, mask=optim.matrices)
+    reference = Stage(
+        name="supervised",
+        method=supervised(classifier, tx, labelled.classes, prepare=prepare),
+        data=labelled,
+        steps=budget,
+        evals=judged,
+        **shared,
+    )
+    return Stage(
+        name="pretrain",
+        method=method,
+        data=train,
+        steps=steps,
+        evals=judged | {"embedding": evals.embedding_picture()} | dict(pictures),
+        baselines=beside(method, train, judged, reference, **shared),
+        **fields,
+    )
 
 
 def fingerprint(stage: Stage) -> str:

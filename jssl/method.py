@@ -35,6 +35,13 @@ def tiled(filters, columns=16) -> Grid:
     return Grid(shown[: rows * columns].reshape(rows, columns, *filters.shape[1:]))
 
 
+def neighbours(images, h, queries=8, shown=7) -> Grid:
+    """The first of images [n, h, w, c], each beside those whose h [n, d] is nearest."""
+    h = h / jnp.maximum(jnp.linalg.norm(h, axis=1, keepdims=True), 1e-12)
+    order = jnp.argsort(-h[:queries] @ h.T, axis=1)[:, : shown + 1]  # itself comes first
+    return Grid(images[order], ("query", *[f"nearest {i + 1}" for i in range(shown)]))
+
+
 def identity(images):
     """Images as they are."""
     return images

@@ -2,8 +2,10 @@
 
 import re
 from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import optax
 
 
@@ -77,3 +79,69 @@ def vit_layer(depth: int) -> Callable[[str], int]:
         return 0 if re.search("encoder/(embedding|cls)", path) else depth + 1
 
     return layer
+
+
+def lars(
+    learning_rate: optax.ScalarOrSchedule,
+    weight_decay: float = 0.0,
+    momentum: float = 0.9,
+    trust: float = 0.001,
+    rate_in_momentum: bool = False,
+) -> optax.GradientTransformation:
+    r"""Steps in proportion to each layer's weights, for very large batches.
+
+    .. math:: g' = g + \lambda w, \qquad \rho = \eta \lVert w \rVert / \lVert g' \rVert
+
+    then, with the rate inside the momentum (SimCLR; `optax.lars`) v <- beta v + lr rho g',
+    w <- w - v, and with it outside (BYOL, Barlow Twins, VICReg, MoCo v3)
+    v <- beta v + rho g', w <- w - lr v. The two differ as soon as the rate moves. Biases
+    and norms, vectors all, have neither decay nor rho.
+
+    You, Gitman and Ginsburg 2017, https://arxiv.org/abs/1708.03888
+
+    Args:
+      weight_decay: lambda.
+      trust: eta.
+      rate_in_momentum: which of the two.
+    """
+    scale, trace = optax.scale_by_learning_rate(learning_rate), optax.trace(momentum)
+    return optax.chain(
+        optax.add_decayed_weights(weight_decay, matrices),
+        optax.masked(optax.scale_by_trust_ratio(trust_coefficient=trust), matrices),
+        *((scale, trace) if rate_in_momentum else (trace, scale)),
+    )
+
+
+def momentum(decay: float | optax.Schedule) -> optax.GradientTransformation:
+    """Adds up updates, each step's old sum times `decay`, which may follow a schedule.
+
+    v <- decay_t v + u. With the learning rate in front it is Hinton's: 0.5 at first,
+    then 0.9, on velocities.
+
+    >>> tx = momentum(lambda step: 0.5 * step)
+    >>> state = tx.init(0.0)
+    >>> for _ in range(3):
+    ...     velocity, state = tx.update(1.0, state)
+    >>> float(velocity)    # 1, then 0.5 * 1 + 1, then 1 * 1.5 + 1
+    2.5
+    """
+    if not callable(decay):
+        return optax.trace(decay)
+
+    def init(params):
+        velocity = jax.tree.map(jnp.zeros_like, params)
+        return MomentumState(jnp.zeros((), jnp.int32), velocity)
+
+    def update(updates, state, params=None):
+        kept = decay(state.count)
+        velocity = jax.tree.map(lambda v, u: kept * v + u, state.velocity, updates)
+        return velocity, MomentumState(state.count + 1, velocity)
+
+    return optax.GradientTransformation(init, update)
+
+
+class MomentumState(NamedTuple):
+    """The steps taken, and where they lead."""
+
+    count: jax.Array
+    velocity: Any

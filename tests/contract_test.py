@@ -48,6 +48,7 @@ def module(name):
 @pytest.fixture(scope="module", params=FILES)
 def case(request):
     """One compiled step serves all the laws on one device."""
+    chex.clear_trace_counter()  # it counts by hash, and a dead closure's may come again
     tiny = module(request.param)
     method, batch = tiny.tiny(None)
     step = jax.jit(chex.assert_max_traces(method.step, n=1))
@@ -157,8 +158,7 @@ def test_devices_agree_in_float64_after_one_step_of_sgd(name):
         batch = double(jax.tree.map(jnp.asarray, batch))
         state = double(jax.jit(method.init)(KEY, batch))
         alone = sharded(method, batch, state, 1, 1)
-        for devices in (2, 8):
-            close(sharded(method, batch, state, devices, 1), alone, 1e-8)
+        close(sharded(method, batch, state, 8, 1), alone, 1e-8)
 
 
 @pytest.mark.parametrize("name", FILES)

@@ -1,3 +1,4 @@
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -44,3 +45,37 @@ def test_decay_concerns_matrices_and_in_fine_tuning_no_tokens():
         "kernel": True,
         "bias": False,
     }
+
+
+def trajectory(tx, steps=5):
+    params = {"w": jnp.arange(1.0, 7.0).reshape(2, 3), "b": jnp.array([0.5, -0.5])}
+    state = tx.init(params)
+    for i in range(steps):
+        grads = jax.tree.map(lambda x, i=i: jnp.sin(x + i), params)
+        updates, state = tx.update(grads, state, params)
+        params = optax.apply_updates(params, updates)
+    return params
+
+
+def test_lars_with_the_rate_in_the_momentum_is_that_of_optax():
+    schedule = optax.linear_schedule(0.5, 0.1, 5)
+    ours = trajectory(optim.lars(schedule, 0.01, rate_in_momentum=True))
+    options = dict(weight_decay_mask=optim.matrices, trust_ratio_mask=optim.matrices)
+    theirs = trajectory(optax.lars(schedule, 0.01, **options))
+    chex.assert_trees_all_close(ours, theirs, rtol=1e-6)
+
+
+def test_the_two_conventions_of_lars_agree_while_the_rate_stands_still():
+    inside, outside = (optim.lars(0.3, 0.01, rate_in_momentum=x) for x in (True, False))
+    chex.assert_trees_all_close(trajectory(inside), trajectory(outside), rtol=1e-5)
+    falling = optax.linear_schedule(0.5, 0.1, 5)
+    inside, outside = (optim.lars(falling, 0.01, rate_in_momentum=x) for x in (True, False))
+    assert np.abs(trajectory(inside)["w"] - trajectory(outside)["w"]).max() > 1e-4
+
+
+def test_larss_step_does_not_depend_on_the_scale_of_the_gradient():
+    tx = optim.lars(0.3)
+    params = {"w": jnp.ones((2, 2))}
+    small, _ = tx.update({"w": jnp.full((2, 2), 1e-3)}, tx.init(params), params)
+    large, _ = tx.update({"w": jnp.full((2, 2), 1e3)}, tx.init(params), params)
+    chex.assert_trees_all_close(small, large, rtol=1e-5)

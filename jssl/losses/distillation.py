@@ -11,6 +11,8 @@ Means over samples: under `pmap` and `shard_map`, take the `pmean` of `dino` and
 The centre, Sinkhorn's codes and KoLeo concern the whole batch, and take `axis_name`.
 """
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 from jax import lax
@@ -191,9 +193,10 @@ def swav(
     expect("swav", scores=(scores, "n v k"), codes=(codes, "n g k"))
     (scores,) = widen(scores)
     if codes is None:
-        views = jnp.moveaxis(lax.stop_gradient(scores[:, :crops]), 1, 0)
-        dealt = [sinkhorn(view, epsilon, iterations, axis_name) for view in views]
-        codes = jnp.stack(dealt, 1)
+        deal = partial(
+            sinkhorn, epsilon=epsilon, iterations=iterations, axis_name=axis_name
+        )
+        codes = jax.vmap(deal, 1, 1)(lax.stop_gradient(scores[:, :crops]))
     codes = lax.stop_gradient(codes.astype(scores.dtype))
     return pmean(_across_views("swav", codes, scores / temperature), axis_name)
 
@@ -212,7 +215,11 @@ def _across_views(function, targets, logits):
             f"{function} compares views: it wants at least 2, of which the first have "
             f"targets; got {v} with {g} targets"
         )
-    log_p = jax.nn.log_softmax(logits)
-    nats = -jnp.einsum("nik,nvk->iv", targets, log_p, precision="highest")
-    nats = jnp.where(jnp.eye(g, v, dtype=bool), 0, nats).sum()
+    # Per view one target, the others' sum: no [n, g, v, k], and no product of matrices,
+    # which XLA does slowly where so little comes out of so much.
+    others = [[targets[:, i] for i in range(g) if i != j] for j in range(v)]
+    summed = jnp.stack([sum(some, jnp.zeros_like(targets[:, 0])) for some in others], 1)
+    logits = logits - lax.stop_gradient(logits.max(-1, keepdims=True))
+    total = jnp.log(jnp.exp(logits).sum(-1))  # [n, v]
+    nats = (summed.sum(-1) * total - (summed * logits).sum(-1)).sum()
     return nats / (len(logits) * g * (v - 1))

@@ -10,6 +10,7 @@ Caron et al. 2020, https://arxiv.org/abs/2006.09882, listing 1.
 import jax.numpy as jnp
 from jaxtyping import Array, Float, ScalarLike
 
+from jssl.ops.gather import psum
 from jssl.ops.precision import widen
 from jssl.ops.shapes import expect
 from jssl.ops.vectors import logsumexp
@@ -28,7 +29,8 @@ def sinkhorn(
     .. math:: Q_{ij} \leftarrow Q_{ij} / \sum_i Q_{ij}, \qquad
               Q_{ij} \leftarrow Q_{ij} / \sum_j Q_{ij}
 
-    in logarithms, so that no score is too large. Each row sums to 1 exactly; each
+    the first time in logarithms, so that no score is too large; after it each column has
+    an entry of 1 / (n k) at least, and plain numbers do. Each row sums to 1 exactly; each
     column to n / k in the limit. With 0 iterations it is the softmax of S / epsilon,
     which nothing keeps from collapsing. The sum over samples is over all devices of
     `axis_name`. Not differentiated in use: see `swav`.
@@ -44,7 +46,10 @@ def sinkhorn(
     expect("sinkhorn", scores=(scores, "n k"))
     (scores,) = widen(scores)
     log_q = scores / epsilon
-    for _ in range(iterations):
+    if iterations:
         log_q = log_q - logsumexp(log_q, 0, axis_name=axis_name)[None]
-        log_q = log_q - logsumexp(log_q, 1)[:, None]
-    return jnp.exp(log_q - logsumexp(log_q, 1)[:, None])
+    q = jnp.exp(log_q - logsumexp(log_q, 1)[:, None])
+    for _ in range(iterations - 1):
+        q = q / psum(q.sum(0, keepdims=True), axis_name)
+        q = q / q.sum(1, keepdims=True)
+    return q

@@ -1,0 +1,86 @@
+"""SimSiam: predict one view's projection from the other's, which holds still.
+
+    python -m jssl.main --config=experiments/simsiam.py
+    python -m jssl.main --config=experiments/simsiam.py:source=fashion_mnist,look=garments
+
+Chen and He 2021, https://arxiv.org/abs/2011.10566. Reference, ResNet-50, 100 epochs: 68.1 %
+ImageNet top-1, linear. Ours: docs/results.md.
+"""
+
+from functools import partial
+
+import optax
+
+from jssl import Stage, baselines, data, nets, optim, views
+from jssl.methods.siamese.simsiam import simsiam
+from jssl.models.convnet import ConvNet
+from jssl.models.heads import MLP, Classifier, Siamese
+
+
+def laptop(
+    source: str = "mnist",
+    look: str = "digits",
+    epochs: float = 60.0,
+    batch: int = 256,
+    lr: float = 0.2,
+    stop_gradient: bool = True,
+    widths: tuple[int, ...] = (32, 64, 128),
+    projector: tuple[int, ...] = (128, 128),
+    bottleneck: int = 32,
+    supervised_epochs: float = 10.0,
+    save_every: int = 200,
+    seed: int = 0,
+    mesh: str = "",
+    tiny: bool = False,
+) -> list[Stage]:
+    """A small convolutional network on small images: about two minutes on two cores.
+
+    Args:
+      source: mnist, fashion_mnist, digits, folder:PATH, tfds:NAME ...
+      look: the views' recipe: digits, garments, simclr_cifar ...
+      epochs: passes over the training split.
+      batch: images a step.
+      lr: start of the learning rate, which falls along a cosine; the predictor's stays.
+      stop_gradient: False shows the collapse that it prevents.
+      widths: channels of the encoder's layers.
+      projector: widths of its layers.
+      bottleneck: the predictor's hidden width.
+      supervised_epochs: of the supervised reference, computed once and cached.
+      save_every: steps between checkpoints.
+      seed: of weights, views and the order of the data.
+      mesh: device axes, such as data=2; empty puts all devices on data.
+      tiny: the sizes that tests run.
+    """
+    if tiny:
+        source, batch, widths, projector, bottleneck = "digits", 16, (4, 8), (8, 8), 4
+        epochs = supervised_epochs = 0.03
+    train = data.load(source, batch, seed=seed)
+    steps, encoder = train.steps(epochs), ConvNet(widths)
+    size = train.shapes()["image"].shape[1]
+    augment = partial(views.multi_view, views=views.recipe(look, size=size))
+    predictor = MLP((bottleneck, projector[-1]))
+    net = nets.linen(Siamese(encoder, MLP(projector, last_norm="plain"), predictor))
+
+    def sgd(rate):
+        return optax.chain(optax.add_decayed_weights(1e-4), optax.sgd(rate, momentum=0.9))
+
+    def player(params):
+        return {k: "predictor" if k == "predictor" else "rest" for k in params}
+
+    rates = {"rest": sgd(optim.warmup_cosine(lr, 0, steps)), "predictor": sgd(lr)}
+    method = simsiam(
+        net, optax.partition(rates, player), augment, stop_gradient=stop_gradient
+    )
+    return [
+        baselines.compared(
+            method,
+            train,
+            steps,
+            nets.linen(Classifier(encoder, train.classes)),
+            data.load(source, batch, seed=seed, labelled=True),
+            supervised_epochs,
+            save_every=save_every,
+            seed=seed,
+            mesh=mesh,
+        )
+    ]

@@ -1,0 +1,117 @@
+"""DeepCluster: cluster the features, learn to predict the clusters, and again.
+
+Caron, Bojanowski, Joulin and Douze, "Deep Clustering for Unsupervised Learning of Visual
+Features", ECCV 2018. https://arxiv.org/abs/1807.05520
+
+    y = k-means of unit(PCA-whitened f(x)),    L = mean_i -log p(y_i | f(view(x_i)))
+
+Each round gets a new linear head, for the numbers of the clusters mean nothing, and an
+order of samples in which all clusters come equally often.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from sklearn.metrics import normalized_mutual_info_score
+
+from jssl.learner import Learner, fresh, minimize
+from jssl.losses.clustering import deepcluster as cross_entropy
+from jssl.method import Augment, Grid, Method, identity, tiled
+from jssl.nets import Net
+from jssl.ops.balance import balanced_order
+from jssl.ops.kmeans import kmeans
+from jssl.ops.vectors import unit
+from jssl.ops.whitening import pca_whiten
+
+
+class State(NamedTuple):
+    learner: Learner
+    clusters: jax.Array  # [size] of each sample of the training split
+    nmi: jax.Array  # of these clusters and the last round's: 1 when nothing moves
+
+
+def deepcluster(
+    net: Net,
+    tx: optax.GradientTransformation,
+    size: int,
+    clusters: int,
+    components: int = 256,
+    augment: Augment | None = None,
+    prepare: Callable = identity,
+    iterations: int = 20,
+) -> Method[State]:
+    """Predicts its own clusters; give the stage refresh_every, a round's steps.
+
+    Args:
+      net: images -> {"logits": [n, clusters], "h": [n, d]}, the head called "head".
+      tx: moves all weights.
+      size: samples in the training split; batches name theirs by "index".
+      clusters: k; about ten times the classes one hopes for.
+      components: of the features, after PCA.
+      augment: draws the view of each image that the network trains on, prepared as
+        `prepare` does. None: `prepare` alone.
+      prepare: what the network sees of an image: edges, in the paper.
+      iterations: of k-means.
+    """
+
+    look = augment or (lambda key, images: prepare(images))
+
+    def init(key, batch):
+        learner = fresh(tx, *net.init(key, prepare(batch["image"][:1])))
+        return State(learner, jnp.zeros(size, jnp.int32), jnp.zeros(()))
+
+    def loss(params, stats, images, targets):
+        out, stats = net.apply(params, stats, images, train=True)
+        value = cross_entropy(out["logits"], targets)
+        right = (out["logits"].argmax(-1) == targets).mean()
+        return value, (stats, {"loss": value, "cluster_accuracy": right})
+
+    def step(key, state, batch):
+        targets = state.clusters[batch["index"]]
+        images = look(key, batch["image"])
+        learner, metrics = minimize(tx, loss, state.learner, images, targets)
+        return state._replace(learner=learner), metrics | {"nmi": state.nmi}
+
+    def embed(state, batch):
+        learner = state.learner
+        out, _ = net.apply(learner.weights, learner.stats, prepare(batch["image"]))
+        return {"h": out["h"]}
+
+    def features(state, batch):
+        return embed(state, batch)["h"]
+
+    def refresh(key, state, collect):
+        cluster_key, head_key, order_key = jax.random.split(key, 3)
+        z = unit(pca_whiten(jnp.asarray(collect(features, state)), components).z)
+        found = kmeans(cluster_key, z, clusters, iterations).assignments
+        learner = with_new_head(head_key, state.learner)
+        order = balanced_order(order_key, found)
+        kept = normalized_mutual_info_score(state.clusters, found)
+        return State(learner, found, jnp.asarray(kept, state.nmi.dtype)), order
+
+    def with_new_head(key, learner):
+        """A head as in the paper, whose optimiser remembers nothing; the rest stays."""
+        params, head = dict(learner.params), learner.params["head"]
+        kernel = 0.01 * jax.random.normal(key, head["kernel"].shape, head["kernel"].dtype)
+        params["head"] = {"kernel": kernel, "bias": jnp.zeros_like(head["bias"])}
+        is_head = jax.tree.map_with_path(lambda path, _: path[0].key == "head", params)
+        opt = optax.tree.map_params(
+            tx, lambda x, new: jnp.zeros_like(x) if new else x, learner.opt, is_head
+        )
+        return learner._replace(params=params, opt=opt)
+
+    def render(key, state, batch, collect):
+        learner, images = state.learner, batch["image"]
+        out, _ = net.apply(learner.weights, learner.stats, prepare(images))
+        shown = jnp.linspace(0, clusters - 1, min(8, clusters)).astype(int)
+        surest = jnp.argsort(-jax.nn.log_softmax(out["logits"])[:, shown], axis=0)[:8]
+        filters, _ = net.apply(learner.weights, learner.stats, method="filters")
+        return {
+            "cluster members, a row a cluster": Grid(images[surest.T]),
+            "first-layer filters": tiled(filters),
+        }
+
+    return Method(init, step, embed, refresh, render)

@@ -1,0 +1,132 @@
+"""MoCo: pick out the other view's key from a queue of keys of a slowly moving encoder.
+
+v1: He, Fan, Wu, Xie and Girshick, "Momentum Contrast for Unsupervised Visual
+Representation Learning", CVPR 2020, https://arxiv.org/abs/1911.05722
+v2, a deeper head, blur, tau 0.2: Chen, Fan, Girshick and He 2020,
+https://arxiv.org/abs/2003.04297
+v3, no queue, a predictor, both ways: Chen, Xie and He, ICCV 2021,
+https://arxiv.org/abs/2104.02057
+
+    L = mean_i -log exp(q_i k_i / tau) / (exp(q_i k_i / tau) + sum_j exp(q_i u_j / tau))
+
+u the queue; in v3 the other keys of the batch. No gradient moves the encoder of the keys.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from jssl.learner import Learner, fresh, minimize
+from jssl.losses.contrastive import info_nce
+from jssl.method import Augment, Method, identity, neighbours, tiled
+from jssl.nets import Net
+from jssl.ops.ema import cosine_momentum, ema
+from jssl.ops.memory import Queue, queue_init, queue_push
+from jssl.ops.vectors import unit
+
+
+class State(NamedTuple):
+    online: Learner
+    params: Any  # of the keys' encoder
+    stats: Any  # its own batch statistics
+    queue: Queue | tuple
+    count: jax.Array  # steps taken
+
+
+def moco(
+    net: Net,
+    tx: optax.GradientTransformation,
+    augment: Augment,
+    steps: int,
+    queue: int = 65536,
+    temperature: float = 0.07,
+    momentum: float = 0.999,
+    prepare: Callable = identity,
+    chunk: int | None = None,
+) -> Method[State]:
+    """Contrasts with a queue (v1, v2) or, with queue=0, with the batch (v3).
+
+    Args:
+      net: images -> {"h": [n, d], "z": [n, k]} and, for v3, "p": [n, k]; `project` stops
+        at z. With a queue its batch norm should have groups (the paper: devices), or its
+        statistics betray which key belongs to which query.
+      tx: moves the weights of the queries' encoder.
+      augment: draws two views of each image, [n, 2, ...], normalised as `prepare` does.
+      steps: in which v3's momentum reaches 1.
+      queue: keys remembered.
+      temperature: tau: 0.07 in v1, 0.2 in v2 and v3.
+      momentum: of the keys' encoder: constant with a queue, the start of v3's cosine.
+      prepare: what the network sees of an image outside training.
+      chunk: keys of a batch a block: see `info_nce`.
+    """
+
+    def init(key, batch):
+        net_key, queue_key = jax.random.split(key)
+        online = fresh(tx, *net.init(net_key, prepare(batch["image"][:1])))
+        target = slow(online.params), {k: slow(t) for k, t in online.stats.items()}
+        width = jax.eval_shape(
+            lambda: net.apply(online.params, online.stats, prepare(batch["image"][:1]))[0]
+        )["z"].shape[1]
+        keys = queue_init(queue_key, queue, width) if queue else ()
+        return State(online, *target, keys, jnp.zeros((), jnp.int32))
+
+    def encode(params, stats, images):
+        out, stats = net.apply(params, stats, images, train=True, method="project")
+        return jax.lax.stop_gradient(unit(out["z"])), stats
+
+    def look_up(params, stats, views, keys, remembered):
+        out, stats = net.apply(params, stats, views[:, 0], train=True, method="project")
+        value = info_nce(out["z"], keys, remembered.keys, temperature)
+        return value, (stats, {"loss": value})
+
+    def queued(key, state, views):
+        order = jax.random.permutation(key, len(views))
+        shuffled, stats = encode(state.params, state.stats, views[order, 1])
+        keys = shuffled[jnp.argsort(order)]
+        online, metrics = minimize(tx, look_up, state.online, views, keys, state.queue)
+        return online, stats, queue_push(state.queue, keys), metrics
+
+    def contrast(params, stats, views, keys):
+        one, stats = net.apply(params, stats, views[:, 0], train=True)
+        two, stats = net.apply(params, stats, views[:, 1], train=True)
+        value = sum(
+            2 * temperature * info_nce(out["p"], k, None, temperature, chunk=chunk)
+            for out, k in ((one, keys[1]), (two, keys[0]))
+        )
+        return value, (stats, {"loss": value})
+
+    def batched(key, state, views):
+        first, stats = encode(state.params, state.stats, views[:, 0])
+        second, stats = encode(state.params, stats, views[:, 1])
+        online, metrics = minimize(tx, contrast, state.online, views, (first, second))
+        return online, stats, (), metrics
+
+    def step(key, state, batch):
+        view_key, shuffle_key = jax.random.split(key)
+        views = augment(view_key, batch["image"])
+        move = queued if queue else batched
+        online, stats, keys, metrics = move(shuffle_key, state, views)
+        m = momentum if queue else cosine_momentum(state.count, steps, momentum)
+        params = ema(state.params, slow(online.params), m)
+        return State(online, params, stats, keys, state.count + 1), metrics
+
+    def embed(state, batch):
+        online = state.online
+        return net.apply(online.weights, online.stats, prepare(batch["image"]))[0]
+
+    def render(key, state, batch, collect):
+        filters, _ = net.apply(state.online.weights, state.online.stats, method="filters")
+        return {
+            "nearest neighbours": neighbours(batch["image"], embed(state, batch)["h"]),
+            "first-layer filters": tiled(filters),
+        }
+
+    return Method(init, step, embed, render=render)
+
+
+def slow(tree):
+    """What the keys' encoder has: all but the predictor."""
+    return {name: part for name, part in tree.items() if name != "predictor"}

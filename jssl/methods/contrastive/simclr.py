@@ -1,0 +1,69 @@
+"""SimCLR: two views of an image embed near each other and far from all others.
+
+Chen, Kornblith, Norouzi and Hinton, "A Simple Framework for Contrastive Learning of
+Visual Representations", ICML 2020. https://arxiv.org/abs/2002.05709
+
+    L = mean_i -log exp(s(z_i, z_j) / tau) / sum_{k != i} exp(s(z_i, z_k) / tau)
+
+over all 2n views z, j the other view of i's image, s the cosine.
+"""
+
+from collections.abc import Callable
+
+import jax.numpy as jnp
+import optax
+
+from jssl.learner import Learner, fresh, minimize
+from jssl.losses.contrastive import nt_xent
+from jssl.method import Augment, Grid, Method, identity, neighbours, tiled
+from jssl.nets import Net
+from jssl.ops.vectors import unit
+
+
+def simclr(
+    net: Net,
+    tx: optax.GradientTransformation,
+    augment: Augment,
+    temperature: float = 0.1,
+    prepare: Callable = identity,
+    chunk: int | None = None,
+) -> Method[Learner]:
+    """Pulls together the projections of two views.
+
+    Args:
+      net: images -> {"h": [n, d], "z": [n, k]}.
+      tx: moves all weights. The paper uses LARS with batches of 4,096.
+      augment: draws two views of each image, [n, 2, ...], normalised as `prepare` does.
+      temperature: tau.
+      prepare: what the network sees of an image outside training.
+      chunk: candidates a block, for batches whose similarities do not fit: see `nt_xent`.
+    """
+
+    def init(key, batch):
+        return fresh(tx, *net.init(key, prepare(batch["image"][:1])))
+
+    def loss(params, stats, views):
+        n = len(views)
+        # Both views in one batch: their statistics are shared, as in the released code.
+        images = views.reshape(2 * n, *views.shape[2:])
+        out, stats = net.apply(params, stats, images, train=True)
+        z = out["z"].reshape(n, 2, -1)
+        value = nt_xent(z[:, 0], z[:, 1], temperature, chunk=chunk)
+        return value, (stats, {"loss": value, "z_std": unit(z[:, 0]).std(0).mean()})
+
+    def step(key, state, batch):
+        return minimize(tx, loss, state, augment(key, batch["image"]))
+
+    def embed(state, batch):
+        return net.apply(state.weights, state.stats, prepare(batch["image"]))[0]
+
+    def render(key, state, batch, collect):
+        filters, _ = net.apply(state.weights, state.stats, method="filters")
+        views = augment(key, batch["image"][:8])
+        return {
+            "nearest neighbours": neighbours(batch["image"], embed(state, batch)["h"]),
+            "views": Grid(jnp.clip(views, 0, 1), ("view 1", "view 2")),
+            "first-layer filters": tiled(filters),
+        }
+
+    return Method(init, step, embed, render=render)

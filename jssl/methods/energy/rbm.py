@@ -1,0 +1,126 @@
+"""RBM: two layers of units and the weights between them, a probability for every image.
+
+    E(v, h) = -b v - a h - v W h,    p(v, h) = exp(-E(v, h)) / Z
+
+The likelihood climbs along <v h> under the data less <v h> under the machine, and k
+sweeps of Gibbs sampling stand for the machine: begun at the data (CD-k: Hinton, "Training
+Products of Experts by Minimizing Contrastive Divergence", Neural Computation 2002,
+https://doi.org/10.1162/089976602760128018) or where they were left (PCD: Tieleman, ICML
+2008, https://doi.org/10.1145/1390156.1390290). Recipe: Hinton, "A Practical Guide to
+Training Restricted Boltzmann Machines", 2010.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from jssl.learner import Learner, descend, fresh
+from jssl.losses.energy import cd_gradients, pcd_gradients
+from jssl.method import Grid, Method, tiled
+from jssl.ops.gibbs import (
+    RBM,
+    Units,
+    free_energy,
+    gibbs,
+    hidden_mean,
+    sample_hidden,
+    visible_mean,
+)
+
+
+class State(NamedTuple):
+    learner: Learner  # params: an RBM
+    chains: jax.Array  # [m, v], of PCD; [0] else
+
+
+def flat(images):
+    """Rows of numbers."""
+    return images.reshape(len(images), -1)
+
+
+def rbm(
+    hidden: int,
+    tx: optax.GradientTransformation,
+    k: int = 1,
+    chains: int = 0,
+    visible: Units = "bernoulli",
+    units: Units = "bernoulli",
+    mean: bool = True,
+    scale: float = 0.01,
+    frequency: jax.Array | None = None,
+    prepare: Callable = flat,
+) -> Method[State]:
+    """CD-k or, with chains, PCD.
+
+    Args:
+      hidden: how many hidden units.
+      tx: moves all weights along the gradients; weight decay concerns W alone.
+      k: sweeps a step.
+      chains: how many live on between steps; 0 begins at the data.
+      visible: kind of the visible units: "bernoulli" or, for data of variance 1 around
+        0, "gaussian".
+      units: kind of the hidden units.
+      mean: Hinton's recipe, a chain that hands on the mean of v; CD only.
+      scale: deviation of the first weights.
+      frequency: [v] how often each pixel is on, for the first visible biases, whose
+        log-odds they become; None: 0.
+      prepare: images -> rows [n, v].
+    """
+
+    def init(key, batch):
+        width = prepare(batch["image"][:1]).shape[1]
+        weights, points = jax.random.split(key)
+        w = scale * jax.random.normal(weights, (width, hidden))
+        b = jnp.zeros(width)
+        if frequency is not None:
+            p = jnp.clip(frequency, 0.01, 0.99)
+            b = jnp.log(p / (1 - p))
+        first = RBM(w, b, jnp.zeros(hidden))
+        start = jax.random.uniform(points, (chains, width)) if chains else jnp.zeros(1)
+        return State(fresh(tx, first), start.round())
+
+    def step(key, state, batch):
+        v, machine = prepare(batch["image"]), state.learner.params
+        if chains:
+            grads, at = pcd_gradients(key, machine, v, state.chains, k, visible, units)
+        else:
+            grads, model = cd_gradients(key, machine, v, k, visible, units, mean)
+            at = state.chains
+        up = hidden_mean(machine, v, units)
+        seen = visible_mean(machine, up, visible)
+        gap = free_energy(machine, v, visible, units).mean()
+        gap -= free_energy(machine, at if chains else model, visible, units).mean()
+        metrics = {
+            "reconstruction": jnp.square(v - seen).mean(),
+            "free_energy_gap": gap,
+            "active": up.mean(),
+        }
+        return State(descend(tx, state.learner, grads), at), metrics
+
+    def embed(state, batch):
+        return {"h": hidden_mean(state.learner.weights, prepare(batch["image"]), units)}
+
+    def render(key, state, batch, collect):
+        machine, images = state.learner.weights, batch["image"][:8]
+        shape = images.shape[1:]
+        if machine.w.shape[0] != images[0].size:
+            return {}
+        moments, v = [], prepare(images)
+        for length in (0, 1, 10, 100):
+            key, at = jax.random.split(key)
+            v = gibbs(at, machine, v, length, visible, units)
+            shown = visible_mean(machine, sample_hidden(at, machine, v, units), visible)
+            moments.append((v if length == 0 else shown).reshape(-1, *shape))
+        filters = machine.w.T[: 16 * (hidden // 16) or hidden].reshape(-1, *shape)
+        return {
+            "filters": tiled(filters),
+            "Gibbs chains": Grid(
+                jnp.clip(jnp.stack(moments, 1), 0, 1),
+                ("begun at", "1 sweep", "11 sweeps", "111 sweeps"),
+            ),
+        }
+
+    return Method(init, step, embed, render=render)

@@ -1,0 +1,75 @@
+"""RotNet: tell by which right angle an image was turned.
+
+Gidaris, Singh and Komodakis, "Unsupervised Representation Learning by Predicting Image
+Rotations", ICLR 2018. https://arxiv.org/abs/1803.07728
+
+    L = mean over images and turns y in {0, 90, 180, 270} of -log p(y | turn_y(x))
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from jssl.learner import Learner, fresh, minimize
+from jssl.method import Augment, Grid, Method, identity, tiled
+from jssl.nets import Net
+from jssl.ops.rotations import rotate_all
+
+
+def rotation(
+    net: Net,
+    tx: optax.GradientTransformation,
+    augment: Augment | None = None,
+    prepare: Callable = identity,
+) -> Method[Learner]:
+    """Predicts the turn.
+
+    Args:
+      net: images -> {"logits": [n, 4], "h": [n, d]}.
+      tx: moves all weights. The paper: SGD, Nesterov momentum 0.9.
+      augment: draws the view that is turned, normalised as `prepare` does. None:
+        `prepare` alone. The paper crops and flips.
+      prepare: what the network sees of an image outside training.
+    """
+
+    look = augment or (lambda key, images: prepare(images))
+
+    def turned(images):
+        rotated, turns = rotate_all(images)
+        return rotated.reshape(-1, *images.shape[1:]), turns.reshape(-1)
+
+    def init(key, batch):
+        return fresh(tx, *net.init(key, prepare(batch["image"][:1])))
+
+    def loss(params, stats, images, turns):
+        out, stats = net.apply(params, stats, images, train=True)
+        logits = out["logits"]
+        value = optax.softmax_cross_entropy_with_integer_labels(logits, turns).mean()
+        right = (logits.argmax(-1) == turns).mean()
+        return value, (stats, {"loss": value, "rotation_accuracy": right})
+
+    def step(key, state, batch):
+        return minimize(tx, loss, state, *turned(look(key, batch["image"])))
+
+    def embed(state, batch):
+        out, _ = net.apply(state.weights, state.stats, prepare(batch["image"]))
+        return {"h": out["h"]}
+
+    def render(key, state, batch, collect):
+        images = batch["image"][:8]
+        shown, turns = turned(images)
+        out, _ = net.apply(state.weights, state.stats, turned(prepare(images))[0])
+        guessed = jax.nn.one_hot(out["logits"].argmax(-1), 4)
+        back = jnp.stack([jnp.rot90(shown, -k, axes=(1, 2)) for k in range(4)], 1)
+        undone = (guessed[:, :, None, None, None] * back).sum(1)
+        pairs = jnp.stack([shown, undone], 1).reshape(8, 8, *images.shape[1:])
+        headings = [x for k in range(4) for x in (f"{90 * k} deg", "turned back")]
+        filters, _ = net.apply(state.weights, state.stats, method="filters")
+        return {
+            "turned, and turned back by the predicted angle": Grid(pairs, tuple(headings)),
+            "first-layer filters": tiled(filters),
+        }
+
+    return Method(init, step, embed, render=render)

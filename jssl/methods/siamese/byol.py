@@ -1,0 +1,107 @@
+"""BYOL: the online network predicts what its own slow average says of the other view.
+
+Grill, Strub, Altche, Tallec, Richemond et al., "Bootstrap Your Own Latent", NeurIPS 2020.
+https://arxiv.org/abs/2006.07733
+
+    L = |unit(p_1) - unit(z'_2)|^2 + |unit(p_2) - unit(z'_1)|^2,
+    target <- m target + (1 - m) online,    m from m_0 to 1 along a cosine,
+
+z' of the target network, which no gradient moves.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from jssl.learner import Learner, fresh, minimize
+from jssl.losses.siamese import byol_regression
+from jssl.method import Augment, Method, identity, neighbours, tiled
+from jssl.nets import Net
+from jssl.ops.ema import cosine_momentum, ema
+from jssl.ops.vectors import unit
+
+
+class Target(NamedTuple):
+    """The slow copy of encoder and projector, with statistics of its own."""
+
+    params: Any
+    stats: Any
+
+
+class State(NamedTuple):
+    online: Learner
+    target: Target
+    count: jax.Array  # steps taken
+
+
+def byol(
+    net: Net,
+    tx: optax.GradientTransformation,
+    augment: Augment,
+    steps: int,
+    momentum: float = 0.996,
+    prepare: Callable = identity,
+) -> Method[State]:
+    """Bootstraps a representation from its own average.
+
+    Args:
+      net: images -> {"h": [n, d], "z": [n, k], "p": [n, k]}; `project` stops at z; its
+        predictor is called "predictor".
+      tx: moves the online weights. The paper uses LARS.
+      augment: draws two views of each image, [n, 2, ...], normalised as `prepare` does.
+      steps: in which the momentum reaches 1.
+      momentum: m_0.
+      prepare: what the network sees of an image outside training.
+    """
+
+    def init(key, batch):
+        online = fresh(tx, *net.init(key, prepare(batch["image"][:1])))
+        target = Target(unpredicting(online.params), each(unpredicting, online.stats))
+        return State(online, target, jnp.zeros((), jnp.int32))
+
+    def project(target, images):
+        out, stats = net.apply(*target, images, train=True, method="project")
+        return out["z"], target._replace(stats=stats)
+
+    def loss(params, stats, views, targets):
+        one, stats = net.apply(params, stats, views[:, 0], train=True)
+        two, stats = net.apply(params, stats, views[:, 1], train=True)
+        value = byol_regression(one["p"], targets[1]) + byol_regression(
+            two["p"], targets[0]
+        )
+        spread = unit(one["z"]).std(0).mean() * jnp.sqrt(one["z"].shape[1])
+        return value, (stats, {"loss": value, "z_spread": spread})  # 1 healthy, 0 collapse
+
+    def step(key, state, batch):
+        views = augment(key, batch["image"])
+        first, target = project(state.target, views[:, 0])
+        second, target = project(target, views[:, 1])
+        online, metrics = minimize(tx, loss, state.online, views, (first, second))
+        m = cosine_momentum(state.count, steps, momentum)
+        target = target._replace(params=ema(target.params, unpredicting(online.params), m))
+        return State(online, target, state.count + 1), metrics
+
+    def embed(state, batch):
+        online = state.online
+        return net.apply(online.weights, online.stats, prepare(batch["image"]))[0]
+
+    def render(key, state, batch, collect):
+        filters, _ = net.apply(state.online.weights, state.online.stats, method="filters")
+        return {
+            "nearest neighbours": neighbours(batch["image"], embed(state, batch)["h"]),
+            "first-layer filters": tiled(filters),
+        }
+
+    return Method(init, step, embed, render=render)
+
+
+def unpredicting(tree):
+    """Without the predictor, of which the target has no copy."""
+    return {name: part for name, part in tree.items() if name != "predictor"}
+
+
+def each(change, stats):
+    return {kind: change(tree) for kind, tree in stats.items()}

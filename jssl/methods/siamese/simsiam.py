@@ -1,0 +1,67 @@
+"""SimSiam: predict one view's projection from the other's, which holds still.
+
+Chen and He, "Exploring Simple Siamese Representation Learning", CVPR 2021.
+https://arxiv.org/abs/2011.10566
+
+    L = D(p_1, stop(z_2)) / 2 + D(p_2, stop(z_1)) / 2,    D minus the cosine.
+
+No negatives, no slow copy: the stopped gradient alone keeps all images from one point.
+"""
+
+from collections.abc import Callable
+
+import jax.numpy as jnp
+import optax
+
+from jssl.learner import Learner, fresh, minimize
+from jssl.losses.siamese import negative_cosine
+from jssl.method import Augment, Method, identity, neighbours, tiled
+from jssl.nets import Net
+from jssl.ops.vectors import cosine, unit
+
+
+def simsiam(
+    net: Net,
+    tx: optax.GradientTransformation,
+    augment: Augment,
+    prepare: Callable = identity,
+    stop_gradient: bool = True,
+) -> Method[Learner]:
+    """Predicts one view from the other.
+
+    Args:
+      net: images -> {"h": [n, d], "z": [n, k], "p": [n, k]}.
+      tx: moves all weights; the paper decays all rates but the predictor's.
+      augment: draws two views of each image, [n, 2, ...], normalised as `prepare` does.
+      prepare: what the network sees of an image outside training.
+      stop_gradient: False shows the collapse that it prevents.
+    """
+
+    def distance(p, z):
+        return negative_cosine(p, z) if stop_gradient else -cosine(p, z).mean()
+
+    def init(key, batch):
+        return fresh(tx, *net.init(key, prepare(batch["image"][:1])))
+
+    def loss(params, stats, views):
+        # One after the other: each view has batch statistics of its own.
+        one, stats = net.apply(params, stats, views[:, 0], train=True)
+        two, stats = net.apply(params, stats, views[:, 1], train=True)
+        value = (distance(one["p"], two["z"]) + distance(two["p"], one["z"])) / 2
+        spread = unit(one["z"]).std(0).mean() * jnp.sqrt(one["z"].shape[1])
+        return value, (stats, {"loss": value, "z_spread": spread})  # 1 healthy, 0 collapse
+
+    def step(key, state, batch):
+        return minimize(tx, loss, state, augment(key, batch["image"]))
+
+    def embed(state, batch):
+        return net.apply(state.weights, state.stats, prepare(batch["image"]))[0]
+
+    def render(key, state, batch, collect):
+        filters, _ = net.apply(state.weights, state.stats, method="filters")
+        return {
+            "nearest neighbours": neighbours(batch["image"], embed(state, batch)["h"]),
+            "first-layer filters": tiled(filters),
+        }
+
+    return Method(init, step, embed, render=render)

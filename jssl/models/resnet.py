@@ -1,0 +1,121 @@
+"""Residual networks, with the stem for photographs or for small images.
+
+He, Zhang, Ren and Sun, "Deep Residual Learning for Image Recognition", CVPR 2016,
+https://arxiv.org/abs/1512.03385; the 3 x 3 convolution of a bottleneck strides, as in all
+later code. The last norm of each block begins at 0 (Goyal et al. 2017,
+https://arxiv.org/abs/1706.02677), so that a block begins as the identity.
+"""
+
+from functools import partial
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from jssl.models.norm import BatchNorm
+
+DEPTHS = {
+    18: ("basic", (2, 2, 2, 2)),
+    34: ("basic", (3, 4, 6, 3)),
+    50: ("bottleneck", (3, 4, 6, 3)),
+    101: ("bottleneck", (3, 4, 23, 3)),
+    152: ("bottleneck", (3, 8, 36, 3)),
+}
+EXPANSION = {"basic": 1, "bottleneck": 4}
+
+
+class Block(nn.Module):
+    """Two 3 x 3 convolutions, or 1 x 1, 3 x 3, 1 x 1 around a narrow middle."""
+
+    kind: str
+    width: int
+    stride: int = 1
+    groups: int = 1
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, x, train=False):
+        conv = partial(
+            nn.Conv,
+            use_bias=False,
+            kernel_init=nn.initializers.variance_scaling(2.0, "fan_out", "normal"),
+            dtype=self.dtype,
+        )
+        norm = partial(BatchNorm, self.groups)
+        out, stride = self.width * EXPANSION[self.kind], (self.stride, self.stride)
+        three = partial(conv, kernel_size=(3, 3), padding=1)
+        layers = {
+            "basic": [(three, self.width, stride), (three, out, (1, 1))],
+            "bottleneck": [
+                (partial(conv, kernel_size=(1, 1)), self.width, (1, 1)),
+                (three, self.width, stride),
+                (partial(conv, kernel_size=(1, 1)), out, (1, 1)),
+            ],
+        }[self.kind]
+        y = x
+        for i, (layer, width, strides) in enumerate(layers):
+            last = i == len(layers) - 1
+            y = layer(width, strides=strides, name=f"conv{i}")(y)
+            init = nn.initializers.zeros if last else nn.initializers.ones
+            y = norm(scale_init=init, name=f"norm{i}")(y, train)
+            y = y if last else nn.relu(y)
+        if x.shape != y.shape:
+            x = conv(out, (1, 1), stride, name="shortcut")(x)
+            x = norm(name="shortcut_norm")(x, train)
+        return nn.relu(x + y)
+
+
+class ResNet(nn.Module):
+    """Images [n, h, w, c] -> [n, d], the mean over all places.
+
+    Attributes:
+      depth: 18, 34, 50, 101 or 152.
+      stem: "imagenet" (7 x 7 with stride 2, then a max-pool) or "cifar" (3 x 3, no pool).
+      width: channels of the first blocks; SimCLR's 2x and 4x take 128 and 256.
+      groups: of the batch norm.
+      dtype: of the arithmetic.
+    """
+
+    depth: int = 50
+    stem: str = "imagenet"
+    width: int = 64
+    groups: int = 1
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, images, train=False):
+        if self.depth not in DEPTHS or self.stem not in ("imagenet", "cifar"):
+            raise ValueError(
+                f"ResNet: depth must be one of {list(DEPTHS)} and stem imagenet or cifar, "
+                f"got {self.depth} and {self.stem!r}"
+            )
+        kind, counts = DEPTHS[self.depth]
+        side, stride = (7, 2) if self.stem == "imagenet" else (3, 1)
+        x = nn.Conv(
+            self.width,
+            (side, side),
+            (stride, stride),
+            padding=side // 2,
+            use_bias=False,
+            kernel_init=nn.initializers.variance_scaling(2.0, "fan_out", "normal"),
+            dtype=self.dtype,
+            name="conv",
+        )(images)
+        x = nn.relu(BatchNorm(self.groups, name="norm")(x, train))
+        if self.stem == "imagenet":
+            x = nn.max_pool(x, (3, 3), (2, 2), padding=((1, 1), (1, 1)))
+        for stage, count in enumerate(counts):
+            for i in range(count):
+                x = Block(
+                    kind,
+                    self.width * 2**stage,
+                    2 if stage and i == 0 else 1,
+                    self.groups,
+                    self.dtype,
+                    name=f"stage{stage}_{i}",
+                )(x, train)
+        return x.mean((1, 2)).astype(jnp.promote_types(x.dtype, jnp.float32))
+
+    def filters(self):
+        """The stem's kernels, [width, side, side, c]."""
+        return self.variables["params"]["conv"]["kernel"].transpose(3, 0, 1, 2)

@@ -1,0 +1,29 @@
+"""Edges instead of colours: what a network sees of an image that may not use colour."""
+
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float
+
+from jssl.ops.shapes import expect
+
+
+def sobel(images: Float[Array, "n h w c"]) -> Float[Array, "n h w 2"]:
+    """Horizontal and vertical gradients of the mean over channels, by Sobel's kernels.
+
+    The border is continued, so that a flat image has none. Caron et al. 2018,
+    section 3.4 (fixed filters in front of the network).
+
+    Raises:
+      ValueError: when the images are not float[n, h, w, c].
+
+    >>> sobel(jnp.arange(9.0).reshape(1, 3, 3, 1))[0, 1, 1].tolist()    # 8 and 8 * 3
+    [8.0, 24.0]
+    """
+    expect("sobel", images=(images, "n h w c"))
+    grey = jnp.pad(images.mean(-1), ((0, 0), (1, 1), (1, 1)), mode="edge")[..., None]
+    across = jnp.array([[-1.0, 0.0, 1.0], [-2.0, 0.0, 2.0], [-1.0, 0.0, 1.0]], grey.dtype)
+    kernels = jnp.stack([across, across.T], -1)[:, :, None]  # [3, 3, 1, 2]
+    layout = ("NHWC", "HWIO", "NHWC")
+    return lax.conv_general_dilated(
+        grey, kernels, (1, 1), "VALID", dimension_numbers=layout
+    )

@@ -1,0 +1,109 @@
+"""DeepCluster: what a round does, piece by piece."""
+
+from functools import cache, partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from scipy import ndimage
+
+from jssl import nets
+from jssl.methods.clustering.deepcluster import deepcluster
+from jssl.models.convnet import ConvNet
+from jssl.models.heads import Classifier
+from jssl.ops.balance import balanced_order
+from jssl.ops.edges import sobel
+
+headline = "loss"
+SIZE, CLUSTERS = 8, 3
+
+
+def images():
+    y, x, phase = jnp.arange(8)[:, None], jnp.arange(8), jnp.arange(8)[:, None, None]
+    return (0.5 + 0.5 * jnp.sin(0.9 * y * (phase % 3) + 0.7 * x + phase))[..., None]
+
+
+def noisy(key, images):
+    return images + 0.01 * jax.random.normal(key, images.shape, images.dtype)
+
+
+def tiny(tx):
+    net = nets.linen(Classifier(ConvNet((8, 16)), CLUSTERS))
+    tx = tx or optax.adam(3e-3)
+    method = deepcluster(net, tx, SIZE, CLUSTERS, components=4, augment=noisy)
+    return method, {"image": images(), "index": jnp.arange(8, dtype=jnp.int32)}
+
+
+@cache
+def refreshed():
+    """A method, its state after two steps, and after a round's beginning."""
+    method, batch = tiny(optax.sgd(0.1, momentum=0.9))
+    state, step = jax.jit(method.init)(jax.random.key(0), batch), jax.jit(method.step)
+    for i in range(2):
+        state, _ = step(jax.random.key(i), state, batch)
+    collect = lambda fn, *args, split="train": np.asarray(jax.jit(fn)(*args, batch))
+    return method, state, *method.refresh(jax.random.key(3), state, collect)
+
+
+def test_a_round_gives_every_sample_a_cluster_and_every_cluster_a_sample():
+    *_, after, order = refreshed()
+    assert after.clusters.shape == (SIZE,)
+    assert set(np.asarray(after.clusters).tolist()) == set(range(CLUSTERS))
+    assert len(order) == SIZE
+
+
+def test_a_round_begins_with_a_new_head_that_remembers_nothing():
+    _, before, after, _ = refreshed()
+    kernel = np.asarray(after.learner.params["head"]["kernel"])
+    assert 0.002 < kernel.std() < 0.05
+    assert not np.any(after.learner.params["head"]["bias"])
+    trace = optax.tree.get(after.learner.opt, "trace")
+    old = optax.tree.get(before.learner.opt, "trace")
+    assert not any(np.any(x) for x in jax.tree.leaves(trace["head"]))
+    np.testing.assert_array_equal(
+        trace["encoder"]["conv0"]["kernel"], old["encoder"]["conv0"]["kernel"]
+    )
+    assert np.any(old["encoder"]["conv0"]["kernel"])
+    np.testing.assert_array_equal(
+        before.learner.params["encoder"]["conv0"]["kernel"],
+        after.learner.params["encoder"]["conv0"]["kernel"],
+    )
+
+
+def test_a_step_takes_its_targets_by_index():
+    method, _, after, _ = refreshed()
+    rows = jnp.array([5, 2], jnp.int32)
+    batch = {"image": images()[rows], "index": rows}
+    _, metrics = jax.jit(method.step)(jax.random.key(0), after, batch)
+    net = nets.linen(Classifier(ConvNet((8, 16)), CLUSTERS))
+    seen, learner = noisy(jax.random.key(0), batch["image"]), after.learner
+    out, _ = jax.jit(partial(net.apply, train=True))(learner.params, learner.stats, seen)
+    wanted = optax.softmax_cross_entropy_with_integer_labels(
+        out["logits"], after.clusters[rows]
+    )
+    np.testing.assert_allclose(metrics["loss"], wanted.mean(), rtol=1e-5)
+
+
+@pytest.mark.parametrize("sizes", [(50, 30, 20), (97, 2, 1), (40, 60)])
+def test_the_order_takes_as_many_of_each_cluster(sizes):
+    clusters = np.repeat(np.arange(len(sizes)), sizes)
+    order = balanced_order(jax.random.key(0), clusters)
+    counts = np.bincount(clusters[order])
+    assert len(order) == 100
+    assert counts.max() - counts.min() <= 1
+    for c, size in enumerate(sizes):  # repeats only where there are not enough
+        picked = order[clusters[order] == c]
+        assert len(set(picked)) == min(size, len(picked))
+
+
+def test_sobel_is_scipys():
+    x = np.random.default_rng(0).random((2, 6, 7, 3))
+    ours = np.asarray(sobel(jnp.asarray(x, jnp.float32)))
+    for i in range(2):
+        grey = x[i].mean(-1)
+        for channel, axis in ((0, 1), (1, 0)):
+            theirs = ndimage.sobel(grey, axis, mode="nearest")
+            np.testing.assert_allclose(ours[i, ..., channel], theirs, atol=1e-5)
+    assert not np.any(sobel(jnp.ones((1, 4, 4, 1))))

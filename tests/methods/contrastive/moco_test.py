@@ -1,0 +1,155 @@
+"""MoCo: its queue on integers, its slow encoder, its shuffling; versions 1 to 3."""
+
+from functools import partial
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from jssl import nets
+from jssl.methods.contrastive.moco import moco, slow
+from jssl.models.convnet import ConvNet
+from jssl.models.heads import MLP, Siamese
+
+headline = "loss"
+
+
+def images():
+    y, x, phase = jnp.arange(8)[:, None], jnp.arange(8), jnp.arange(8)[:, None, None]
+    return (0.5 + 0.5 * jnp.sin(0.9 * y * (phase % 3) + 0.7 * x + phase))[..., None]
+
+
+def jittered(key, images):
+    noise = jax.random.normal(key, (len(images), 2, *images.shape[1:]), images.dtype)
+    return images[:, None] + 0.05 * noise
+
+
+def network(groups=1, predictor=None):
+    head = MLP((16, 8), norm=predictor is not None)
+    return nets.linen(Siamese(ConvNet((8, 16), groups=groups), head, predictor))
+
+
+def tiny(tx):
+    method = moco(
+        network(), tx or optax.adam(3e-3), jittered, 100, queue=16, temperature=0.2,
+        momentum=0.9,
+    )  # fmt: skip
+    return method, {"image": images()}
+
+
+class Scalar:
+    """A network of one weight: z = (w x, 1), so that keys can be counted."""
+
+    @staticmethod
+    def init(key, images):
+        return {"w": jnp.ones(())}, {}
+
+    @staticmethod
+    def apply(params, stats, images, train=False, keys={}, capture=(), method=None):
+        x = images.reshape(len(images), -1)[:, :1] * params["w"]
+        z = jnp.concatenate([x, jnp.ones_like(x)], 1)
+        return {"h": x, "z": z, "p": z}, stats
+
+
+def test_the_queue_holds_the_newest_keys_oldest_first():
+    def twice(key, images):
+        return jnp.stack([images, images], 1)
+
+    method = moco(nets.Net(Scalar.init, Scalar.apply), optax.sgd(0.0), twice, 9, queue=6)
+
+    def batch(*numbers):
+        return {"image": jnp.asarray(numbers, jnp.float32).reshape(-1, 1, 1, 1)}
+
+    state = method.init(jax.random.key(0), batch(0, 0, 0, 0))
+    for i in range(3):
+        numbers = 4 * i + np.arange(4)
+        state, _ = method.step(jax.random.key(i), state, batch(*numbers))
+    keys, pointer = state.queue
+    held = np.asarray(keys[:, 0] / keys[:, 1])  # unit(x, 1) back to x
+    oldest_first = np.roll(held, -int(pointer))
+    np.testing.assert_allclose(oldest_first, [6, 7, 8, 9, 10, 11], rtol=1e-5)
+    assert pointer.dtype == jnp.int32
+
+
+def test_the_current_keys_are_no_negatives():
+    method, batch = tiny(optax.sgd(0.0))
+    state = jax.jit(method.init)(jax.random.key(0), batch)
+    key = jax.random.key(1)
+    _, metrics = jax.jit(method.step)(key, state, batch)
+    apply = jax.jit(partial(network().apply, train=True))
+    views = jittered(jax.random.split(key)[0], batch["image"])
+    z = [np.asarray(apply(state.params, state.stats, views[:, i])[0]["z"]) for i in (0, 1)]
+    q, k = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in z)
+    negatives = np.exp(q @ np.asarray(state.queue.keys).T / 0.2).sum(1)
+    positive = np.exp((q * k).sum(1) / 0.2)
+    wanted = -np.log(positive / (positive + negatives)).mean()
+    np.testing.assert_allclose(metrics["loss"], wanted, rtol=1e-5)
+
+
+def test_the_slow_encoder_moves_by_one_part_in_ten():
+    method, batch = tiny(optax.sgd(0.5))
+    before = jax.jit(method.init)(jax.random.key(0), batch)
+    after, _ = jax.jit(method.step)(jax.random.key(1), before, batch)
+    wanted = jax.tree.map(
+        lambda old, new: 0.9 * old + 0.1 * new, before.params, slow(after.online.params)
+    )
+    chex.assert_trees_all_close(after.params, wanted, rtol=1e-5, atol=1e-7)
+
+
+def test_shuffling_gives_queries_and_keys_different_statistics():
+    """Without noise, z of query and key differ only by what shares their group."""
+    still = lambda key, images: jnp.stack([images, images], 1)
+    method = moco(network(groups=4), optax.sgd(0.0), still, 9, queue=16)
+    batch = {"image": images()}
+    state = jax.jit(method.init)(jax.random.key(0), batch)
+    after, _ = jax.jit(method.step)(jax.random.key(1), state, batch)
+    together, _ = jax.jit(partial(network(groups=4).apply, train=True))(
+        state.params, state.stats, images()
+    )
+    z = together["z"] / jnp.linalg.norm(together["z"], axis=1, keepdims=True)
+    assert np.abs(np.asarray(after.queue.keys[:8]) - np.asarray(z)).max() > 1e-3
+
+
+def third(tx, momentum=0.9):
+    net = network(predictor=MLP((16, 8)))
+    return moco(net, tx, jittered, 100, queue=0, temperature=0.2, momentum=momentum), net
+
+
+def test_version_three_is_symmetric_and_has_no_queue():
+    method, net = third(optax.sgd(0.0))
+    batch = {"image": images()}
+    state = jax.jit(method.init)(jax.random.key(0), batch)
+    assert state.queue == ()
+    key = jax.random.key(1)
+    _, metrics = jax.jit(method.step)(key, state, batch)
+    views = jittered(jax.random.split(key)[0], batch["image"])
+    apply = jax.jit(partial(net.apply, train=True))
+    project = jax.jit(partial(net.apply, train=True, method="project"))
+    online, keys = [], []
+    for i in (0, 1):
+        out, _ = apply(state.online.params, state.online.stats, views[:, i])
+        slow_out, _ = project(state.params, state.stats, views[:, i])
+        online.append(np.asarray(out["p"])), keys.append(np.asarray(slow_out["z"]))
+    unit = lambda x: x / np.linalg.norm(x, axis=1, keepdims=True)
+    total = 0.0
+    for q, k in ((online[0], keys[1]), (online[1], keys[0])):
+        logits = unit(q) @ unit(k).T / 0.2
+        log_p = logits - np.log(np.exp(logits).sum(1, keepdims=True))
+        total -= 2 * 0.2 * np.diag(log_p).mean()
+    np.testing.assert_allclose(metrics["loss"], total, rtol=1e-5)
+
+
+def test_version_three_learns():
+    method, _ = third(optax.adam(3e-3))
+    batch = {"image": images()}
+    state, step, seen = (
+        jax.jit(method.init)(jax.random.key(0), batch),
+        jax.jit(method.step),
+        [],
+    )
+    for i in range(40):
+        state, metrics = step(jax.random.key(i), state, batch)
+        seen.append(float(metrics["loss"]))
+    assert np.mean(seen[-5:]) < 0.9 * np.mean(seen[:5])

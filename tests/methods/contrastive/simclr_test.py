@@ -1,0 +1,69 @@
+"""SimCLR: the loss of its two views, computed from its own network's outputs."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from jssl import nets
+from jssl.methods.contrastive.simclr import simclr
+from jssl.models.convnet import ConvNet
+from jssl.models.heads import MLP, Siamese
+
+headline = "loss"
+
+
+def images():
+    """Eight different pictures."""
+    y, x, phase = jnp.arange(8)[:, None], jnp.arange(8), jnp.arange(8)[:, None, None]
+    return (0.5 + 0.5 * jnp.sin(0.9 * y * (phase % 3) + 0.7 * x + phase))[..., None]
+
+
+def jittered(key, images):
+    """Two views: a little noise on each image."""
+    noise = jax.random.normal(key, (len(images), 2, *images.shape[1:]), images.dtype)
+    return images[:, None] + 0.05 * noise
+
+
+def network():
+    return nets.linen(Siamese(ConvNet((8, 16)), MLP((16, 8))))
+
+
+def applied(params, stats, images, **options):
+    """The network in training: what it says, and its statistics."""
+    apply = jax.jit(partial(network().apply, train=True, **options))
+    return apply(params, stats, images)
+
+
+def tiny(tx):
+    method = simclr(network(), tx or optax.adam(3e-3), jittered, temperature=0.5)
+    return method, {"image": images()}
+
+
+def test_the_loss_is_that_of_the_papers_double_loop():
+    method, batch = tiny(optax.sgd(0.0))
+    state = jax.jit(method.init)(jax.random.key(0), batch)
+    _, metrics = jax.jit(method.step)(jax.random.key(1), state, batch)
+    views = jittered(jax.random.key(1), batch["image"]).reshape(16, 8, 8, 1)
+    out, _ = applied(state.params, state.stats, views)
+    z = np.asarray(out["z"], np.float64)
+    z /= np.linalg.norm(z, axis=1, keepdims=True)
+    total = 0.0
+    for i in range(16):
+        others = [k for k in range(16) if k != i]
+        partner = i + 1 if i % 2 == 0 else i - 1  # views of an image stand together
+        scores = np.exp(z[others] @ z[i] / 0.5)
+        total -= np.log(np.exp(z[partner] @ z[i] / 0.5) / scores.sum())
+    np.testing.assert_allclose(metrics["loss"], total / 16, rtol=1e-5)
+
+
+def test_both_views_move_the_same_statistics_once():
+    method, batch = tiny(optax.sgd(0.0))
+    state = jax.jit(method.init)(jax.random.key(0), batch)
+    after, _ = jax.jit(method.step)(jax.random.key(1), state, batch)
+    views = jittered(jax.random.key(1), batch["image"]).reshape(16, 8, 8, 1)
+    _, stats = applied(state.params, state.stats, views)
+    norms = after.stats["batch_stats"]["encoder"], stats["batch_stats"]["encoder"]
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4), *norms)

@@ -1,0 +1,100 @@
+"""BYOL: its loss, and how its target moves."""
+
+from functools import cache, partial
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from jssl import nets
+from jssl.methods.siamese.byol import byol, unpredicting
+from jssl.models.convnet import ConvNet
+from jssl.models.heads import MLP, Siamese
+
+headline = "loss"
+
+
+def images():
+    y, x, phase = jnp.arange(8)[:, None], jnp.arange(8), jnp.arange(8)[:, None, None]
+    return (0.5 + 0.5 * jnp.sin(0.9 * y * (phase % 3) + 0.7 * x + phase))[..., None]
+
+
+def jittered(key, images):
+    noise = jax.random.normal(key, (len(images), 2, *images.shape[1:]), images.dtype)
+    return images[:, None] + 0.05 * noise
+
+
+def network():
+    return nets.linen(Siamese(ConvNet((8, 16)), MLP((16, 8)), MLP((16, 8))))
+
+
+def applied(params, stats, images, **options):
+    """The network in training: what it says, and its statistics."""
+    apply = jax.jit(partial(network().apply, train=True, **options))
+    return apply(params, stats, images)
+
+
+def method(tx, momentum=0.99, steps=100):
+    return byol(network(), tx, jittered, steps, momentum)
+
+
+def tiny(tx):
+    return method(tx or optax.adam(3e-3)), {"image": images()}
+
+
+@cache
+def moved(momentum):
+    """The states before and after a step, and its metrics."""
+    batch = {"image": images()}
+    m = method(optax.sgd(0.1), momentum)
+    before = jax.jit(m.init)(jax.random.key(0), batch)
+    after, metrics = jax.jit(m.step)(jax.random.key(1), before, batch)
+    return before, after, metrics
+
+
+def test_at_momentum_one_the_target_does_not_move():
+    before, after, _ = moved(1.0)
+    chex.assert_trees_all_equal(before.target.params, after.target.params)
+    assert np.any(
+        before.online.params["encoder"]["conv0"]["kernel"]
+        != after.online.params["encoder"]["conv0"]["kernel"]
+    )
+
+
+def test_at_momentum_zero_it_becomes_the_online_network_after_its_step():
+    _, after, _ = moved(0.0)
+    wanted = unpredicting(after.online.params)
+    chex.assert_trees_all_close(after.target.params, wanted, rtol=1e-6)
+    assert "predictor" not in after.target.params
+
+
+def test_the_targets_statistics_are_its_own_and_see_both_views():
+    before, after, _ = moved(1.0)
+    views = jittered(jax.random.key(1), images())
+    stats = before.target.stats
+    for i in (0, 1):
+        _, stats = applied(before.target.params, stats, views[:, i], method="project")
+    chex.assert_trees_all_close(after.target.stats, stats, rtol=1e-4, atol=1e-6)
+
+
+def test_the_loss_is_four_less_twice_the_cosines_of_both_ways():
+    before, _, metrics = moved(1.0)
+    views = jittered(jax.random.key(1), images())
+    online = [
+        applied(before.online.params, before.online.stats, v)[0]["p"]
+        for v in (views[:, 0], views[:, 1])
+    ]
+    target = [
+        applied(*before.target, v, method="project")[0]["z"]
+        for v in (views[:, 0], views[:, 1])
+    ]
+
+    def cosine(p, z):
+        p, z = np.asarray(p, np.float64), np.asarray(z, np.float64)
+        norms = np.linalg.norm(p, axis=1) * np.linalg.norm(z, axis=1)
+        return ((p * z).sum(1) / norms).mean()
+
+    wanted = 4 - 2 * cosine(online[0], target[1]) - 2 * cosine(online[1], target[0])
+    np.testing.assert_allclose(metrics["loss"], wanted, rtol=1e-5)

@@ -1,0 +1,93 @@
+"""SimSiam: its loss, its stopped gradient, and the collapse without it."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from jssl import nets
+from jssl.methods.siamese.simsiam import simsiam
+from jssl.models.convnet import ConvNet
+from jssl.models.heads import MLP, Siamese
+
+headline = "loss"
+
+
+def images():
+    y, x, phase = jnp.arange(8)[:, None], jnp.arange(8), jnp.arange(8)[:, None, None]
+    return (0.5 + 0.5 * jnp.sin(0.9 * y * (phase % 3) + 0.7 * x + phase))[..., None]
+
+
+def jittered(key, images):
+    noise = jax.random.normal(key, (len(images), 2, *images.shape[1:]), images.dtype)
+    return images[:, None] + 0.05 * noise
+
+
+def network():
+    projector = MLP((16, 8), last_norm="plain")
+    return nets.linen(Siamese(ConvNet((8, 16)), projector, MLP((4, 8))))
+
+
+def applied(params, stats, images, **options):
+    """The network in training: what it says, and its statistics."""
+    apply = jax.jit(partial(network().apply, train=True, **options))
+    return apply(params, stats, images)
+
+
+def tiny(tx):
+    method = simsiam(network(), tx or optax.sgd(0.05), jittered)
+    return method, {"image": images()}
+
+
+def test_the_loss_is_minus_half_the_sum_of_both_cosines():
+    method, batch = tiny(optax.sgd(0.0))
+    state = jax.jit(method.init)(jax.random.key(0), batch)
+    _, metrics = jax.jit(method.step)(jax.random.key(1), state, batch)
+    views = jittered(jax.random.key(1), batch["image"])
+    outs = [applied(state.params, state.stats, views[:, i])[0] for i in (0, 1)]
+
+    def cosine(p, z):
+        p, z = np.asarray(p, np.float64), np.asarray(z, np.float64)
+        norms = np.linalg.norm(p, axis=1) * np.linalg.norm(z, axis=1)
+        return ((p * z).sum(1) / norms).mean()
+
+    one, two = outs
+    wanted = -(cosine(one["p"], two["z"]) + cosine(two["p"], one["z"])) / 2
+    np.testing.assert_allclose(metrics["loss"], wanted, rtol=1e-5)
+
+
+def flat(width):
+    """An encoder of vectors in the place of the convolutional one."""
+    return MLP((32, width), last_norm="affine")
+
+
+def clusters(key, n=128):
+    """Eight-dimensional Gaussian clusters."""
+    centre_key, label_key, key = jax.random.split(key, 3)
+    centres = 2 * jax.random.normal(jax.random.key(9), (5, 8))
+    label = jax.random.randint(label_key, (n,), 0, 5)
+    return centres[label] + 0.3 * jax.random.normal(key, (n, 8))
+
+
+@pytest.mark.parametrize("stopped", [True, False])
+def test_the_stopped_gradient_alone_keeps_it_from_collapse(stopped):
+    def noisy(key, x):
+        return x[:, None] + jax.random.normal(key, (len(x), 2, 8))
+
+    net = nets.linen(Siamese(flat(16), MLP((16, 16), last_norm=""), MLP((8, 16))))
+    # No norm on z: without a stopped gradient one would keep the spread up by itself.
+    tx = optax.sgd(0.3, momentum=0.9)
+    method = simsiam(net, tx, noisy, stop_gradient=stopped)
+    state = method.init(jax.random.key(0), {"image": clusters(jax.random.key(0))})
+    step = jax.jit(method.step)
+    for i in range(200):
+        key = jax.random.key(i)
+        state, metrics = step(key, state, {"image": clusters(key)})
+    if stopped:
+        assert metrics["z_spread"] > 0.5
+    else:
+        assert metrics["z_spread"] < 0.1
+        assert metrics["loss"] < -0.99
