@@ -2,6 +2,7 @@
 # make test        installs and runs all the checks
 # make test-fast   the developers' lane: the house and the methods, without the slow
 #                  tests; ALSO=tests/losses adds what you changed
+# make results     runs what docs/results.md lacks, for hours, and writes it
 # PYTHON=python3.12 make ... chooses another Python (3.11 or newer)
 
 PYTHON ?= python3
@@ -10,7 +11,7 @@ BIN = $(VENV)/bin
 CACHE = $(CURDIR)/.cache
 PYTEST = JSSL_CACHE=$(CACHE)/tests JAX_COMPILATION_CACHE_DIR=$(CACHE)/xla $(BIN)/python -m pytest -n 2 --dist worksteal
 
-.PHONY: demo test test-fast install install-test clean
+.PHONY: demo results test test-fast install install-test clean
 
 demo: install
 	$(BIN)/python -m jssl.main --config=experiments/mae.py
@@ -22,6 +23,10 @@ test: install-test
 test-fast: install-test
 	$(BIN)/ruff check .
 	$(PYTEST) -m "not learning and not slow" tests/*_test.py tests/methods tests/evals tests/data $(ALSO)
+
+results: install
+	$(BIN)/python benchmarks/results.py run
+	$(BIN)/python benchmarks/results.py table > docs/results.md
 
 install: $(VENV)/.installed
 install-test: $(VENV)/.installed-test
