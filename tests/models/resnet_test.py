@@ -30,7 +30,7 @@ def test_the_small_stem_keeps_the_resolution():
 def test_a_block_begins_as_the_identity():
     module = ResNet(18, "cifar", width=4)
     x = jax.random.normal(jax.random.key(0), (2, 8, 8, 3))
-    params = module.init(jax.random.key(1), x)["params"]
+    params = jax.jit(module.init)(jax.random.key(1), x)["params"]
     assert not np.any(params["stage0_0"]["norm1"]["scale"])
     assert np.all(params["stage0_0"]["norm0"]["scale"] == 1)
 

@@ -41,7 +41,7 @@ def method(tx, momentum=0.99, steps=100):
 
 
 def tiny(tx):
-    return method(tx or optax.adam(3e-3)), {"image": images()}
+    return method(tx or optax.sgd(0.05)), {"image": images()}
 
 
 @cache
