@@ -26,7 +26,12 @@ class Grid(NamedTuple):
 
 
 def tiled(filters, columns=16) -> Grid:
-    """Filters [d, h, w, c], each stretched to [0, 1], in full rows of `columns`."""
+    """Filters [d, h, w, c], each stretched to [0, 1], in full rows of `columns`.
+
+    Channels that make no colour, neither one nor three, stand one after the other.
+    """
+    if filters.shape[-1] not in (1, 3):
+        filters = jnp.moveaxis(filters, -1, 1).reshape(-1, *filters.shape[1:3], 1)
     columns = min(columns, len(filters))
     low = filters.min((1, 2, 3), keepdims=True)
     high = filters.max((1, 2, 3), keepdims=True)

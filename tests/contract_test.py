@@ -122,6 +122,19 @@ def test_going_on_from_a_checkpoint_equals_never_having_stopped(case, tmp_path):
     )
 
 
+def test_its_pictures_can_be_drawn(case):
+    def collect(fn, *args, split="train"):
+        return fn(*args, case.batch)
+
+    pictures = case.method.render(KEY, case.state, case.batch, collect)
+    for name, picture in pictures.items():
+        assert name
+        assert picture.images.ndim == 5
+        assert picture.images.shape[-1] in (1, 3)
+        assert len(picture.columns) in (0, picture.images.shape[1])
+        assert np.isfinite(picture.images).all()
+
+
 def test_the_headline_metric_improves_on_one_batch(case):
     state, seen = case.state, []
     for i in range(60):
