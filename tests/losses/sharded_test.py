@@ -22,12 +22,14 @@ from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from jssl.losses import (
+    adversarial,
     clustering,
     consistency,
     contrastive,
     crossmodal,
     distillation,
     information,
+    metric,
     predictive,
     reconstruction,
     redundancy,
@@ -217,6 +219,23 @@ LOSSES = {
     "scaled_cosine_error": Loss(named(reconstruction.scaled_cosine_error), integers=True),
     "kl_sparsity": Loss(kl_sparsity, ONE),
     "negative_elbo": Loss(negative_elbo, 3 * ONE),
+    "negative_cosine": Loss(per_sample(siamese.negative_cosine)),
+    "i_jepa": Loss(per_sample(siamese.i_jepa)),
+    "triplet": Loss(per_sample(metric.triplet), 3 * ONE),
+    "margin": Loss(per_sample(metric.margin), integers=True),
+    "squared_error": Loss(per_sample(reconstruction.squared_error)),
+    "deepcluster": Loss(per_sample(clustering.deepcluster), ONE, integers=True),
+    "softmax_squared_error": Loss(per_sample(consistency.softmax_squared_error)),
+    "softmax_kl": Loss(per_sample(consistency.softmax_kl)),
+    "minimax_discriminator": Loss(per_sample(adversarial.minimax_discriminator)),
+    "non_saturating_generator": Loss(per_sample(adversarial.non_saturating_generator), ONE),
+    "hinge_discriminator": Loss(per_sample(adversarial.hinge_discriminator)),
+    "least_squares_discriminator": Loss(
+        per_sample(adversarial.least_squares_discriminator)
+    ),
+    "wasserstein_critic": Loss(per_sample(adversarial.wasserstein_critic)),
+    "gaussian_kl": Loss(per_sample(variational.gaussian_kl)),
+    "l1_sparsity": Loss(per_sample(sparsity.l1_sparsity), ONE),
     "token_cross_entropy": tokens(sequence.token_cross_entropy),
     "masked_lm": tokens(sequence.masked_lm),
     "causal_lm": tokens(sequence.causal_lm),
