@@ -127,7 +127,7 @@ def fingerprint(stage: Stage) -> str:
     state = jax.eval_shape(method.init, key, batch)
     traced = [
         jax.make_jaxpr(method.init)(key, batch),
-        jax.make_jaxpr(method.embed)(state, batch),
+        jax.make_jaxpr(method.embed)(state, jax.eval_shape(loop.decode, data.row_shapes())),
     ]
     if stage.steps:
         traced.append(jax.make_jaxpr(method.step)(key, state, batch))

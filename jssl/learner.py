@@ -101,6 +101,15 @@ def ema_weights(decay: float) -> optax.GradientTransformationExtraArgs:
     return optax.GradientTransformationExtraArgs(init, update)
 
 
+def without_predictor(learner: Learner) -> tuple[Any, Any]:
+    """(params, stats) less those of the predictor, of which a target has no copy."""
+
+    def rest(tree):
+        return {name: part for name, part in tree.items() if name != "predictor"}
+
+    return rest(learner.params), {k: rest(tree) for k, tree in learner.stats.items()}
+
+
 def graft(learner: Learner, **sources: Any) -> Learner:
     """Weights of earlier stages, put in the place of fresh ones.
 

@@ -119,7 +119,8 @@ class Engine:
         self.keys = dict(zip(names, keys, strict=True))
         self.batch = jax.eval_shape(decode, stage.data.shapes())
         state = jax.eval_shape(stage.method.init, self.keys["init"], self.batch)
-        jax.eval_shape(stage.method.embed, state, self.batch)  # mistakes show before work
+        rows = jax.eval_shape(decode, stage.data.row_shapes())
+        jax.eval_shape(stage.method.embed, state, rows)  # mistakes show before work
         shardings = sharding.infer(state, self.mesh, stage.rules)
         self.shapes = jax.tree.map(
             lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s),

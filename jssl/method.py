@@ -85,3 +85,44 @@ class Method(NamedTuple, Generic[State]):
     embed: Callable[[State, Batch], Mapping[str, Any]]
     refresh: Callable[[jax.Array, State, Collect], tuple[State, Any]] = unchanged
     render: Callable[[jax.Array, State, Batch, Collect], Mapping[str, Any]] = nothing
+
+
+class Above(NamedTuple):
+    """The state of a method that learns from what a lower one embeds.
+
+    Attributes:
+      below: the lower method's state, which never moves.
+      own: the upper method's.
+    """
+
+    below: Any
+    own: Any
+
+
+def above(lower: Method, upper: Method) -> Method[Above]:
+    """`upper`, with `lower`'s representation h [n, d] for images: a greedy stack's layer.
+
+    Its stage needs the lower one's state, frozen from then on:
+
+        start=lambda state, done: state._replace(below=done["layer1"])
+
+    It stacks: the lower method may itself stand above another.
+    """
+
+    def lifted(below, batch):
+        h = jax.lax.stop_gradient(lower.embed(below, batch)["h"])
+        return dict(batch) | {"image": h}
+
+    def init(key, batch):
+        one, two = jax.random.split(key)
+        below = lower.init(one, batch)
+        return Above(below, upper.init(two, lifted(below, batch)))
+
+    def step(key, state, batch):
+        own, metrics = upper.step(key, state.own, lifted(state.below, batch))
+        return state._replace(own=own), metrics
+
+    def embed(state, batch):
+        return upper.embed(state.own, lifted(state.below, batch))
+
+    return Method(init, step, embed)

@@ -4,6 +4,11 @@ A method comes in through its test file, tests/methods/<family>/x_test.py, which
 
     tiny(tx) -> (method, batch)     8 rows; tx None: the method's own optimiser
     headline = "loss"               the metric that falls on one batch repeated
+
+and, where a training batch is not what `embed` is given (two streams, k minibatches),
+
+    rows(batch) -> batch            8 rows to embed, of a training batch
+    batch_axis = 1                  of the training batch's rows
 """
 
 import importlib.util
@@ -35,6 +40,8 @@ class Case(NamedTuple):
     donating: object  # the compiled step, which eats its state
     state: object  # jitted init
     headline: str
+    rows: dict  # what embed is given
+    axis: int  # of the batch's rows
 
     def step(self, key, state, batch):
         return self.donating(key, copied(state), batch)
@@ -55,7 +62,10 @@ def case(request):
     tiny = module(request.param)
     method, batch = tiny.tiny(None)
     step = jax.jit(chex.assert_max_traces(method.step, n=1), donate_argnums=1)
-    return Case(method, batch, step, jax.jit(method.init)(KEY, batch), tiny.headline)
+    state = jax.jit(method.init)(KEY, batch)
+    rows = getattr(tiny, "rows", lambda batch: batch)(batch)
+    axis = getattr(tiny, "batch_axis", 0)
+    return Case(method, batch, step, state, tiny.headline, rows, axis)
 
 
 def close(a, b, tolerance):
@@ -98,11 +108,11 @@ def test_an_eager_state_survives_donation(case):
 
 def test_a_representation_is_a_row_a_sample_and_ignores_other_rows(case):
     embed = jax.jit(lambda state, batch: case.method.embed(state, batch)["h"])
-    h = embed(case.state, case.batch)
-    n = len(jax.tree.leaves(case.batch)[0])
+    h = embed(case.state, case.rows)
+    n = len(jax.tree.leaves(case.rows)[0])
     assert h.ndim == 2
     assert len(h) == n
-    others = jax.tree.map(lambda x: jnp.concatenate([x[:1], x[1:][::-1]]), case.batch)
+    others = jax.tree.map(lambda x: jnp.concatenate([x[:1], x[1:][::-1]]), case.rows)
     np.testing.assert_allclose(embed(case.state, others)[0], h[0], rtol=1e-5, atol=1e-6)
     assert not np.allclose(h[0], h[1])
 
@@ -124,9 +134,9 @@ def test_going_on_from_a_checkpoint_equals_never_having_stopped(case, tmp_path):
 
 def test_its_pictures_can_be_drawn(case):
     def collect(fn, *args, split="train"):
-        return fn(*args, case.batch)
+        return fn(*args, case.rows)
 
-    pictures = case.method.render(KEY, case.state, case.batch, collect)
+    pictures = case.method.render(KEY, case.state, case.rows, collect)
     for name, picture in pictures.items():
         assert name
         assert picture.images.ndim == 5
@@ -143,7 +153,7 @@ def test_the_headline_metric_improves_on_one_batch(case):
     assert np.mean(seen[-10:]) < 0.9 * np.mean(seen[:10])
 
 
-def sharded(method, batch, state, devices, steps):
+def sharded(method, batch, state, devices, steps, axis):
     """The states and metrics after `steps` steps on so many devices."""
     mesh = jax.sharding.Mesh(
         np.array(jax.devices()[:devices]),
@@ -153,7 +163,7 @@ def sharded(method, batch, state, devices, steps):
     everywhere = sharding.replicated(mesh)
     step = jax.jit(method.step, out_shardings=everywhere)
     state = jax.device_put(state, everywhere)
-    batch = jax.device_put(batch, sharding.rows(mesh))
+    batch = jax.device_put(batch, sharding.rows(mesh, axis))
     seen = []
     for i in range(steps):
         state, metrics = step(jax.random.key(i), state, batch)
@@ -170,10 +180,11 @@ def test_devices_agree_in_float64_after_one_step_of_sgd(name):
 
     with jax.enable_x64(True):
         method, batch = module(name).tiny(optax.sgd(0.1))
+        axis = getattr(module(name), "batch_axis", 0)
         batch = double(jax.tree.map(jnp.asarray, batch))
         state = double(jax.jit(method.init)(KEY, batch))
-        alone = sharded(method, batch, state, 1, 1)
-        close(sharded(method, batch, state, 8, 1), alone, 1e-8)
+        alone = sharded(method, batch, state, 1, 1, axis)
+        close(sharded(method, batch, state, 8, 1, axis), alone, 1e-8)
 
 
 def test_devices_agree_in_float32_over_ten_steps(case):
@@ -181,5 +192,5 @@ def test_devices_agree_in_float32_over_ten_steps(case):
     for i in range(10):
         state, metrics = case.step(jax.random.key(i), state, case.batch)
         alone.append(metrics)
-    _, together = sharded(case.method, case.batch, case.state, 8, 10)
+    _, together = sharded(case.method, case.batch, case.state, 8, 10, case.axis)
     close(together, alone, 1e-4)

@@ -32,6 +32,10 @@ class Pair(Source):
         """Shape and dtype of one global training batch, as `stream` yields it."""
         return {name: source.shapes() for name, source in self.parts.items()}
 
+    def row_shapes(self) -> dict[str, Any]:
+        """Shape and dtype of one global batch of `scan`."""
+        return self.parts["unlabelled"].row_shapes()
+
     def indices(self, start: int = 0, order=None) -> Iterator[Batch]:
         """The rows that `stream` would read, without reading them."""
         few, many = self.parts.values()
@@ -77,6 +81,10 @@ class Minibatches(Source):
             lambda x: jax.ShapeDtypeStruct((self.k, *x.shape), x.dtype),
             self.source.shapes(),
         )
+
+    def row_shapes(self) -> dict[str, Any]:
+        """Shape and dtype of one global batch of `scan`."""
+        return self.source.row_shapes()
 
     def indices(self, start: int = 0, order=None) -> Iterator[Batch]:
         """The rows that `stream` would read, without reading them."""

@@ -96,10 +96,15 @@ class Source:
 
     def shapes(self) -> dict[str, Any]:
         """Shape and dtype of one global training batch, as `stream` yields it."""
+        shapes = self.row_shapes()
+        return {name: shapes[name] for name in (*self._fields(), "index")}
+
+    def row_shapes(self) -> dict[str, Any]:
+        """Shape and dtype of one global batch of `scan`."""
         row = self._row() | {"index": np.zeros((), np.int32)}
         return {
-            name: jax.ShapeDtypeStruct((self.batch, *row[name].shape), row[name].dtype)
-            for name in (*self._fields(), "index")
+            name: jax.ShapeDtypeStruct((self.batch, *x.shape), x.dtype)
+            for name, x in row.items()
         }
 
     def indices(self, start: int = 0, order=None) -> Iterator[Batch]:
@@ -260,8 +265,9 @@ def dataset(
     Args:
       name: of the data set.
       splits: what each split holds: fields of equal length, among them "image" uint8
-        [n, h, w, c] and, where it is known, "label" int [n]; or `Records`; or a
-        function that returns either, which is called when the split is first needed.
+        [n, h, w, c] (or points, float32 [n, d]) and, where it is known, "label" int
+        [n]; or `Records`; or a function that returns either, which is called when the
+        split is first needed.
       batch: rows of one global batch.
       split: which to return; the others are its `split(name)`.
       classes: how many there are; None counts up to the largest label of an array.
@@ -297,14 +303,18 @@ def dataset(
     return opened(split)
 
 
+_IMAGES = ((4, np.uint8), (2, np.float32))  # axes and dtype
+
+
 def _table(name, fields):
     lengths = {key: len(array) for key, array in fields.items()}
     if len(set(lengths.values())) != 1 or not all(lengths.values()):
         raise ValueError(f"{name}: fields must be equally long, got {lengths}")
     image, label = fields.get("image"), fields.get("label")
-    if image is not None and (image.ndim != 4 or image.dtype != np.uint8):
+    if image is not None and (image.ndim, image.dtype) not in _IMAGES:
         raise ValueError(
-            f"{name}: image must be uint8[n, h, w, c], got {image.dtype}{list(image.shape)}"
+            f"{name}: image must be uint8[n, h, w, c] or points, float32[n, d], got "
+            f"{image.dtype}{list(image.shape)}"
         )
     if label is None:
         return dict(fields)

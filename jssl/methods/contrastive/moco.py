@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jssl.learner import Learner, fresh, minimize
+from jssl.learner import Learner, fresh, minimize, without_predictor
 from jssl.losses.contrastive import info_nce
 from jssl.method import Augment, Method, identity, neighbours, tiled
 from jssl.nets import Net
@@ -66,7 +66,7 @@ def moco(
     def init(key, batch):
         net_key, queue_key = jax.random.split(key)
         online = fresh(tx, *net.init(net_key, prepare(batch["image"][:1])))
-        target = slow(online.params), {k: slow(t) for k, t in online.stats.items()}
+        target = without_predictor(online)
         width = jax.eval_shape(
             lambda: net.apply(online.params, online.stats, prepare(batch["image"][:1]))[0]
         )["z"].shape[1]
@@ -110,7 +110,7 @@ def moco(
         move = queued if queue else batched
         online, stats, keys, metrics = move(shuffle_key, state, views)
         m = momentum if queue else cosine_momentum(state.count, steps, momentum)
-        params = ema(state.params, slow(online.params), m)
+        params = ema(state.params, without_predictor(online)[0], m)
         return State(online, params, stats, keys, state.count + 1), metrics
 
     def embed(state, batch):
@@ -125,8 +125,3 @@ def moco(
         }
 
     return Method(init, step, embed, render=render)
-
-
-def slow(tree):
-    """What the keys' encoder has: all but the predictor."""
-    return {name: part for name, part in tree.items() if name != "predictor"}

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jssl.learner import Learner, fresh, minimize
+from jssl.learner import Learner, fresh, minimize, without_predictor
 from jssl.losses.siamese import byol_regression
 from jssl.method import Augment, Method, identity, neighbours, tiled
 from jssl.nets import Net
@@ -59,7 +59,7 @@ def byol(
 
     def init(key, batch):
         online = fresh(tx, *net.init(key, prepare(batch["image"][:1])))
-        target = Target(unpredicting(online.params), each(unpredicting, online.stats))
+        target = Target(*without_predictor(online))
         return State(online, target, jnp.zeros((), jnp.int32))
 
     def project(target, images):
@@ -81,7 +81,7 @@ def byol(
         second, target = project(target, views[:, 1])
         online, metrics = minimize(tx, loss, state.online, views, (first, second))
         m = cosine_momentum(state.count, steps, momentum)
-        target = target._replace(params=ema(target.params, unpredicting(online.params), m))
+        target = target._replace(params=ema(target.params, without_predictor(online)[0], m))
         return State(online, target, state.count + 1), metrics
 
     def embed(state, batch):
@@ -96,12 +96,3 @@ def byol(
         }
 
     return Method(init, step, embed, render=render)
-
-
-def unpredicting(tree):
-    """Without the predictor, of which the target has no copy."""
-    return {name: part for name, part in tree.items() if name != "predictor"}
-
-
-def each(change, stats):
-    return {kind: change(tree) for kind, tree in stats.items()}

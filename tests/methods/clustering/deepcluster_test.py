@@ -8,6 +8,7 @@ import numpy as np
 import optax
 import pytest
 from scipy import ndimage
+from toys import images, noisy
 
 from jssl import nets
 from jssl.methods.clustering.deepcluster import deepcluster
@@ -18,15 +19,6 @@ from jssl.ops.edges import sobel
 
 headline = "loss"
 SIZE, CLUSTERS = 8, 3
-
-
-def images():
-    y, x, phase = jnp.arange(8)[:, None], jnp.arange(8), jnp.arange(8)[:, None, None]
-    return (0.5 + 0.5 * jnp.sin(0.9 * y * (phase % 3) + 0.7 * x + phase))[..., None]
-
-
-def noisy(key, images):
-    return images + 0.01 * jax.random.normal(key, images.shape, images.dtype)
 
 
 def tiny(tx):

@@ -3,9 +3,9 @@
 from functools import partial
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
+from toys import images, two_views
 
 from jssl import nets
 from jssl.methods.contrastive.simclr import simclr
@@ -13,18 +13,6 @@ from jssl.models.convnet import ConvNet
 from jssl.models.heads import MLP, Siamese
 
 headline = "loss"
-
-
-def images():
-    """Eight different pictures."""
-    y, x, phase = jnp.arange(8)[:, None], jnp.arange(8), jnp.arange(8)[:, None, None]
-    return (0.5 + 0.5 * jnp.sin(0.9 * y * (phase % 3) + 0.7 * x + phase))[..., None]
-
-
-def jittered(key, images):
-    """Two views: a little noise on each image."""
-    noise = jax.random.normal(key, (len(images), 2, *images.shape[1:]), images.dtype)
-    return images[:, None] + 0.05 * noise
 
 
 def network():
@@ -38,7 +26,7 @@ def applied(params, stats, images, **options):
 
 
 def tiny(tx):
-    method = simclr(network(), tx or optax.adam(3e-3), jittered, temperature=0.5)
+    method = simclr(network(), tx or optax.adam(3e-3), two_views, temperature=0.5)
     return method, {"image": images()}
 
 
@@ -46,7 +34,7 @@ def test_the_loss_is_that_of_the_papers_double_loop():
     method, batch = tiny(optax.sgd(0.0))
     state = jax.jit(method.init)(jax.random.key(0), batch)
     _, metrics = jax.jit(method.step)(jax.random.key(1), state, batch)
-    views = jittered(jax.random.key(1), batch["image"]).reshape(16, 8, 8, 1)
+    views = two_views(jax.random.key(1), batch["image"]).reshape(16, 8, 8, 1)
     out, _ = applied(state.params, state.stats, views)
     z = np.asarray(out["z"], np.float64)
     z /= np.linalg.norm(z, axis=1, keepdims=True)
@@ -63,7 +51,7 @@ def test_both_views_move_the_same_statistics_once():
     method, batch = tiny(optax.sgd(0.0))
     state = jax.jit(method.init)(jax.random.key(0), batch)
     after, _ = jax.jit(method.step)(jax.random.key(1), state, batch)
-    views = jittered(jax.random.key(1), batch["image"]).reshape(16, 8, 8, 1)
+    views = two_views(jax.random.key(1), batch["image"]).reshape(16, 8, 8, 1)
     _, stats = applied(state.params, state.stats, views)
     norms = after.stats["batch_stats"]["encoder"], stats["batch_stats"]["encoder"]
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4), *norms)

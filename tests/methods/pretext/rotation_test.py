@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from toys import noisy
 
 from jssl import nets
 from jssl.methods.pretext.rotation import rotation
@@ -24,10 +25,6 @@ def images():
 def tiny(tx):
     net = nets.linen(Classifier(ConvNet((8, 16)), 4))
     return rotation(net, tx or optax.adam(3e-3), noisy), {"image": images()}
-
-
-def noisy(key, images):
-    return images + 0.01 * jax.random.normal(key, images.shape, images.dtype)
 
 
 def test_turns_are_those_of_numpy_and_form_a_group():

@@ -4,26 +4,17 @@ from functools import cache, partial
 
 import chex
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
+from toys import images, two_views
 
 from jssl import nets
-from jssl.methods.siamese.byol import byol, unpredicting
+from jssl.learner import without_predictor
+from jssl.methods.siamese.byol import byol
 from jssl.models.convnet import ConvNet
 from jssl.models.heads import MLP, Siamese
 
 headline = "loss"
-
-
-def images():
-    y, x, phase = jnp.arange(8)[:, None], jnp.arange(8), jnp.arange(8)[:, None, None]
-    return (0.5 + 0.5 * jnp.sin(0.9 * y * (phase % 3) + 0.7 * x + phase))[..., None]
-
-
-def jittered(key, images):
-    noise = jax.random.normal(key, (len(images), 2, *images.shape[1:]), images.dtype)
-    return images[:, None] + 0.05 * noise
 
 
 def network():
@@ -37,7 +28,7 @@ def applied(params, stats, images, **options):
 
 
 def method(tx, momentum=0.99, steps=100):
-    return byol(network(), tx, jittered, steps, momentum)
+    return byol(network(), tx, two_views, steps, momentum)
 
 
 def tiny(tx):
@@ -65,14 +56,14 @@ def test_at_momentum_one_the_target_does_not_move():
 
 def test_at_momentum_zero_it_becomes_the_online_network_after_its_step():
     _, after, _ = moved(0.0)
-    wanted = unpredicting(after.online.params)
+    wanted = without_predictor(after.online)[0]
     chex.assert_trees_all_close(after.target.params, wanted, rtol=1e-6)
     assert "predictor" not in after.target.params
 
 
 def test_the_targets_statistics_are_its_own_and_see_both_views():
     before, after, _ = moved(1.0)
-    views = jittered(jax.random.key(1), images())
+    views = two_views(jax.random.key(1), images())
     stats = before.target.stats
     for i in (0, 1):
         _, stats = applied(before.target.params, stats, views[:, i], method="project")
@@ -81,7 +72,7 @@ def test_the_targets_statistics_are_its_own_and_see_both_views():
 
 def test_the_loss_is_four_less_twice_the_cosines_of_both_ways():
     before, _, metrics = moved(1.0)
-    views = jittered(jax.random.key(1), images())
+    views = two_views(jax.random.key(1), images())
     online = [
         applied(before.online.params, before.online.stats, v)[0]["p"]
         for v in (views[:, 0], views[:, 1])

@@ -3,10 +3,10 @@
 from functools import partial
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from toys import images, two_views
 
 from jssl import nets
 from jssl.methods.siamese.simsiam import simsiam
@@ -14,16 +14,6 @@ from jssl.models.convnet import ConvNet
 from jssl.models.heads import MLP, Siamese
 
 headline = "loss"
-
-
-def images():
-    y, x, phase = jnp.arange(8)[:, None], jnp.arange(8), jnp.arange(8)[:, None, None]
-    return (0.5 + 0.5 * jnp.sin(0.9 * y * (phase % 3) + 0.7 * x + phase))[..., None]
-
-
-def jittered(key, images):
-    noise = jax.random.normal(key, (len(images), 2, *images.shape[1:]), images.dtype)
-    return images[:, None] + 0.05 * noise
 
 
 def network():
@@ -38,7 +28,7 @@ def applied(params, stats, images, **options):
 
 
 def tiny(tx):
-    method = simsiam(network(), tx or optax.sgd(0.05), jittered)
+    method = simsiam(network(), tx or optax.sgd(0.05), two_views)
     return method, {"image": images()}
 
 
@@ -46,7 +36,7 @@ def test_the_loss_is_minus_half_the_sum_of_both_cosines():
     method, batch = tiny(optax.sgd(0.0))
     state = jax.jit(method.init)(jax.random.key(0), batch)
     _, metrics = jax.jit(method.step)(jax.random.key(1), state, batch)
-    views = jittered(jax.random.key(1), batch["image"])
+    views = two_views(jax.random.key(1), batch["image"])
     outs = [applied(state.params, state.stats, views[:, i])[0] for i in (0, 1)]
 
     def cosine(p, z):

@@ -1,0 +1,20 @@
+"""Eight small pictures, and noisy looks at them, for the tests of methods."""
+
+import jax
+import jax.numpy as jnp
+
+
+def images():
+    """Waves [8, 8, 8, 1] in [0, 1], each another."""
+    y, x, phase = jnp.arange(8)[:, None], jnp.arange(8), jnp.arange(8)[:, None, None]
+    return (0.5 + 0.5 * jnp.sin(0.9 * y * (phase % 3) + 0.7 * x + phase))[..., None]
+
+
+def noisy(key, images, deviation=0.01):
+    """One view."""
+    return images + deviation * jax.random.normal(key, images.shape, images.dtype)
+
+
+def two_views(key, images, deviation=0.05):
+    """Two views, [n, 2, ...]."""
+    return noisy(key, jnp.stack([images, images], 1), deviation)
