@@ -1,7 +1,7 @@
 # make demo        installs into .venv and trains MAE on 5,000 digits
 # make test        installs and runs all the checks
-# make test-fast   the developers' lane: the house and the methods, without the slow
-#                  tests; ALSO=tests/losses adds what you changed
+# make test-fast   the developers' lane: the house, and one method of every shape;
+#                  ALSO="tests -k simclr" adds what you changed
 # make results     runs what docs/results.md lacks, for hours, and writes it
 # PYTHON=python3.12 make ... chooses another Python (3.11 or newer)
 
@@ -22,7 +22,8 @@ test: install-test
 
 test-fast: install-test
 	$(BIN)/ruff check .
-	$(PYTEST) -m "not learning and not slow" tests/*_test.py tests/methods tests/evals tests/data $(ALSO)
+	$(PYTEST) -m "not learning and not slow" tests/*_test.py tests/methods tests/evals tests/data
+	$(if $(ALSO),$(PYTEST) -m "not learning" $(ALSO))
 
 results: install
 	$(BIN)/python benchmarks/results.py run

@@ -19,6 +19,7 @@ from jssl.models.heads import MLP, Classifier, Siamese
 
 def laptop(
     source: str = "mnist",
+    limit: int = 0,
     look: str = "digits",
     epochs: float = 60.0,
     batch: int = 256,
@@ -36,6 +37,7 @@ def laptop(
 
     Args:
       source: mnist, fashion_mnist, digits, folder:PATH, tfds:NAME ...
+      limit: only so many training images, of each class its share; 0: all.
       look: the views' recipe: digits, garments, simclr_cifar ...
       epochs: passes over the training split.
       batch: images a step.
@@ -52,7 +54,7 @@ def laptop(
     if tiny:
         source, batch, widths, projector = "digits", 16, (4, 8), (8, 4)
         epochs = supervised_epochs = 0.03
-    train = data.load(source, batch, seed=seed)
+    train = data.load(source, batch, seed=seed, limit=limit)
     steps, encoder = train.steps(epochs), ConvNet(widths)
     size = train.shapes()["image"].shape[1]
     augment = partial(views.multi_view, views=views.recipe(look, size=size))
@@ -66,7 +68,7 @@ def laptop(
             train,
             steps,
             nets.linen(Classifier(encoder, train.classes)),
-            data.load(source, batch, seed=seed, labelled=True),
+            data.load(source, batch, seed=seed, limit=limit, labelled=True),
             supervised_epochs,
             save_every=save_every,
             seed=seed,

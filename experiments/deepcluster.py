@@ -18,6 +18,7 @@ from jssl.ops.edges import sobel
 
 def laptop(
     source: str = "mnist",
+    limit: int = 0,
     look: str = "digits",
     epochs: float = 30.0,
     batch: int = 64,
@@ -35,6 +36,7 @@ def laptop(
 
     Args:
       source: mnist, fashion_mnist, digits, folder:PATH, tfds:NAME ...
+      limit: only so many training images, of each class its share; 0: all.
       look: the views' recipe: digits, garments, simclr_cifar ...
       epochs: passes over the training split; each begins with new clusters.
       batch: images a step.
@@ -51,7 +53,7 @@ def laptop(
     if tiny:
         source, batch, widths, clusters, components = "digits", 16, (4, 8), 5, 4
         epochs = supervised_epochs = 0.03
-    train = data.load(source, batch, seed=seed)
+    train = data.load(source, batch, seed=seed, limit=limit)
     steps, encoder = train.steps(epochs), ConvNet(widths)
     size = train.shapes()["image"].shape[1]
     view = views.recipe(look, size=size)[0]
@@ -71,7 +73,7 @@ def laptop(
             train,
             steps,
             nets.linen(Classifier(encoder, train.classes)),
-            data.load(source, batch, seed=seed, labelled=True),
+            data.load(source, batch, seed=seed, limit=limit, labelled=True),
             supervised_epochs,
             prepare=sobel,
             refresh_every=train.steps(1),

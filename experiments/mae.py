@@ -24,6 +24,7 @@ from jssl.models import vit
 
 def laptop(
     source: str = "mnist",
+    limit: int = 0,
     epochs: float = 40.0,
     batch: int = 64,
     lr: float = 1e-3,
@@ -50,6 +51,7 @@ def laptop(
 
     Args:
       source: mnist, fashion_mnist, digits (patch=2), photos, folder:PATH, tfds:NAME ...
+      limit: only so many training images, of each class its share; 0: all.
       epochs: passes over the training split.
       batch: images a step.
       lr: peak of the learning rate; a twentieth of the steps warm up, then a cosine.
@@ -72,7 +74,7 @@ def laptop(
     if tiny:
         source, batch, patch, width, depth, heads = "digits", 16, 2, 16, 1, 2
         epochs, supervised_epochs, dispatch, decoder = 0.03, 0.03, 1, (8, 1)
-    train = data.load(source, batch, seed=seed)
+    train = data.load(source, batch, seed=seed, limit=limit)
     steps = train.steps(epochs)
     encoder = vit.Encoder(width, depth, heads, patch)
     net = vit.MaskedAutoencoder(encoder, *decoder, heads, pool)
@@ -93,7 +95,7 @@ def laptop(
     judged, rows = {}, {}
     if train.classes:
         judged = {"knn": evals.knn(), "linear": evals.linear_probe()}
-        labelled = data.load(source, batch, seed=seed, labelled=True)
+        labelled = data.load(source, batch, seed=seed, limit=limit, labelled=True)
         steps_with_labels = labelled.steps(supervised_epochs)
         classifier = nets.linen(vit.Classifier(encoder, train.classes, pool, head_std=0.02))
         reference = Stage(

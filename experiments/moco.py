@@ -21,6 +21,7 @@ from jssl.models.heads import MLP, Classifier, Siamese
 
 def laptop(
     source: str = "mnist",
+    limit: int = 0,
     version: int = 2,
     look: str = "digits",
     epochs: float = 60.0,
@@ -42,6 +43,7 @@ def laptop(
 
     Args:
       source: mnist, fashion_mnist, digits, folder:PATH, tfds:NAME ...
+      limit: only so many training images, of each class its share; 0: all.
       version: 1 (a linear head), 2 (a deeper one) or 3 (no queue, a predictor).
       look: the views' recipe: digits, garments, simclr_cifar ...
       epochs: passes over the training split.
@@ -62,7 +64,7 @@ def laptop(
     if tiny:
         source, batch, widths, projector = "digits", 16, (4, 8), (8, 4)
         epochs, supervised_epochs, queue, groups = 0.03, 0.03, 24, 4
-    train = data.load(source, batch, seed=seed)
+    train = data.load(source, batch, seed=seed, limit=limit)
     steps, encoder = train.steps(epochs), ConvNet(widths)
     if version not in (1, 2, 3):
         raise ValueError(f"moco: version must be 1, 2 or 3, got {version}")
@@ -82,7 +84,7 @@ def laptop(
             train,
             steps,
             nets.linen(Classifier(encoder, train.classes)),
-            data.load(source, batch, seed=seed, labelled=True),
+            data.load(source, batch, seed=seed, limit=limit, labelled=True),
             supervised_epochs,
             save_every=save_every,
             seed=seed,

@@ -19,6 +19,7 @@ from jssl.models.heads import Classifier
 
 def laptop(
     source: str = "mnist",
+    limit: int = 0,
     epochs: float = 60.0,
     batch: int = 50,
     lr: float = 0.1,
@@ -37,6 +38,7 @@ def laptop(
 
     Args:
       source: mnist, fashion_mnist, digits ...
+      limit: only so many training images, of each class its share; 0: all.
       epochs: passes over the training split.
       batch: images a step.
       lr: learning rate; momentum is 0.5 for a twelfth of the steps, then 0.9.
@@ -54,7 +56,7 @@ def laptop(
     if tiny:
         source, batch, hidden, dispatch = "digits", 16, 8, 1
         epochs = supervised_epochs = 0.03
-    train = data.load(source, batch, seed=seed)
+    train = data.load(source, batch, seed=seed, limit=limit)
     steps = train.steps(epochs)
     tx = optax.chain(
         optax.add_decayed_weights(decay, optim.matrices),
@@ -71,7 +73,7 @@ def laptop(
             train,
             steps,
             nets.linen(Classifier(ConvNet(), train.classes)),
-            data.load(source, batch, seed=seed, labelled=True),
+            data.load(source, batch, seed=seed, limit=limit, labelled=True),
             supervised_epochs,
             dispatch=dispatch,
             save_every=save_every,

@@ -17,6 +17,7 @@ from jssl.models.heads import Classifier
 
 def laptop(
     source: str = "mnist",
+    limit: int = 0,
     epochs: float = 20.0,
     batch: int = 64,
     lr: float = 0.002,
@@ -32,6 +33,7 @@ def laptop(
 
     Args:
       source: mnist, fashion_mnist, digits, folder:PATH, tfds:NAME ...
+      limit: only so many training images, of each class its share; 0: all.
       epochs: passes over the training split.
       batch: images a step, each turned in four ways.
       lr: peak of the learning rate; a twentieth of the steps warm up, then a cosine.
@@ -46,7 +48,7 @@ def laptop(
     if tiny:
         source, batch, widths = "digits", 16, (4, 8)
         epochs = supervised_epochs = 0.03
-    train = data.load(source, batch, seed=seed)
+    train = data.load(source, batch, seed=seed, limit=limit)
     steps, encoder = train.steps(epochs), ConvNet(widths)
     size = train.shapes()["image"].shape[1]
     schedule = optim.warmup_cosine(lr, steps // 20, steps)
@@ -59,7 +61,7 @@ def laptop(
             train,
             steps,
             nets.linen(Classifier(encoder, train.classes)),
-            data.load(source, batch, seed=seed, labelled=True),
+            data.load(source, batch, seed=seed, limit=limit, labelled=True),
             supervised_epochs,
             save_every=save_every,
             seed=seed,

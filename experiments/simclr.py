@@ -24,6 +24,7 @@ from jssl.models.resnet import ResNet
 
 def laptop(
     source: str = "mnist",
+    limit: int = 0,
     look: str = "digits",
     epochs: float = 60.0,
     batch: int = 256,
@@ -41,6 +42,7 @@ def laptop(
 
     Args:
       source: mnist, fashion_mnist, digits, folder:PATH, tfds:NAME ...
+      limit: only so many training images, of each class its share; 0: all.
       look: the views' recipe: digits, garments, simclr_cifar ...
       epochs: passes over the training split.
       batch: images a step, of two views each.
@@ -57,7 +59,7 @@ def laptop(
     if tiny:
         source, batch, widths, projector = "digits", 16, (4, 8), (8, 4)
         epochs = supervised_epochs = 0.03
-    train = data.load(source, batch, seed=seed)
+    train = data.load(source, batch, seed=seed, limit=limit)
     steps, encoder = train.steps(epochs), ConvNet(widths)
     size = train.shapes()["image"].shape[1]
     schedule = optim.warmup_cosine(lr, steps // 20, steps)
@@ -73,7 +75,7 @@ def laptop(
             train,
             steps,
             nets.linen(Classifier(encoder, train.classes)),
-            data.load(source, batch, seed=seed, labelled=True),
+            data.load(source, batch, seed=seed, limit=limit, labelled=True),
             supervised_epochs,
             save_every=save_every,
             seed=seed,

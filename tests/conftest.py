@@ -1,11 +1,15 @@
-"""Eight CPU devices, warnings as errors, annotations checked, and times by method."""
+"""Eight CPU devices, warnings as errors, annotations checked, and times by method.
+
+Code is compiled at LLVM's level 1: half the time of the default, for programs that run once.
+"""
 
 import collections
 import os
 import re
 
 os.environ["XLA_FLAGS"] = (
-    os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
+    os.environ.get("XLA_FLAGS", "")
+    + " --xla_force_host_platform_device_count=8 --xla_backend_optimization_level=1"
 )
 os.environ["JAX_PLATFORMS"] = "cpu"
 
@@ -16,6 +20,16 @@ import pytest
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
 
+ONE_A_SHAPE = {  # the fast lane's methods, one for each shape of a step
+    "mae",  # one loss
+    "byol",  # a slow target
+    "gan",  # two players
+    "rbm",  # a gradient given
+    "stacked_denoising",  # a greedy stack
+    "deepcluster",  # phases of an epoch
+    "mixmatch",  # two streams
+    "supervised",  # the reference
+}
 SECONDS: dict[str, float] = collections.defaultdict(float)
 
 
@@ -41,13 +55,26 @@ def caches(tmp_path_factory, monkeypatch):
         monkeypatch.setenv("JSSL_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
 
 
-def pytest_runtest_logreport(report):
-    """Adds a test's seconds to its method's, where its name or its file has one."""
-    named = re.search(r"contract_test.py.*\[(\w+)", report.nodeid) or re.search(
-        r"methods/\w+/(\w+)_test.py", report.nodeid
+def method_of(test: str) -> str | None:
+    """The method whose test this is, by its name or its file."""
+    named = re.search(
+        r"(?:contract|experiments)_test.py.*\[(\w+)|methods/\w+/(\w+)_test.py", test
     )
-    if named:
-        SECONDS[named[1]] += report.duration
+    return named and (named[1] or named[2])
+
+
+def pytest_collection_modifyitems(items):
+    """Leaves to the full suite the methods beyond one a shape, and the papers' settings."""
+    for item in items:
+        method = method_of(item.nodeid)
+        if (method and method not in ONE_A_SHAPE) or ":paper" in item.nodeid:
+            item.add_marker(pytest.mark.slow)
+
+
+def pytest_runtest_logreport(report):
+    """Adds a test's seconds to its method's."""
+    if method := method_of(report.nodeid):
+        SECONDS[method] += report.duration
 
 
 def pytest_terminal_summary(terminalreporter):

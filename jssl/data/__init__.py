@@ -48,7 +48,7 @@ def load(
     *,
     seed: int = 0,
     labelled: bool = False,
-    limit: int | None = None,
+    limit: int = 0,
     threads: int = 8,
     workers: int = 0,
     **knobs: Any,
@@ -61,8 +61,8 @@ def load(
       batch: rows of one global batch.
       seed: of the order; the splits do not depend on it.
       labelled: whether training batches carry labels.
-      limit: only so many rows of the training split, the first: of each class its
-        share, where labels are known.
+      limit: only so many rows of the training split, the first (of each class its
+        share, where labels are known); 0: all.
       threads: that read what is not held in memory; as many batches are read ahead.
       workers: processes that do so, each with so many threads.
       **knobs: of the data set's own function: `size` (side in pixels) and `channels` of
@@ -108,4 +108,4 @@ def load(
         package = _DISTRIBUTIONS.get(package, package)
         message = f"{name} needs {package}: `pip install '{package}'`"
         raise ValueError(message) from missing
-    return source if limit is None else subset(source, np.arange(limit))
+    return subset(source, np.arange(limit)) if limit else source
