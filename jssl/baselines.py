@@ -21,8 +21,8 @@ import optax
 
 from jssl import evals, loop, optim
 from jssl.config import Stage
-from jssl.data import Source
-from jssl.method import Method, identity
+from jssl.data import Source, labels_per_class, pair
+from jssl.method import Augment, Method, identity
 from jssl.methods.transfer.supervised import supervised
 from jssl.nets import Net
 from jssl.report import Log, write_json
@@ -119,31 +119,111 @@ def compared(
     )
 
 
+def few_labels(
+    method: Method,
+    labelled: Source,
+    unlabelled: Source,
+    per_class: int,
+    steps: int,
+    classifier: Net,
+    tx: optax.GradientTransformation,
+    augment: Augment,
+    further: Mapping[str, Callable] = MappingProxyType({}),
+    seed: int = 0,
+    **fields,
+) -> Stage:
+    """The stage "train" of semi-supervised learning, beside learning from labels alone.
+
+    Its baselines have the same network, optimiser, augmentation, number of updates and
+    batches of labels, and no unlabelled images: one with the same few labels, which the
+    method should beat, and one with all labels, which it may come up to.
+
+    The number to read is top1, of the classifier that was trained. kNN and linear probe
+    judge h, and are given every label of the training split to do so.
+
+    Args:
+      method: what learns, of nested batches; embeds "logits".
+      labelled: the training source, with labels and the batch of labelled rows.
+      unlabelled: the same with the batch of unlabelled rows; those with labels are among
+        them.
+      per_class: labels of each class.
+      steps: of training, the baselines' too.
+      classifier: images -> {"logits", "h"}, the method's network.
+      tx: moves the baselines' weights, as the method's; where the method predicts with an
+        average of weights, it ends in `ema_weights`.
+      augment: (key, images) -> one view of each, as the method's.
+      further: evals of the method alone, by name.
+      seed: of the stages, and of the draw of labels.
+      **fields: further ones of the stage; mesh also of its baselines.
+    """
+    judged = {"knn": evals.knn(), "linear": evals.linear_probe()}
+    own = {"top1": evals.accuracy()} | judged
+    shared = dict(seed=seed) | {k: v for k, v in fields.items() if k == "mesh"}
+    few = labels_per_class(labelled, per_class, seed)
+    reference = _of_labelled(supervised(classifier, tx, labelled.classes, augment))
+
+    def taught(name, source):
+        both = pair(labelled=source, unlabelled=unlabelled)
+        return Stage(
+            name=name, method=reference, data=both, steps=steps, evals=own, **shared
+        )
+
+    both = pair(labelled=few, unlabelled=unlabelled)
+    return Stage(
+        name="train",
+        method=method,
+        data=both,
+        steps=steps,
+        evals=own | dict(further) | {"embedding": evals.embedding_picture()},
+        baselines={
+            "supervised, same labels": taught("supervised-few", few),
+            "supervised, all labels": taught("supervised-all", labelled),
+        }
+        | beside(method, both, judged, **shared),
+        seed=seed,
+        **fields,
+    )
+
+
+def _of_labelled(method: Method) -> Method:
+    """A method of plain batches, for the labelled half of nested ones."""
+
+    def init(key, batch):
+        return method.init(key, batch["labelled"])
+
+    def step(key, state, batch):
+        return method.step(key, state, batch["labelled"])
+
+    return method._replace(init=init, step=step)
+
+
 def fingerprint(stage: Stage) -> str:
-    """A digest of all that the stage's final metrics depend on."""
+    """A digest of all that the stage's final metrics depend on.
+
+    A seed or a batch that decides nothing does not count: raw pixels are raw pixels.
+    """
     method, data = stage.method, stage.data
     batch = jax.eval_shape(loop.decode, data.shapes())
+    rows = jax.eval_shape(two, data.row_shapes())
     key = jax.random.key(0)
     state = jax.eval_shape(method.init, key, batch)
-    traced = [
-        jax.make_jaxpr(method.init)(key, batch),
-        jax.make_jaxpr(method.embed)(state, jax.eval_shape(loop.decode, data.row_shapes())),
-    ]
+    parts = [data.name, data.digest, [e.protocol for e in stage.evals.values()]]
+    traced = [jax.make_jaxpr(method.embed)(state, rows)]
+    init = jax.make_jaxpr(method.init)(key, batch)
+    if init.eqns or stage.steps:
+        parts += [stage.seed]
+        traced += [init]
     if stage.steps:
-        traced.append(jax.make_jaxpr(method.step)(key, state, batch))
-    protocols = [e.protocol for e in stage.evals.values()]
-    parts = (
-        data.name,
-        data.digest,
-        data.batch,
-        data.seed,
-        stage.steps,
-        stage.seed,
-        protocols,
-    )
+        parts += [data.batch, data.seed, stage.steps]
+        traced += [jax.make_jaxpr(method.step)(key, state, batch)]
     text = re.sub(r" at 0x[0-9a-f]+", "", "\n".join(map(str, (*parts, *traced))))
     constants = [np.asarray(c).tobytes() for jaxpr in traced for c in jaxpr.consts]
     return hashlib.sha256(b"".join([text.encode(), *constants])).hexdigest()[:16]
+
+
+def two(batch):
+    """Its first two rows, decoded."""
+    return jax.tree.map(lambda x: x[:2], loop.decode(batch))
 
 
 def score(

@@ -68,6 +68,13 @@ def test_the_same_stage_built_anew_has_the_same_fingerprint():
     assert baselines.fingerprint(stage()) == baselines.fingerprint(stage())
 
 
+def test_what_decides_nothing_does_not_count():
+    raw = stage(method=baselines.raw_pixels(), steps=0)
+    larger = replace(source(seed=1), batch=16)
+    same = replace(raw, seed=1, data=larger)
+    assert baselines.fingerprint(same) == baselines.fingerprint(raw)
+
+
 def test_a_score_is_computed_once_and_then_read(tmp_path, monkeypatch):
     monkeypatch.setenv("JSSL_CACHE", str(tmp_path / "cache"))
     first = baselines.score("toy", stage(), tmp_path / "a", lambda: {"commit": "x"})
