@@ -24,25 +24,32 @@ from jssl import baselines, config
 from jssl.evals.statistics import paired_t
 
 ROOT = Path(__file__).parent.parent
-RUNS = {  # knobs -> seeds, by experiment
-    "mae": {"": 5},
-    "simclr": {"": 5},
-    "moco": {"": 5},
-    "byol": {"": 5},
-    "deepcluster": {"": 5},
-    "rotation": {"": 5},
-    "simsiam": {"": 1},
+FASHION = "source=fashion_mnist,limit=10000"
+RUNS = {  # knobs -> seeds; every other experiment: its laptop, one seed
+    "mae": {"": 5, f"{FASHION},epochs=14,supervised_epochs=7": 1},
+    "simclr": {"": 5, f"{FASHION},look=garments,epochs=20,supervised_epochs=4": 1},
+    "moco": {"": 5, f"{FASHION},look=garments,epochs=20,supervised_epochs=4": 1},
+    "byol": {"": 5, f"{FASHION},look=garments,epochs=20,supervised_epochs=4": 1},
+    "deepcluster": {"": 5, f"{FASHION},look=garments,epochs=10,supervised_epochs=4": 1},
+    "rotation": {"": 5, f"{FASHION},epochs=7,supervised_epochs=4": 1},
     "rbm": {"": 1, "chains=50,lr=0.01": 1},
+    "deep_autoencoder": {"": 1, "pretrained=False": 1},
+    "gan": {"": 1, "ring": 5},
+    "dcgan": {"": 1, "source=fashion_mnist,limit=10000": 1},
+    "mean_teacher": {"": 3},
+    "mixmatch": {"": 3},
+    "vat": {"": 3},
 }
-OWN = ("loss", "reconstruction", "rotation_accuracy", "nmi", "z_spread", "free_energy_gap")
+EXPERIMENTS = sorted(path.stem for path in (ROOT / "experiments").glob("*.py"))
+PROBES = ("linear", "knn", "top1")
 
 
 def specs(only=()):
-    """(config, folder) of every run that the table is made of."""
-    for name, settings in RUNS.items():
+    """(config, folder) of every run that the page is made of."""
+    for name in EXPERIMENTS:
         if only and name not in only:
             continue
-        for knobs, seeds in settings.items():
+        for knobs, seeds in RUNS.get(name, {"": 1}).items():
             short = f"{name}-{digest(knobs)}" if knobs else name
             for seed in range(seeds):
                 words = [*filter(None, [knobs]), f"seed={seed}"]
@@ -78,7 +85,7 @@ def collected(folder):
             continue
         result = json.loads(path.read_text())
         knobs = dict(result["config"]["knobs"])
-        seed = knobs.pop("seed")
+        seed = knobs.pop("seed", 0)
         kind = result["config"]["title"], digest(json.dumps(knobs, sort_keys=True))
         found[kind][seed] = result
     return found
@@ -101,57 +108,111 @@ def gain(ours, theirs):
     return f"{estimate:+.1f} [{low:.1f}, {high:.1f}]"
 
 
+class Setting:
+    """The finished seeds of one experiment with the same knobs."""
+
+    def __init__(self, title, knobs, runs):
+        self.runs = [runs[seed] for seed in sorted(runs)]
+        self.stages = self.runs[0]["stages"]
+        self.name = [title, self.runs[0]["config"]["knobs"].get("source", ""), knobs]
+
+    def scores(self, stage, metric):
+        return [run["stages"][stage]["metrics"][metric] for run in self.runs]
+
+    def beside(self, baseline, metric):
+        """What a baseline scores at every seed, or nothing."""
+        rows = [run["baselines"].get(baseline, {}) for run in self.runs]
+        return [row[metric] for row in rows] if all(metric in row for row in rows) else []
+
+    def representations(self):
+        for stage, found in self.stages.items():
+            if "linear" not in found["metrics"]:
+                continue
+            cells = [*self.name, stage, str(len(self.runs))]
+            for metric in ("linear", "knn"):
+                ours = self.scores(stage, metric)
+                cells += [spread(ours), "", ""]
+                if untrained := self.beside("untrained network", metric):
+                    cells[-2:] = [spread(untrained), gain(ours, untrained)]
+                for baseline in ("raw pixels", "supervised reference"):
+                    theirs = self.beside(baseline, metric)
+                    cells.append(spread(theirs) if theirs else "")
+            yield cells
+
+    def classifiers(self):
+        for stage, found in self.stages.items():
+            for baseline in found.get("baselines", ()):
+                theirs = self.beside(baseline, "top1")
+                if theirs and "top1" in found["metrics"]:
+                    ours = self.scores(stage, "top1")
+                    cells = [*self.name, stage, str(len(self.runs)), spread(ours), baseline]
+                    yield [*cells, spread(theirs), gain(ours, theirs)]
+
+    def provenance(self):
+        stages = [run["stages"].values() for run in self.runs]
+        seconds = np.median([sum(stage["seconds"] for stage in each) for each in stages])
+        given = [run["provenance"] for run in self.runs]
+        commits = ", ".join(sorted({g["commit"] for g in given}))
+        last = list(self.stages)[-1]
+        own = ", ".join(
+            f"{metric} {np.mean(self.scores(last, metric)):.4g}"
+            for metric in self.stages[last]["metrics"]
+            if metric not in PROBES
+        )
+        place = f"{given[0]['machine']}, {given[0]['devices']}"
+        count = str(len(self.runs))
+        yield [*self.name, count, f"{seconds:.0f}", own, place, commits]
+
+
+NAME = ["method", "data", "knobs"]
+BESIDE = ["untrained", "gain", "raw pixels", "supervised"]
+SECTIONS = {
+    "Representations": (
+        "Linear probe and kNN of h, beside the same network untrained, raw pixels, and the "
+        "same network trained with all labels, which is judged by the same probes.",
+        [*NAME, "stage", "seeds", "linear", *BESIDE, "kNN", *BESIDE],
+        Setting.representations,
+    ),
+    "Classifiers": (
+        "Top-1 accuracy of methods that see some labels, beside training without what "
+        "they add.",
+        [*NAME, "stage", "seeds", "top-1", "beside", "its top-1", "gain"],
+        Setting.classifiers,
+    ),
+    "Runs": (
+        "Seconds of training (median), the other metrics of the last stage (mean over "
+        "seeds), and where the numbers come from.",
+        [*NAME, "seeds", "seconds", "its own metrics", "machine", "commit"],
+        Setting.provenance,
+    ),
+}
+
+
 def table(folder):
     """The page, as markdown."""
+    settings = [Setting(*kind, runs) for kind, runs in sorted(collected(folder).items())]
     lines = [
         "# Results",
         "",
-        "Made by `python benchmarks/results.py table` from the `result.json` of real runs.",
-        "Accuracy on the test split in %, mean ± standard deviation over seeds; the gain",
-        "is the paired difference from the same network untrained, with its 95 % interval.",
-        "",
+        "Made by `python benchmarks/results.py table` from the `result.json` of real runs",
+        "(`make results` runs what is missing). Accuracy on the test split in %, mean and",
+        "standard deviation over seeds; a gain is the paired difference in points, with",
+        "its 95 % interval where there are seeds enough. Equal knobs have an equal hash;",
+        "what they are stands in each run's `config.json`.",
     ]
-    head = (
-        "method", "data", "seeds", "linear", "untrained", "gain", "raw pixels",
-        "supervised", "kNN", "untrained", "gain", "raw pixels", "own metric", "seconds",
-        "machine", "commit", "knobs",
-    )  # fmt: skip
-    lines += [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
-    for (title, knobs), runs in sorted(collected(folder).items()):
-        lines.append(f"| {' | '.join(row(title, knobs, runs))} |")
+    for title, (told, head, rows) in SECTIONS.items():
+        lines += ["", f"## {title}", "", told, "", f"| {' | '.join(head)} |"]
+        lines.append("|---" * len(head) + "|")
+        for setting in settings:
+            lines += [f"| {' | '.join(cells)} |" for cells in rows(setting)]
     return "\n".join(lines) + "\n"
-
-
-def row(title, knobs, runs):
-    runs = [runs[seed] for seed in sorted(runs)]
-    last = [list(r["stages"].values())[-1] for r in runs]
-
-    def scores(metric, baseline=None):
-        if baseline is None:
-            return [stage["metrics"][metric] for stage in last]
-        return [r["baselines"][baseline][metric] for r in runs]
-
-    cells = [title, runs[0]["config"]["knobs"]["source"], str(len(runs))]
-    for metric in ("linear", "knn"):
-        ours, untrained = scores(metric), scores(metric, "untrained network")
-        cells += [spread(ours), spread(untrained), gain(ours, untrained)]
-        cells.append(spread(scores(metric, "raw pixels")[:1]))
-        if metric == "linear":
-            cells.append(spread(scores(metric, "supervised reference")))
-    own = [name for name in OWN if name in last[0]["metrics"]]
-    cells.append(", ".join(f"{n} {np.mean(scores(n)):.3g}" for n in own))
-    seconds = [sum(stage["seconds"] for stage in r["stages"].values()) for r in runs]
-    first = runs[0]["provenance"]
-    commits = sorted({r["provenance"]["commit"] for r in runs})
-    cells += [f"{np.median(seconds):.0f}", first["machine"], ", ".join(commits), knobs]
-    return cells
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("command", choices=("run", "table"))
     parser.add_argument("--folder", type=Path, default=ROOT / "runs" / "results")
-    parser.add_argument("--only", nargs="+", default=[], choices=RUNS)
+    parser.add_argument("--only", nargs="+", default=[], choices=EXPERIMENTS)
     options = parser.parse_args()
     if options.command == "run":
         run(options)

@@ -27,7 +27,7 @@ def result(seed):
             "untrained network": row(UNTRAINED[seed]),
             "supervised reference": row(0.935),
         },
-        "provenance": {"machine": "two cores", "commit": "abc"},
+        "provenance": {"machine": "two cores", "devices": "1 x cpu", "commit": "abc"},
     }
 
 
@@ -44,19 +44,41 @@ def folder(tmp_path):
     return tmp_path
 
 
-def test_a_row_is_a_setting_over_its_finished_seeds(folder):
-    lines = results.table(folder).splitlines()
-    head, row = ([c.strip() for c in lines[i].split("|")[1:-1]] for i in (-3, -1))
-    cells = list(zip(head, row, strict=True))
-    assert ("seeds", "3") in cells
-    assert ("linear", "93.0 ± 1.0") in cells
-    assert ("seconds", "61") in cells
-    gains = np.subtract(OURS, UNTRAINED)
+def cells(page, section):
+    """[(heading, cell)] of a section's only row."""
+    lines = page.partition(f"## {section}\n")[2].partition("\n## ")[0].splitlines()
+    head, _, *rows = [line for line in lines if line.startswith("|")]
+    (row,) = rows
+    split = lambda line: [cell.strip() for cell in line.split("|")[1:-1]]
+    return list(zip(split(head), split(row), strict=True))
+
+
+def interval(gains):
     low, high = stats.t.interval(0.95, 2, gains.mean(), stats.sem(gains))
-    assert (
-        "gain",
-        f"{100 * gains.mean():+.1f} [{100 * low:.1f}, {100 * high:.1f}]",
-    ) in cells
+    return f"{100 * gains.mean():+.1f} [{100 * low:.1f}, {100 * high:.1f}]"
+
+
+def test_a_row_is_a_setting_over_its_finished_seeds(folder):
+    page = results.table(folder)
+    found = cells(page, "Representations")
+    assert ("seeds", "3") in found
+    assert ("linear", "93.0 ± 1.0") in found
+    assert ("gain", interval(np.subtract(OURS, UNTRAINED))) in found
+    assert ("seconds", "61") in cells(page, "Runs")
+    assert "## Classifiers" in page
+
+
+def test_a_classifier_stands_beside_what_lacks_its_method(folder):
+    for seed in range(3):
+        path = folder / "mae" / str(seed) / "result.json"
+        known = json.loads(path.read_text())
+        known["stages"]["pretrain"]["metrics"]["top1"] = OURS[seed]
+        known["stages"]["pretrain"]["baselines"] = ["raw pixels", "same labels"]
+        known["baselines"]["same labels"] = {"top1": UNTRAINED[seed]}
+        path.write_text(json.dumps(known))
+    found = cells(results.table(folder), "Classifiers")
+    assert ("beside", "same labels") in found
+    assert ("gain", interval(np.subtract(OURS, UNTRAINED))) in found
 
 
 def test_other_knobs_make_another_row(folder):
