@@ -20,7 +20,8 @@ def laptop(
     source: str = "mnist",
     limit: int = 0,
     look: str = "digits",
-    epochs: float = 30.0,
+    epochs: float = 24.0,
+    rounds: int = 6,
     batch: int = 64,
     lr: float = 0.05,
     clusters: int = 64,
@@ -38,7 +39,9 @@ def laptop(
       source: mnist, fashion_mnist, digits, folder:PATH, tfds:NAME ...
       limit: only so many training images, of each class its share; 0: all.
       look: the views' recipe: digits, garments, simclr_cifar ...
-      epochs: passes over the training split; each begins with new clusters.
+      epochs: passes over the training split.
+      rounds: of clustering, evenly spaced. (The paper clusters at every epoch, of 5,000
+        steps; a new head learns nothing in 50.)
       batch: images a step.
       lr: learning rate, which does not change.
       clusters: how many; the paper takes ten times the classes.
@@ -76,7 +79,7 @@ def laptop(
             data.load(source, batch, seed=seed, limit=limit, labelled=True),
             supervised_epochs,
             prepare=sobel,
-            refresh_every=train.steps(1),
+            refresh_every=max(1, steps // rounds),
             save_every=save_every,
             seed=seed,
             mesh=mesh,

@@ -24,7 +24,7 @@ def laptop(
     limit: int = 0,
     version: int = 2,
     look: str = "digits",
-    epochs: float = 60.0,
+    epochs: float = 30.0,
     batch: int = 256,
     lr: float = 0.002,
     temperature: float = 0.1,

@@ -20,7 +20,7 @@ from jssl.models.heads import Classifier
 def laptop(
     source: str = "mnist",
     limit: int = 0,
-    epochs: float = 60.0,
+    epochs: float = 30.0,
     batch: int = 50,
     lr: float = 0.1,
     hidden: int = 500,

@@ -18,7 +18,7 @@ from jssl.models.heads import Classifier
 def laptop(
     source: str = "mnist",
     limit: int = 0,
-    epochs: float = 20.0,
+    epochs: float = 15.0,
     batch: int = 64,
     lr: float = 0.002,
     shift: float = 2.0,

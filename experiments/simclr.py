@@ -26,7 +26,7 @@ def laptop(
     source: str = "mnist",
     limit: int = 0,
     look: str = "digits",
-    epochs: float = 60.0,
+    epochs: float = 30.0,
     batch: int = 256,
     lr: float = 2e-3,
     temperature: float = 0.2,

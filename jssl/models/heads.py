@@ -10,6 +10,9 @@ from jssl.models.norm import BatchNorm
 class MLP(nn.Module):
     """Dense layers with batch norm and ReLU between: [n, d] -> [n, widths[-1]].
 
+    Called with `layers`, it ends after so many hidden ones, each with norm and ReLU: 0
+    gives back its input. SimCLR v2 goes on from there.
+
     Attributes:
       widths: of each layer; at least one.
       norm: whether batch norm stands between layers.
@@ -26,13 +29,19 @@ class MLP(nn.Module):
     groups: int = 1
 
     @nn.compact
-    def __call__(self, x, train=False):
+    def __call__(self, x, train=False, layers=None):
         *hidden, last = self.widths
-        for i, width in enumerate(hidden):
+        if layers is not None and not 0 <= layers <= len(hidden):
+            raise ValueError(
+                f"MLP: layers must be 0 to {len(hidden)}, its hidden layers, got {layers}"
+            )
+        for i, width in enumerate(hidden[:layers]):
             x = nn.Dense(width, use_bias=not self.norm, name=f"dense{i}")(x)
             if self.norm:
                 x = BatchNorm(self.groups, name=f"norm{i}")(x, train)
             x = nn.relu(x)
+        if layers is not None:
+            return x
         bias = self.last_bias and not self.last_norm
         x = nn.Dense(last, use_bias=bias, name=f"dense{len(hidden)}")(x)
         if self.last_norm:
@@ -44,14 +53,22 @@ class MLP(nn.Module):
 
 
 class Classifier(nn.Module):
-    """A linear layer on an encoder: images -> {"logits": [n, classes], "h": [n, d]}."""
+    """A linear layer on an encoder: images -> {"logits": [n, classes], "h": [n, d]}.
+
+    With a projector, an `MLP`, it stands on the first `layers` hidden layers of that
+    instead, and h is what they say.
+    """
 
     encoder: nn.Module
     classes: int
+    projector: nn.Module | None = None
+    layers: int = 1
 
     @nn.compact
     def __call__(self, images, train=False):
         h = self.encoder(images, train=train)
+        if self.projector is not None:
+            h = self.projector(h, train=train, layers=self.layers)
         return {"logits": nn.Dense(self.classes, name="head")(h), "h": h}
 
     def filters(self, train=False):
@@ -77,6 +94,11 @@ class Siamese(nn.Module):
     def project(self, images, train=False):
         h = self.encoder(images, train=train)
         return {"h": h, "z": self.projector(h, train=train)}
+
+    def trunk(self, images, train=False):
+        """Stops at the projector's first hidden layer: {"h", "head1"}."""
+        h = self.encoder(images, train=train)
+        return {"h": h, "head1": self.projector(h, train=train, layers=1)}
 
     def filters(self, train=False):
         return self.encoder.filters()

@@ -1,0 +1,98 @@
+"""Jigsaw: tell in which of some known orders the nine tiles of an image were laid.
+
+Noroozi and Favaro, "Unsupervised Learning of Visual Representations by Solving Jigsaw
+Puzzles", ECCV 2016. https://arxiv.org/abs/1603.09246
+
+    L = mean over images of -log p(y | tile_{P_y(1)}, ..., tile_{P_y(9)}),
+
+P_1 ... P_N permutations far apart, y drawn anew each time an image is met.
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Integer
+
+from jssl.learner import Learner, fresh, minimize
+from jssl.method import Augment, Grid, Method, identity, tiled
+from jssl.nets import Net
+from jssl.ops.puzzles import cut_tiles, lay_out, normalize_tiles, shuffle, unshuffle
+
+
+def jigsaw(
+    net: Net,
+    tx: optax.GradientTransformation,
+    permutations: Integer[np.ndarray | Array, "count 9"],
+    tile: int,
+    augment: Augment | None = None,
+    prepare: Callable = identity,
+) -> Method[Learner]:
+    """Predicts the permutation.
+
+    Args:
+      net: tiles [n, 9, tile, tile, c] -> {"logits": [n, count], "h": [n, d]}. It should
+        see each tile alone before it compares them.
+      tx: moves all weights. The paper: SGD, momentum 0.9.
+      permutations: the orders that are used: see `jssl.ops.permutations`. The paper has
+        1,000, of the largest mean distance.
+      tile: side of the tiles, less than a third of the image's: the gap hides edges that
+        go on from tile to tile. 64 of 75 pixels in the paper.
+      augment: draws the view that is cut, normalised as `prepare` does. None: `prepare`
+        alone. The paper makes some views grey and shifts their colours a little.
+      prepare: what is cut of an image outside training. Tiles are normalised one by one
+        afterwards.
+    """
+    known = np.asarray(permutations)
+    if known.shape[1:] != (9,) or (np.sort(known, axis=1) != np.arange(9)).any():
+        raise ValueError(
+            f"jigsaw: permutations must be rows of the numbers 0 to 8, got "
+            f"{known.dtype}{list(known.shape)}"
+        )
+    known = jnp.asarray(known, jnp.int32)
+    look = augment or (lambda key, images: prepare(images))
+
+    def in_order(images):
+        return normalize_tiles(cut_tiles(prepare(images), tile))
+
+    def init(key, batch):
+        return fresh(tx, *net.init(key, in_order(batch["image"][:1])))
+
+    def loss(params, stats, tiles, y):
+        out, stats = net.apply(params, stats, tiles, train=True)
+        logits = out["logits"]
+        value = optax.softmax_cross_entropy_with_integer_labels(logits, y).mean()
+        right = (logits.argmax(-1) == y).mean()
+        return value, (stats, {"loss": value, "jigsaw_accuracy": right})
+
+    def step(key, state, batch):
+        view, place, draw = jax.random.split(key, 3)
+        images = look(view, batch["image"])
+        y = jax.random.randint(draw, (len(images),), 0, len(known))
+        tiles = shuffle(normalize_tiles(cut_tiles(images, tile, place)), known[y])
+        return minimize(tx, loss, state, tiles, y)
+
+    def embed(state, batch):
+        out, _ = net.apply(state.weights, state.stats, in_order(batch["image"]))
+        return {"h": out["h"]}
+
+    def render(key, state, batch, collect):
+        images = batch["image"][:8]
+        y = jax.random.randint(key, (len(images),), 0, len(known))
+        laid = shuffle(in_order(images), known[y])
+        guessed = net.apply(state.weights, state.stats, laid)[0]["logits"].argmax(-1)
+        shown = cut_tiles(images, tile)
+        puzzle = shuffle(shown, known[y])
+        moments = [puzzle, unshuffle(puzzle, known[guessed]), shown]
+        filters, _ = net.apply(state.weights, state.stats, method="filters")
+        return {
+            "puzzles, and as solved": Grid(
+                jnp.stack([lay_out(tiles, border=0.5) for tiles in moments], 1),
+                ("puzzle", "solved", "original"),
+            ),
+            "first-layer filters": tiled(filters),
+        }
+
+    return Method(init, step, embed, render=render)

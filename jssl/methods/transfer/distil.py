@@ -1,0 +1,129 @@
+"""Distillation: a student learns to say of images without labels what a teacher says.
+
+Hinton, Vinyals and Dean, "Distilling the Knowledge in a Neural Network", 2015,
+https://arxiv.org/abs/1503.02531; as the last stage of SimCLR v2: Chen, Kornblith,
+Swersky, Norouzi and Hinton, NeurIPS 2020, https://arxiv.org/abs/2006.10029
+
+    L = -(1 - alpha) mean_labelled log p_S(y | x)
+        - alpha mean_unlabelled sum_c p_T(c | x) log p_S(c | x),
+
+where the unlabelled p(c | x) = softmax(logits / temperature), the teacher's and the
+student's. The gradient by the student's logits is alpha (p_S - p_T) / temperature; no
+factor temperature^2 makes up for it.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import optax
+
+from jssl.learner import Learner, fresh, minimize
+from jssl.method import Augment, Method, identity, tiled
+from jssl.nets import Net
+from jssl.ops.divergences import entropy, soft_cross_entropy
+
+
+class Frozen(NamedTuple):
+    """A network that no longer moves, as it is judged."""
+
+    params: Any
+    stats: Any
+
+
+class State(NamedTuple):
+    student: Learner
+    teacher: Frozen
+
+
+def frozen(learner: Learner) -> Frozen:
+    """The weights that a learner is judged by, with their statistics."""
+    return Frozen(learner.weights, learner.stats)
+
+
+def distil(
+    net: Net,
+    teacher: Net,
+    tx: optax.GradientTransformation,
+    temperature: float = 1.0,
+    alpha: float = 1.0,
+    augment: Augment | None = None,
+    prepare: Callable = identity,
+) -> Method[State]:
+    """Learns from a teacher, whose weights an earlier stage made:
+
+        start=lambda state, done: state._replace(teacher=frozen(done["teacher"]))
+
+    Batches are {"image"} or, for alpha < 1, {"labelled": ..., "unlabelled": ...}.
+
+    Args:
+      net: the student, images -> {"logits": [n, classes], "h": [n, d]}.
+      teacher: images -> {"logits": [n, classes]}; larger, or the student's like.
+      tx: moves all weights of the student.
+      temperature: divides both networks' logits; 1 or less in SimCLR v2.
+      alpha: share of the teacher; the rest is that of labels.
+      augment: draws the view of each image that both networks see, normalised as
+        `prepare` does. None: `prepare` alone. SimCLR v2 crops and flips.
+      prepare: what the networks see of an image outside training.
+    """
+    if not temperature > 0 or not 0 <= alpha <= 1:
+        raise ValueError(
+            f"distil: temperature must be positive and alpha between 0 and 1, got "
+            f"{temperature} and {alpha}"
+        )
+    look = augment or (lambda key, images: prepare(images))
+
+    def init(key, batch):
+        student_key, teacher_key = jax.random.split(key)
+        images = prepare((batch if alpha == 1 else batch["unlabelled"])["image"][:1])
+        student = fresh(tx, *net.init(student_key, images))
+        return State(student, Frozen(*teacher.init(teacher_key, images)))
+
+    def soft(params, stats, images, told, keys):
+        out, stats = net.apply(params, stats, images, train=True, keys=keys)
+        said = out["logits"] / temperature
+        value = soft_cross_entropy(said, jax.nn.softmax(told)).mean()
+        agreement = (said.argmax(-1) == told.argmax(-1)).mean()
+        gap = value - entropy(told).mean()  # the divergence: the loss cannot fall below
+        return value, stats, {"divergence": gap, "agreement": agreement}
+
+    def hard(params, stats, images, labels, keys):
+        out, stats = net.apply(params, stats, images, train=True, keys=keys)
+        logits = out["logits"]
+        value = optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
+        return value, stats, {"accuracy": (logits.argmax(-1) == labels).mean()}
+
+    def loss(params, stats, unlabelled, labelled):
+        value, metrics = 0.0, {}
+        for share, term, seen in ((1 - alpha, hard, labelled), (alpha, soft, unlabelled)):
+            if share > 0:
+                part, stats, seen_metrics = term(params, stats, *seen)
+                value, metrics = value + share * part, metrics | seen_metrics
+        return value, (stats, {"loss": value} | metrics)
+
+    def step(key, state, batch):
+        view, drop, other_view, other_drop = jax.random.split(key, 4)
+        unlabelled = labelled = None
+        if alpha > 0:
+            image = (batch if alpha == 1 else batch["unlabelled"])["image"]
+            images = look(view, image)
+            out, _ = teacher.apply(*state.teacher, images)
+            told = jax.lax.stop_gradient(out["logits"]) / temperature
+            unlabelled = images, told, {"drop_path": drop}
+        if alpha < 1:
+            some = batch["labelled"]
+            images = look(other_view, some["image"])
+            labelled = images, some["label"], {"drop_path": other_drop}
+        student, metrics = minimize(tx, loss, state.student, unlabelled, labelled)
+        return state._replace(student=student), metrics
+
+    def embed(state, batch):
+        student = state.student
+        return net.apply(student.weights, student.stats, prepare(batch["image"]))[0]
+
+    def render(key, state, batch, collect):
+        student = state.student
+        filters, _ = net.apply(student.weights, student.stats, method="filters")
+        return {"first-layer filters": tiled(filters)}
+
+    return Method(init, step, embed, render=render)
