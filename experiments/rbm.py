@@ -13,7 +13,7 @@ import optax
 
 from jssl import Stage, baselines, data, nets, optim
 from jssl.methods.energy.rbm import rbm
-from jssl.models.convnet import ConvNet
+from jssl.models.dense import Dense
 from jssl.models.heads import Classifier
 
 
@@ -63,16 +63,15 @@ def laptop(
         optax.scale_by_learning_rate(lr),
         optim.momentum(optax.piecewise_constant_schedule(0.5, {steps // 12: 1.8})),
     )
-    frequency = jnp.asarray(
-        np.concatenate([b["image"] for b in train.scan()]).mean(0) / 255
-    )
-    method = rbm(hidden, tx, k, chains, frequency=frequency.ravel())
+    pixels = np.concatenate([b["image"] for b in train.scan()])[: train.size]
+    often = jnp.asarray(pixels.mean(0) / 255).ravel()
+    method = rbm(hidden, tx, k, chains, frequency=often)
     return [
         baselines.compared(
             method,
             train,
             steps,
-            nets.linen(Classifier(ConvNet(), train.classes)),
+            nets.linen(Classifier(Dense((hidden,)), train.classes)),
             data.load(source, batch, seed=seed, limit=limit, labelled=True),
             supervised_epochs,
             dispatch=dispatch,

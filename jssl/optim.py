@@ -55,8 +55,7 @@ def scale_by_layer(
     """
 
     def factor(path, update):
-        where = jax.tree_util.keystr(path, simple=True, separator="/")
-        return update * decay ** (layers - layer(where))
+        return update * decay ** (layers - layer(_path(path)))
 
     def update(updates, state, params=None):
         return jax.tree_util.tree_map_with_path(factor, updates), state
@@ -145,3 +144,52 @@ class MomentumState(NamedTuple):
 
     count: jax.Array
     velocity: Any
+
+
+def unit_rows(where: str) -> optax.GradientTransformation:
+    """Keeps the rows of some kernels [m, d] at length 1, as the last link of a chain.
+
+    Whatever the update, w + u is divided by its length. A sparse code needs it: with the
+    decoder's rows unbound, a code half as long reconstructs as well through rows twice
+    as long, and a penalty on the code binds nothing.
+
+    Args:
+      where: regex that the kernels' paths match somewhere, "decoder/dense0/kernel".
+
+    Raises:
+      ValueError: when no weight's path matches.
+
+    >>> tx = unit_rows("w")
+    >>> params, updates = {"w": jnp.array([[1.0, 0.0]])}, {"w": jnp.array([[-1.0, 2.0]])}
+    >>> updates, _ = tx.update(updates, tx.init(params), params)
+    >>> optax.apply_updates(params, updates)["w"]    # (0, 2) / 2
+    Array([[0., 1.]], dtype=float32)
+    """
+
+    def init(params):
+        paths = [_path(path) for path, _ in jax.tree_util.tree_leaves_with_path(params)]
+        if not any(re.search(where, path) for path in paths):
+            raise ValueError(
+                f"unit_rows: no weight matches {where!r}; there are {', '.join(paths)}"
+            )
+        return optax.EmptyState()
+
+    def update(updates, state, params=None):
+        if params is None:
+            raise ValueError("unit_rows needs the weights: tx.update(grads, opt, params)")
+
+        def bound(path, update, weight):
+            if not re.search(where, _path(path)):
+                return update
+            after = weight + update
+            length = jnp.linalg.norm(after, axis=-1, keepdims=True)
+            return after / jnp.maximum(length, jnp.finfo(after.dtype).tiny) - weight
+
+        return jax.tree_util.tree_map_with_path(bound, updates, params), state
+
+    return optax.GradientTransformation(init, update)
+
+
+def _path(path):
+    """The path of a leaf, as "decoder/dense0/kernel"."""
+    return jax.tree_util.keystr(path, simple=True, separator="/")

@@ -2,12 +2,15 @@
 
 from dataclasses import replace
 
+import chex
+import flax.linen as nn
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 
-from jssl import baselines
+from jssl import baselines, loop, nets
 from jssl.config import Stage
 from jssl.data import dataset
 from jssl.evals import Eval
@@ -89,3 +92,62 @@ def test_raw_pixels_are_the_pixels():
         "h"
     ]
     np.testing.assert_array_equal(h, np.arange(8.0).reshape(2, 4))
+
+
+class Linear(nn.Module):
+    """Logits of the pixels, which are h."""
+
+    @nn.compact
+    def __call__(self, images, train=False):
+        h = images.reshape(len(images), -1)
+        return {"logits": nn.Dense(2)(h), "h": h}
+
+
+def few_labels():
+    """Two labels of each class, and a method that has not been asked for anything."""
+    labelled = replace(source(), batch=4, labelled=True)
+    return baselines.few_labels(
+        scaling(optax.sgd(0.1)),
+        labelled,
+        source(),
+        per_class=2,
+        steps=3,
+        classifier=nets.linen(Linear()),
+        tx=optax.sgd(0.1),
+        augment=lambda key, images: images,
+        seed=7,
+        save_every=2,
+    )
+
+
+def test_few_labels_stand_beside_the_same_and_all_of_them():
+    stage = few_labels()
+    few, every, raw, untrained = stage.baselines.values()
+    assert list(stage.baselines) == [
+        "supervised, same labels",
+        "supervised, all labels",
+        "raw pixels",
+        "untrained network",
+    ]
+    assert (few.steps, every.steps, raw.steps, untrained.steps) == (3, 3, 0, 0)
+    assert {"knn", "linear"} == set(raw.evals) == set(untrained.evals)
+    assert {"knn", "linear", "top1"} == set(few.evals) == set(every.evals)
+    assert {"knn", "linear", "top1"} < set(stage.evals)
+    assert all(s.seed == 7 for s in (stage, *stage.baselines.values()))
+    assert few.data.digest == stage.data.digest != every.data.digest
+    assert few.data.parts["labelled"].size == stage.data.parts["labelled"].size == 4
+    assert every.data.parts["labelled"].size == every.data.split("train").size == 32
+
+
+def test_a_baseline_of_few_labels_sees_the_methods_labelled_batches_and_nothing_else():
+    stage = few_labels()
+    few = stage.baselines["supervised, same labels"]
+    ours, theirs = next(stage.data.stream(2)), next(few.data.stream(2))
+    chex.assert_trees_all_equal(ours, theirs)
+    batch = loop.decode(ours)
+    other = batch | {"unlabelled": {"image": jnp.ones((8, 2, 2, 1))}}
+    state = few.method.init(jax.random.key(0), batch)
+    one, two = (few.method.step(jax.random.key(1), state, b)[0] for b in (batch, other))
+    chex.assert_trees_all_equal(one, two)
+    kernel = one.params["Dense_0"]["kernel"]
+    assert np.any(kernel != state.params["Dense_0"]["kernel"])

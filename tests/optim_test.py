@@ -79,3 +79,40 @@ def test_larss_step_does_not_depend_on_the_scale_of_the_gradient():
     small, _ = tx.update({"w": jnp.full((2, 2), 1e-3)}, tx.init(params), params)
     large, _ = tx.update({"w": jnp.full((2, 2), 1e3)}, tx.init(params), params)
     chex.assert_trees_all_close(small, large, rtol=1e-5)
+
+
+def test_the_named_rows_keep_length_one_whatever_the_optimiser():
+    tx = optax.chain(optax.adam(0.3), optim.unit_rows("head/kernel"))
+    free = optax.adam(0.3)
+    params, loose = PARAMS, PARAMS
+    state, other = tx.init(params), free.init(loose)
+    for i in range(20):
+        grads = jax.tree.map(lambda x, i=i: jnp.cos(jnp.arange(x.size) + i), params)
+        grads = jax.tree.map(lambda g, x: g.reshape(x.shape), grads, params)
+        updates, state = tx.update(grads, state, params)
+        params = optax.apply_updates(params, updates)
+        updates, other = free.update(grads, other, loose)
+        loose = optax.apply_updates(loose, updates)
+        lengths = np.linalg.norm(np.asarray(params["head"]["kernel"], np.float64), axis=1)
+        np.testing.assert_allclose(lengths, 1, rtol=1e-6)
+    chex.assert_trees_all_equal(params["encoder"], loose["encoder"])
+    chex.assert_trees_all_equal(params["head"]["bias"], loose["head"]["bias"])
+    assert np.ptp(params["head"]["kernel"]) > 0.1  # directions are free
+
+
+def test_a_row_goes_where_the_free_update_points():
+    tx = optax.chain(optax.sgd(1.0), optim.unit_rows("w"))
+    w, g = np.array([[0.6, 0.8], [1.0, 0.0]]), np.array([[0.1, -0.3], [0.5, 0.5]])
+    params = {"w": jnp.asarray(w, jnp.float32)}
+    grads = {"w": jnp.asarray(g, jnp.float32)}
+    updates, _ = tx.update(grads, tx.init(params), params)
+    wanted = (w - g) / np.linalg.norm(w - g, axis=1, keepdims=True)
+    np.testing.assert_allclose(params["w"] + updates["w"], wanted, rtol=1e-6)
+
+
+def test_rows_that_are_not_there_are_refused():
+    with pytest.raises(ValueError, match="no weight matches 'decoder'; there are enc"):
+        optim.unit_rows("decoder").init(PARAMS)
+    tx = optim.unit_rows("head")
+    with pytest.raises(ValueError, match="unit_rows needs the weights"):
+        tx.update(PARAMS, tx.init(PARAMS))

@@ -18,3 +18,11 @@ def noisy(key, images, deviation=0.01):
 def two_views(key, images, deviation=0.05):
     """Two views, [n, 2, ...]."""
     return noisy(key, jnp.stack([images, images], 1), deviation)
+
+
+def few_labels():
+    """A batch of two streams: the pictures with labels of three, others without."""
+    return {
+        "labelled": {"image": images(), "label": jnp.arange(8) % 3},
+        "unlabelled": {"image": images()[:, ::-1]},
+    }

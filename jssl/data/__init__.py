@@ -13,6 +13,7 @@ from jssl.data.nested import minibatches, pair
 from jssl.data.prepared import tfds
 from jssl.data.source import Batch, Source, dataset
 from jssl.data.subsets import labels_per_class, subset
+from jssl.data.toys import ring8
 
 __all__ = [
     "Batch",
@@ -30,6 +31,7 @@ _LOADERS = {
     "mnist": mnist,
     "fashion_mnist": fashion_mnist,
     "photos": photos,
+    "ring8": ring8,
     "folder": folder,
     "npz": npz,
     "tfds": tfds,
@@ -57,7 +59,7 @@ def load(
 
     Args:
       name: "digits", "mnist", "fashion_mnist", "fashion_mnist:FOLDER", "photos",
-        "folder:PATH", "npz:FILE" or "tfds:NAME".
+        "ring8" (points), "folder:PATH", "npz:FILE" or "tfds:NAME".
       batch: rows of one global batch.
       seed: of the order; the splits do not depend on it.
       labelled: whether training batches carry labels.
@@ -66,8 +68,9 @@ def load(
       threads: that read what is not held in memory; as many batches are read ahead.
       workers: processes that do so, each with so many threads.
       **knobs: of the data set's own function: `size` (side in pixels) and `channels` of
-        all; `corrupt` of `folder`, `stride` of `photos`, `data_dir` of `tfds`, and
-        `resident` (bytes that a split in memory may take) of both `folder` and `tfds`.
+        all images; `deviation` of `ring8`, `corrupt` of `folder`, `stride` of `photos`,
+        `data_dir` of `tfds`, and `resident` (bytes that a split in memory may take) of
+        both `folder` and `tfds`.
 
     Raises:
       ValueError: for an unknown name or knob, for labels or rows that are not there,

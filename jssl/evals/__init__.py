@@ -23,11 +23,14 @@ from jssl.evals.linear import (
     logreg_path,
     logreg_predict_proba,
 )
+from jssl.evals.modes import Coverage, mode_coverage, modes
 from jssl.evals.picture import Scatter, embedding_picture, pca
 from jssl.evals.protocol import Eval, Features
+from jssl.evals.reconstruction import reconstruction
 
 __all__ = [
     "KORNBLITH_GRID",
+    "Coverage",
     "Eval",
     "Features",
     "Scatter",
@@ -39,5 +42,8 @@ __all__ = [
     "logreg_fit",
     "logreg_path",
     "logreg_predict_proba",
+    "mode_coverage",
+    "modes",
     "pca",
+    "reconstruction",
 ]

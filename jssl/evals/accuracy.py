@@ -5,11 +5,12 @@ import numpy as np
 from jssl.evals.protocol import Eval, Features, labelled
 
 
-def accuracy(name: str = "logits") -> Eval:
+def accuracy(name: str = "logits", metric: str = "top1") -> Eval:
     """Top-1 accuracy of the logits that a classifier embeds into; fits nothing.
 
     Args:
       name: which of the method's outputs holds the logits [N, C].
+      metric: what the number is called.
 
     Raises:
       ValueError: a label has no logit.
@@ -23,6 +24,6 @@ def accuracy(name: str = "logits") -> Eval:
                 f"accuracy: labels of the {split} split go up to {y.max()}, but "
                 f"{name!r} has {logits.shape[1]} columns"
             )
-        return {"top1": float(np.mean(logits.argmax(axis=1) == y))}
+        return {metric: float(np.mean(logits.argmax(axis=1) == y))}
 
     return Eval(f"top-1 accuracy of the classifier's own {name}", run)

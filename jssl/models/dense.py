@@ -37,10 +37,12 @@ class Dense(nn.Module):
         return x
 
     def filters(self, train=False):
-        """The first layer's kernels [widths[0], side, side, 1], of square grey images."""
+        """The first layer's kernels [widths[0], side, side, c], of square images."""
         kernel = self.variables["params"]["dense0"]["kernel"]
         side = math.isqrt(len(kernel))
-        return kernel.T.reshape(-1, side, side, 1)
+        if side * side != len(kernel):  # then colours: 3 s^2 is the square of no integer
+            side = math.isqrt(len(kernel) // 3)
+        return kernel.T.reshape(-1, side, side, len(kernel) // (side * side))
 
 
 class Autoencoder(nn.Module):

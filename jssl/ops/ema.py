@@ -5,7 +5,7 @@ r"""A target network that follows the trained one slowly.
 Tarvainen and Valpola 2017, "Mean teachers", https://arxiv.org/abs/1703.01780; He et al.
 2020, MoCo, https://arxiv.org/abs/1911.05722. The schedules: Grill et al. 2020, BYOL,
 https://arxiv.org/abs/2006.07733 (cosine); Baevski et al. 2022, data2vec,
-https://arxiv.org/abs/2202.03555 (linear).
+https://arxiv.org/abs/2202.03555 (linear); Tarvainen and Valpola (the warm-up).
 """
 
 import jax
@@ -60,6 +60,20 @@ def linear_momentum(
     [0.9, 0.95, 1.0]
     """
     return start + (end - start) * _done(step, total)
+
+
+def ema_decay_warmup(step: ScalarLike, decay: ScalarLike) -> Float[Array, ""]:
+    r"""The momentum of step s = 1, 2, ...: a plain mean at first, then `decay`.
+
+    .. math:: m_s = \min\Big(1 - \frac{1}{s + 1},\ m\Big)
+
+    While the first term is the smaller, the target is the arithmetic mean of all online
+    weights so far, the first included; with m = 1 it is so for ever.
+
+    >>> [round(float(ema_decay_warmup(s, decay=0.7)), 3) for s in (1, 2, 3)]
+    [0.5, 0.667, 0.7]
+    """
+    return jnp.minimum(1 - 1 / (jnp.asarray(step) + 1), decay)
 
 
 def _done(step, total):

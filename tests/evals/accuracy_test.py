@@ -30,6 +30,11 @@ def test_top1_is_judged_on_test_in_the_end():
     assert accuracy()(features, True) == {"top1": 1.0}
 
 
+def test_two_classifiers_of_a_method_have_a_number_each():
+    features = Classifier(LOGITS, [0, 2, 2, 0])
+    assert accuracy(metric="student_top1")(features, False) == {"student_top1": 0.75}
+
+
 def test_an_output_that_the_method_lacks_is_named():
     with pytest.raises(ValueError, match="val split has no 'student'"):
         accuracy("student")(Classifier(LOGITS, [0, 0, 0, 0]), False)

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jssl.ops.ema import cosine_momentum, ema, linear_momentum
+from jssl.ops.ema import cosine_momentum, ema, ema_decay_warmup, linear_momentum
 
 
 def tree(value):
@@ -56,6 +56,16 @@ def test_momentum_before_and_after_the_step_agree_from_a_common_start():
         if t:
             last = ema(last, weights, 0.9)
         np.testing.assert_allclose(targets[-1]["w"], last["w"], rtol=1e-6)
+
+
+def test_a_warming_target_is_the_mean_of_all_weights_so_far():
+    online = [tree(float(x)) for x in (1, 4, 2, 8, 5)]
+    target, decay = online[0], 0.75
+    for s, weights in enumerate(online[1:4], 1):  # 1/2, 2/3, 3/4
+        target = ema(target, weights, ema_decay_warmup(s, decay))
+        mean = np.mean([w["w"] for w in online[: s + 1]], axis=0)
+        np.testing.assert_allclose(target["w"], mean, rtol=1e-6)
+    assert ema_decay_warmup(4, decay) == decay  # and no longer 4/5
 
 
 @pytest.mark.parametrize(("step", "wanted"), [(0, 0.9), (50, 0.95), (100, 1), (170, 1)])

@@ -1,0 +1,119 @@
+"""How much of a mixture of Gaussians a generator covers.
+
+A sample belongs to the nearest mean, and is of high quality within three deviations of
+it; a mode is covered if enough such samples belong to it. A perfect generator in the
+plane has 1 - exp(-4.5) = 98.9 % of high quality, never all.
+
+Srivastava et al., "VEEGAN", NIPS 2017 (https://arxiv.org/abs/1705.07761); Lin et al.,
+"PacGAN", NeurIPS 2018 (https://arxiv.org/abs/1712.04086), who ask for one sample a mode.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Integer
+
+from jssl.evals.picture import Scatter
+from jssl.evals.protocol import Eval, Features
+
+
+class Coverage(NamedTuple):
+    """What the samples cover."""
+
+    modes: int  # with `least` samples of high quality
+    high_quality: float  # share of all samples
+    reverse_kl: float  # of the high-quality samples' modes from evenness, in nats
+    counts: Integer[np.ndarray, " m"]  # samples of high quality, by mode
+
+
+def mode_coverage(
+    samples: Float[np.ndarray, "n d"],
+    means: Float[np.ndarray, "m d"],
+    deviation: float,
+    *,
+    within: float = 3.0,
+    least: int = 20,
+) -> Coverage:
+    """Counts samples near each mean of an even mixture of round Gaussians.
+
+        reverse_kl = sum_i p_i log(m p_i),    p_i = counts_i / sum counts
+
+    Without a sample of high quality the last is log m, the largest it can be.
+
+    Args:
+      deviation: of each Gaussian.
+      within: so many deviations a sample is of high quality.
+      least: so many of these cover a mode.
+
+    Raises:
+      ValueError: samples and means are not rows of one width, or there are none.
+
+    >>> means = np.array([[0.0], [10.0]])
+    >>> samples = np.array([[0.1], [-0.2], [9.0], [5.1]])    # the last is of neither
+    >>> found = mode_coverage(samples, means, 1.0, least=1)
+    >>> print(found.modes, found.high_quality, found.counts)
+    2 0.75 [2 1]
+    >>> print(f"{found.reverse_kl:.4f}")    # 2/3 log(4/3) + 1/3 log(2/3)
+    0.0566
+    """
+    fits = samples.ndim == means.ndim == 2 and samples.shape[1:] == means.shape[1:]
+    if not fits or not len(samples) or not len(means):
+        raise ValueError(
+            f"mode_coverage: samples [n, d] and means [m, d] must be rows of one width, "
+            f"got {list(samples.shape)} and {list(means.shape)}"
+        )
+    nearest, far = _nearest(samples, means, deviation)
+    m = len(means)
+    counts = np.bincount(nearest[far <= within], minlength=m)
+    p = counts[counts > 0] / max(counts.sum(), 1)
+    reverse_kl = float((p * np.log(m * p)).sum()) if len(p) else float(np.log(m))
+    quality = float(counts.sum() / len(samples))
+    return Coverage(int((counts >= least).sum()), quality, reverse_kl, counts)
+
+
+def modes(
+    means: Float[np.ndarray, "m d"],
+    deviation: float,
+    *,
+    name: str = "samples",
+    within: float = 3.0,
+    least: int = 20,
+) -> Eval:
+    """`mode_coverage` of one generated sample for every row that is judged; fits nothing.
+
+    In the plane there is a picture, coloured by mode; colour m is for the samples that
+    are of no mode.
+
+    Args:
+      name: which of the method's outputs holds the samples [N, d].
+    """
+
+    def run(features: Features, final: bool) -> dict:
+        samples = np.asarray(features("test" if final else "val", name))
+        found = mode_coverage(samples, means, deviation, within=within, least=least)
+        metrics = {
+            "modes": float(found.modes),
+            "high_quality": found.high_quality,
+            "reverse_kl": found.reverse_kl,
+        }
+        if samples.shape[1] != 2:
+            return metrics
+        nearest, far = _nearest(samples, means, deviation)
+        shown = np.where(far <= within, nearest, len(means))
+        title = (
+            f"N={len(samples)} generated\n{found.modes} of {len(means)} modes, "
+            f"{100 * found.high_quality:.1f} % within {within:g} deviations"
+        )
+        return metrics | {"generated": Scatter(samples.astype(np.float32), shown, title)}
+
+    return Eval(
+        f"{len(means)} modes of deviation {deviation:g}: {name} within {within:g} "
+        f"deviations, {least} to cover a mode",
+        run,
+    )
+
+
+def _nearest(samples, means, deviation):
+    """The nearest mean of each sample, and how many deviations away it is."""
+    apart = np.linalg.norm(samples[:, None] - means[None], axis=2) / deviation
+    return apart.argmin(axis=1), apart.min(axis=1)

@@ -1,0 +1,153 @@
+"""Deep belief network: machines stacked one on the other, then taught together up and down.
+
+Hinton, Osindero and Teh, "A Fast Learning Algorithm for Deep Belief Nets", Neural
+Computation 18, 2006, https://doi.org/10.1162/neco.2006.18.7.1527
+
+The layers are RBMs first, each trained on the mean activations of those below (`rbm` and
+`above`); `stacked` makes a network of them, R = G = W. A step then is contrastive
+wake-sleep, for each directed layer l:
+
+    wake    h_l ~ q, upwards from the image; G learns to generate it:
+            r = h_{l-1} - sigmoid(b_l + h_l G_l^T),    G_l += lr r^T h_l / n
+    top     CD-k in the top RBM, begun where the wake phase ended
+    sleep   h_{l-1} ~ p, downwards from the chain's end; R learns to recognise it:
+            r = h_l - sigmoid(a_l + h_{l-1} R_l),      R_l += lr h_{l-1}^T r / n
+
+Departure: no label units stand beside the top machine's visible layer; the network learns
+without labels, and is judged by its top hidden means.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from jssl.learner import Learner, descend, fresh
+from jssl.losses.energy import cd_gradients
+from jssl.method import Above, Grid, Method, tiled
+from jssl.methods.energy.rbm import flat
+from jssl.ops.belief import DBN, Layer, ancestral, down, generate, stacked, up
+from jssl.ops.gibbs import RBM, free_energy, hidden_mean, sample_hidden, visible_mean
+
+
+class State(NamedTuple):
+    learner: Learner  # params: a DBN
+    count: jax.Array  # steps taken
+
+
+def machines(state: Any) -> list[RBM]:
+    """The RBMs of a greedy stack's state, the lowest first."""
+    if isinstance(state, Above):
+        return [*machines(state.below), *machines(state.own)]
+    return [state.learner.weights]
+
+
+def wake_sleep(key, dbn: DBN, v, k=1, mean=True):
+    """Contrastive wake-sleep: gradients to descend, and both phases' states.
+
+    Args:
+      key: of all draws.
+      dbn: the network.
+      v: [n, v], numbers between 0 and 1 count as means.
+      k: sweeps in the top machine; may be traced.
+      mean: whether dreams end in the mean of v, as the data are means; else in a draw.
+
+    Returns:
+      The gradients (a DBN), and the states (v, h_1, ..., h_{L-1}) of wake and of sleep.
+    """
+    wake, chain, sleep = jax.random.split(key, 3)
+    awake = [v]
+    for at, layer in zip(jax.random.split(wake, len(dbn.lower)), dbn.lower, strict=True):
+        awake.append(sample_hidden(at, layer.upward, awake[-1]))
+    top, last = cd_gradients(chain, dbn.top, awake[-1], k)
+    asleep = ancestral(sleep, dbn, last, mean)
+    lower = []
+    for i, layer in enumerate(dbn.lower):
+        generated = visible_mean(layer.downward, awake[i + 1]) - awake[i]  # [n, v]
+        recognised = hidden_mean(layer.upward, asleep[i]) - asleep[i + 1]  # [n, h]
+        lower.append(
+            Layer(
+                r=asleep[i].T @ recognised / len(v),
+                a=recognised.mean(0),
+                g=generated.T @ awake[i + 1] / len(v),
+                b=generated.mean(0),
+            )
+        )
+    return DBN(tuple(lower), top), tuple(awake), asleep
+
+
+def dbn(
+    hidden: Sequence[int],
+    tx: optax.GradientTransformation,
+    steps: int,
+    sweeps: Sequence[int] = (3, 6, 10),
+    mean: bool = True,
+    scale: float = 0.01,
+    prepare: Callable = flat,
+) -> Method[State]:
+    """Teaches a stack of machines up and down.
+
+    Args:
+      hidden: units of each hidden layer, two or more.
+      tx: moves all weights along the gradients.
+      steps: of training, for `sweeps`.
+      sweeps: k of the top machine, in as many equal parts of training.
+      mean: whether dreams end in the mean of v.
+      scale: deviation of the first weights, where no trained machines replace them.
+      prepare: images -> rows [n, v] in [0, 1].
+    """
+
+    def init(key, batch):
+        widths = (prepare(batch["image"][:1]).shape[1], *hidden)
+        first = [
+            RBM(scale * jax.random.normal(at, shape), *map(jnp.zeros, shape))
+            for at, *shape in zip(
+                jax.random.split(key, len(hidden)), widths[:-1], widths[1:], strict=True
+            )
+        ]
+        return State(fresh(tx, stacked(first)), jnp.zeros((), jnp.int32))
+
+    def step(key, state, batch):
+        net, v = state.learner.params, prepare(batch["image"])
+        part = state.count * len(sweeps) // steps
+        k = jnp.asarray(sweeps)[jnp.minimum(part, len(sweeps) - 1)]
+        grads, awake, asleep = wake_sleep(key, net, v, k, mean)
+        means = up(net, v)
+        gap = free_energy(net.top, awake[-1]) - free_energy(net.top, asleep[-1])
+        named = hidden_mean(net.lower[0].upward, asleep[0])
+        metrics = {
+            "reconstruction": jnp.square(down(net, means[-1]) - v).mean(),
+            "recognition": jnp.square(named - asleep[1]).mean(),  # of what was dreamt
+            "free_energy_gap": gap.mean(),
+            "active": means[-1].mean(),
+        }
+        return State(descend(tx, state.learner, grads), state.count + 1), metrics
+
+    def embed(state, batch):
+        net, v = state.learner.weights, prepare(batch["image"])
+        means = up(net, v)
+        seen = down(net, means[-1])
+        return {"h": means[-1], "layers": means, "reconstruction": seen, "image": v}
+
+    def render(key, state, batch, collect):
+        net, images = state.learner.weights, batch["image"][:8]
+        shape = images.shape[1:]
+        if net.lower[0].g.shape[0] != images[0].size:
+            return {}
+        lengths = (1, 10, 100, 1000)
+        dreams = [generate(key, net, 8, k).reshape(-1, *shape) for k in lengths]
+        seen = embed(state, {"image": images})["reconstruction"].reshape(images.shape)
+        filters = net.lower[0].r.T[: 16 * (hidden[0] // 16) or hidden[0]]
+        return {
+            "samples": Grid(
+                jnp.stack(dreams, 1), ("1 sweep", *(f"{k} sweeps" for k in lengths[1:]))
+            ),
+            "reconstructions": Grid(
+                jnp.stack([images, seen], 1), ("image", "reconstruction")
+            ),
+            "filters": tiled(filters.reshape(-1, *shape)),
+        }
+
+    return Method(init, step, embed, render=render)

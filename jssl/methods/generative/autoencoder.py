@@ -1,0 +1,132 @@
+"""Autoencoder: give back the input through a code that cannot simply copy it.
+
+    h = s(x W_e + b_e),    x^ = s(h W_d + b_d),    L = mean over samples of |x^ - x|^2
+
+The code is narrow or, with as many units as you please, sparse: L gains a weight times
+
+    mean over samples of sum_j |h_j|    or    sum_j KL(rho || q_j),
+
+q_j being how active unit j is on average.
+
+Rumelhart, Hinton and Williams, "Learning Internal Representations by Error Propagation",
+1986, https://doi.org/10.21236/ADA164453. Sparsity: Olshausen and Field, Nature 381, 1996,
+https://doi.org/10.1038/381607a0; Lee, Ekanadham and Ng, NIPS 2007; Ng, "Sparse
+Autoencoder", CS294A notes, 2011 (who halves the squared error).
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from jssl.learner import Learner, fresh, minimize
+from jssl.losses.reconstruction import bernoulli_cross_entropy, squared_error
+from jssl.losses.sparsity import average_activation, kl_sparsity, l1_sparsity
+from jssl.method import Augment, Grid, Method, identity, tiled
+from jssl.nets import Net
+
+
+class State(NamedTuple):
+    learner: Learner
+    active: jax.Array  # q [m]
+
+
+def readout(error: str, output: str) -> Callable:
+    """What makes a reconstruction of logits.
+
+    Raises:
+      ValueError: for words other than these, or cross entropy of what is no probability.
+    """
+    if error not in ("squared", "cross_entropy") or output not in ("sigmoid", "linear"):
+        raise ValueError(
+            'error must be "squared" or "cross_entropy", and output "sigmoid" or '
+            f'"linear"; got {error!r} and {output!r}'
+        )
+    if (error, output) == ("cross_entropy", "linear"):
+        raise ValueError('error "cross_entropy" wants output "sigmoid"; got "linear"')
+    return jax.nn.sigmoid if output == "sigmoid" else identity
+
+
+def autoencoder(
+    net: Net,
+    tx: optax.GradientTransformation,
+    error: str = "squared",
+    sparsity: str = "",
+    weight: float = 1.0,
+    rho: float = 0.05,
+    momentum: float = 0.0,
+    output: str = "sigmoid",
+    augment: Augment | None = None,
+    prepare: Callable = identity,
+) -> Method[State]:
+    """Reconstructs.
+
+    Args:
+      net: images -> {"h": [n, m], "logits": as the images}; `filters` draws its first
+        layer. "kl" wants h in (0, 1).
+      tx: moves all weights. With "l1" let it end in `optim.unit_rows` of the decoder.
+      error: "squared" or, for images of 0s and 1s or between, "cross_entropy".
+      sparsity: "" (none), "l1" or "kl".
+      weight: of the sparsity.
+      rho: how active a unit should be, for "kl".
+      momentum: of q between steps; 0 takes the batch's own average, of 100 samples or
+        more. Only the batch's part of q has a gradient: a weight of so much, divided by
+        1 - momentum, pulls as hard.
+      output: what makes a reconstruction of logits: "sigmoid" or "linear".
+      augment: draws what is reconstructed, normalised as `prepare` does. None: `prepare`
+        alone.
+      prepare: what the network sees of an image outside training.
+    """
+
+    look = augment or (lambda key, images: prepare(images))
+    restored = readout(error, output)
+    if sparsity not in ("", "l1", "kl"):
+        raise ValueError(f'sparsity must be "", "l1" or "kl", got {sparsity!r}')
+
+    def init(key, batch):
+        x = prepare(batch["image"][:1])
+        learner = fresh(tx, *net.init(key, x))
+        h = net.apply(learner.params, learner.stats, x)[0]["h"]
+        return State(learner, jnp.full(h.shape[1:], rho, h.dtype))
+
+    def loss(params, stats, x, q):
+        out, stats = net.apply(params, stats, x, train=True)
+        h, reconstruction = out["h"], restored(out["logits"])
+        if error == "squared":
+            value = squared_error(reconstruction, x)
+        else:
+            value = bernoulli_cross_entropy(out["logits"], x)
+        penalty = {}
+        if sparsity == "l1":
+            penalty = {"l1": l1_sparsity(h)}
+        elif sparsity == "kl":
+            penalty = {"kl": kl_sparsity(h, rho, q, momentum)}
+        value += sum(weight * p for p in penalty.values())
+        metrics = {"loss": value, "mse": jnp.square(reconstruction - x).mean(), **penalty}
+        return value, (stats, (metrics, average_activation(h, q, momentum)))
+
+    def step(key, state, batch):
+        x = look(key, batch["image"])
+        learner, (metrics, q) = minimize(tx, loss, state.learner, x, state.active)
+        return State(learner, q), metrics | {"active": q.mean()}
+
+    def apply(state, x):
+        return net.apply(state.learner.weights, state.learner.stats, x)[0]
+
+    def embed(state, batch):
+        return {"h": apply(state, prepare(batch["image"]))["h"]}
+
+    def render(key, state, batch, collect):
+        x, learner = prepare(batch["image"][:8]), state.learner
+        if x.ndim != 4:
+            return {}
+        filters, _ = net.apply(learner.weights, learner.stats, method="filters")
+        pair = jnp.stack([x, restored(apply(state, x)["logits"])], 1)
+        return {
+            "reconstruction": Grid(jnp.clip(pair, 0, 1), ("input", "reconstruction")),
+            "first-layer filters": tiled(filters),
+        }
+
+    return Method(init, step, embed, render=render)

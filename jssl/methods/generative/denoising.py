@@ -1,0 +1,91 @@
+"""Denoising autoencoder: spoil the input, give back the clean one.
+
+To put an entry right the network must know how it goes with the others.
+
+Vincent, Larochelle, Bengio and Manzagol, "Extracting and Composing Robust Features with
+Denoising Autoencoders", ICML 2008, https://doi.org/10.1145/1390156.1390294; with emphasis:
+Vincent et al., JMLR 11, 2010, https://www.jmlr.org/papers/v11/vincent10a.html
+
+    L = mean over samples of alpha sum_{j in J} l(x_j, x^_j) + beta sum_{j not in J} ...,
+
+x^ the reconstruction of x~, x with the entries J corrupted, and l the squared error or
+the cross entropy.
+"""
+
+from collections.abc import Callable
+
+import jax.numpy as jnp
+import optax
+
+from jssl.learner import Learner, fresh, minimize
+from jssl.losses.reconstruction import emphasised_cross_entropy, emphasised_squared_error
+from jssl.method import Grid, Method, identity, tiled
+from jssl.methods.generative.autoencoder import readout
+from jssl.nets import Net
+
+
+def denoising(
+    net: Net,
+    tx: optax.GradientTransformation,
+    corrupt: Callable,
+    alpha: float = 1.0,
+    beta: float = 1.0,
+    error: str = "squared",
+    output: str = "sigmoid",
+    prepare: Callable = identity,
+) -> Method[Learner]:
+    """Restores what was corrupted; embeds what was not.
+
+    Args:
+      net: images -> {"h": [n, m], "logits": as the images}; `filters` draws its first
+        layer.
+      tx: moves all weights.
+      corrupt: (key, x) -> (x~, J), with J 1 on the entries selected: one of
+        `jssl.ops.corruption`, bound to its settings. Each step draws anew.
+      alpha: weight of what was corrupted.
+      beta: of what was not; 0 is the paper's full emphasis.
+      error: "squared" or, for images of 0s and 1s or between, "cross_entropy".
+      output: what makes a reconstruction of logits: "sigmoid" or "linear".
+      prepare: what is corrupted, reconstructed and embedded, of an image.
+    """
+
+    restored = readout(error, output)
+
+    def init(key, batch):
+        return fresh(tx, *net.init(key, prepare(batch["image"][:1])))
+
+    def loss(params, stats, x, corrupted, selected):
+        out, stats = net.apply(params, stats, corrupted, train=True)
+        reconstruction = restored(out["logits"])
+        if error == "squared":
+            value = emphasised_squared_error(reconstruction, x, selected, alpha, beta)
+        else:
+            value = emphasised_cross_entropy(out["logits"], x, selected, alpha, beta)
+        left = jnp.square(reconstruction - x).mean()
+        done = jnp.square(corrupted - x).mean()
+        gain = 10 * jnp.log10(jnp.maximum(done, 1e-12) / jnp.maximum(left, 1e-12))
+        return value, (stats, {"loss": value, "mse": left, "psnr_gain": gain})
+
+    def step(key, state, batch):
+        x = prepare(batch["image"])
+        return minimize(tx, loss, state, x, *corrupt(key, x))
+
+    def embed(state, batch):
+        out, _ = net.apply(state.weights, state.stats, prepare(batch["image"]))
+        return {"h": out["h"]}
+
+    def render(key, state, batch, collect):
+        x = prepare(batch["image"][:8])
+        if x.ndim != 4:
+            return {}
+        corrupted, _ = corrupt(key, x)
+        out, _ = net.apply(state.weights, state.stats, corrupted)
+        filters, _ = net.apply(state.weights, state.stats, method="filters")
+        columns = jnp.stack([x, corrupted, restored(out["logits"])], 1)
+        headings = ("clean", "corrupted", "restored")
+        return {
+            "denoising": Grid(jnp.clip(columns, 0, 1), headings),
+            "first-layer filters": tiled(filters),
+        }
+
+    return Method(init, step, embed, render=render)

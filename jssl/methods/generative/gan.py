@@ -1,0 +1,147 @@
+"""GAN: a generator makes samples and a discriminator tells them from the data, by turns.
+
+Goodfellow et al., "Generative Adversarial Nets", NIPS 2014, algorithm 1.
+https://arxiv.org/abs/1406.2661
+
+    min_G max_D V,    V = E_x log D(x) + E_z log(1 - D(G(z))),    D = sigmoid(s)
+
+k steps of D, each with data and noise of its own; then one of G, with fresh noise and
+against the D that they made. The "non-saturating" G ascends E_z log D(G(z)) in place of
+descending V. With r1, D also pays r1 / 2 times its mean squared slope at the data
+(Mescheder et al. 2018, https://arxiv.org/abs/1801.04406).
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import optax
+
+from jssl.learner import Learner, fresh, minimize
+from jssl.losses.adversarial import (
+    minimax_discriminator,
+    minimax_generator,
+    non_saturating_generator,
+    r1_penalty,
+)
+from jssl.method import Grid, Method, identity
+from jssl.nets import Net
+
+LOSSES = {"non_saturating": non_saturating_generator, "minimax": minimax_generator}
+
+
+class State(NamedTuple):
+    generator: Learner
+    discriminator: Learner
+
+
+def gan(
+    generator: Net,
+    discriminator: Net,
+    generator_tx: optax.GradientTransformation,
+    discriminator_tx: optax.GradientTransformation,
+    prior: Callable,
+    loss: str = "non_saturating",
+    r1: float = 0.0,
+    prepare: Callable = identity,
+    show: Callable = identity,
+) -> Method[State]:
+    """Plays the game. A training batch is k minibatches, [k, n, ...].
+
+    Args:
+      generator: z -> x, as `prepare` gives it. Where it has batch norm, let its chain
+        keep no running average of the weights, whose statistics would be others.
+      discriminator: x -> {"logits": [n], "h": [n, d]}; no batch norm if r1.
+      generator_tx: moves the generator.
+      discriminator_tx: moves the discriminator.
+      prior: (key, n) -> z, the noise of n samples.
+      loss: of the generator, "non_saturating" or "minimax".
+      r1: gamma, the weight of the penalty; the paper's half is taken here.
+      prepare: what the discriminator sees of an image.
+      show: undoes it: x -> images in [0, 1].
+    """
+    if loss not in LOSSES:
+        raise ValueError(f"gan: loss must be {' or '.join(LOSSES)}, got {loss!r}")
+
+    def init(key, batch):
+        first, second, noise = jax.random.split(key, 3)
+        z, real = prior(noise, 1), prepare(batch["image"][0, :1])
+        maker = fresh(generator_tx, *generator.init(first, z))
+        fake = jax.eval_shape(generator.apply, maker.params, maker.stats, z)[0]
+        if fake.shape != real.shape:
+            raise ValueError(
+                f"gan: the generator makes samples of shape {fake.shape[1:]}, the data are "
+                f"of shape {real.shape[1:]}: a batch must be [k, n, ...], as "
+                f"data.minibatches(source, k) gives it"
+            )
+        judge = fresh(discriminator_tx, *discriminator.init(second, real))
+        return State(maker, judge)
+
+    def generate(params, stats, key, n):
+        noise, drop = jax.random.split(key)
+        keys = {"dropout": drop}
+        return generator.apply(params, stats, prior(noise, n), train=True, keys=keys)
+
+    def judged(params, stats, x, key):
+        keys = {"dropout": key}
+        out, stats = discriminator.apply(params, stats, x, train=True, keys=keys)
+        return out["logits"], stats
+
+    def discriminator_loss(params, stats, real, fake, key):
+        one, two = jax.random.split(key)
+        on_real, after = judged(params, stats, real, one)  # two passes: batch norm must
+        on_fake, after = judged(params, after, fake, two)  # not see real beside fake
+        value = minimax_discriminator(on_real, on_fake)
+        metrics = {
+            "value": -value,
+            "disc/real_right": (on_real > 0).mean(),
+            "disc/fake_right": (on_fake < 0).mean(),
+        }
+        if r1:
+            slope = r1_penalty(lambda x: judged(params, stats, x, one)[0], real)
+            value += r1 / 2 * slope
+            metrics["disc/squared_slope"] = slope
+        return value, (after, metrics | {"disc/loss": value})
+
+    def generator_loss(params, stats, judge, key, n):
+        make, drop = jax.random.split(key)
+        fake, stats = generate(params, stats, make, n)
+        logits, _ = judged(judge.params, judge.stats, fake, drop)
+        value = LOSSES[loss](logits)
+        return value, (stats, {"gen/loss": value})
+
+    def step(key, state, batch):
+        maker, judge = state
+        k, n = batch["image"].shape[:2]
+        *turns, last = jax.random.split(key, k + 1)
+        for i, turn in enumerate(turns):
+            make, drop = jax.random.split(turn)
+            fake, _ = generate(maker.params, maker.stats, make, n)
+            fake, real = jax.lax.stop_gradient(fake), prepare(batch["image"][i])
+            judge, seen = minimize(
+                discriminator_tx, discriminator_loss, judge, real, fake, drop
+            )
+        maker, made = minimize(generator_tx, generator_loss, maker, judge, last, n)
+        return State(maker, judge), seen | made
+
+    def samples(learner, z):
+        return show(generator.apply(learner.weights, learner.stats, z)[0])
+
+    def embed(state, batch):
+        judge = state.discriminator
+        out, _ = discriminator.apply(judge.weights, judge.stats, prepare(batch["image"]))
+        noise = lambda i: prior(jax.random.fold_in(jax.random.key(0), i), 1)[0]
+        z = jax.vmap(noise)(batch["index"])  # row i's is its own, in whatever batch
+        return {
+            "h": out["h"],
+            "logits": out["logits"],
+            "samples": samples(state.generator, z),
+        }
+
+    def render(key, state, batch, collect):
+        made = samples(state.generator, prior(key, 64))
+        if made.ndim != 4:  # points
+            return {}
+        return {"samples": Grid(made.reshape(8, 8, *made.shape[1:]))}
+
+    return Method(init, step, embed, render=render)

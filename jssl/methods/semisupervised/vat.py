@@ -1,0 +1,109 @@
+"""VAT: no small step from an image, labelled or not, should change what is said of it.
+
+Miyato, Maeda, Koyama and Ishii, "Virtual Adversarial Training: A Regularization Method
+for Supervised and Semi-Supervised Learning", TPAMI 2019. https://arxiv.org/abs/1704.03976
+
+    L = mean over labelled x of -log p(y | x)
+        + lambda mean over all x of KL(p(x) || p(x + r(x)))
+        + lambda_ent mean over unlabelled x of H(p(x)),
+    r(x) = the step of length epsilon that raises this divergence most,
+
+found by power iteration. No gradient flows through r, nor through p(x) in the divergence.
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from jssl.learner import Learner, fresh, minimize
+from jssl.losses.consistency import entropy
+from jssl.losses.vat import vat as divergence
+from jssl.losses.vat import vat_perturbation
+from jssl.method import Augment, Grid, Method, identity, neighbours, tiled
+from jssl.nets import Net
+
+
+def vat(
+    net: Net,
+    tx: optax.GradientTransformation,
+    augment: Augment,
+    epsilon: float = 2.0,
+    weight: float = 1.0,
+    entropy_weight: float = 0.0,
+    iterations: int = 1,
+    xi: float | None = None,
+    prepare: Callable = identity,
+) -> Method[Learner]:
+    """Learns from few labels, and not to be moved anywhere.
+
+    Args:
+      net: images -> {"logits": [n, classes], "h": [n, d]}.
+      tx: moves all weights.
+      augment: draws one view of each image, [n, ...], normalised as `prepare` does; it is
+        x above.
+      epsilon: in the units of a view; pixels of 28 x 28 in [0, 1] want 1 to 4.
+      weight: lambda.
+      entropy_weight: lambda_ent; the authors' VAT + EntMin has 1.
+      iterations: of the power method.
+      xi: None for exact products with the Hessian; else the step of finite differences.
+      prepare: what the network sees of an image outside training.
+    """
+
+    def init(key, batch):
+        return fresh(tx, *net.init(key, prepare(batch["labelled"]["image"][:1])))
+
+    def loss(params, stats, views, labels, direction, noise, other):
+        n = len(labels)
+
+        # With the statistics of its own batch, as the authors do, so that rows are not
+        # quite independent; the running ones move with the labelled pass alone.
+        def predict(x):
+            out, _ = net.apply(params, stats, x, train=True, keys={"dropout": other})
+            return out["logits"]
+
+        keys = {"dropout": noise}
+        out, moved = net.apply(params, stats, views[:n], train=True, keys=keys)
+        logits = out["logits"]
+        known = optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
+        change = divergence(direction, predict, views, epsilon, iterations, xi)
+        value = known + weight * change
+        metrics = {
+            "labelled": known,
+            "unlabelled": change,
+            "accuracy": (logits.argmax(-1) == labels).mean(),
+        }
+        if entropy_weight:
+            metrics["entropy"] = entropy(predict(views)[n:])
+            value += entropy_weight * metrics["entropy"]
+        return value, (moved, metrics | {"loss": value})
+
+    def step(key, state, batch):
+        look, *keys = jax.random.split(key, 4)
+        labelled, unlabelled = batch["labelled"], batch["unlabelled"]
+        images = jnp.concatenate([labelled["image"], unlabelled["image"]])
+        return minimize(tx, loss, state, augment(look, images), labelled["label"], *keys)
+
+    def embed(state, batch):
+        return net.apply(state.weights, state.stats, prepare(batch["image"]))[0]
+
+    def render(key, state, batch, collect):
+        images = batch["image"][:10]
+
+        def predict(x):
+            return net.apply(state.weights, state.stats, x)[0]["logits"]
+
+        r = vat_perturbation(key, predict, prepare(images), epsilon, iterations, xi)
+        scaled = 0.5 + r / (2 * jnp.abs(r).max((1, 2, 3), keepdims=True))
+        moved = jnp.clip(images + r, 0, 1)
+        filters, _ = net.apply(state.weights, state.stats, method="filters")
+        return {
+            "the worst step": Grid(
+                jnp.stack([images, scaled, moved], 1), ("image", "step", "after it")
+            ),
+            "nearest neighbours": neighbours(batch["image"], embed(state, batch)["h"]),
+            "first-layer filters": tiled(filters),
+        }
+
+    return Method(init, step, embed, render=render)

@@ -1,0 +1,102 @@
+"""DCGAN: the ranges, the networks' statistics, and what h is."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from toys import images
+
+from jssl import nets
+from jssl.methods.generative.dcgan import dcgan
+from jssl.models.dcgan import Discriminator, Generator
+
+headline = "disc/loss"  # the generator hardly moves, so that the discriminator gains
+batch_axis = 1
+
+MAKER = nets.linen(Generator((8, 8, 1), (8, 4), 4))
+JUDGE = nets.linen(Discriminator((4, 8), 4))
+
+
+def method(maker, judge):
+    return dcgan(MAKER, JUDGE, maker, judge, noise=4)
+
+
+def tiny(tx):
+    batch = {"image": images()[None], "index": jnp.arange(8)[None]}
+    return method(tx or optax.sgd(1e-3), tx or optax.sgd(0.1)), batch
+
+
+def rows(batch):
+    return {"image": batch["image"][0], "index": batch["index"][0]}
+
+
+def test_statistics_move_in_the_step_of_their_owner():
+    """Two passes of D in its own step, data first; one of G in its own."""
+    m = method(optax.sgd(0.0), optax.sgd(0.0))
+    _, batch = tiny(None)
+    before = jax.jit(m.init)(jax.random.key(0), batch)
+    after, metrics = jax.jit(m.step)(jax.random.key(1), before, batch)
+    maker, judge = (x.stats["batch_stats"] for x in after)
+
+    turn, last = jax.random.split(jax.random.key(1), 2)
+
+    def made(key):
+        z_key, _ = jax.random.split(key)
+        z = jax.random.uniform(z_key, (8, 4), minval=-1, maxval=1)
+        return MAKER.apply(before.generator.params, before.generator.stats, z, train=True)
+
+    def mean_and_logits(stats, x):
+        out, stats = JUDGE.apply(before.discriminator.params, stats, x, train=True)
+        return out["logits"], stats
+
+    @jax.jit
+    def by_hand():
+        fake, _ = made(jax.random.split(turn)[0])
+        real = 2 * images() - 1
+        on_real, stats = mean_and_logits(before.discriminator.stats, real)
+        on_fake, stats = mean_and_logits(stats, fake)
+        _, makers = made(jax.random.split(last)[0])
+        return on_real, on_fake, stats, makers
+
+    on_real, on_fake, judges, makers = by_hand()
+    for got, wanted in ((judge, judges), (maker, makers)):
+        jax.tree.map(
+            lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6),
+            got,
+            wanted["batch_stats"],
+        )
+    wanted = np.log1p(np.exp(-on_real)).mean() + np.log1p(np.exp(on_fake)).mean()
+    np.testing.assert_allclose(metrics["disc/loss"], wanted, rtol=1e-5)
+
+
+def test_noise_is_uniform_and_samples_are_shown_from_0_to_1():
+    """A generator that is the identity shows its noise."""
+    flat = nets.Net(
+        lambda key, z: ((), ()),
+        lambda params, stats, z, train=False, keys={}: (z.reshape(-1, 8, 8, 1), stats),
+    )
+    m = dcgan(flat, JUDGE, optax.identity(), optax.sgd(0.1), noise=64)
+    _, batch = tiny(None)
+    state = jax.jit(m.init)(jax.random.key(0), batch)
+    shown = m.render(jax.random.key(0), state, batch, None)["samples"].images
+    assert 0 <= shown.min() < 0.01 and 0.99 < shown.max() <= 1
+    np.testing.assert_allclose(shown.mean(), 0.5, atol=0.02)  # 4,096 draws: 4.4 errors
+    np.testing.assert_allclose(shown.var(), 1 / 12, atol=0.005)
+
+
+def test_h_is_all_maps_of_the_discriminator():
+    m, batch = tiny(None)
+    state = jax.jit(m.init)(jax.random.key(0), batch)
+    out = jax.jit(m.embed)(state, rows(batch))
+    assert out["h"].shape == (8, 4 * 4 * 4 + 2 * 2 * 8)
+    assert out["samples"].shape == (8, 8, 8, 1)
+    captured, _ = JUDGE.apply(
+        state.discriminator.params,
+        state.discriminator.stats,
+        2 * images() - 1,
+        capture=("conv0", "norm1"),
+    )
+    maps = captured[1]
+    leaky = [np.where(x > 0, x, 0.2 * x) for x in (maps["conv0"], maps["norm1"])]
+    wanted = np.concatenate([x.reshape(8, -1) for x in leaky], 1)
+    np.testing.assert_allclose(out["h"], wanted, rtol=1e-5, atol=1e-7)

@@ -1,0 +1,287 @@
+"""GAN: algorithm 1, on games whose course is known."""
+
+from functools import cache, partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from toys import images
+
+from jssl import nets
+from jssl.learner import ema_weights
+from jssl.methods.generative.gan import gan
+from jssl.models.dense import linear
+from jssl.models.gan import Discriminator, Generator
+from jssl.nets import Net
+
+headline = "disc/loss"  # the generator hardly moves, so that the discriminator gains
+batch_axis = 1
+
+
+def normal(width, key, n):
+    return jax.random.normal(key, (n, width))
+
+
+def tiny(tx):
+    method = gan(
+        nets.linen(Generator((8, 8, 1), (8,))),
+        nets.linen(Discriminator((16,), 0.3)),
+        tx or optax.sgd(1e-3),
+        tx or optax.sgd(0.1),
+        partial(normal, 4),
+    )
+    both = jnp.stack([images(), images()[:, ::-1]])
+    return method, {"image": both, "index": jnp.arange(16).reshape(2, 8)}
+
+
+def rows(batch):
+    return {"image": batch["image"][0], "index": batch["index"][0]}
+
+
+@cache
+def begun():
+    """`tiny`, and its first state."""
+    method, batch = tiny(None)
+    return method, batch, jax.jit(method.init)(jax.random.key(0), batch)
+
+
+def network(params, apply) -> Net:
+    """A network without statistics, of one function (params, x) -> out."""
+
+    def applied(params, stats, x, train=False, keys={}):
+        return apply(params, x), stats
+
+    return Net(lambda key, x: (params, ()), applied)
+
+
+def dirac(theta=1.0, psi=1.0, rate=0.1, still=0.0, loss="minimax", r1=0.0):
+    """Mescheder et al. 2018: data at 0, G = theta, s(x) = -psi x."""
+    return gan(
+        network(jnp.asarray(theta), lambda theta, z: theta + 0 * z),
+        network(
+            jnp.asarray(psi),
+            lambda psi, x: {"logits": -psi * x[:, 0], "h": jnp.repeat(x, 2, 1)},
+        ),
+        optax.sgd(rate),
+        optax.sgd(still or rate),
+        partial(normal, 1),
+        loss=loss,
+        r1=r1,
+    )
+
+
+def played(method, batch, steps):
+    """The states and metrics after each step."""
+    batch = jax.tree.map(jnp.asarray, batch)
+
+    def step(state, key):
+        state, metrics = method.step(key, state, batch)
+        return state, (state, metrics)
+
+    @jax.jit
+    def play(keys):
+        return jax.lax.scan(step, method.init(keys[0], batch), keys)[1]
+
+    return play(jax.random.split(jax.random.key(0), steps))
+
+
+POINT = {"image": np.zeros((1, 4, 1))}
+
+
+def squares(states):
+    theta, psi = (np.asarray(x.params) for x in states)
+    return theta**2 + psi**2
+
+
+def test_by_turns_the_dirac_gan_circles(x64):
+    """Catalogue, generative A1.4; at once it would have spiralled out to 5.08."""
+    states, _ = played(dirac(), POINT, 500)
+    np.testing.assert_allclose(squares(states)[-1], 2.0001664397, rtol=1e-9)
+
+
+def test_with_r1_the_dirac_gan_converges(x64):
+    """At the rate of the linearised game: psi <- .9 psi + .05 theta, then theta."""
+    psi = np.array([0.05, 0.9])  # of (theta, psi)
+    theta = np.array([1, 0]) - 0.05 * psi
+    rate = np.abs(np.linalg.eigvals([theta, psi])).max()
+    assert rate < 0.97
+    states, _ = played(dirac(r1=1.0), POINT, 500)
+    distance = np.sqrt(squares(states))
+    np.testing.assert_allclose(distance[-1] / distance[-2], rate, rtol=1e-4)
+    assert distance[-1] < 1e-8
+
+
+def test_the_penalty_is_half_gamma_times_the_squared_slope(x64):
+    _, metrics = played(dirac(psi=5.0, rate=0.0, r1=10.0), POINT, 1)
+    cross = np.log(2) + np.log1p(np.exp(-5))
+    np.testing.assert_allclose(metrics["disc/squared_slope"], 25, rtol=1e-12)
+    np.testing.assert_allclose(metrics["disc/loss"], cross + 125, rtol=1e-12)
+    np.testing.assert_allclose(metrics["value"], -cross, rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("loss", "wanted"), [("minimax", -np.log(2)), ("non_saturating", np.log(2))]
+)
+def test_an_undecided_discriminator_has_the_textbook_losses(x64, loss, wanted):
+    _, metrics = played(dirac(psi=0.0, rate=0.0, loss=loss), POINT, 1)
+    np.testing.assert_allclose(metrics["disc/loss"], 2 * np.log(2), rtol=1e-12)
+    np.testing.assert_allclose(metrics["value"], -np.log(4), rtol=1e-12)
+    np.testing.assert_allclose(metrics["gen/loss"], wanted, rtol=1e-12)
+
+
+def test_the_generators_slopes_saturate_or_not(x64):
+    theta, psi = 3.0, 2.0  # s = -6: D is sure
+    for loss, slope in ("minimax", "rejected"), ("non_saturating", "believed"):
+        method = dirac(theta, psi, rate=0.1, still=1e-12, loss=loss)
+        states, _ = played(method, POINT, 1)
+        accepts = 1 / (1 + np.exp(6))
+        wanted = {"rejected": psi * accepts, "believed": psi * (1 - accepts)}[slope]
+        np.testing.assert_allclose(
+            states.generator.params, [theta - 0.1 * wanted], rtol=1e-10
+        )
+
+
+def test_neither_players_step_moves_the_other():
+    batch = {"image": np.ones((1, 4, 1))}
+    moves = {}
+    for rates in ((0.1, 0.0), (0.0, 0.1), (0.1, 0.1)):
+        method = gan(
+            network(jnp.ones(()), lambda theta, z: theta * z),
+            network(jnp.ones(()), lambda psi, x: {"logits": psi * x[:, 0], "h": x}),
+            *map(optax.sgd, rates),
+            partial(normal, 1),
+        )
+        states, _ = played(method, batch, 1)
+        moves[rates] = [float(x.params[0]) for x in states]
+    assert moves[0.1, 0.0][0] != 1 == moves[0.1, 0.0][1]
+    assert moves[0.0, 0.1][0] == 1 != moves[0.0, 0.1][1]
+    assert moves[0.1, 0.1][1] == moves[0.0, 0.1][1]  # D went first
+    assert moves[0.1, 0.1][0] != moves[0.1, 0.0][0]  # and G saw what came of it
+
+
+def test_the_best_discriminator_is_the_ratio_of_the_densities(x64):
+    """p = (.5, .3, .2), q = (.2, .3, .5), one free logit for each of three atoms."""
+    atoms = np.eye(3)
+    data = np.repeat(atoms, [5, 3, 2], axis=0)
+    made = jnp.asarray(np.repeat(atoms, [2, 3, 5], axis=0))
+    method = gan(
+        network(jnp.zeros(3), lambda shift, z: z + shift),
+        network(jnp.zeros(3), lambda s, x: {"logits": x @ s, "h": x}),
+        optax.sgd(0.0),
+        optax.sgd(3.0),
+        lambda key, n: made[:n],
+    )
+    states, metrics = played(method, {"image": data[None]}, 400)
+    logits = states.discriminator.params[-1]
+    np.testing.assert_allclose(logits, np.log([2.5, 1, 0.4]), atol=1e-10)
+    np.testing.assert_allclose(jax.nn.sigmoid(logits), [5 / 7, 1 / 2, 2 / 7], atol=1e-10)
+    np.testing.assert_allclose(metrics["value"][-1], -1.2534657323, rtol=1e-10)
+    np.testing.assert_allclose(metrics["disc/real_right"][-1], 0.5)
+    np.testing.assert_allclose(metrics["disc/fake_right"][-1], 0.5)
+
+
+def recorder(apply) -> Net:
+    """Notes, in its statistics, what each training pass saw and which key it had."""
+
+    def init(key, x):
+        empty = jnp.zeros(8)
+        return jnp.ones(()), {"seen": empty, "drawn": empty, "passes": jnp.zeros((), int)}
+
+    def applied(params, stats, x, train=False, keys={}):
+        if train:
+            at = stats["passes"]
+            stats = {
+                "seen": stats["seen"].at[at].set(x.mean()),
+                "drawn": stats["drawn"].at[at].set(jax.random.uniform(keys["dropout"])),
+                "passes": at + 1,
+            }
+        return apply(params, x), stats
+
+    return Net(init, applied)
+
+
+@pytest.mark.parametrize("r1", [0.0, 1.0])
+def test_statistics_noise_and_keys_are_those_of_algorithm_1(r1):
+    method = gan(
+        recorder(lambda theta, z: theta * z),
+        recorder(lambda psi, x: {"logits": psi * x[:, 0], "h": x}),
+        optax.sgd(0.0),
+        optax.sgd(0.1),
+        partial(normal, 1),
+        r1=r1,
+    )
+    data = np.random.default_rng(0).normal(size=(2, 8, 1)).astype(np.float32)
+    states, _ = played(method, {"image": data}, 1)
+    maker, judge = (jax.tree.map(lambda x: np.asarray(x[0]), s.stats) for s in states)
+    assert maker["passes"] == 1  # the generator's own step, and no other
+    assert judge["passes"] == 4  # data and samples, twice; none in the generator's step
+    real, fake = judge["seen"][[0, 2]], judge["seen"][[1, 3]]
+    np.testing.assert_allclose(real, data.mean((1, 2)), rtol=1e-6)
+    noise = [*fake, maker["seen"][0]]  # G is the identity
+    assert len(set(np.round(noise, 6))) == 3
+    drawn = [*judge["drawn"][:4], maker["drawn"][0]]
+    assert len(set(np.round(drawn, 6))) == 5
+
+
+def test_dropout_leaves_out_in_training_alone():
+    net = nets.linen(Discriminator((32,), 0.5))
+    params, stats = net.init(jax.random.key(0), images())
+    judge = jax.jit(partial(net.apply, params, stats), static_argnames="train")
+    keys = [{"dropout": jax.random.key(i)} for i in (1, 2)]
+    calm = [judge(images(), train=False, keys=k)[0]["h"] for k in keys]
+    np.testing.assert_array_equal(*calm)
+    one, two = (np.asarray(judge(images(), train=True, keys=k)[0]["h"]) for k in keys)
+    assert np.any(one != two)
+    kept = one != 0
+    assert 0.35 < kept.mean() < 0.65  # 256 coins: five errors
+    np.testing.assert_allclose(one[kept], 2 * np.asarray(calm[0])[kept], rtol=1e-5)
+
+
+def test_a_sample_depends_on_its_index_alone():
+    method, batch, state = begun()
+    embed = jax.jit(lambda state, batch: method.embed(state, batch)["samples"])
+    some = rows(batch) | {"index": jnp.array([5, 3, 3, 0, 1, 2, 4, 6])}
+    alone = {name: x[:2] for name, x in some.items()}
+    samples = embed(state, some)
+    np.testing.assert_allclose(embed(state, alone), samples[:2], rtol=1e-6)
+    np.testing.assert_array_equal(samples[1], samples[2])
+    assert np.any(samples[0] != samples[1])
+
+
+def test_samples_are_made_with_the_average_of_the_weights():
+    points = {"image": jnp.zeros((1, 4, 2)), "index": jnp.arange(4)[None]}
+    method = gan(
+        nets.linen(Generator((2,), (4,), linear)),
+        nets.linen(Discriminator((4,))),
+        optax.chain(optax.sgd(1.0), ema_weights(1.0)),  # it stays where it began
+        optax.sgd(1.0),
+        partial(normal, 2),
+    )
+    state = jax.jit(method.init)(jax.random.key(0), points)
+    after, _ = jax.jit(method.step)(jax.random.key(1), state, points)
+    params, first = after.generator.params["dense"], state.generator.params["dense"]
+    assert np.any(params["dense0"]["kernel"] != first["dense0"]["kernel"])
+    embed = jax.jit(lambda state, batch: method.embed(state, batch)["samples"])
+    made = [embed(s, rows(points)) for s in (state, after)]
+    np.testing.assert_array_equal(*made)
+    assert method.render(jax.random.key(0), state, rows(points), None) == {}
+
+
+def test_the_picture_shows_the_same_noise_every_time():
+    method, batch, state = begun()
+    drawn = [
+        method.render(jax.random.key(0), state, b, None)["samples"].images
+        for b in (rows(batch), {})
+    ]
+    assert drawn[0].shape == (8, 8, 8, 8, 1)
+    np.testing.assert_array_equal(*drawn)
+
+
+def test_mistakes_are_refused():
+    with pytest.raises(ValueError, match="non_saturating or minimax, got 'hinge'"):
+        dirac(loss="hinge")
+    method, batch = tiny(None)
+    with pytest.raises(ValueError, match=r"\(8, 8, 1\), the data are of .*minibatches"):
+        method.init(jax.random.key(0), rows(batch))

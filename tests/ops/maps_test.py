@@ -1,0 +1,85 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+
+from jssl.ops.maps import doubled, max_cells
+
+PLAIN = ("NHWC", "HWIO", "NHWC")
+
+
+def arrays(k, seed=0):
+    random = np.random.default_rng(seed)
+    return random.normal(size=(2, 3, 5, 2)), random.normal(size=(k, k, 2, 3))
+
+
+@pytest.mark.parametrize(("k", "padding"), [(4, 1), (5, 2)])
+def test_doubling_is_the_gradient_of_a_convolution_of_stride_2(x64, k, padding):
+    maps, kernel = map(jnp.asarray, arrays(k))
+    flipped = kernel[::-1, ::-1].swapaxes(2, 3)
+
+    def halved(x):
+        return lax.conv_general_dilated(
+            x, flipped, (2, 2), [(padding, padding)] * 2, dimension_numbers=PLAIN
+        )
+
+    larger, back = jax.vjp(halved, jnp.zeros((2, 6, 10, 3)))
+    assert larger.shape == maps.shape
+    np.testing.assert_allclose(doubled(maps, kernel), back(maps)[0], atol=1e-12)
+
+
+@pytest.mark.parametrize("k", [3, 4, 5])
+def test_doubling_agrees_with_a_loop(x64, k):
+    """Every pixel of the small map stamps the flipped kernel on the large one."""
+    maps, kernel = arrays(k)
+    wanted = np.zeros((2, 3 * 2 + 8, 5 * 2 + 8, 3))
+    for i in range(3):
+        for j in range(5):
+            stamp = np.einsum("nc,abcd->nabd", maps[:, i, j], kernel[::-1, ::-1])
+            # y_t takes tap 2 i + 2 - t: those of t = 2 i + 3 - k to 2 i + 2
+            top, left = 2 * i + 3 - k + 4, 2 * j + 3 - k + 4
+            wanted[:, top : top + k, left : left + k] += stamp
+    got = doubled(jnp.asarray(maps), jnp.asarray(kernel))
+    np.testing.assert_allclose(got, wanted[:, 4:-4, 4:-4], atol=1e-12)
+
+
+def test_gradients_by_the_kernel_agree_with_those_of_a_dilated_convolution(x64):
+    maps, kernel = map(jnp.asarray, arrays(5))
+    weight = jnp.asarray(np.random.default_rng(1).normal(size=(2, 6, 10, 3)))
+
+    def dilated(kernel):
+        return lax.conv_transpose(
+            maps, kernel, (2, 2), [(2, 3), (2, 3)], dimension_numbers=PLAIN
+        )
+
+    ours = jax.grad(lambda w: (weight * doubled(maps, w)).sum())(kernel)
+    theirs = jax.grad(lambda w: (weight * dilated(w)).sum())(kernel)
+    np.testing.assert_allclose(ours, theirs, atol=1e-12)
+
+
+@pytest.mark.parametrize("k", [2, 6])
+def test_kernels_that_do_not_fit_are_refused(k):
+    maps, kernel = map(jnp.asarray, arrays(k))
+    with pytest.raises(ValueError, match=f"side must be 3 to 5, got {k}"):
+        doubled(maps, kernel)
+
+
+@pytest.mark.parametrize(("h", "w", "side"), [(14, 14, 4), (7, 10, 4), (4, 9, 4)])
+def test_cells_hold_the_largest_of_their_rows_and_columns(h, w, side):
+    maps = np.random.default_rng(0).normal(size=(2, h, w, 3))
+    got = max_cells(jnp.asarray(maps, jnp.float32), side)
+    assert got.shape == (2, side, side, 3)
+    for i in range(side):
+        for j in range(side):
+            rows = slice(int(np.floor(i * h / side)), int(np.ceil((i + 1) * h / side)))
+            columns = slice(int(np.floor(j * w / side)), int(np.ceil((j + 1) * w / side)))
+            np.testing.assert_allclose(
+                got[:, i, j], maps[:, rows, columns].max((1, 2)), rtol=1e-6
+            )
+
+
+@pytest.mark.parametrize("side", [0, 4])
+def test_more_cells_than_pixels_are_refused(side):
+    with pytest.raises(ValueError, match=f"side must be 1 to 3, got {side}"):
+        max_cells(jnp.zeros((1, 3, 5, 1)), side)
