@@ -31,7 +31,7 @@ class Log:
 
     def __init__(self, workdir: Path, title: str = ""):
         self.workdir, self.title = Path(workdir), title
-        self.name, self.events = "", None
+        self.name, self.steps, self.events = "", 0, None
         self.active = jax.process_index() == 0
         if self.active:
             (self.workdir / "figures").mkdir(parents=True, exist_ok=True)
@@ -39,7 +39,7 @@ class Log:
     @contextlib.contextmanager
     def stage(self, stage: Any, step: int) -> Iterator[None]:
         """Opens a stage at `step`; lines of later steps, if any, are cut off."""
-        self.name = stage.name
+        self.name, self.steps = stage.name, stage.steps
         if not self.active:
             yield
             return
@@ -66,11 +66,16 @@ class Log:
         self.progress.show(step, named)
 
     def pictures(self, step: int, pictures: Mapping[str, Any]) -> None:
-        """Draws each Grid and Scatter into figures/, writes each text."""
+        """Draws each Grid and Scatter into figures/, writes each text.
+
+        Those of the stage's end have no step in their names; those before it do, and stay.
+        """
         if not self.active:
             return
+        moment = f" after {step:06} steps" if step < self.steps else ""
         for name, picture in pictures.items():
-            draw(picture, name, self.workdir / "figures" / _file(self.name, name))
+            file = _file(self.name, name + moment)
+            draw(picture, name, self.workdir / "figures" / file)
 
     def recall(self, stage: str) -> dict[str, float]:
         """The last step's metrics, of a stage that ended in an earlier process."""

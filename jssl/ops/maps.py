@@ -52,8 +52,8 @@ def doubled(
     ConvTranspose2d(4, 2, 1) and (5, 2, 2, output_padding=1).
 
     Each of the four phases of y is an ordinary 3 x 3 convolution of x, and they are
-    computed at once: on CPU the gradient by the kernel is several times faster so than
-    through a convolution of maps with zeros between.
+    computed at once: on CPU the gradients take half the time or less of those through a
+    convolution of maps with zeros between.
 
     Dumoulin and Visin 2016, section 4. https://arxiv.org/abs/1603.07285; Shi et al. 2016,
     https://arxiv.org/abs/1609.07009
