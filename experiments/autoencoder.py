@@ -19,7 +19,7 @@ from jssl.models.heads import Classifier
 
 def laptop(
     source: str = "mnist",
-    epochs: float = 60.0,
+    epochs: float = 200.0,
     batch: int = 128,
     lr: float = 1e-3,
     hidden: int = 64,

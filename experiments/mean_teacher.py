@@ -85,7 +85,7 @@ def laptop(
             net,
             averaged,
             view,
-            {"student": evals.accuracy("student_logits", "student_top1")},
+            {"student_top1": evals.accuracy("student_logits", "student_top1")},
             seed=seed,
             save_every=save_every,
             mesh=mesh,

@@ -113,7 +113,8 @@ class Engine:
     def __init__(self, stage: Stage):
         self.stage = stage
         self.mesh = sharding.make_mesh(stage.mesh)
-        sharding.check_divides(stage.data.batch, self.mesh)
+        for field in jax.tree.leaves(stage.data.shapes()):  # two streams have two sizes
+            sharding.check_divides(field.shape[stage.data.batch_axis], self.mesh)
         names = ("init", "step", "refresh", "render")
         keys = jax.random.split(jax.random.key(stage.seed), len(names))
         self.keys = dict(zip(names, keys, strict=True))
