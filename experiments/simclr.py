@@ -120,7 +120,7 @@ def paper(
     size, stored, warmup, dtype = 224, 256, 10.0, jnp.bfloat16
     if tiny:
         size, stored, source, workers, dtype = 16, 32, "photos", 0, None
-        epochs, warmup, batch, depth, width = 0.02, 0.01, 16, 18, 4
+        epochs, warmup, batch, depth, width = 0.02, 0.01, 16, 10, 4
     read = dict(size=stored, threads=2 * workers + 2, workers=workers)
     train = data.load(source, batch, seed=seed, **read)
     steps = train.steps(epochs)

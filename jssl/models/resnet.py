@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from jssl.models.norm import BatchNorm
 
 DEPTHS = {
+    10: ("basic", (1, 1, 1, 1)),
     18: ("basic", (2, 2, 2, 2)),
     34: ("basic", (3, 4, 6, 3)),
     50: ("bottleneck", (3, 4, 6, 3)),
