@@ -109,9 +109,10 @@ def snapshot(folder):
 
 
 def environment(cache):
-    """A shell's: one device, and the suite's caches."""
-    names = {k: v for k, v in os.environ.items() if k not in ("XLA_FLAGS", "JAX_PLATFORMS")}
-    return names | {"JSSL_CACHE": str(cache), "JAX_PLATFORMS": "cpu"}
+    """A shell's: one device, and the suite's caches and its level of compilation."""
+    level = "--xla_backend_optimization_level=1"
+    given = {"JSSL_CACHE": str(cache), "JAX_PLATFORMS": "cpu", "XLA_FLAGS": level}
+    return dict(os.environ) | given
 
 
 def command(workdir, *more):
@@ -143,11 +144,19 @@ def scores(workdir):
     return metrics | {"baselines": result["baselines"]}
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The workdir of an undisturbed run, with the cache of its baselines beside it."""
+    folder = tmp_path_factory.mktemp("whole")
+    how = dict(cwd=ROOT, env=environment(folder / "cache"), capture_output=True)
+    subprocess.run(command(folder / "run"), check=True, **how)
+    return folder / "run"
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("kill", "status"), [(signal.SIGKILL, -9), (signal.SIGTERM, 143)])
-def test_a_killed_run_ends_where_the_undisturbed_one_does(kill, status, tmp_path):
-    how = dict(cwd=ROOT, env=environment(tmp_path / "cache"), text=True)
-    subprocess.run(command(tmp_path / "whole"), check=True, capture_output=True, **how)
+def test_a_killed_run_ends_where_the_undisturbed_one_does(kill, status, whole, tmp_path):
+    how = dict(cwd=ROOT, env=environment(whole.parent / "cache"), text=True)
     pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     process = subprocess.Popen(command(tmp_path / "cut"), **pipes, **how)
     until_saved(tmp_path / "cut", process)
@@ -159,22 +168,21 @@ def test_a_killed_run_ends_where_the_undisturbed_one_does(kill, status, tmp_path
     again = subprocess.run(command(tmp_path / "cut"), capture_output=True, **how)
     assert again.returncode == 0
     assert "going on from step" in again.stderr
-    assert scores(tmp_path / "cut") == scores(tmp_path / "whole")
+    assert scores(tmp_path / "cut") == scores(whole)
     page = (tmp_path / "cut" / "report.html").read_text()
     assert page.count("data:image/png;base64") >= 4
     assert "http" not in page.replace("https://", "")
 
 
 @pytest.mark.slow
-def test_two_processes_train_as_one_does(tmp_path):
+def test_two_processes_train_as_one_does(whole, tmp_path):
     import socket
 
     def losses(workdir):
         rows = map(json.loads, (workdir / "metrics.jsonl").read_text().splitlines())
         return [row["loss"] for row in rows if row["stage"] == "pretrain"]
 
-    how = dict(cwd=ROOT, env=environment(tmp_path / "cache"), text=True)
-    subprocess.run(command(tmp_path / "one"), check=True, capture_output=True, **how)
+    how = dict(cwd=ROOT, env=environment(whole.parent / "cache"), text=True)
     with socket.socket() as free:
         free.bind(("localhost", 0))
         address = f"localhost:{free.getsockname()[1]}"
@@ -195,7 +203,7 @@ def test_two_processes_train_as_one_does(tmp_path):
     for process in both:
         _, said = process.communicate(timeout=300)
         assert process.returncode == 0, said
-    one, two = losses(tmp_path / "one"), losses(tmp_path / "two")
+    one, two = losses(whole), losses(tmp_path / "two")
     assert len(one) == len(two)
     np.testing.assert_allclose(two[:50], one[:50], atol=1e-4)
 

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from sklearn.metrics import normalized_mutual_info_score
 
@@ -104,14 +105,22 @@ def deepcluster(
         return learner._replace(params=params, opt=opt)
 
     def render(key, state, batch, collect):
-        learner, images = state.learner, batch["image"]
-        out, _ = net.apply(learner.weights, learner.stats, prepare(images))
-        shown = jnp.linspace(0, clusters - 1, min(8, clusters)).astype(int)
-        surest = jnp.argsort(-jax.nn.log_softmax(out["logits"])[:, shown], axis=0)[:8]
+        images, found = collect(thumbnails), np.asarray(state.clusters)
+        known = np.unique(found)
+        shown = known[np.linspace(0, len(known) - 1, min(8, len(known))).astype(int)]
+        rows = [np.resize(np.flatnonzero(found == cluster)[:8], 8) for cluster in shown]
+        learner = state.learner
         filters, _ = net.apply(learner.weights, learner.stats, method="filters")
         return {
-            "cluster members, a row a cluster": Grid(images[surest.T]),
+            "cluster members, a row a cluster": Grid(images[np.stack(rows)] / 255),
             "first-layer filters": tiled(filters),
         }
 
     return Method(init, step, embed, refresh, render)
+
+
+def thumbnails(batch):
+    """Images of at most 32 pixels in 8 bits: those of a whole split fit in memory."""
+    images = batch["image"]
+    every = -(-images.shape[1] // 32)
+    return (255 * images[:, ::every, ::every]).astype(jnp.uint8)
