@@ -21,7 +21,7 @@ jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
 
 ONE_A_SHAPE = {  # the fast lane's methods, one for each shape of a step
-    "mae",  # one loss
+    "rotation",  # one loss
     "byol",  # a slow target
     "gan",  # two players
     "rbm",  # a gradient given
