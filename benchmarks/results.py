@@ -27,9 +27,9 @@ ROOT = Path(__file__).parent.parent
 FASHION = "source=fashion_mnist,limit=10000"
 RUNS = {  # knobs -> seeds; every other experiment: its laptop, one seed
     "mae": {"": 5, f"{FASHION},epochs=14,supervised_epochs=7": 1},
-    "simclr": {"": 5, f"{FASHION},look=garments,epochs=10,supervised_epochs=4": 1},
-    "moco": {"": 5, f"{FASHION},look=garments,epochs=10,supervised_epochs=4": 1},
-    "byol": {"": 5, f"{FASHION},look=garments,epochs=10,supervised_epochs=4": 1},
+    "simclr": {"": 5, f"{FASHION},look=garments,epochs=10,supervised_epochs=10": 1},
+    "moco": {"": 5, f"{FASHION},look=garments,epochs=10,supervised_epochs=10": 1},
+    "byol": {"": 5, f"{FASHION},look=garments,epochs=10,supervised_epochs=10": 1},
     "deepcluster": {"": 5, f"{FASHION},look=garments,epochs=8,supervised_epochs=4": 1},
     "rotation": {"": 5, f"{FASHION},epochs=5,supervised_epochs=4": 1},
     "rbm": {"": 1, "chains=50,lr=0.01": 1},

@@ -32,7 +32,7 @@ def laptop(
     temperature: float = 0.2,
     widths: tuple[int, ...] = (32, 64, 128),
     projector: tuple[int, ...] = (128, 64),
-    supervised_epochs: float = 10.0,
+    supervised_epochs: float = 30.0,
     save_every: int = 200,
     seed: int = 0,
     mesh: str = "",
