@@ -209,7 +209,8 @@ def paper(
 
     Departures: crops are drawn on the device, from the central square of 256 pixels that
     the loader cuts, not from the whole photograph; the labelled images are as many of
-    each class, not those of the published lists; no selective kernels.
+    each class, not those of the published lists; no selective kernels. The epochs and the
+    temperature of distillation are not checked against the released code.
 
     Args:
       depth: of the ResNet.

@@ -204,7 +204,7 @@ def fingerprint(stage: Stage) -> str:
     """
     method, data = stage.method, stage.data
     batch = jax.eval_shape(loop.decode, data.shapes())
-    rows = jax.eval_shape(two, data.row_shapes())
+    rows = jax.eval_shape(_two_rows, data.row_shapes())
     key = jax.random.key(0)
     state = jax.eval_shape(method.init, key, batch)
     parts = [data.name, data.digest, [e.protocol for e in stage.evals.values()]]
@@ -221,7 +221,7 @@ def fingerprint(stage: Stage) -> str:
     return hashlib.sha256(b"".join([text.encode(), *constants])).hexdigest()[:16]
 
 
-def two(batch):
+def _two_rows(batch):
     """Its first two rows, decoded."""
     return jax.tree.map(lambda x: x[:2], loop.decode(batch))
 

@@ -1,6 +1,6 @@
 """Eight CPU devices, warnings as errors, annotations checked, and times by method.
 
-LLVM compiles at level 1: half the time of its default, for programs that run once.
+LLVM compiles at level 1, sooner than at its default, for programs that run once.
 """
 
 import collections
