@@ -1,21 +1,26 @@
 """docs/results.md, made from the result.json of real runs and never by hand.
 
-    python benchmarks/results.py run [--only simclr byol] [--folder runs/results]
+    python benchmarks/results.py run [--only simclr byol] [--jobs 2]
     python benchmarks/results.py table > docs/results.md
 
-`run` does what is missing or stale, one run after another, each in a process of its own;
-stopped anywhere, it goes on from there. A run is stale when its traced computation, data or
-protocols are no longer those of the code: its folder is then moved aside. `make results`
-does both.
+`run` does what is missing or stale, each run in a process of its own, `--jobs` of them at a
+time on cores of their own; stopped anywhere, it goes on from there. What a run ended with
+is kept in docs/results/, with a fingerprint: it is stale when its traced computation, data
+or protocols are no longer those of the code. `make results` does both.
 """
 
 import argparse
+import contextlib
 import hashlib
 import json
+import os
+import queue
 import subprocess
 import sys
 import time
 from collections import defaultdict
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +29,7 @@ from jssl import baselines, config
 from jssl.evals.statistics import paired_t
 
 ROOT = Path(__file__).parent.parent
+KEPT = ROOT / "docs" / "results"
 FASHION = "source=fashion_mnist,limit=10000"
 RUNS = {  # knobs -> seeds; every other experiment: its laptop, one seed
     "mae": {"": 5, f"{FASHION},epochs=14,supervised_epochs=7": 1},
@@ -61,28 +67,64 @@ def digest(text):
 
 
 def run(options):
-    for spec, where in specs(options.only):
-        folder = options.folder / where
-        stages = config.load(spec).stages()
-        wanted = " ".join(baselines.fingerprint(stage) for stage in stages)
-        known = folder / "fingerprint"
-        if folder.exists() and (not known.exists() or known.read_text() != wanted):
-            folder.rename(folder.with_name(f"{folder.name}-stale-{int(time.time())}"))
-        if (folder / "result.json").exists():
-            continue
-        folder.mkdir(parents=True, exist_ok=True)
-        known.write_text(wanted)
+    """Whether all of them ended well."""
+    options.kept.mkdir(parents=True, exist_ok=True)
+    shares = queue.Queue()
+    for share in np.array_split(sorted(os.sched_getaffinity(0)), options.jobs):
+        shares.put(set(share.tolist()))
+    with ThreadPoolExecutor(options.jobs) as pool:
+        each = partial(one, options, shares)
+        return all(list(pool.map(each, specs(options.only))))
+
+
+def one(options, shares, known):
+    """Runs a config unless its result is kept; on a share of the cores, if there are any
+    to share."""
+    spec, where = known
+    kept = options.kept / f"{where.replace('/', '-')}.json"
+    wanted = fingerprint(spec)
+    if kept.exists() and json.loads(kept.read_text())["fingerprint"] == wanted:
+        return True
+    folder = options.folder / where
+    begun = folder / "fingerprint"
+    if folder.exists() and (not begun.exists() or begun.read_text() != wanted):
+        folder.rename(folder.with_name(f"{folder.name}-stale-{int(time.time())}"))
+    folder.mkdir(parents=True, exist_ok=True)
+    begun.write_text(wanted)
+    command = [sys.executable, "-m", "jssl.main", f"--config={spec}"]
+    with on_its_share(shares) as placed:
         print(f"{spec} -> {folder}", flush=True)
-        command = [sys.executable, "-m", "jssl.main", f"--config={spec}"]
-        subprocess.run([*command, f"--workdir={folder}"], check=True, cwd=ROOT)
+        ended = subprocess.run(
+            [*command, f"--workdir={folder}"], cwd=ROOT, preexec_fn=placed
+        )
+    if ended.returncode:
+        print(f"{spec} ended with status {ended.returncode}", file=sys.stderr, flush=True)
+        return False
+    result = {"fingerprint": wanted} | json.loads((folder / "result.json").read_text())
+    partial_file = kept.with_suffix(".partial")
+    partial_file.write_text(json.dumps(result, indent=1) + "\n")
+    os.replace(partial_file, kept)
+    return True
 
 
-def collected(folder):
-    """{(title, knobs' hash): {seed: result}} of what is finished and not stale."""
+def fingerprint(spec):
+    return " ".join(map(baselines.fingerprint, config.load(spec).stages()))
+
+
+@contextlib.contextmanager
+def on_its_share(shares):
+    """What a child calls first, so that runs at the same time have no core in common."""
+    share = shares.get()
+    try:
+        yield lambda: os.sched_setaffinity(0, share)
+    finally:
+        shares.put(share)
+
+
+def collected(kept):
+    """{(title, knobs' hash): {seed: result}} of what is kept."""
     found = defaultdict(dict)
-    for path in sorted(Path(folder).glob("*/*/result.json")):
-        if "-stale-" in path.parent.name:
-            continue
+    for path in sorted(Path(kept).glob("*.json")):
         result = json.loads(path.read_text())
         knobs = dict(result["config"]["knobs"])
         seed = knobs.pop("seed", 0)
@@ -188,17 +230,17 @@ SECTIONS = {
 }
 
 
-def table(folder):
+def table(kept):
     """The page, as markdown."""
-    settings = [Setting(*kind, runs) for kind, runs in sorted(collected(folder).items())]
+    settings = [Setting(*kind, runs) for kind, runs in sorted(collected(kept).items())]
     lines = [
         "# Results",
         "",
-        "Made by `python benchmarks/results.py table` from the `result.json` of real runs",
-        "(`make results` runs what is missing). Accuracy on the test split in %, mean and",
-        "standard deviation over seeds; a gain is the paired difference in points, with",
-        "its 95 % interval where there are seeds enough. Equal knobs have an equal hash;",
-        "what they are stands in each run's `config.json`.",
+        "Made by `python benchmarks/results.py table` from what real runs ended with, kept",
+        "in `docs/results/`; `make results` runs what is missing or stale. Accuracy on the",
+        "test split in %, mean and standard deviation over seeds; a gain is the paired",
+        "difference in points, with its 95 % interval where there are seeds enough. Equal",
+        "knobs have an equal hash; what they are stands in the file of each run.",
     ]
     for title, (told, head, rows) in SECTIONS.items():
         lines += ["", f"## {title}", "", told, "", f"| {' | '.join(head)} |"]
@@ -211,14 +253,17 @@ def table(folder):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("command", choices=("run", "table"))
-    parser.add_argument("--folder", type=Path, default=ROOT / "runs" / "results")
-    parser.add_argument("--only", nargs="+", default=[], choices=EXPERIMENTS)
+    add = parser.add_argument
+    add("--folder", type=Path, default=ROOT / "runs" / "results", help="of the runs")
+    add("--kept", type=Path, default=KEPT, help="of what they ended with")
+    add("--only", nargs="+", default=[], choices=EXPERIMENTS)
+    add("--jobs", type=int, default=1, help="runs at a time, each on its share of cores")
     options = parser.parse_args()
-    if options.command == "run":
-        run(options)
-    else:
-        print(table(options.folder), end="")
+    if options.command == "table":
+        print(table(options.kept), end="")
+        return 0
+    return 0 if run(options) else 1
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -8,7 +8,7 @@ functions of the seed and i, so that a resumed run repeats the undisturbed one.
 import contextlib
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property, partial
 from numbers import Real
 from pathlib import Path
@@ -21,6 +21,8 @@ import numpy as np
 from jssl import sharding
 from jssl.checkpoint import Checkpoints
 from jssl.config import Stage
+from jssl.data import dataset
+from jssl.method import identity
 from jssl.report import Log
 
 
@@ -195,7 +197,10 @@ class Engine:
 
     def collect(self, fn, *args, split="train") -> Any:
         """fn(*args, batch) for every row of a split, in order, as numpy on every host."""
-        source = self.stage.data.split(split)
+        return self.over(self.stage.data.split(split), fn, *args)
+
+    def over(self, source, fn, *args) -> Any:
+        """fn(*args, batch) for every row of a source, in order, as numpy on every host."""
         each = self._compiled(fn)
         parts = [
             jax.device_get(each(args, sharding.place(batch, self.mesh)))
@@ -214,15 +219,19 @@ class Engine:
 
     @cached_property
     def _embed(self):
-        """name -> the compiled embedding of that name; XLA drops the others."""
+        """(name, then) -> then(embedding of that name), compiled; XLA drops the others."""
 
-        def make(name):
+        def make(wanted):
+            name, then = wanted
+
             def embed(state, batch):
                 outputs = self.stage.method.embed(state, batch)
+                if outputs.get("layers"):
+                    outputs = {"maps": outputs["layers"][-1]} | outputs
                 if name not in outputs:
                     known = ", ".join(outputs)
                     raise ValueError(f"embed gives no {name!r}; it gives {known}")
-                return outputs[name]
+                return then(outputs[name])
 
             return embed
 
@@ -255,13 +264,21 @@ class Features:
 
     def __init__(self, engine: Engine, state: Any):
         self.engine, self.state = engine, state
-        self.seen: dict[tuple[str, str], np.ndarray] = {}
+        self.seen: dict[Any, Any] = {}
 
-    def __call__(self, split: str, name: str = "h") -> np.ndarray:
-        if (split, name) not in self.seen:
-            embed = self.engine._embed[name]
-            self.seen[split, name] = self.engine.collect(embed, self.state, split=split)
-        return self.seen[split, name]
+    def __call__(self, split: str, name: str = "h", then: Callable = identity) -> Any:
+        """What embed calls `name`, of every row; `then` makes less of it on the device."""
+        if (split, name, then) not in self.seen:
+            embed = self.engine._embed[name, then]
+            found = self.engine.collect(embed, self.state, split=split)
+            self.seen[split, name, then] = found
+        return self.seen[split, name, then]
+
+    def of(self, images: np.ndarray, name: str = "h", then: Callable = identity) -> Any:
+        """The same of other images [n, h, w, c], floats in [0, 1]."""
+        batch = self.engine.stage.data.batch
+        source = dataset("other images", {"train": {"image": images}}, batch)
+        return self.engine.over(source, self.engine._embed[name, then], self.state)
 
     def labels(self, split: str) -> np.ndarray:
         return self.engine.stage.data.split(split).labels()

@@ -73,7 +73,8 @@ class Method(NamedTuple, Generic[State]):
       init: (key, batch) -> state. Uses the batch for its shapes only.
       step: (key, state, batch) -> (state, metrics). One update. The loop compiles it.
       embed: (state, batch) -> {"h": [n, d], ...}. "h" is what every eval judges; row i
-        must not depend on row j. Other names: layers, maps, z, tokens, logits.
+        must not depend on row j. Other names: z, tokens, logits; layers, a tuple of maps
+        [n, h, w, c], of which evals call the last one maps.
       refresh: (key, state, collect) -> (state, order). Between epochs, free to read all
         the data: cluster labels, a memory bank. `order`, if not None, is the sequence of
         sample indices that the stream follows until the next refresh.

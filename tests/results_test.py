@@ -32,15 +32,9 @@ def result(seed):
 
 
 @pytest.fixture
-def folder(tmp_path):
+def kept(tmp_path):
     for seed in range(3):
-        place = tmp_path / "mae" / str(seed)
-        place.mkdir(parents=True)
-        (place / "result.json").write_text(json.dumps(result(seed)))
-    (tmp_path / "mae" / "3").mkdir()  # not finished
-    stale = tmp_path / "mae" / "0-stale-1"
-    stale.mkdir()
-    (stale / "result.json").write_text(json.dumps(result(0)))
+        (tmp_path / f"mae-{seed}.json").write_text(json.dumps(result(seed)))
     return tmp_path
 
 
@@ -58,8 +52,8 @@ def interval(gains):
     return f"{100 * gains.mean():+.1f} [{100 * low:.1f}, {100 * high:.1f}]"
 
 
-def test_a_row_is_a_setting_over_its_finished_seeds(folder):
-    page = results.table(folder)
+def test_a_row_is_a_setting_over_its_finished_seeds(kept):
+    page = results.table(kept)
     found = cells(page, "Representations")
     assert ("seeds", "3") in found
     assert ("linear", "93.0 ± 1.0") in found
@@ -68,26 +62,24 @@ def test_a_row_is_a_setting_over_its_finished_seeds(folder):
     assert "## Classifiers" in page
 
 
-def test_a_classifier_stands_beside_what_lacks_its_method(folder):
+def test_a_classifier_stands_beside_what_lacks_its_method(kept):
     for seed in range(3):
-        path = folder / "mae" / str(seed) / "result.json"
+        path = kept / f"mae-{seed}.json"
         known = json.loads(path.read_text())
         known["stages"]["pretrain"]["metrics"]["top1"] = OURS[seed]
         known["stages"]["pretrain"]["baselines"] = ["raw pixels", "same labels"]
         known["baselines"]["same labels"] = {"top1": UNTRAINED[seed]}
         path.write_text(json.dumps(known))
-    found = cells(results.table(folder), "Classifiers")
+    found = cells(results.table(kept), "Classifiers")
     assert ("beside", "same labels") in found
     assert ("gain", interval(np.subtract(OURS, UNTRAINED))) in found
 
 
-def test_other_knobs_make_another_row(folder):
+def test_other_knobs_make_another_row(kept):
     other = result(0)
     other["config"]["knobs"]["lr"] = 0.2
-    place = folder / "mae-other" / "0"
-    place.mkdir(parents=True)
-    (place / "result.json").write_text(json.dumps(other))
-    assert len(results.collected(folder)) == 2
+    (kept / "mae-other-0.json").write_text(json.dumps(other))
+    assert len(results.collected(kept)) == 2
 
 
 def test_every_experiment_of_the_page_exists():

@@ -35,6 +35,7 @@ class ConvNet(nn.Module):
                 name=f"conv{i}",
             )(x)
             x = nn.relu(BatchNorm(self.groups, name=f"norm{i}")(x, train))
+            self.sow("layers", "maps", x)
         return x if self.maps else x.mean((1, 2))
 
     def filters(self):

@@ -107,6 +107,7 @@ class Discriminator(nn.Module):
             if i:
                 x = Norm(name=f"norm{i}")(x, train)
             x = nn.leaky_relu(x, 0.2)
+            self.sow("layers", "maps", x)
             pooled.append(max_cells(x, min(4, *x.shape[1:3])).reshape(n, -1))
         head = nn.Dense(1, use_bias=False, kernel_init=NORMAL, name="head")
         return {

@@ -44,6 +44,7 @@ class NIN(nn.Module):
                     name=f"block{i}conv{j}",
                 )(x)
                 x = nn.relu(BatchNorm(name=f"block{i}norm{j}")(x, train))
+            self.sow("layers", "maps", x)
             means.append(x.mean((1, 2)))
             if i < 2:
                 pool = nn.max_pool if i == 0 else nn.avg_pool

@@ -105,6 +105,7 @@ class ResNet(nn.Module):
         x = nn.relu(BatchNorm(self.groups, name="norm")(x, train))
         if self.stem == "imagenet":
             x = nn.max_pool(x, (3, 3), (2, 2), padding=((1, 1), (1, 1)))
+        self.sow("layers", "maps", x)
         for stage, count in enumerate(counts):
             for i in range(count):
                 x = Block(
@@ -115,6 +116,7 @@ class ResNet(nn.Module):
                     self.dtype,
                     name=f"stage{stage}_{i}",
                 )(x, train)
+            self.sow("layers", "maps", x)
         return x.mean((1, 2)).astype(jnp.promote_types(x.dtype, jnp.float32))
 
     def filters(self):

@@ -80,6 +80,9 @@ class Attention(nn.Module):
             nn.Dense(width, **joint, name=name)(x).reshape(split)
             for name in ("query", "key", "value")
         )
+        if self.is_mutable_collection("attention"):
+            logits = jnp.einsum("nqhd,nkhd->nhqk", q, k) / math.sqrt(q.shape[-1])
+            self.sow("attention", "weights", jax.nn.softmax(logits))
         out = jax.nn.dot_product_attention(q, k, v).reshape(n, length, width)
         return nn.Dense(width, kernel_init=XAVIER, dtype=self.dtype, name="out")(out)
 
@@ -158,7 +161,12 @@ class Encoder(nn.Module):
         x = self.embedding(patches)
         x = x + positions.astype(x.dtype)
         cls = jnp.broadcast_to(self.cls.astype(x.dtype), (n, 1, self.width))
-        x = run(self.blocks, jnp.concatenate([cls, x], axis=1), train)
+        x = jnp.concatenate([cls, x], axis=1)
+        for block in self.blocks:
+            x = block(x, train)
+            if keep is None:
+                grid = h // self.patch, w // self.patch, self.width
+                self.sow("layers", "maps", x[:, 1:].reshape(n, *grid))
         return self.norm(x) if self.final_norm else x
 
     def filters(self):

@@ -78,8 +78,7 @@ def deepcluster(
 
     def embed(state, batch):
         learner = state.learner
-        out, _ = net.apply(learner.weights, learner.stats, prepare(batch["image"]))
-        return {"h": out["h"]}
+        return net.apply(learner.weights, learner.stats, prepare(batch["image"]))[0]
 
     def features(state, batch):
         return embed(state, batch)["h"]

@@ -132,11 +132,7 @@ def gan(
         out, _ = discriminator.apply(judge.weights, judge.stats, prepare(batch["image"]))
         noise = lambda i: prior(jax.random.fold_in(jax.random.key(0), i), 1)[0]
         z = jax.vmap(noise)(batch["index"])  # row i's is its own, in whatever batch
-        return {
-            "h": out["h"],
-            "logits": out["logits"],
-            "samples": samples(state.generator, z),
-        }
+        return out | {"samples": samples(state.generator, z)}
 
     def render(key, state, batch, collect):
         made = samples(state.generator, prior(key, 64))

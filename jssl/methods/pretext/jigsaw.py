@@ -76,7 +76,8 @@ def jigsaw(
 
     def embed(state, batch):
         out, _ = net.apply(state.weights, state.stats, in_order(batch["image"]))
-        return {"h": out["h"]}
+        of_tiles = [x.reshape(-1, 9, *x.shape[1:]) for x in out.get("layers", ())]
+        return out | {"layers": tuple(map(lay_out, of_tiles))}
 
     def render(key, state, batch, collect):
         images = batch["image"][:8]

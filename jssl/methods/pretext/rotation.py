@@ -54,8 +54,7 @@ def rotation(
         return minimize(tx, loss, state, *turned(look(key, batch["image"])))
 
     def embed(state, batch):
-        out, _ = net.apply(state.weights, state.stats, prepare(batch["image"]))
-        return {"h": out["h"]}
+        return net.apply(state.weights, state.stats, prepare(batch["image"]))[0]
 
     def render(key, state, batch, collect):
         images = batch["image"][:8]
