@@ -10,7 +10,6 @@ or protocols are no longer those of the code. `make results` does both.
 """
 
 import argparse
-import contextlib
 import hashlib
 import json
 import os
@@ -72,14 +71,14 @@ def run(options):
     shares = queue.Queue()
     for share in np.array_split(sorted(os.sched_getaffinity(0)), options.jobs):
         shares.put(set(share.tolist()))
-    with ThreadPoolExecutor(options.jobs) as pool:
-        each = partial(one, options, shares)
-        return all(list(pool.map(each, specs(options.only))))
+    # What a thread may run on, its child processes inherit.
+    pinned = lambda: os.sched_setaffinity(0, shares.get())
+    with ThreadPoolExecutor(options.jobs, initializer=pinned) as pool:
+        return all(list(pool.map(partial(one, options), specs(options.only))))
 
 
-def one(options, shares, known):
-    """Runs a config unless its result is kept; on a share of the cores, if there are any
-    to share."""
+def one(options, known):
+    """Runs a config unless its result is kept."""
     spec, where = known
     kept = options.kept / f"{where.replace('/', '-')}.json"
     wanted = fingerprint(spec)
@@ -92,11 +91,8 @@ def one(options, shares, known):
     folder.mkdir(parents=True, exist_ok=True)
     begun.write_text(wanted)
     command = [sys.executable, "-m", "jssl.main", f"--config={spec}"]
-    with on_its_share(shares) as placed:
-        print(f"{spec} -> {folder}", flush=True)
-        ended = subprocess.run(
-            [*command, f"--workdir={folder}"], cwd=ROOT, preexec_fn=placed
-        )
+    print(f"{spec} -> {folder}", flush=True)
+    ended = subprocess.run([*command, f"--workdir={folder}"], cwd=ROOT)
     if ended.returncode:
         print(f"{spec} ended with status {ended.returncode}", file=sys.stderr, flush=True)
         return False
@@ -109,16 +105,6 @@ def one(options, shares, known):
 
 def fingerprint(spec):
     return " ".join(map(baselines.fingerprint, config.load(spec).stages()))
-
-
-@contextlib.contextmanager
-def on_its_share(shares):
-    """What a child calls first, so that runs at the same time have no core in common."""
-    share = shares.get()
-    try:
-        yield lambda: os.sched_setaffinity(0, share)
-    finally:
-        shares.put(share)
 
 
 def collected(kept):

@@ -29,6 +29,7 @@ def laptop(
     batch: int = 64,
     lr: float = 0.006,
     momentum: float = 0.98,
+    predictor: bool = True,
     widths: tuple[int, ...] = (32, 64, 128),
     projector: tuple[int, ...] = (256, 64),
     supervised_epochs: float = 10.0,
@@ -47,6 +48,7 @@ def laptop(
       batch: images a step.
       lr: peak of the learning rate; a twentieth of the steps warm up, then a cosine.
       momentum: of the target at the start; it reaches 1 along a cosine.
+      predictor: False shows the collapse that it prevents.
       widths: channels of the encoder's layers.
       projector: widths of its layers, and of the predictor's.
       supervised_epochs: of the supervised reference, computed once and cached.
@@ -64,7 +66,8 @@ def laptop(
     augment = partial(views.multi_view, views=views.recipe(look, size=size))
     schedule = optim.warmup_cosine(lr, steps // 20, steps)
     tx = optax.adamw(schedule, weight_decay=1e-4, mask=optim.matrices)
-    net = nets.linen(Siamese(encoder, MLP(projector), MLP(projector)))
+    predicting = MLP(projector) if predictor else None
+    net = nets.linen(Siamese(encoder, MLP(projector), predicting))
     method = byol(net, tx, augment, steps, momentum)
     return [
         baselines.compared(

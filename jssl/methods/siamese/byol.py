@@ -49,7 +49,7 @@ def byol(
 
     Args:
       net: images -> {"h": [n, d], "z": [n, k], "p": [n, k]}; `project` stops at z; its
-        predictor is called "predictor".
+        predictor is called "predictor". One without shows the collapse that it prevents.
       tx: moves the online weights. The paper uses LARS.
       augment: draws two views of each image, [n, 2, ...], normalised as `prepare` does.
       steps: in which the momentum reaches 1.
@@ -69,9 +69,8 @@ def byol(
     def loss(params, stats, views, targets):
         one, stats = net.apply(params, stats, views[:, 0], train=True)
         two, stats = net.apply(params, stats, views[:, 1], train=True)
-        value = byol_regression(one["p"], targets[1]) + byol_regression(
-            two["p"], targets[0]
-        )
+        first, second = (out.get("p", out["z"]) for out in (one, two))
+        value = byol_regression(first, targets[1]) + byol_regression(second, targets[0])
         spread = unit(one["z"]).std(0).mean() * jnp.sqrt(one["z"].shape[1])
         return value, (stats, {"loss": value, "z_spread": spread})  # 1 healthy, 0 collapse
 
