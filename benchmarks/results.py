@@ -185,7 +185,7 @@ class Setting:
         own = ", ".join(
             f"{metric} {np.mean(self.scores(last, metric)):.4g}"
             for metric in self.stages[last]["metrics"]
-            if metric not in PROBES
+            if metric not in PROBES and not metric.startswith("doctor/")
         )
         place = f"{given[0]['machine']}, {given[0]['devices']}"
         count = str(len(self.runs))

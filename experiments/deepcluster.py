@@ -7,6 +7,8 @@ Caron et al. 2018, https://arxiv.org/abs/1807.05520. Reference, AlexNet: about 4
 top-1 by a linear layer on conv3. Ours: docs/results.md.
 """
 
+import math
+
 import optax
 
 from jssl import Stage, baselines, data, nets, views
@@ -80,6 +82,7 @@ def laptop(
             supervised_epochs,
             prepare=sobel,
             refresh_every=max(1, steps // rounds),
+            chance={"loss": math.log(clusters)},
             save_every=save_every,
             seed=seed,
             mesh=mesh,

@@ -8,6 +8,8 @@ permutations: 71 % of the puzzles, 53.2 % mean average precision in the detectio
 2007, fine-tuned. Ours: docs/results.md.
 """
 
+import math
+
 import optax
 
 from jssl import Stage, baselines, data, nets, optim, views
@@ -83,6 +85,7 @@ def laptop(
             data.load(source, batch, seed=seed, labelled=True),
             supervised_epochs,
             prepare=lambda images: normalize_tiles(cut_tiles(images, tile)),
+            chance={"loss": math.log(count)},
             save_every=save_every,
             seed=seed,
             mesh=mesh,

@@ -9,6 +9,8 @@ on CIFAR-10 by a classifier on its second block. Ours: `paper` not run; `laptop`
 docs/results.md.
 """
 
+import math
+
 import optax
 
 from jssl import Stage, baselines, data, evals, nets, optim, views
@@ -66,6 +68,7 @@ def laptop(
             nets.linen(Classifier(encoder, train.classes)),
             data.load(source, batch, seed=seed, limit=limit, labelled=True),
             supervised_epochs,
+            chance={"loss": math.log(4)},
             save_every=save_every,
             seed=seed,
             mesh=mesh,

@@ -32,6 +32,7 @@ class Stage:
       steps: calls of `method.step`.
       evals: by name, each (features, final) -> {metric: number or picture}.
       baselines: by name, stages judged by the same evals, computed once and cached.
+      chance: what training metrics are where nothing is learned: log K of K classes.
       rules: (path regex, PartitionSpec or (shape, mesh) -> PartitionSpec), first match
         counts; what matches none is replicated.
       mesh: axes of the device mesh, "data=8;fsdp=4"; "" puts all devices on "data".
@@ -48,6 +49,7 @@ class Stage:
     steps: int
     evals: Mapping[str, Callable] = field(default_factory=dict)
     baselines: Mapping[str, "Stage"] = field(default_factory=dict)
+    chance: Mapping[str, float] = field(default_factory=dict)
     rules: Sequence[tuple[str, Any]] = ()
     mesh: str = ""
     start: Callable[[Any, Mapping[str, Any]], Any] | None = None

@@ -22,6 +22,8 @@ from jssl import sharding
 from jssl.checkpoint import Checkpoints
 from jssl.config import Stage
 from jssl.data import dataset
+from jssl.evals import doctor
+from jssl.evals.doctor import Verdict, diagnose
 from jssl.method import identity
 from jssl.report import Log
 
@@ -42,12 +44,14 @@ class Finished(NamedTuple):
       metrics: the last step's, and the evals' on the test split.
       seconds: spent in training, in this process.
       images: trained on, in this process.
+      verdict: the doctor's.
     """
 
     state: Any
     metrics: dict[str, float]
     seconds: float
     images: int
+    verdict: Verdict
 
 
 def run(stage: Stage, workdir: Path, done: Mapping[str, Any], log: Log) -> Finished:
@@ -73,6 +77,7 @@ def run(stage: Stage, workdir: Path, done: Mapping[str, Any], log: Log) -> Finis
         stack.enter_context(log.stage(stage, begin))
         pending, last, clock, step = [], {}, time.perf_counter(), begin
         batches = engine.batches(begin, order)
+        history = log.examined(stage.name)  # by an earlier process
 
         def drain():
             for at, metrics in pending:
@@ -99,14 +104,19 @@ def run(stage: Stage, workdir: Path, done: Mapping[str, Any], log: Log) -> Finis
                 )
             if engine.due(stage.eval_every, step) and step < stage.steps:
                 drain()
-                log.metrics(step, engine.evaluate(state, final=False, log=log), "val/")
+                scores, signs = engine.evaluate(state, final=False, log=log)
+                log.metrics(step, scores | prefixed(signs), "val/")
+                history.append((step, last | signs))
+                log.say(diagnose(history, stage.chance))
             if engine.due(stage.render_every, step) and step < stage.steps:
                 log.pictures(step, engine.render(state))
         seconds = time.perf_counter() - clock
         images = (step - begin) * stage.data.batch
-    metrics = (last or log.recall(stage.name)) | engine.evaluate(state, final=True, log=log)
+    scores, signs = engine.evaluate(state, final=True, log=log)
     log.pictures(step, engine.render(state))
-    return Finished(state, metrics, seconds, images)
+    metrics = last or log.recall(stage.name)
+    verdict = diagnose([*history, (step, metrics | signs)], stage.chance)
+    return Finished(state, metrics | scores | prefixed(signs), seconds, images, verdict)
 
 
 class Engine:
@@ -237,22 +247,31 @@ class Engine:
 
         return _Table(make)
 
-    def evaluate(self, state, *, final: bool, log: Log) -> dict[str, float]:
-        """The numbers of all evals; their pictures go to the log."""
+    def evaluate(self, state, *, final: bool, log: Log) -> tuple[dict, dict]:
+        """The numbers of all evals and the doctor's; their pictures go to the log."""
         features = Features(self, state)
-        scores, pictures = {}, {}
+        scores, signs, pictures = {}, {}, {}
+        if self.stage.steps:
+            split = self._at_hand("test" if final else "val")
+            signs = doctor.examine(features, split)
+            pictures["spectrum"] = doctor.spectrum(features, split)
         for evaluate in self.stage.evals.values():
             for name, value in evaluate(features, final).items():
                 (scores if isinstance(value, Real) else pictures)[name] = value
         log.pictures(self.stage.steps, pictures)
-        return {name: float(score) for name, score in scores.items()}
+        return {name: float(score) for name, score in scores.items()}, signs
+
+    def _at_hand(self, split):
+        """This split, or the training one where the data have no other."""
+        try:
+            self.stage.data.split(split)
+        except ValueError:
+            return "train"
+        return split
 
     def render(self, state) -> Mapping[str, Any]:
         """The method's own pictures, on the first rows of the test split."""
-        try:
-            source = self.stage.data.split("test")
-        except ValueError:
-            source = self.stage.data
+        source = self.stage.data.split(self._at_hand("test"))
         batch = sharding.place(next(source.scan()), self.mesh)
         draw = partial(self.stage.method.render, collect=self.collect)
         pictures = draw(self.keys["render"], state, decode(batch))
@@ -265,6 +284,13 @@ class Features:
     def __init__(self, engine: Engine, state: Any):
         self.engine, self.state = engine, state
         self.seen: dict[Any, Any] = {}
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """What embed gives."""
+        rows = jax.eval_shape(decode, self.engine.stage.data.row_shapes())
+        method, shapes = self.engine.stage.method, self.engine.shapes
+        return tuple(jax.eval_shape(method.embed, shapes, rows))
 
     def __call__(self, split: str, name: str = "h", then: Callable = identity) -> Any:
         """What embed calls `name`, of every row; `then` makes less of it on the device."""
@@ -279,6 +305,10 @@ class Features:
         batch = self.engine.stage.data.batch
         source = dataset("other images", {"train": {"image": images}}, batch)
         return self.engine.over(source, self.engine._embed[name, then], self.state)
+
+    def images(self, split: str) -> np.ndarray:
+        """The images themselves, in [0, 1]."""
+        return self.engine.collect(pictured, split=split)
 
     def labels(self, split: str) -> np.ndarray:
         return self.engine.stage.data.split(split).labels()
@@ -320,6 +350,16 @@ def look_up(table: Any, batch: Any) -> Any:
     if "index" not in batch:
         return {name: look_up(table[name], part) for name, part in batch.items()}
     return {name: column[batch["index"]] for name, column in table.items()} | dict(batch)
+
+
+def pictured(batch: Any) -> Any:
+    """A batch's images."""
+    return batch["image"]
+
+
+def prefixed(signs: Mapping[str, float]) -> dict[str, float]:
+    """The doctor's numbers, as they stand among others."""
+    return {f"doctor/{name}": value for name, value in signs.items()}
 
 
 def _like(table, shapes):

@@ -22,7 +22,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from jssl.evals import Scatter
+from jssl.evals import Lines, Scatter
+from jssl.evals.doctor import Verdict
 from jssl.method import Grid
 
 
@@ -31,7 +32,7 @@ class Log:
 
     def __init__(self, workdir: Path, title: str = ""):
         self.workdir, self.title = Path(workdir), title
-        self.name, self.steps, self.events = "", 0, None
+        self.name, self.steps, self.events, self.said = "", 0, None, "healthy"
         self.active = jax.process_index() == 0
         if self.active:
             (self.workdir / "figures").mkdir(parents=True, exist_ok=True)
@@ -66,7 +67,7 @@ class Log:
         self.progress.show(step, named)
 
     def pictures(self, step: int, pictures: Mapping[str, Any]) -> None:
-        """Draws each Grid and Scatter into figures/, writes each text.
+        """Draws each Grid, Scatter and Lines into figures/, writes each text.
 
         Those of the stage's end have no step in their names; those before it do, and stay.
         """
@@ -76,6 +77,24 @@ class Log:
         for name, picture in pictures.items():
             file = _file(self.name, name + moment)
             draw(picture, name, self.workdir / "figures" / file)
+
+    def say(self, verdict: Verdict) -> None:
+        """The doctor's word, where there is something to say and it was not said."""
+        if self.active and verdict.kind not in ("healthy", self.said):
+            print(f"\ndoctor: {verdict.words}", file=sys.stderr)
+        self.said = verdict.kind
+
+    def examined(self, stage: str) -> list[tuple[int, dict[str, float]]]:
+        """(step, metrics and the doctor's numbers) of each examination so far."""
+        steps, mark = {}, "val/doctor/"
+        for row in read_lines(self.workdir):
+            if row["stage"] == stage:
+                steps.setdefault(row["step"], {}).update(row)
+        return [
+            (step, {name.removeprefix(mark): x for name, x in row.items()})
+            for step, row in steps.items()
+            if any(name.startswith(mark) for name in row)
+        ]
 
     def recall(self, stage: str) -> dict[str, float]:
         """The last step's metrics, of a stage that ended in an earlier process."""
@@ -176,7 +195,7 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def draw(picture: Any, name: str, path: Path) -> None:
-    """One Grid, Scatter or text as a file beside `path` (.png or .txt)."""
+    """One Grid, Scatter, Lines or text as a file beside `path` (.png or .txt)."""
     if isinstance(picture, str):
         path.with_suffix(".txt").write_text(picture)
         return
@@ -187,9 +206,11 @@ def draw(picture: Any, name: str, path: Path) -> None:
         _grid(figure, picture)
     elif isinstance(picture, Scatter):
         _scatter(figure, picture)
+    elif isinstance(picture, Lines):
+        _lines(figure, picture)
     else:
         raise ValueError(
-            f"{name}: a picture is a Grid, a Scatter or text, got {type(picture)}"
+            f"{name}: a picture is a Grid, Scatter, Lines or text, got {type(picture)}"
         )
     figure.savefig(path.with_suffix(".png"))
 
@@ -226,6 +247,18 @@ def _scatter(figure, scatter):
     axes.set_title(scatter.title, fontsize=8)
     axes.set_xticks([])
     axes.set_yticks([])
+
+
+def _lines(figure, lines):
+    figure.set_size_inches(6.4, 3.6)
+    axes = figure.subplots()
+    for name, y in lines.ys.items():
+        axes.plot(np.arange(1, len(y) + 1), y, label=name, marker=lines.marker)
+    axes.set_yscale("log" if lines.log else "linear")
+    axes.set_xlabel(lines.x)
+    axes.set_title(lines.title, fontsize=8)
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8)
 
 
 def curves(workdir: Path) -> None:
@@ -274,6 +307,8 @@ def print_table(result: Mapping[str, Any]) -> None:
         print("  ".join([first, *rest]))
     for name, protocol in result["protocols"].items():
         print(f"{name}: {protocol}")
+    for name, stage in result["stages"].items():
+        print(f"doctor, {name}: {stage['doctor']}")
 
 
 PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title>
@@ -294,7 +329,7 @@ def write_report(workdir: Path, result: Mapping[str, Any]) -> Path:
     """Puts numbers, figures, knobs and provenance on one self-contained page."""
     workdir = Path(workdir)
     curves(workdir)
-    body = [_html_table(*table(result))]
+    body = [_html_table(*table(result)), *_doctor_panel(result)]
     body += [
         f"<p><b>{_text(name)}</b>: {_text(protocol)}</p>"
         for name, protocol in result["protocols"].items()
@@ -313,6 +348,19 @@ def write_report(workdir: Path, result: Mapping[str, Any]) -> Path:
     )
     os.replace(partial, path)
     return path
+
+
+def _doctor_panel(result):
+    """What the doctor says of each stage, and the numbers it says it by."""
+    body = ["<h2>Doctor</h2>"]
+    for name, stage in result["stages"].items():
+        body.append(f"<p><b>{_text(name)}</b>: {_text(stage['doctor'])}</p>")
+        signs = {k: v for k, v in stage["metrics"].items() if k.startswith("doctor/")}
+        if signs:
+            values = [f"{value:.4g}" for value in signs.values()]
+            heads = [k.removeprefix("doctor/") for k in signs]
+            body.append(_html_table(["number", "value"], zip(heads, values, strict=True)))
+    return body
 
 
 def _embedded(path):

@@ -43,6 +43,7 @@ def run(experiment: Experiment, workdir: Path) -> tuple[dict[str, Any], Path | N
             "seconds": round(finished.seconds, 1),
             "images_per_second": round(finished.images / max(finished.seconds, 1e-9)),
             "baselines": list(stage.baselines),
+            "doctor": finished.verdict.words,
         }
         for name, baseline in stage.baselines.items():
             rows[name] = baselines.score(name, baseline, workdir, provenance)

@@ -15,6 +15,18 @@ print beside its number, for a kNN accuracy of k=200 is not one of k=20.
 """
 
 from jssl.evals.accuracy import accuracy
+from jssl.evals.collapse import (
+    alignment,
+    effective_rank,
+    feature_std,
+    participation_ratio,
+    rankme,
+    resultant,
+    singular_values,
+    uniformity,
+    uniformity_sphere,
+)
+from jssl.evals.doctor import Verdict, diagnose, examine
 from jssl.evals.knn import knn, knn_predict
 from jssl.evals.linear import (
     KORNBLITH_GRID,
@@ -24,7 +36,7 @@ from jssl.evals.linear import (
     logreg_predict_proba,
 )
 from jssl.evals.modes import Coverage, mode_coverage, modes
-from jssl.evals.picture import Scatter, embedding_picture, pca
+from jssl.evals.picture import Lines, Scatter, embedding_picture, pca
 from jssl.evals.protocol import Eval, Features
 from jssl.evals.reconstruction import reconstruction
 
@@ -33,9 +45,16 @@ __all__ = [
     "Coverage",
     "Eval",
     "Features",
+    "Lines",
     "Scatter",
+    "Verdict",
     "accuracy",
+    "alignment",
+    "diagnose",
+    "effective_rank",
     "embedding_picture",
+    "examine",
+    "feature_std",
     "knn",
     "knn_predict",
     "linear_probe",
@@ -44,6 +63,12 @@ __all__ = [
     "logreg_predict_proba",
     "mode_coverage",
     "modes",
+    "participation_ratio",
     "pca",
+    "rankme",
     "reconstruction",
+    "resultant",
+    "singular_values",
+    "uniformity",
+    "uniformity_sphere",
 ]

@@ -78,7 +78,8 @@ def deepcluster(
 
     def embed(state, batch):
         learner = state.learner
-        return net.apply(learner.weights, learner.stats, prepare(batch["image"]))[0]
+        out, _ = net.apply(learner.weights, learner.stats, prepare(batch["image"]))
+        return out | {"prototypes": out["logits"]}
 
     def features(state, batch):
         return embed(state, batch)["h"]

@@ -1,0 +1,97 @@
+"""The doctor: what it sees, and what it says of it."""
+
+import math
+
+import numpy as np
+import pytest
+
+from jssl.evals import doctor
+
+WELL = {"z/std": 0.9, "z/rank": 20.0, "z/width": 64.0, "loss": 3.0}
+
+
+class Outputs:
+    """Features with other outputs than h."""
+
+    def __init__(self, images=None, **arrays):
+        self.arrays, self.real = arrays, images
+        self.names = tuple(arrays)
+
+    def __call__(self, split, name="h"):
+        return self.arrays[name]
+
+    def images(self, split):
+        return self.real
+
+
+def clouds(n=200, d=8, seed=0):
+    return np.random.default_rng(seed).normal(size=(n, d)).astype(np.float32)
+
+
+def test_a_healthy_run_is_healthy():
+    verdict = doctor.diagnose([(100, WELL), (300, WELL)], {"loss": math.log(511)})
+    assert verdict.kind == "healthy"
+    assert "20.0 directions of 64" in verdict.words
+
+
+def test_complete_collapse_is_told_with_the_step_it_began_at():
+    gone = WELL | {"z/std": 1e-3, "z/rank": 0.0}
+    verdict = doctor.diagnose([(100, WELL), (200, gone), (300, gone)])
+    assert verdict[:2] == ("complete collapse", 200)
+    assert "since step 200" in verdict.words
+
+
+def test_dimensional_collapse_is_another_thing():
+    verdict = doctor.diagnose([(100, WELL), (200, WELL | {"z/rank": 2.0})])
+    assert verdict[:2] == ("dimensional collapse", 200)
+
+
+def test_a_loss_at_chance_is_told_once_it_had_time():
+    idle = WELL | {"loss": math.log(511) - 0.01}
+    assert doctor.diagnose([(50, idle)], {"loss": math.log(511)}).kind == "healthy"
+    verdict = doctor.diagnose([(50, idle), (400, idle)], {"loss": math.log(511)})
+    assert verdict.kind == "no learning"
+
+
+def test_the_projections_count_where_there_are_any():
+    point = np.ones((50, 8), np.float32)
+    seen = doctor.examine(Outputs(h=clouds(), z=point), "val")
+    assert doctor.diagnose([(1, seen)]).kind == "complete collapse"
+    seen = doctor.examine(Outputs(h=clouds()), "val")
+    assert doctor.diagnose([(1, seen)]).kind == "healthy"
+
+
+def test_a_generator_of_one_image_has_collapsed():
+    real = clouds(300).reshape(300, 2, 4, 1)
+    made = np.tile(real[:1], (300, 1, 1, 1))
+    seen = doctor.examine(Outputs(real, h=clouds(), samples=made), "val")
+    assert seen["samples/coverage"] < 0.05
+    assert doctor.diagnose([(1, seen)]).kind == "mode collapse"
+    honest = clouds(300, seed=1).reshape(300, 2, 4, 1)
+    seen = doctor.examine(Outputs(real, h=clouds(), samples=honest), "val")
+    assert seen["samples/coverage"] > 0.8
+    assert seen["samples/spread"] == pytest.approx(1, abs=0.1)
+
+
+def test_coverage_equals_a_double_loop():
+    real, made = clouds(30, 3), clouds(20, 3, seed=5) + 0.5
+    distance = lambda a, b: np.linalg.norm(a - b)
+    hits = []
+    for i, x in enumerate(real):
+        others = sorted(distance(x, y) for j, y in enumerate(real) if j != i)
+        hits.append(min(distance(x, g) for g in made) < others[4])
+    assert doctor.coverage(real, made) == pytest.approx(np.mean(hits))
+
+
+def test_unused_prototypes_are_told():
+    logits = np.zeros((60, 40), np.float32)
+    logits[:, 0] = 50
+    seen = doctor.examine(Outputs(h=clouds(), prototypes=logits), "val")
+    assert doctor.diagnose([(1, seen)]).kind == "unused prototypes"
+
+
+def test_a_spectrum_begins_at_one_and_falls():
+    lines = doctor.spectrum(Outputs(h=clouds(), z=clouds(seed=2)), "val")
+    for values in lines.ys.values():
+        assert values[0] == 1
+        assert (np.diff(values) <= 0).all()
