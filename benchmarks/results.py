@@ -68,13 +68,19 @@ def digest(text):
 def run(options):
     """Whether all of them ended well."""
     options.kept.mkdir(parents=True, exist_ok=True)
+    return together(partial(one, options), specs(options.only), options.jobs)
+
+
+def together(each, items, jobs):
+    """Whether each(item) was true for all items; so many at a time, each of these on
+    its share of the cores."""
     shares = queue.Queue()
-    for share in np.array_split(sorted(os.sched_getaffinity(0)), options.jobs):
+    for share in np.array_split(sorted(os.sched_getaffinity(0)), jobs):
         shares.put(set(share.tolist()))
     # What a thread may run on, its child processes inherit.
     pinned = lambda: os.sched_setaffinity(0, shares.get())
-    with ThreadPoolExecutor(options.jobs, initializer=pinned) as pool:
-        return all(list(pool.map(partial(one, options), specs(options.only))))
+    with ThreadPoolExecutor(jobs, initializer=pinned) as pool:
+        return all(list(pool.map(each, items)))
 
 
 def one(options, known):

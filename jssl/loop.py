@@ -21,7 +21,7 @@ import numpy as np
 from jssl import sharding
 from jssl.checkpoint import Checkpoints
 from jssl.config import Stage
-from jssl.data import dataset
+from jssl.data import Source
 from jssl.evals import doctor
 from jssl.evals.doctor import Verdict, diagnose
 from jssl.method import identity
@@ -302,9 +302,24 @@ class Features:
 
     def of(self, images: np.ndarray, name: str = "h", then: Callable = identity) -> Any:
         """The same of other images [n, h, w, c], floats in [0, 1]."""
-        batch = self.engine.stage.data.batch
-        source = dataset("other images", {"train": {"image": images}}, batch)
+        batch, table = self.engine.stage.data.batch, {"image": np.asarray(images)}
+        source = Source(name="other images", size=len(images), batch=batch, table=table)
         return self.engine.over(source, self.engine._embed[name, then], self.state)
+
+    def network(self, name: str = "h") -> tuple[Callable, Any]:
+        """(apply, state): apply(state, images [n, h, w, c]) is what embed calls `name`."""
+
+        def apply(state, images):
+            index = jnp.arange(len(images), dtype=jnp.int32)
+            return self.engine.stage.method.embed(
+                state, {"image": images, "index": index}
+            )[name]
+
+        return apply, self.state
+
+    def start(self) -> Any:
+        """The state before the first step."""
+        return self.engine.begin({}) if not self.engine.stage.start else self.state
 
     def images(self, split: str) -> np.ndarray:
         """The images themselves, in [0, 1]."""

@@ -17,6 +17,7 @@ import logging
 import os
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from jssl.config import Experiment, listing, load
@@ -29,10 +30,15 @@ def main(arguments: list[str] | None = None) -> int:
     143: stopped by SIGTERM, saved; the same command goes on.
     """
     options, rest = parser().parse_known_args(arguments)
+    return say(lambda: launch(options, rest), options.debug)
+
+
+def say(command: Callable[[], int], debug: bool) -> int:
+    """The command's exit status; a user's mistake becomes one line, and 1."""
     try:
-        return launch(options, rest)
+        return command()
     except (ValueError, OSError, ImportError) as error:
-        if options.debug:
+        if debug:
             raise
         text = " ".join(str(error).split()) or type(error).__name__
         print(f"jssl: {text}", file=sys.stderr)

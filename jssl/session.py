@@ -5,13 +5,15 @@ import importlib.metadata
 import json
 import platform
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import jax
 
 from jssl import baselines, loop
-from jssl.config import Experiment
+from jssl.checkpoint import Checkpoints
+from jssl.config import Experiment, Stage, load
 from jssl.report import Log, write_json, write_report
 
 PACKAGES = ("jssl", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
@@ -98,6 +100,54 @@ def claim(workdir: Path, config: dict[str, Any], first: bool) -> None:
             raise OSError(
                 f"cannot write to the workdir {workdir}: {error.strerror}"
             ) from error
+
+
+def asked(workdir: Path) -> dict[str, Any]:
+    """The config.json of a run.
+
+    Raises:
+      ValueError: when there is none, or a damaged one.
+    """
+    path = workdir / "config.json"
+    if not path.is_file():
+        raise ValueError(f"{workdir} holds no run: there is no {path}")
+    try:
+        config = json.loads(path.read_text())
+        return {key: config[key] for key in ("title", "file", "function", "knobs")} | config
+    except (ValueError, KeyError) as error:
+        raise ValueError(f"{path} is not a run's config: {error}") from error
+
+
+def restored(
+    workdir: Path, config: dict[str, Any], file: str | None = None, name: str | None = None
+) -> tuple[Stage, Any]:
+    """A stage of a run, and its newest state, whole on every device.
+
+    The run's mesh plays no part: what many devices trained, one can read.
+
+    Raises:
+      ValueError: when the experiment is not found or no longer has the run's knobs, or
+        the run has no such stage or no checkpoint of it.
+    """
+    path = Path(file or Path("experiments") / config["file"])
+    experiment = load(f"{path}:{config['function']}")
+    gone = sorted(set(config["knobs"]) - set(experiment.knobs))
+    if gone:
+        raise ValueError(f"{path} no longer has the knob {gone[0]!r} of the run {workdir}")
+    then = {k: tuple(v) if isinstance(v, list) else v for k, v in config["knobs"].items()}
+    stages = {s.name: s for s in replace(experiment, knobs=then).stages()}
+    name = name or list(stages)[-1]
+    if name not in stages:
+        raise ValueError(f"no stage is called {name!r}; there are {', '.join(stages)}")
+    folder = workdir / name
+    if not folder.is_dir():
+        raise ValueError(f"the run has no checkpoint of its stage {name}: no {folder}")
+    stage = replace(stages[name], mesh="", rules=())
+    with Checkpoints(folder) as saved:
+        found = saved.latest(loop.Engine(stage).shapes)
+    if found is None:
+        raise ValueError(f"the run has no checkpoint of its stage {name} in {folder}")
+    return stage, found[1]
 
 
 def _refuse(workdir, what, old, new):

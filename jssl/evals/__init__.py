@@ -6,6 +6,8 @@ and no network.
     features(split, name="h")   float32 [N, d]: the representation of every row of a
                                 split ("train", "val" or "test"), in order
     features.labels(split)      int32 [N]; ValueError when the data have none
+    features.of(images)         the same of other images, such as composed scenes
+    features.names, .images(split), .network(name), .start()    see `jssl.loop.Features`
     evaluate(features, final)   {metric: number or picture}
 
 While training goes on (`final=False`) an eval fits on train and judges on val. At the
@@ -15,6 +17,16 @@ print beside its number, for a kNN accuracy of k=200 is not one of k=20.
 """
 
 from jssl.evals.accuracy import accuracy
+from jssl.evals.boxes import average_precision_from_matches, box_iou, coco_ap, giou, nms
+from jssl.evals.clips import action
+from jssl.evals.clustering import (
+    ari,
+    clustering,
+    contingency,
+    hungarian_accuracy,
+    nmi,
+    purity,
+)
 from jssl.evals.collapse import (
     alignment,
     effective_rank,
@@ -26,8 +38,34 @@ from jssl.evals.collapse import (
     uniformity,
     uniformity_sphere,
 )
+from jssl.evals.detection import detection
 from jssl.evals.doctor import Verdict, diagnose, examine
+from jssl.evals.few_shot import few_labels_probe, few_shot, prototype_predict
+from jssl.evals.finetune import fine_tune, transferred
+from jssl.evals.gallery import (
+    activation_attention,
+    attention_mass_mask,
+    attention_rollout,
+    cls_attention,
+    filter_grid,
+    nearest_neighbour_panel,
+    spectrum_points,
+    top_activating,
+)
+from jssl.evals.generation import (
+    Prdc,
+    class_histogram_jsd,
+    feature_stats,
+    fid,
+    frechet_distance,
+    generation,
+    kid,
+    kid_subsets,
+    memorisation,
+    prdc,
+)
 from jssl.evals.knn import knn, knn_predict
+from jssl.evals.layers import layer_probes, pool_to_budget
 from jssl.evals.linear import (
     KORNBLITH_GRID,
     linear_probe,
@@ -39,6 +77,15 @@ from jssl.evals.modes import Coverage, mode_coverage, modes
 from jssl.evals.picture import Lines, Scatter, embedding_picture, pca
 from jssl.evals.protocol import Eval, Features
 from jssl.evals.reconstruction import reconstruction
+from jssl.evals.retrieval import average_precision, recall_at_k, retrieval, retrieve
+from jssl.evals.segmentation import (
+    confusion_matrix,
+    iou_from_confusion,
+    mean_iou,
+    segmentation,
+)
+from jssl.evals.sgd_probe import linear_probe_sgd, sgd_probe
+from jssl.evals.zero_shot import zero_shot, zero_shot_predict, zero_shot_weights
 
 __all__ = [
     "KORNBLITH_GRID",
@@ -46,29 +93,80 @@ __all__ = [
     "Eval",
     "Features",
     "Lines",
+    "Prdc",
     "Scatter",
     "Verdict",
     "accuracy",
+    "action",
+    "activation_attention",
     "alignment",
+    "ari",
+    "attention_mass_mask",
+    "attention_rollout",
+    "average_precision",
+    "average_precision_from_matches",
+    "box_iou",
+    "class_histogram_jsd",
+    "cls_attention",
+    "clustering",
+    "coco_ap",
+    "confusion_matrix",
+    "contingency",
+    "detection",
     "diagnose",
     "effective_rank",
     "embedding_picture",
     "examine",
+    "feature_stats",
     "feature_std",
+    "few_labels_probe",
+    "few_shot",
+    "fid",
+    "filter_grid",
+    "fine_tune",
+    "frechet_distance",
+    "generation",
+    "giou",
+    "hungarian_accuracy",
+    "iou_from_confusion",
+    "kid",
+    "kid_subsets",
     "knn",
     "knn_predict",
+    "layer_probes",
     "linear_probe",
+    "linear_probe_sgd",
     "logreg_fit",
     "logreg_path",
     "logreg_predict_proba",
+    "mean_iou",
+    "memorisation",
     "mode_coverage",
     "modes",
+    "nearest_neighbour_panel",
+    "nmi",
+    "nms",
     "participation_ratio",
     "pca",
+    "pool_to_budget",
+    "prdc",
+    "prototype_predict",
+    "purity",
     "rankme",
+    "recall_at_k",
     "reconstruction",
     "resultant",
+    "retrieval",
+    "retrieve",
+    "segmentation",
+    "sgd_probe",
     "singular_values",
+    "spectrum_points",
+    "top_activating",
+    "transferred",
     "uniformity",
     "uniformity_sphere",
+    "zero_shot",
+    "zero_shot_predict",
+    "zero_shot_weights",
 ]

@@ -47,8 +47,8 @@ def sizes(variant: str) -> dict[str, int]:
     }
 
 
-def norm(dtype, name=None):
-    return nn.LayerNorm(epsilon=1e-6, dtype=dtype, name=name)
+def norm(dtype, name=None, eps=1e-6):
+    return nn.LayerNorm(epsilon=eps, dtype=dtype, name=name)
 
 
 class DropPath(nn.Module):
@@ -94,27 +94,28 @@ class Block(nn.Module):
     drop_path: float = 0.0
     dtype: Any = None
     ratio: int = 4
+    eps: float = 1e-6
 
     @nn.compact
     def __call__(self, x, train=False):
         dense = dict(kernel_init=XAVIER, dtype=self.dtype)
         drop = DropPath(self.drop_path)
         y = Attention(self.heads, self.dtype, name="attention")(
-            norm(self.dtype, "norm1")(x)
+            norm(self.dtype, "norm1", self.eps)(x)
         )
         x = x + drop(y, train)
         y = nn.Dense(self.ratio * x.shape[-1], **dense, name="fc1")(
-            norm(self.dtype, "norm2")(x)
+            norm(self.dtype, "norm2", self.eps)(x)
         )
         y = nn.Dense(x.shape[-1], **dense, name="fc2")(nn.gelu(y, approximate=False))
         return x + drop(y, train)
 
 
-def blocks(depth, heads, dtype, drop_path=0.0, remat=False, name="block"):
+def blocks(depth, heads, dtype, drop_path=0.0, remat=False, name="block", eps=1e-6):
     """A stack in which the chance to be dropped grows linearly with depth."""
     kind = nn.remat(Block, static_argnums=(2,)) if remat else Block
     return [
-        kind(heads, drop_path * i / max(depth - 1, 1), dtype, name=f"{name}{i}")
+        kind(heads, drop_path * i / max(depth - 1, 1), dtype, eps=eps, name=f"{name}{i}")
         for i in range(depth)
     ]
 
@@ -129,7 +130,8 @@ class Encoder(nn.Module):
     """A ViT without a head: images [n, h, w, c] -> class and patch tokens [n, 1 + l, d].
 
     With `keep` [n, k], only those patches enter: the cost falls with k. `remat` computes
-    each block's inside anew in the backward pass, for memory.
+    each block's inside anew in the backward pass, for memory. With a `grid` (rows,
+    columns) every place on it, and the class token, has a learned position.
     """
 
     width: int
@@ -140,27 +142,32 @@ class Encoder(nn.Module):
     final_norm: bool = True
     remat: bool = False
     dtype: Any = None
+    eps: float = 1e-6  # of the norms
+    grid: tuple[int, int] | None = None
 
     def setup(self):
         if self.width % self.heads:
             raise ValueError(f"{self.heads} heads do not divide a width of {self.width}")
         self.embedding = nn.Dense(self.width, kernel_init=XAVIER, dtype=self.dtype)
         self.cls = self.param("cls", TOKEN, (1, 1, self.width))
-        self.blocks = blocks(self.depth, self.heads, self.dtype, self.drop_path, self.remat)
+        if self.grid:
+            places = (1, 1 + math.prod(self.grid), self.width)
+            self.positions = self.param("positions", TOKEN, places)
+        shared = self.heads, self.dtype, self.drop_path, self.remat
+        self.blocks = blocks(self.depth, *shared, eps=self.eps)
         if self.final_norm:
-            self.norm = norm(self.dtype)
+            self.norm = norm(self.dtype, eps=self.eps)
 
     def __call__(self, images, keep=None, train=False):
         n, h, w, _ = images.shape
         patches = patchify(images, self.patch)
-        grid = sincos_2d(self.width, h // self.patch, w // self.patch)
-        positions = jnp.asarray(grid, patches.dtype)[None]  # the class token's is zero
+        cls, positions = self.located(h // self.patch, w // self.patch, patches.dtype)
         if keep is not None:
             patches = take_tokens(patches, keep)
             positions = jnp.take(positions[0], keep, axis=0)
         x = self.embedding(patches)
         x = x + positions.astype(x.dtype)
-        cls = jnp.broadcast_to(self.cls.astype(x.dtype), (n, 1, self.width))
+        cls = jnp.broadcast_to(cls.astype(x.dtype), (n, 1, self.width))
         x = jnp.concatenate([cls, x], axis=1)
         for block in self.blocks:
             x = block(x, train)
@@ -168,6 +175,16 @@ class Encoder(nn.Module):
                 grid = h // self.patch, w // self.patch, self.width
                 self.sow("layers", "maps", x[:, 1:].reshape(n, *grid))
         return self.norm(x) if self.final_norm else x
+
+    def located(self, rows, columns, dtype):
+        """The class token in its place [1, 1, d], and the patches' positions [1, l, d]."""
+        if self.grid is None:
+            grid = sincos_2d(self.width, rows, columns)
+            return self.cls, jnp.asarray(grid, dtype)[None]  # the class token's is zero
+        if tuple(self.grid) != (rows, columns):
+            told = "{}x{} patches have learned positions, the image has {}x{}: resize one"
+            raise ValueError(told.format(*self.grid, rows, columns))
+        return self.cls + self.positions[:, :1], self.positions[:, 1:]
 
     def filters(self):
         """The patch projection as pictures [d, p, p, c]."""
@@ -204,6 +221,21 @@ def pooled(tokens, pool):
     if pool not in POOLS:
         raise ValueError(f"no pooling is called {pool!r}: there are {', '.join(POOLS)}")
     return POOLS[pool](tokens).astype(jnp.promote_types(tokens.dtype, jnp.float32))
+
+
+class Pooled(nn.Module):
+    """A ViT as an encoder like any other: images -> h [n, ...], as `Classifier` has it."""
+
+    encoder: Encoder
+    pool: str = "cls"
+
+    @nn.compact
+    def __call__(self, images, train=False):
+        h = pooled(self.encoder(images, train=train), self.pool)
+        return h if self.encoder.final_norm else norm(None, "norm", self.encoder.eps)(h)
+
+    def filters(self, train=False):
+        return self.encoder.filters()
 
 
 class MaskedAutoencoder(nn.Module):

@@ -1,9 +1,16 @@
-"""Fixed sine-cosine positions for tokens on a line and on a grid.
+"""Fixed sine-cosine positions for tokens on a line and on a grid, and learned ones resized.
 
 Vaswani et al. 2017, https://arxiv.org/abs/1706.03762; on a grid as in MAE, He et al. 2022.
 """
 
+import math
+
+import jax
+import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float
+
+from jssl.ops.shapes import expect
 
 
 def sincos_1d(width: int, positions: np.ndarray) -> np.ndarray:
@@ -40,3 +47,43 @@ def sincos_2d(width: int, rows: int, columns: int) -> np.ndarray:
     return np.concatenate(
         [sincos_1d(width // 2, column.ravel()), sincos_1d(width // 2, row.ravel())], axis=1
     )
+
+
+def resize_positions(
+    positions: Float[Array | np.ndarray, "1 m d"],
+    grid: tuple[int, int],
+    old: tuple[int, int] | None = None,
+) -> Float[Array | np.ndarray, "1 k d"]:
+    """Learned positions [1, 1 + l, d] of a class token and a grid, for another grid.
+
+    The class token's stays; the others are interpolated as a picture of d channels, by
+    Keys' cubic (a = -1/2), widened where the grid shrinks so that nothing is skipped.
+    Positions of an unchanged grid come back as they are. Dosovitskiy et al. 2021, section
+    3.2, https://arxiv.org/abs/2010.11929
+
+    Args:
+      positions: the class token's first, then row by row.
+      grid: rows and columns wanted.
+      old: rows and columns of `positions`; a square if None.
+
+    Raises:
+      ValueError: when `positions` are not one and a grid.
+
+    >>> learned = jnp.array([7.0, 1.0, 3.0]).reshape(1, 3, 1)    # on a grid of 1 x 2
+    >>> resize_positions(learned, (2, 2), (1, 2)).ravel().tolist()    # the row twice
+    [7.0, 1.0, 3.0, 1.0, 3.0]
+    """
+    expect("resize_positions", positions=(positions, "1 m d"))
+    length, width = positions.shape[1] - 1, positions.shape[2]
+    old = old or (math.isqrt(max(length, 0)),) * 2
+    if math.prod(old) != length or length < 1 or min(grid) < 1:
+        raise ValueError(
+            f"resize_positions: {1 + length} positions are not one and a grid of "
+            f"{old[0]}x{old[1]}, to become {grid[0]}x{grid[1]}: name the old rows and "
+            f"columns"
+        )
+    if tuple(grid) == tuple(old):
+        return positions
+    picture = jnp.reshape(positions[:, 1:], (1, *old, width))
+    picture = jax.image.resize(picture, (1, *grid, width), "cubic")
+    return jnp.concatenate([positions[:, :1], picture.reshape(1, -1, width)], axis=1)

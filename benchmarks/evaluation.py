@@ -1,0 +1,211 @@
+"""docs/evaluation.md: every method under the one evaluator, from the runs of results.py.
+
+    python benchmarks/evaluation.py run [--only simclr mae] [--jobs 2]
+    python benchmarks/evaluation.py table > docs/evaluation.md
+
+`run` judges the checkpoints that `benchmarks/results.py run` left in runs/results, those of
+seed 0 by all that takes seconds, those of `PLACES` at several seeds by the protocols of
+places and motions too; what `python -m jssl.evaluate` wrote is kept in docs/evaluations/.
+"""
+
+import argparse
+import json
+import shutil
+import subprocess
+import sys
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+from results import EXPERIMENTS, ROOT, gain, spread, together
+
+KEPT = ROOT / "docs" / "evaluations"
+WHOLE = (
+    "knn,linear,few_labels,few_shot,retrieval,clustering,linear_sgd,layers,"
+    "fine_tune@10,fine_tune"
+)
+DENSE = "segmentation,segmentation_fcn,detection,action"
+PLACES = {"mae": 3, "simclr": 3}
+METRICS = {  # heading: metric
+    "linear": "linear",
+    "SGD": "linear_sgd",
+    "kNN": "knn",
+    "1 label": "linear@1",
+    "10 labels": "linear@10",
+    "5-way 5-shot": "few_shot",
+    "R@1": "recall@1",
+    "mAP": "map",
+    "NMI": "nmi",
+    "ARI": "ari",
+    "Hungarian": "hungarian",
+    "tuned, 10": "fine_tune@10",
+    "tuned": "fine_tune",
+}
+SPATIAL = {
+    "mIoU, linear": "miou",
+    "AP": "ap",
+    "AP50": "ap50",
+    "action": "action",
+    "one frame": "action/single_frame",
+    "shuffled": "action/shuffled",
+}
+LAYERED = ("rotation", "jigsaw", "simclr", "mae")
+OURS, UNTRAINED, SUPERVISED = "(this run)", "untrained network", "supervised reference"
+
+
+def wanted(only):
+    """(experiment, seed, protocols, kept file)."""
+    for name in only or EXPERIMENTS:
+        yield name, 0, WHOLE, f"{name}-0.json"
+        for seed in range(PLACES.get(name, 0)):
+            yield name, seed, DENSE, f"{name}-{seed}-places.json"
+
+
+def run(options):
+    KEPT.mkdir(parents=True, exist_ok=True)
+
+    def one(item):
+        name, seed, protocols, kept = item
+        folder = options.folder / name / str(seed)
+        if (KEPT / kept).exists():
+            return True
+        if not (folder / "result.json").exists():
+            print(f"{folder} holds no finished run", file=sys.stderr)
+            return False
+        command = [sys.executable, "-m", "jssl.evaluate", f"--workdir={folder}"]
+        words = [f"--protocols={protocols}", f"--seed={seed}"]
+        if subprocess.run([*command, *words], cwd=ROOT).returncode:
+            return False
+        shutil.copy(folder / "evaluation.json", KEPT / kept)
+        return True
+
+    return together(one, wanted(options.only), options.jobs)
+
+
+def read():
+    """{experiment: {"whole" or "places": {seed: evaluation}}}"""
+    found = defaultdict(lambda: defaultdict(dict))
+    for path in sorted(KEPT.glob("*.json")):
+        name, seed, *rest = path.stem.split("-")
+        found[name]["places" if rest else "whole"][int(seed)] = json.loads(path.read_text())
+    return found
+
+
+def row_of(evaluation, wanted):
+    """The row whose name has these words in it, or nothing."""
+    rows = evaluation["rows"]
+    return next((row for name, row in rows.items() if wanted in name), {})
+
+
+def share(row, metric):
+    return f"{100 * row[metric]:.1f}" if metric in row else ""
+
+
+def table():
+    known = read()
+    whole = {name: of["whole"][0] for name, of in known.items() if of["whole"]}
+    lines = [HEAD, "\n## Whole images\n"]
+    lines += grid(["method", *METRICS], representations(whole))
+    lines += ["\n## Layer by layer\n", LAYERS]
+    lines += grid(["method", "1", "2", "3", "4", "5"], layers(whole))
+    lines += ["\n## Places and motions\n", SPACE]
+    lines += grid(["", "seeds", *SPATIAL], places(known))
+    lines += ["\n## Protocols\n"]
+    told = {}
+    for of in known.values():
+        for kind in of.values():
+            for evaluation in kind.values():
+                told |= evaluation["protocols"]
+    lines += [f"- **{name}**: {words}" for name, words in told.items()]
+    return "\n".join(lines) + "\n"
+
+
+def representations(whole):
+    """A row a method, and under it those of its network untrained."""
+    for name, evaluation in whole.items():
+        for label, wanted in ((name, OURS), ("untrained", UNTRAINED)):
+            row = row_of(evaluation, wanted)
+            if row:
+                yield [label, *(share(row, m) for m in METRICS.values())]
+    first = next(iter(whole.values()), None)
+    if first:
+        raw = row_of(first, "raw pixels")
+        yield ["raw pixels", *(share(raw, m) for m in METRICS.values())]
+
+
+def layers(whole):
+    for name in LAYERED:
+        if name not in whole:
+            continue
+        for label, wanted in (
+            (name, OURS),
+            (f"{name}'s network, untrained", UNTRAINED),
+            (f"{name}'s network, supervised", SUPERVISED),
+        ):
+            row = row_of(whole[name], wanted)
+            yield [label, *(share(row, f"layer {i}") for i in range(1, 6))]
+
+
+def places(known):
+    for name in PLACES:
+        seeds = known[name]["places"]
+        if not seeds:
+            continue
+        each = [seeds[seed] for seed in sorted(seeds)]
+        values = {
+            kind: {m: [row_of(e, kind).get(m) for e in each] for m in SPATIAL.values()}
+            for kind in (OURS, UNTRAINED, SUPERVISED)
+        }
+        for label, kind in (
+            (name, OURS),
+            (f"{name}'s network, untrained", UNTRAINED),
+            (f"{name}'s network, supervised", SUPERVISED),
+        ):
+            cells = [spread(x) if None not in x else "" for x in values[kind].values()]
+            yield [label, str(len(each)), *cells]
+        for label, kind in (
+            ("gain over untrained", UNTRAINED),
+            ("over supervised", SUPERVISED),
+        ):
+            pairs = [(values[OURS][m], values[kind][m]) for m in SPATIAL.values()]
+            yield [label, "", *(gain(np.array(a), np.array(b)) for a, b in pairs)]
+
+
+def grid(head, rows):
+    lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
+    return lines + [f"| {' | '.join(cells)} |" for cells in rows]
+
+
+HEAD = """# One evaluator for all
+
+Made by `python benchmarks/evaluation.py table` from what `python -m jssl.evaluate` wrote of
+the runs behind [results.md](results.md), kept in `docs/evaluations/`. MNIST-5k, test split,
+in %; seed 0 and no claim where a row has one seed. A method's network before training
+stands under it: dense layers, small convolutions and transformers start from very
+different places. What each protocol does is at the end."""
+LAYERS = """\
+The exact linear probe on each layer's maps, averaged to at most 600 numbers: the lectures'
+conv1 to conv5. Layers are convolutions of stride 2, or a ViT's blocks.
+"""
+SPACE = """\
+Frozen maps of the last layer under small heads, on composed scenes and clips; mean and
+deviation over seeds, gains paired with their 95 % interval. Three seeds can hardly prove
+a thing. *One frame* must be at chance (12.5), *shuffled* at half at most.
+"""
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("command", choices=("run", "table"))
+    parser.add_argument("--folder", type=Path, default=ROOT / "runs" / "results")
+    parser.add_argument("--only", nargs="+", default=[], choices=EXPERIMENTS)
+    parser.add_argument("--jobs", type=int, default=1)
+    options = parser.parse_args()
+    if options.command == "table":
+        print(table(), end="")
+        return 0
+    return 0 if run(options) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,296 @@
+"""What frozen maps know of where things are: a small detector is trained on top of them.
+
+Z. Tian, C. Shen, H. Chen, T. He, "FCOS: Fully Convolutional One-Stage Object Detection",
+ICCV 2019 (https://arxiv.org/abs/1904.01355). Every cell of a map that lies in an object
+says which class it is, how far the left, top, right and bottom of its box are (l, t, r,
+b), and how central the cell is in it. Over the N cells in objects it minimises
+
+    1/N sum_all focal(class)  +  sum c (1 - GIoU) / sum c  +  1/N sum BCE(centreness, c),
+    c = sqrt(min(l, r) / max(l, r) * min(t, b) / max(t, b)).
+
+Departures: one map, not a pyramid of five; two convolutions without norms, not four with.
+An object in which no cell has its centre is not learnt. Sections below are the paper's.
+"""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax import lax
+from jaxtyping import Array, Bool, Float, Integer, PRNGKeyArray, ScalarLike
+
+from jssl.evals.boxes import checked_truths, coco_ap, giou, nms
+from jssl.evals.protocol import Eval, Features
+from jssl.ops.shapes import expect
+
+BATCH, WIDTH, CANDIDATES, RADIUS = 32, 64, 1000, 1.5  # the radius in strides
+ADAM = optax.chain(optax.clip_by_global_norm(1.0), optax.scale_by_adam())
+
+
+class Cells(NamedTuple):
+    """What is said, or true, of p cells."""
+
+    label: Array  # said: logits [..., p, classes]; true: int [..., p], -1 for background
+    distances: Array  # [..., p, 4], in pixels
+    centreness: Array  # [..., p]; said: its logit
+
+
+def locations(h: int, w: int, stride: ScalarLike) -> Float[Array, "p 2"]:
+    """The centres ((j + 1/2) stride, (i + 1/2) stride) of cells, row by row, in pixels.
+
+    Section 3.1 has floor(stride / 2) + j stride, for odd strides half a pixel off.
+
+    >>> print(locations(2, 2, 8).tolist())
+    [[4.0, 4.0], [12.0, 4.0], [4.0, 12.0], [12.0, 12.0]]
+    """
+    y, x = jnp.mgrid[:h, :w]
+    return (jnp.stack([x.ravel(), y.ravel()], axis=1) + 0.5) * stride
+
+
+def centreness(distances: Float[Array, "... 4"]) -> Float[Array, "..."]:
+    """How central a point is in a box (equation 3): 1 in its middle, 0 on its edge.
+
+    >>> print(f"{centreness(jnp.array([1.0, 2, 3, 2])):.4f}")  # sqrt(1/3 * 2/2)
+    0.5774
+    """
+    pairs = jnp.sort(distances.reshape(*distances.shape[:-1], 2, 2), axis=-2)
+    ratio = pairs[..., 0, :] / jnp.maximum(pairs[..., 1, :], 1e-30)  # l, r and t, b
+    return jnp.sqrt(ratio[..., 0] * ratio[..., 1])
+
+
+def fcos_targets(
+    boxes: Float[Array, "m 4"],
+    label: Integer[Array, " m"],
+    valid: Bool[Array, " m"],
+    points: Float[Array, "p 2"],
+    radius: ScalarLike = np.inf,
+) -> Cells:
+    """What is true of each point of a picture: of the smallest box it is in (section 3.1).
+
+    Args:
+      radius: only points less than that, in pixels, from a box's middle, in x and in y,
+        belong to it (1.5 strides in https://arxiv.org/abs/2006.09214).
+
+    Raises:
+      ValueError: shapes or dtypes do not fit.
+
+    >>> boxes, label = jnp.array([[0.0, 0, 4, 4]]), jnp.array([7])
+    >>> at = jnp.array([[1.0, 2.0], [5.0, 2.0]])  # in the box, and outside
+    >>> found = fcos_targets(boxes, label, jnp.array([True]), at)
+    >>> print(found.label, found.distances[0], found.centreness[1])
+    [ 7 -1] [1. 2. 3. 2.] 0.0
+    """
+    truth = {"label": (label, "m", "int"), "valid": (valid, "m", "bool")}
+    expect("fcos_targets", boxes=(boxes, "m 4"), points=(points, "p 2"), **truth)
+    low, high, at = boxes[:, :2], boxes[:, 2:], points[:, None]
+    sides = jnp.concatenate([at - low, high - at], axis=-1)  # [p, m, 4]
+    near = jnp.abs(at - (low + high) / 2).max(axis=-1) < radius
+    inside = valid & near & (sides.min(axis=-1) > 0)
+    area = jnp.where(inside, jnp.prod(high - low, axis=-1), jnp.inf)
+    owner, owned = area.argmin(axis=1), inside.any(axis=1)
+    mine = jnp.take_along_axis(sides, owner[:, None, None], axis=1)[:, 0]
+    distances = jnp.where(owned[:, None], mine, 0.0)
+    return Cells(jnp.where(owned, label[owner], -1), distances, centreness(distances))
+
+
+def fcos_loss(said: Cells, true: Cells) -> Float[Array, ""]:
+    """Focal loss of the classes + 1 - GIoU of the boxes + BCE of the centreness.
+
+    In the focal loss (gamma 2, alpha .25, https://arxiv.org/abs/1708.02002) each class is a
+    sigmoid of its own. Equation 2 has -ln IoU; the authors' later version 1 - GIoU.
+
+    Raises:
+      ValueError: shapes or dtypes do not fit.
+
+    >>> one = jnp.ones((1, 4))  # a box of 4 pixels where one of 8 is; the rest is sure
+    >>> said = Cells(jnp.array([[50.0, -50.0]]), one, jnp.array([50.0]))
+    >>> true = Cells(jnp.array([0]), one * jnp.array([1, 1, 1, 3]), jnp.ones(1))
+    >>> print(f"{fcos_loss(said, true):.4f}")
+    0.5000
+    """
+    _checked("fcos_loss", said, true_label=(true.label, "... p", "int"))
+    owned = true.label >= 0
+    n = jnp.maximum(owned.sum(), 1)
+    classes = jax.nn.one_hot(true.label, said.label.shape[-1])  # zeros for background
+    focal = optax.sigmoid_focal_loss(said.label, classes, alpha=0.25, gamma=2.0)
+    around = jnp.array([-1.0, -1, 1, 1])  # distances become a box around their point
+    found = (said.distances * around).reshape(-1, 1, 4)
+    box = jnp.where(owned[..., None], true.distances, 1.0) * around
+    overlap = jax.vmap(giou)(found, box.reshape(-1, 1, 4)).reshape(owned.shape)
+    weight = jnp.where(owned, true.centreness, 0.0)
+    total = jnp.where(weight.sum() > 0, weight.sum(), 1.0)
+    middle = optax.sigmoid_binary_cross_entropy(said.centreness, true.centreness)
+    middle = jnp.where(owned, middle, 0.0)
+    return (focal.sum() + middle.sum()) / n + (weight * (1 - overlap)).sum() / total
+
+
+def fcos_decode(
+    said: Cells, points: Float[Array, "p 2"], *, threshold=0.05, iou=0.6, most: int = 100
+) -> dict[str, Array]:
+    """The objects in a picture: "boxes" [most, 4], "scores", "label" and "valid" [most].
+
+    A score is sqrt(p c), of the probabilities of the class and of being central. Of those
+    above the threshold the 1000 highest go through non-maximum suppression, class by
+    class (section 4). What is not valid has label -1 and score 0.
+
+    Raises:
+      ValueError: shapes or dtypes do not fit.
+
+    >>> said = Cells(jnp.zeros((1, 1)), jnp.array([[1.0, 2, 3, 4]]), jnp.array([50.0]))
+    >>> best = fcos_decode(said, jnp.array([[10.0, 10.0]]), most=1)
+    >>> print(best["boxes"], best["scores"].round(4), best["label"])  # sqrt(1/2 * 1)
+    [[ 9. 8. 13. 14.]] [0.7071] [0]
+    """
+    sizes = _checked("fcos_decode", said, points=(points, "p 2"))
+    central = jax.nn.sigmoid(said.centreness)[:, None]
+    scores = jnp.sqrt(jax.nn.sigmoid(said.label) * central).ravel()
+    low, high = points - said.distances[:, :2], points + said.distances[:, 2:]
+    scores, which = lax.top_k(scores, min(CANDIDATES, len(scores)))
+    boxes = jnp.concatenate([low, high], axis=1)[which // sizes["c"]]
+    label = which % sizes["c"]
+    scores = jnp.where(scores > threshold, scores, -jnp.inf)
+    taken, valid = nms(boxes, scores, iou, most, groups=label)
+    scores, label = jnp.where(valid, scores[taken], 0), jnp.where(valid, label[taken], -1)
+    return {"boxes": boxes[taken], "scores": scores, "label": label, "valid": valid}
+
+
+@partial(jax.jit, static_argnames=("channels", "classes"))
+def head_init(key: PRNGKeyArray, channels: int, classes: int) -> dict:
+    """Two 3 x 3 convolutions and a linear layer in which every class begins at p = .01."""
+    he, keys = jax.nn.initializers.he_normal(), jax.random.split(key, 3)
+    last = 0.01 * jax.random.normal(keys[2], (WIDTH, classes + 5))
+    return {
+        "one": {"w": he(keys[0], (3, 3, channels, WIDTH)), "b": jnp.zeros(WIDTH)},
+        "two": {"w": he(keys[1], (3, 3, WIDTH, WIDTH)), "b": jnp.zeros(WIDTH)},
+        "out": {"w": last, "b": jnp.zeros(classes + 5).at[:classes].set(-np.log(99.0))},
+    }
+
+
+def head_apply(params: dict, maps: Float[Array, "n h w c"], stride: ScalarLike) -> Cells:
+    """What the head says of every cell; distances are stride * softplus(.), above 0."""
+    x, axes = maps, ("NHWC", "HWIO", "NHWC")
+    for layer in (params["one"], params["two"]):
+        x = lax.conv_general_dilated(x, layer["w"], (1, 1), "SAME", None, None, axes)
+        x = jax.nn.relu(x + layer["b"])
+    x = x.reshape(len(x), -1, WIDTH) @ params["out"]["w"] + params["out"]["b"]
+    return Cells(x[..., :-5], stride * jax.nn.softplus(x[..., -5:-1]), x[..., -1])
+
+
+def detection(
+    scenes: Callable[[str], Mapping],
+    name: str = "maps",
+    *,
+    steps: int = 400,
+    lr: float = 6e-3,
+    seed: int = 0,
+    task: str = "scenes",
+) -> Eval:
+    """COCO's average precision of a detector that is trained on frozen maps of scenes.
+
+    Args:
+      scenes: split -> {"image": float [n, size, size, k] in [0, 1], "boxes": float [n, m,
+        4], "label": int [n, m], "valid": bool [n, m], False for padding}.
+      name: which of the method's outputs holds the maps [n, h, h, c].
+      lr: the highest. Half of 6e-3 was worse, twice it alike, on val, for raw pixels and
+        untrained maps of digits on canvases.
+      task: what the scenes are, for the protocol.
+
+    Raises:
+      ValueError: steps < 1 or lr <= 0; scenes or maps are missing, do not fit or are not
+        finite, an image is not in [0, 1], or a box has no area or leaves its image.
+    """
+    if steps < 1 or not lr > 0:
+        raise ValueError(f"detection needs steps >= 1 and lr > 0, got {steps}, {lr}")
+
+    def run(features: Features, final: bool) -> dict:
+        splits = ("train", "val", "test") if final else ("train", "val")
+        (*fit, judge), stride = _seen(features, scenes, splits, name)
+        fit = {field: np.concatenate([part[field] for part in fit]) for field in judge}
+        mean, std = (f(fit["maps"], (0, 1, 2), np.float64) for f in (np.mean, np.std))
+        std = np.where(std <= 1e-7 * np.abs(mean), 1, std)  # what varies less is rounding
+        for part in (fit, judge):
+            part["maps"] = (part["maps"] - np.float32(mean)) / np.float32(std)
+        params = _trained(fit, stride, steps, lr, seed)
+        return coco_ap(_detected(params, judge["maps"], stride), judge)
+
+    return Eval(
+        f"detection in {task}: FCOS on frozen {name}, standardised; 2 convolutions 3x3 of "
+        f"{WIDTH}, centre radius {RADIUS:g} strides, GIoU, Adam lr={lr:g}, 10 % warm-up, "
+        f"cosine, clipped to 1, {steps} steps of {BATCH}, seed={seed}; COCO AP",
+        run,
+    )
+
+
+def _trained(fit, stride, steps, lr, seed):
+    """The head's weights after so many batches."""
+    n, classes = len(fit["maps"]), int(fit["label"][fit["valid"]].max()) + 1
+    params = head_init(jax.random.key(seed), fit["maps"].shape[-1], classes)
+    opt, rng = ADAM.init(params), np.random.default_rng(seed)
+    done = np.arange(steps) / steps
+    rates = lr * np.minimum(1, 10 * done + 1 / steps) * np.cos(np.pi / 2 * done) ** 2
+    order = np.concatenate([rng.permutation(n) for _ in range(1 + steps * BATCH // n)])
+    batches = order[: steps * BATCH].reshape(steps, BATCH)
+    for rows, rate in zip(batches, rates.astype(np.float32), strict=True):
+        batch = {field: fit[field][rows] for field in fit}
+        params, opt = _step(params, opt, rate, batch, stride)
+    return params
+
+
+@partial(jax.jit, static_argnames="stride")
+def _step(params, opt, rate, batch, stride):
+    maps, *truth = (batch[field] for field in ("maps", "boxes", "label", "valid"))
+    points = locations(*maps.shape[1:3], stride)
+    targets = partial(fcos_targets, points=points, radius=RADIUS * stride)
+    true = jax.vmap(targets)(*truth)
+    slope = jax.grad(lambda p: fcos_loss(head_apply(p, maps, stride), true))(params)
+    updates, opt = ADAM.update(slope, opt)
+    return jax.tree.map(lambda p, u: p - rate * u, params, updates), opt
+
+
+def _detected(params, maps, stride):
+    """The objects in every picture; the last batch is filled up with the first rows."""
+    rows = np.arange(-(-len(maps) // BATCH) * BATCH).reshape(-1, BATCH) % len(maps)
+    found = [jax.device_get(_objects(params, maps[i], stride)) for i in rows]
+    return jax.tree.map(lambda *x: np.concatenate(x)[: len(maps)], *found)
+
+
+@partial(jax.jit, static_argnames="stride")
+def _objects(params, maps, stride):
+    points = locations(*maps.shape[1:3], stride)
+    return jax.vmap(partial(fcos_decode, points=points))(head_apply(params, maps, stride))
+
+
+def _seen(features, scenes, splits, name):
+    """The truths of each split's scenes with their maps, and the stride of these."""
+    seen, shapes = [], {}
+    for split in splits:
+        given = scenes(split)
+        truth = checked_truths(f"detection, {split} scenes", given, "image")
+        image = np.asarray(given["image"])
+        truth["maps"] = np.asarray(features.of(image, name))
+        shapes[f"{split} image"] = image, f"{split} s s k"
+        shapes[f"{split} boxes"] = truth["boxes"], f"{split} m 4"
+        shapes[f"{split} maps"] = truth["maps"], f"{split} h h c"
+        seen.append(truth)
+    sizes = expect("detection", **shapes)  # one letter, one size, in all splits
+    for split, truth in zip(splits, seen, strict=True):
+        pixels, boxes = shapes[f"{split} image"][0], truth["boxes"][truth["valid"]]
+        fits = pixels.min() >= 0 and pixels.max() <= 1 and boxes.min() >= 0
+        fits = fits and boxes.max() <= sizes["s"] and np.isfinite(truth["maps"]).all()
+        if not fits:
+            raise ValueError(
+                f"detection: {split} images must be in [0, 1], boxes in 0 ... {sizes['s']} "
+                f"pixels, {name} finite; got up to {pixels.max():g}, {boxes.min():g} ... "
+                f"{boxes.max():g}, up to {np.abs(truth['maps']).max():g}"
+            )
+    return seen, sizes["s"] / sizes["h"]
+
+
+def _checked(function, said, **others):
+    wanted = {"label": "... p c", "distances": "... p 4", "centreness": "... p"}
+    said = {field: (getattr(said, field), wanted[field]) for field in wanted}
+    return expect(function, **said, **others)

@@ -1,0 +1,177 @@
+"""What the weights are worth as a start: fine-tuning, of all labels or of a few, with all
+layers or with some frozen or left behind.
+
+A linear head stands on h, and Adam moves it and, more gently, whatever of the method's
+state h depends on. Running statistics stay those of the pre-training; nothing is augmented.
+
+J. Yosinski, J. Clune, Y. Bengio, H. Lipson, "How transferable are features in deep neural
+networks?", NIPS 2014, https://arxiv.org/abs/1411.1792: the first layers alone, the rest as
+they were before training, frozen or not.
+"""
+
+import re
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from jssl.evals.few_shot import few_labels
+from jssl.evals.protocol import Eval, Features, joined
+
+TRUNK = 0.1  # learning rate of pre-trained weights, as a share of the head's
+LAYER = r"(?:conv|block|dense|stage|norm|shortcut)_?(\d+)"
+
+
+def fine_tune(
+    per_class: int = 0,
+    steps: int = 300,
+    batch: int = 64,
+    lr: float = 1e-2,
+    upto: int | None = None,
+    frozen: bool = False,
+    seed: int = 0,
+) -> Eval:
+    """Top-1 accuracy after fine-tuning.
+
+    Args:
+      per_class: labels of each class, the same ones for every method; 0: all.
+      steps: of Adam, cosine to 0.
+      batch: rows a step.
+      lr: of the head and of layers that begin anew; the pre-trained ones take a tenth.
+      upto: only the first so many layers are taken from the trained network, the others
+        are those of its start; None: all are taken.
+      frozen: whether what was taken keeps still.
+      seed: of the order, and of which rows have labels.
+
+    Raises:
+      ValueError: fewer rows of a class than asked for.
+    """
+    taken = "all layers" if upto is None else f"the first {upto} layers"
+    still = ", frozen" if frozen else ""
+    labels = "all labels" if not per_class else f"{per_class} labels a class"
+    name = "fine_tune" if not per_class else f"fine_tune@{per_class}"
+    name += "" if upto is None else f"/{'frozen ' if frozen else ''}upto {upto}"
+
+    def run(features: Features, final: bool) -> dict:
+        images, y = _rows(features, "train")
+        if per_class:
+            rows = few_labels(np.random.default_rng(seed), y, per_class)
+            images, y = images[rows], y[rows]
+        elif final:
+            images, y = joined((images, y), _rows(features, "val"))
+        judged = _rows(features, "test" if final else "val")
+        apply, state = features.network("h")
+        start = state if upto is None else transferred(state, features.start(), upto)
+        groups = _groups(state, upto, frozen)
+        learned = _fit(apply, start, groups, images, y, steps, batch, lr, seed)
+        return {name: _accuracy(apply, *learned, *judged)}
+
+    return Eval(
+        f"fine-tuning of {taken}{still}, {labels}, {steps} steps of {batch}, Adam, head "
+        f"{lr:g}, taken layers {TRUNK * lr:g}, cosine, statistics kept, no augmentation, "
+        f"last step, seed={seed}",
+        run,
+    )
+
+
+def layer_of(path: str) -> int:
+    """Which layer a weight belongs to, from 1, by its name; those without number: 1.
+
+    >>> layer_of("['encoder']['conv2']['kernel']"), layer_of("['encoder']['cls']")
+    (3, 1)
+    """
+    found = re.search(LAYER, path)
+    return 1 + int(found[1]) if found else 1
+
+
+def transferred(trained: Any, fresh: Any, upto: int) -> Any:
+    """The first `upto` layers of a trained state, the rest of a fresh one.
+
+    With 0 it is the fresh state, with as many as there are the trained one.
+    """
+    return jax.tree_util.tree_map_with_path(
+        lambda path, a, b: a if layer_of(jax.tree_util.keystr(path)) <= upto else b,
+        trained,
+        fresh,
+    )
+
+
+def _groups(state, upto, frozen):
+    """What becomes of each leaf of the state: "taken", "new" or "still"."""
+
+    def group(path, leaf):
+        if not jnp.issubdtype(leaf.dtype, jnp.floating):
+            return "still"
+        where = jax.tree_util.keystr(path)
+        if "stats" in where:  # means and variances are no weights
+            return "still"
+        if upto is not None and layer_of(where) > upto:
+            return "new"
+        return "still" if frozen else "taken"
+
+    return jax.tree_util.tree_map_with_path(group, state)
+
+
+def _fit(apply, state, groups, images, y, steps, batch, lr, seed):
+    """The state and the head, after training. A convolution's gradient inside a loop body
+    is slow on CPUs: one call a step."""
+    classes = int(y.max()) + 1
+    # A gradient is taken of what moves; keys and counters have none.
+    leaves, tree = jax.tree.flatten(state)
+    kinds = jax.tree.leaves(groups)
+    moving = {i: x for i, x in enumerate(leaves) if kinds[i] != "still"}
+    width = jax.eval_shape(apply, state, images[:1]).shape[1]
+    # Features of any scale meet the same head: its inputs have unit variance at first.
+    scale = 1 / max(float(np.std(jax.jit(apply)(state, images[:512]))), 1e-6)
+    head = {"w": jnp.zeros((width, classes)), "b": jnp.zeros(classes)}
+    params = {"moving": moving, "head": head}
+    rates = {
+        "taken": optax.adam(optax.cosine_decay_schedule(TRUNK * lr, steps)),
+        "new": optax.adam(optax.cosine_decay_schedule(lr, steps)),
+    }
+    labels = {"moving": {i: kinds[i] for i in moving}, "head": dict.fromkeys(head, "new")}
+    tx = optax.multi_transform(rates, labels)
+
+    def whole(moving):
+        return tree.unflatten([moving.get(i, x) for i, x in enumerate(leaves)])
+
+    def loss(params, x, y):
+        h = apply(whole(params["moving"]), x) * scale
+        logits = h @ params["head"]["w"] + params["head"]["b"]
+        return optax.softmax_cross_entropy_with_integer_labels(logits, y).mean()
+
+    @jax.jit
+    def step(params, opt, x, y):
+        updates, opt = tx.update(jax.grad(loss)(params, x, y), opt, params)
+        return optax.apply_updates(params, updates), opt
+
+    rng, opt = np.random.default_rng(seed), tx.init(params)
+    for rows in _batches(rng, len(y), batch, steps):
+        params, opt = step(params, opt, images[rows], y[rows])
+    head = params["head"] | {"w": params["head"]["w"] * scale}
+    return whole(params["moving"]), head
+
+
+def _batches(rng, n, batch, steps):
+    """Rows of each step, epoch by epoch."""
+    batch, kept = min(batch, n), np.array([], int)
+    for _ in range(steps):
+        if len(kept) < batch:
+            kept = np.concatenate([kept, rng.permutation(n)])
+        yield kept[:batch]
+        kept = kept[batch:]
+
+
+def _accuracy(apply, state, head, images, y):
+    logits = jax.jit(lambda s, x: apply(s, x) @ head["w"] + head["b"])
+    parts = [
+        np.asarray(logits(state, images[i : i + 500])).argmax(1)
+        for i in range(0, len(y), 500)
+    ]
+    return float((np.concatenate(parts) == y).mean())
+
+
+def _rows(features, split):
+    return features.images(split), np.asarray(features.labels(split))

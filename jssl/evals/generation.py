@@ -1,0 +1,297 @@
+"""How far generated images are from real ones: distances between clouds of features.
+
+Heusel et al., NIPS 2017 (https://arxiv.org/abs/1706.08500), compare mean and covariance;
+Binkowski et al., ICLR 2018 (https://arxiv.org/abs/1801.01401), all moments up to the
+third; Kynkaanniemi et al., NeurIPS 2019 (https://arxiv.org/abs/1904.06991), and Naeem et
+al., ICML 2020 (https://arxiv.org/abs/2002.09797), tell what is wrong from what is missing.
+
+    FID = |mu_r - mu_g|^2 + tr(S_r + S_g - 2 (S_r^1/2 S_g S_r^1/2)^1/2)
+    KID = mean_{i != j} k(r_i, r_j) + mean_{i != j} k(g_i, g_j) - 2 mean_ij k(r_i, g_j),
+    k(x, y) = (x . y / d + 1)^3
+
+All take rows of features [n, d] and count in float64. FID falls as n grows (Chong and
+Forsyth, CVPR 2020, https://arxiv.org/abs/1911.07023): compare those of one encoder and n.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Integer
+from threadpoolctl import threadpool_limits
+
+from jssl.evals.protocol import Eval, Features
+
+Rows = Float[np.ndarray, "n d"]
+Others = Float[np.ndarray, "m d"]
+Mean = Float[np.ndarray, " d"]
+Covariance = Float[np.ndarray, "d d"]
+
+
+class Prdc(NamedTuple):
+    """How well two clouds cover each other; 1 is good, and only density can be more."""
+
+    precision: float  # share of generated rows that lie among real ones
+    recall: float  # share of real rows that lie among generated ones
+    density: float  # among how many real rows a generated one lies, over k
+    coverage: float  # share of real rows that have a generated one beside them
+
+
+def feature_stats(f: Rows) -> tuple[Mean, Covariance]:
+    """The mean of two rows or more, and their covariance, of divisor n - 1.
+
+    >>> print(*feature_stats(np.array([[0.0, 0.0], [2.0, 0.0]])))  # 1^2 + 1^2, over 1
+    [1. 0.] [[2. 0.]
+     [0. 0.]]
+    """
+    (f,) = _rows("feature_stats", 2, f)
+    centred = f - f.mean(axis=0)
+    return f.mean(axis=0), centred.T @ centred / (len(f) - 1)
+
+
+def frechet_distance(mu1: Mean, c1: Covariance, mu2: Mean, c2: Covariance) -> float:
+    """The squared Wasserstein distance between two Gaussians.
+
+    Roots are those of eigen-decompositions, negative values set to 0. The last trace is
+    the sum of the singular values of c1^1/2 c2^1/2: squaring it would lose half the digits.
+
+    >>> far = np.array([1.0, 0.0]), np.diag([4.0, 1.0])
+    >>> print(frechet_distance(np.zeros(2), np.eye(2), *far))  # 1^2 + (2 - 1)^2
+    2.0
+    """
+    with threadpool_limits(1):  # 784 columns, two busy cores: eigh 0.2 s, not 11
+        shared = np.linalg.norm(_root(c1) @ _root(c2), "nuc")
+    apart = np.square(mu1 - mu2).sum() + np.trace(c1) + np.trace(c2) - 2 * shared
+    return max(float(apart), 0.0)
+
+
+def fid(real: Rows, generated: Others) -> float:
+    """`frechet_distance` of the Gaussians that are fitted to two sets of rows.
+
+    With fewer rows than columns the covariances are singular and it says little.
+
+    Raises:
+      ValueError: not finite rows [n, d], two or more, of one width.
+
+    >>> real = np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 5.0]])
+    >>> print(f"{fid(real, real + np.array([3.0, 4.0])):.4f}")  # 3^2 + 4^2
+    25.0000
+    """
+    real, generated = _rows("fid", 2, real, generated)
+    return frechet_distance(*feature_stats(real), *feature_stats(generated))
+
+
+def kid(real: Rows, generated: Others) -> float:
+    """The squared maximum mean discrepancy under the cubic kernel, without bias.
+
+    It is 0 on average where both come from one distribution, so it may be negative.
+
+    >>> real, generated = np.array([[0.0], [1.0]]), np.array([[1.0], [2.0]])
+    >>> print(kid(real, generated))  # 1 + 27 - 2 * (1 + 1 + 8 + 27) / 4
+    9.5
+    """
+    x, y = _rows("kid", 2, real, generated)
+
+    def total(a, b):
+        return sum(((part @ b.T / b.shape[1] + 1) ** 3).sum() for part in _chunks(a))
+
+    def within(a):
+        diagonal = ((np.square(a).mean(axis=1) + 1) ** 3).sum()
+        return (total(a, a) - diagonal) / (len(a) * (len(a) - 1))
+
+    return float(within(x) + within(y) - 2 * total(x, y) / (len(x) * len(y)))
+
+
+def kid_subsets(
+    seed: int, real: Rows, generated: Others, subsets: int = 50, size: int | None = None
+) -> tuple[float, float]:
+    """The mean of `kid` over random subsets, and its standard error.
+
+    Subsets share rows: the error is that of few subsets, not that of few rows. Their size
+    is 200, or half of the rows if that is less; the paper's is 1,000.
+
+    Raises:
+      ValueError: size is not among 2 ... the number of rows, or subsets is below 2.
+
+    >>> real, generated = np.array([[0.0], [1.0]]), np.array([[1.0], [2.0]])
+    >>> print(kid_subsets(0, real, generated, size=2))  # every subset is the whole
+    (9.5, 0.0)
+    """
+    most = min(len(real), len(generated))
+    size = min(200, most // 2) if size is None else size
+    if not 2 <= size <= most or subsets < 2:
+        raise ValueError(
+            f"kid_subsets needs subsets >= 2 and size 2 ... {most}, got {subsets}, {size}"
+        )
+    rng = np.random.default_rng(seed)
+    draw = lambda x: x[rng.choice(len(x), size, replace=False)]
+    found = np.array([kid(draw(real), draw(generated)) for _ in range(subsets)])
+    return float(found.mean()), float(found.std(ddof=1) / np.sqrt(subsets))
+
+
+def prdc(real: Rows, generated: Others, k: int, *, chunk: int = 1024) -> Prdc:
+    """Precision, recall, density and coverage, by balls that reach the k-th neighbour.
+
+        precision = mean_j any_i d_ij < r_i      density  = sum_ij [d_ij < r_i] / (k m)
+        recall    = mean_i any_j d_ij < s_j      coverage = mean_i any_j d_ij < r_i
+
+    d_ij = |real_i - generated_j|; r_i and s_j reach from a row to its k-th nearest other
+    row of its own set. For a perfect generator and n = m, density is 1 on average and
+    coverage nearly 1 - 2^-k.
+
+    Args:
+      k: 3 for precision and recall in their paper, 5 for the other two in theirs.
+      chunk: rows compared at a time: the memory is chunk * m.
+
+    Raises:
+      ValueError: not finite rows of one width, more than k in both.
+
+    >>> real, generated = np.array([[0.0], [1.0], [3.0]]), np.array([[0.5], [9.0]])
+    >>> found = prdc(real, generated, 1)  # r = 1, 1, 2; s = 8.5, 8.5; .5 is in two balls
+    >>> print(*(f"{value:.2f}" for value in found))
+    0.50 1.00 1.00 0.67
+    """
+    if min(k, chunk) < 1:
+        raise ValueError(f"prdc needs k >= 1 and chunk >= 1, got {k} and {chunk}")
+    real, generated = _rows("prdc", k + 1, real, generated)
+    reach, reach_made = _reach(real, k, chunk), _reach(generated, k, chunk)
+    n, m = len(real), len(generated)
+    precise, recalled, balls, covered = np.zeros(m, bool), 0, 0, 0
+    far = _distances(real, generated, chunk)
+    for apart, radius in zip(far, _chunks(reach, chunk), strict=True):
+        inside = apart < radius[:, None]
+        precise |= inside.any(axis=0)
+        recalled += (apart < reach_made).any(axis=1).sum()
+        balls += inside.sum()
+        covered += inside.any(axis=1).sum()
+    return Prdc(*map(float, (precise.mean(), recalled / n, balls / (k * m), covered / n)))
+
+
+def memorisation(train: Rows, test: Others, samples: Float[np.ndarray, "s d"]) -> float:
+    """Median distance of samples to the nearest training row, over that of test rows:
+    about 1 is healthy, far below 1 is copying.
+
+    Raises:
+      ValueError: half of the test rows are training rows.
+
+    >>> train, test = np.array([[0.0], [10.0]]), np.array([[1.0], [11.0]])
+    >>> print(memorisation(train, test, np.array([[0.0], [9.5]])))  # (0 + .5) / 2, over 1
+    0.25
+    """
+    bank, *others = _rows("memorisation", 1, train, test, samples)
+    nearest = [[part.min(axis=1) for part in _distances(x, bank)] for x in others]
+    healthy, found = (float(np.median(np.concatenate(parts))) for parts in nearest)
+    if healthy == 0:
+        raise ValueError("memorisation: half of the test rows are training rows")
+    return found / healthy
+
+
+def class_histogram_jsd(
+    real: Integer[np.ndarray, " n"], generated: Integer[np.ndarray, " m"], classes: int
+) -> float:
+    """The Jensen-Shannon divergence, in nats, of the shares p and q of two sets' classes.
+
+        (KL(p || (p + q) / 2) + KL(q || (p + q) / 2)) / 2,    from 0 to log 2
+
+    Raises:
+      ValueError: no rows, or a class outside.
+
+    >>> found = class_histogram_jsd(np.array([0, 1]), np.array([0, 0]), 2)
+    >>> print(f"{found:.4f}")  # (.5 log(.5 / .75) + .5 log 2) / 2 + log(1 / .75) / 2
+    0.2158
+    """
+    from scipy.special import rel_entr
+
+    if any(not len(y) or y.min() < 0 or y.max() >= classes for y in (real, generated)):
+        raise ValueError(f"class_histogram_jsd needs rows of classes 0 ... {classes - 1}")
+    p, q = (np.bincount(y, minlength=classes) / len(y) for y in (real, generated))
+    return float((rel_entr(p, (p + q) / 2) + rel_entr(q, (p + q) / 2)).sum() / 2)
+
+
+def generation(
+    encode: Callable,
+    name: str = "samples",
+    k: int = 5,
+    seed: int = 0,
+    *,
+    encoder: str,
+    n: int | None = None,
+) -> Eval:
+    """FID, KID and `prdc` of generated against real images of the split that is judged.
+
+    Real images, `embed`'s "image" or else the split's, are drawn into two halves of n.
+    Every number is the mean over both, each against n samples; "fid/real_halves" is the
+    FID between them: what real images would get in the samples' place.
+
+    Args:
+      encode: images [n, h, w, c], floats in [0, 1] -> features [n, d].
+      name: of the output with a sample for every row, images or flat rows [N, v].
+      seed: draws the halves.
+      encoder: what the protocol calls `encode`: architecture, and what trained it.
+      n: half of the split's rows if None. One n makes numbers on val and test comparable.
+
+    Raises:
+      ValueError: images are not of one shape or not in [0, 1], or fewer than 2 n.
+    """
+    judged = lambda x, y: {"fid": fid(x, y), "kid": kid(x, y)} | prdc(x, y, k)._asdict()
+
+    def run(features: Features, final: bool) -> dict:
+        images = _images(features, "test" if final else "val", name)
+        real, made = (np.asarray(encode(x), np.float64) for x in images)
+        size = len(real) // 2 if n is None else n
+        if len(real) < 2 * size:
+            raise ValueError(f"generation: {len(real)} images are too few for twice {size}")
+        order = np.random.default_rng(seed).permutation(len(real))
+        one, two = order[:size], order[size : 2 * size]
+        a, b = (judged(real[half], made[half]) for half in (one, two))
+        means = {metric: (a[metric] + b[metric]) / 2 for metric in a}
+        return means | {"fid/real_halves": fid(real[one], real[two])}
+
+    how = f"n={n or 'half of the split'} of each, mean of two halves, seed={seed}, k={k}"
+    of = f"{name} and real images by {encoder} (not comparable with Inception's numbers)"
+    return Eval(f"{of}: {how}", run)
+
+
+def _images(features, split, name):
+    """Real images and generated ones, both [N, h, w, c]."""
+    real = features(split, "image") if "image" in features.names else features.images(split)
+    real, made = np.asarray(real), np.asarray(features(split, name))
+    shape = [len(real), *(real if real.ndim == 4 else features.images(split)).shape[1:]]
+    for what, x in (("real images", real), (name, made)):
+        fits = len(shape) == 4 and len(x) == len(real) and x.size == np.prod(shape) > 0
+        if not fits or not (x.min() >= 0 and x.max() <= 1):  # nan is neither
+            came = f"{list(x.shape)}" + (f", {x.min():g} ... {x.max():g}" if fits else "")
+            raise ValueError(
+                f"generation: {what} must be images [N, h, w, c], of {shape} here, or flat "
+                f"ones, in [0, 1], got {came}"
+            )
+    return real.reshape(shape), made.reshape(shape)
+
+
+def _root(c):
+    values, vectors = np.linalg.eigh(c)
+    return vectors * np.sqrt(np.maximum(values, 0)) @ vectors.T
+
+
+def _chunks(x, rows=1024):
+    return (x[at : at + rows] for at in range(0, len(x), rows))
+
+
+def _distances(x, y, chunk=1024):
+    from scipy.spatial.distance import cdist  # x . y would cancel
+
+    return (cdist(part, y) for part in _chunks(x, chunk))
+
+
+def _reach(x, k, chunk):
+    """How far each row's k-th nearest other row is; the nearest of all is itself."""
+    return np.concatenate([np.partition(d, k)[:, k] for d in _distances(x, x, chunk)])
+
+
+def _rows(function, least, *arrays):
+    found = [np.asarray(x, np.float64) for x in arrays]
+    came = [list(x.shape) for x in found]
+    right = all(len(c) == 2 and c[1] == came[0][1] and c[0] >= least for c in came)
+    if not right or not all(np.isfinite(x).all() for x in found):
+        raise ValueError(f"{function} needs {least}+ finite rows, one width, got {came}")
+    return found

@@ -1,0 +1,85 @@
+"""Which layer knows most? A linear probe on every layer's maps: the conv1 to conv5 table.
+
+Maps are averaged over a grid of cells, as many as leave a budget of numbers (the papers'
+9,600; fewer on small sets), and each layer gets an exact probe of its own.
+
+R. Zhang, P. Isola, A. A. Efros, "Colorful Image Colorization", ECCV 2016,
+https://arxiv.org/abs/1603.08511; M. Noroozi, P. Favaro, ECCV 2016.
+"""
+
+from collections.abc import Sequence
+from functools import cache, partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from jssl.evals.linear import TOY_GRID, linear_probe
+from jssl.evals.protocol import Eval, Features
+from jssl.ops.shapes import expect
+
+
+def pool_to_budget(maps: Float[Array, "n h w c"], budget: int) -> Float[Array, "n d"]:
+    """Means over the finest grid of cells with d = cells * c <= budget (one cell at least).
+
+    The cells are those of adaptive average pooling: from floor(i h / k) to
+    ceil((i + 1) h / k).
+
+    >>> pool_to_budget(jnp.arange(16.0).reshape(1, 4, 4, 1), 4).tolist()  # 2 x 2 cells
+    [[2.5, 4.5, 10.5, 12.5]]
+    """
+    expect("pool_to_budget", maps=(maps, "n h w c"))
+    n, h, w, c = maps.shape
+    side = max(1, int((budget / c) ** 0.5))
+    rows, columns = (_shares(min(side, length), length) for length in (h, w))
+    return jnp.einsum("ai,bj,nijc->nabc", rows, columns, maps).reshape(n, -1)
+
+
+def layer_probes(budget: int = 600, l2_grid: Sequence[float] = TOY_GRID) -> Eval:
+    """Accuracy of a linear probe on each of the method's layers: "layer 1", "layer 2" ...
+
+    Raises:
+      ValueError: the method embeds no "layers".
+    """
+    probe, pooled = linear_probe(l2_grid), _pooled(budget)
+
+    def run(features: Features, final: bool) -> dict:
+        maps = features("train", "layers", pooled)
+        found = {}
+        for i in range(len(maps)):
+            layer = _Layer(features, pooled, i)
+            found |= {f"layer {i + 1}": probe(layer, final)["linear"]}
+        return found
+
+    return Eval(f"each layer's maps, averaged to {budget} numbers; {probe.protocol}", run)
+
+
+class _Layer:
+    """One layer's pooled maps as h."""
+
+    def __init__(self, features, pooled, i):
+        self.features, self.pooled, self.i = features, pooled, i
+        self.labels = features.labels
+
+    def __call__(self, split, name="h"):
+        del name
+        return np.asarray(self.features(split, "layers", self.pooled)[self.i])
+
+
+@cache
+def _pooled(budget):
+    """One function a budget, so that it is compiled once."""
+    return partial(jax.tree.map, partial(_flat, budget=budget))
+
+
+def _flat(maps, budget):
+    return pool_to_budget(maps, budget) if maps.ndim == 4 else maps
+
+
+def _shares(cells, length):
+    """[cells, length]: the share of each place in the mean of each cell."""
+    share = np.zeros((cells, length), np.float32)
+    for i in range(cells):
+        share[i, i * length // cells : -(-(i + 1) * length // cells)] = 1
+    return share / share.sum(1, keepdims=True)

@@ -1,0 +1,297 @@
+r"""The linear probe as papers report it: one layer trained by SGD on frozen features.
+
+.. math:: \min_{W, b} \frac{1}{n} \sum_i -\ln \text{softmax}(W^\top h_i + b)_{y_i}
+    + \frac{\lambda}{2} \lVert W \rVert^2
+
+`linear_probe` finds this optimum itself and depends on no learning rate: prefer it, and
+come here to compare with a published number. The recipes are those of
+
+- MoCo: K. He et al., CVPR 2020, https://arxiv.org/abs/1911.05722, section 4.1
+- SimCLR: T. Chen et al., ICML 2020, https://arxiv.org/abs/2002.05709, appendix B.6
+- SwAV: M. Caron et al., NeurIPS 2020, https://arxiv.org/abs/2006.09882
+- DINO: M. Caron et al., ICCV 2021, https://arxiv.org/abs/2104.14294
+- MAE: K. He et al., CVPR 2022, https://arxiv.org/abs/2111.06377, appendix A.1
+
+with what only their code tells. They crop and mirror the images anew each epoch; here
+features are computed once, of the images as they are. The accuracy is that of the last
+epoch: the best of all epochs on the test split, which some of the codes print, is none.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax import lax
+from jaxtyping import Float, Integer
+
+from jssl.evals.protocol import Eval, Features, joined, labelled
+from jssl.ops.shapes import expect
+
+_KNOWN = {
+    "optimiser": ("sgd", "nesterov", "lars", "adam"),
+    "normalise": ("no", "standardise", "batch"),
+}
+
+
+class Recipe(NamedTuple):
+    """How the layer is trained.
+
+    Attributes:
+      lr: learning rate at its highest, for each 256 rows of a batch if `per_256`.
+      grid: rates of which the eval takes the best on val; if empty, `lr` it is.
+      optimiser: each with momentum 0.9: "sgd", "nesterov", "lars"; or "adam".
+      batch: rows a step, all if they are fewer; what an epoch leaves over is dropped.
+      milestones: epochs after which the rate falls to a tenth; if none, half a cosine
+        brings it to 0, step by step.
+      warmup: epochs in which the rate rises linearly from 0.
+      weight_decay: lambda. The bias has none.
+      normalise: "no"; "standardise" by the rows fitted on; or "batch", batch norm
+        without gain and bias, which judges by the statistics of all these rows.
+      std: of the first weights; the first bias is 0.
+    """
+
+    lr: float
+    grid: tuple[float, ...] = ()
+    per_256: bool = False
+    optimiser: str = "sgd"
+    batch: int = 256
+    epochs: int = 100
+    milestones: tuple[int, ...] = ()
+    warmup: int = 0
+    weight_decay: float = 0.0
+    normalise: str = "no"
+    std: float = 0.01
+
+
+_LARGE = Recipe(0.1, per_256=True, epochs=90)  # what SimCLR and MAE have in common
+
+RECIPES = {
+    "small": Recipe(0.1, grid=(1e-3, 1e-2, 1e-1, 1.0), normalise="standardise", std=0.0),
+    "moco": Recipe(30.0, milestones=(60, 80)),
+    # For ImageNet its code decays by 1e-6, its paper does not.
+    "simclr": _LARGE._replace(batch=4096, optimiser="nesterov", std=0.0),
+    # Its rate, and DINO's, moves once an epoch, ours every step.
+    "swav": Recipe(0.3, weight_decay=1e-6),
+    # Its authors advise to tune the rate: give a grid.
+    "dino": Recipe(0.001, per_256=True, batch=1024),
+    "mae": _LARGE._replace(batch=16384, optimiser="lars", warmup=10, normalise="batch"),
+}
+
+
+class Probe(NamedTuple):
+    """A linear classifier: logits = (h - mean) / std @ weights + bias."""
+
+    weights: np.ndarray  # float32 [d, classes]
+    bias: np.ndarray  # [classes]
+    mean: np.ndarray  # float64 [d]
+    std: np.ndarray  # [d]
+    losses: np.ndarray  # [epochs], the mean objective of the steps of each
+
+
+def linear_probe_sgd(
+    key: jax.Array,
+    h: Float[np.ndarray, "n d"],
+    y: Integer[np.ndarray, " n"],
+    *,
+    classes: int,
+    recipe: Recipe = RECIPES["small"],
+) -> Probe:
+    """The layer after the recipe's last epoch, at the rate `recipe.lr`, in float32.
+
+    Args:
+      key: of the first weights and the order of rows.
+      recipe: RECIPES["swav"], say, or RECIPES["small"]._replace(epochs=20, batch=64).
+
+    Raises:
+      ValueError: shapes or dtypes do not fit, a label is outside 0 ... classes - 1, the
+        recipe has no meaning, or training ended in numbers that are not finite.
+
+    >>> h, y = np.array([[-1.0], [1.0]]), np.array([0, 1])
+    >>> # W = (-w, w) with lambda w = sigmoid(-2 w): at w = ln(3) / 2 both are 1 / 4
+    >>> recipe = RECIPES["small"]._replace(weight_decay=0.5 / np.log(3.0))
+    >>> probe = linear_probe_sgd(jax.random.key(0), h, y, classes=2, recipe=recipe)
+    >>> print(probe.weights.round(3))
+    [[-0.549  0.549]]
+    """
+    _check(recipe)
+    sizes = expect("linear_probe_sgd", h=(h, "n d"), y=(y, "n", "int"))
+    n, d = sizes["n"], sizes["d"]
+    if n == 0 or y.min() < 0 or y.max() >= classes:
+        came = f"labels {y.min()} ... {y.max()}" if n else "no rows"
+        raise ValueError(
+            f"linear_probe_sgd: wanted rows with labels 0 ... {classes - 1}, got {came}"
+        )
+    mean, std = _moments(h, recipe.normalise)
+    x = h if recipe.normalise == "batch" else (h - mean) / std
+    rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
+    weights = recipe.std * rng.normal(size=(d, classes))
+    batch = min(recipe.batch, n)
+    order = rng.permuted(np.tile(np.arange(n, dtype=np.int32), (recipe.epochs, 1)), axis=1)
+    params, losses = _train(
+        {"weights": np.float32(weights), "bias": np.zeros(classes, np.float32)},
+        np.float32(x),
+        np.int32(y),
+        order[:, : n // batch * batch].reshape(-1, batch),
+        _rates(recipe, n // batch, batch),
+        recipe.weight_decay,
+        optimiser=recipe.optimiser,
+        normed=recipe.normalise == "batch",
+    )
+    params, losses = jax.device_get((params, losses))
+    if not all(np.isfinite(w).all() for w in params.values()):
+        raise ValueError(
+            f"linear_probe_sgd: weights are not finite after training at {recipe.lr:g}: "
+            "lower the rate, or standardise the features"
+        )
+    losses = losses.reshape(recipe.epochs, -1).mean(axis=1)
+    return Probe(params["weights"], params["bias"], mean, std, losses)
+
+
+def probe_logits(probe: Probe, h: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n c"]:
+    """(h - mean) / std @ weights + bias, in float64."""
+    return (h - probe.mean) / probe.std @ probe.weights.astype(np.float64) + probe.bias
+
+
+def probe_accuracy(
+    probe: Probe,
+    h: Float[np.ndarray, "n d"],
+    y: Integer[np.ndarray, " n"],
+    topk: Sequence[int] = (1,),
+) -> dict[int, float]:
+    """{k: the share in [0, 1] of rows whose label is among the k highest logits}.
+
+    Of equal logits the lower class is the higher.
+
+    Raises:
+      ValueError: a k is not among 1 ... classes.
+
+    >>> probe = Probe(np.eye(3), np.zeros(3), np.zeros(3), np.ones(3), np.zeros(0))
+    >>> h = np.array([[3.0, 2.0, 1.0], [1.0, 2.0, 3.0]])
+    >>> probe_accuracy(probe, h, np.array([0, 1]), topk=(1, 2))  # first, then second
+    {1: 0.5, 2: 1.0}
+    """
+    logits = probe_logits(probe, h)
+    classes = logits.shape[1]
+    if not all(1 <= k <= classes for k in topk):
+        raise ValueError(f"probe_accuracy: k must be 1 ... {classes}, got {topk}")
+    hit = np.argsort(-logits, axis=1, kind="stable") == y[:, None]
+    return {k: float(hit[:, :k].any(axis=1).mean()) for k in topk}
+
+
+def sgd_probe(recipe: str | Recipe = "small", seed: int = 0) -> Eval:
+    """Accuracy in [0, 1] of the layer after its last epoch.
+
+    The rate is the best of `recipe.grid` on val, of equals the lowest, after fits on
+    train; at the end the layer is trained with it on train + val and judged on test. The
+    accuracy on val that is reported during training is the best of the grid, so slightly
+    hopeful. The published recipes are for a million images: with fewer than a batch of
+    them an epoch is one step, and the layer far from its optimum.
+
+    Args:
+      recipe: a name in `RECIPES` or one of your own.
+      seed: of the first weights and the order of rows.
+
+    Raises:
+      ValueError: there is no such recipe, or it has no meaning.
+    """
+    if isinstance(recipe, str) and recipe not in RECIPES:
+        raise ValueError(f"sgd_probe: {recipe!r} is none of {', '.join(RECIPES)}")
+    told = f", {recipe}" if isinstance(recipe, str) else ""
+    recipe = RECIPES[recipe] if isinstance(recipe, str) else recipe
+    _check(recipe)
+
+    def score(fit, judge, lr):
+        (h, y), key, rated = fit, jax.random.key(seed), recipe._replace(lr=lr)
+        probe = linear_probe_sgd(key, h, y, classes=int(y.max()) + 1, recipe=rated)
+        return probe_accuracy(probe, *judge)[1]
+
+    def run(features: Features, final: bool) -> dict:
+        train, val = labelled(features, "train"), labelled(features, "val")
+        table = {lr: score(train, val, lr) for lr in recipe.grid or (recipe.lr,)}
+        lr = max(table, key=lambda lr: (table[lr], -lr))
+        if not final:
+            return {"linear_sgd": table[lr]}
+        both, test = joined(train, val), labelled(features, "test")
+        return {"linear_sgd": score(both, test, lr)}
+
+    settings = ", ".join(f"{name}={value}" for name, value in recipe._asdict().items())
+    return Eval(f"linear probe by SGD{told}: {settings}, seed={seed}", run)
+
+
+@partial(jax.jit, static_argnames=("optimiser", "normed"))
+def _train(params, x, y, order, rates, weight_decay, *, optimiser: str, normed: bool):
+    """All steps: order [t, batch] has the rows of each, rates [t] its learning rate."""
+    tx = _direction(optimiser)
+
+    def objective(params, rows):
+        h = x[rows]
+        if normed:
+            h = (h - h.mean(axis=0)) / jnp.sqrt(h.var(axis=0) + 1e-6)
+        # TPUs and recent GPUs would round the factors.
+        logits = jnp.matmul(h, params["weights"], precision=lax.Precision.HIGHEST)
+        logits += params["bias"]
+        loss = optax.softmax_cross_entropy_with_integer_labels(logits, y[rows]).mean()
+        return loss + weight_decay / 2 * jnp.square(params["weights"]).sum()
+
+    def step(state, now):
+        (params, opt), (rows, rate) = state, now
+        value, grads = jax.value_and_grad(objective)(params, rows)
+        updates, opt = tx.update(grads, opt, params)
+        params = jax.tree.map(lambda p, u: p - rate * u, params, updates)
+        return (params, opt), value
+
+    (params, _), values = lax.scan(step, (params, tx.init(params)), (order, rates))
+    return params, values
+
+
+def _direction(optimiser: str) -> optax.GradientTransformation:
+    """What is subtracted, times the rate."""
+    ratio = optax.scale_by_trust_ratio(trust_coefficient=0.001)
+    ratio = optax.masked(ratio, {"weights": True, "bias": False})
+    return {
+        "sgd": optax.trace(0.9),
+        "nesterov": optax.trace(0.9, nesterov=True),
+        "lars": optax.chain(ratio, optax.trace(0.9)),
+        "adam": optax.scale_by_adam(),
+    }[optimiser]
+
+
+def _rates(recipe: Recipe, steps: int, batch: int) -> np.ndarray:
+    """The learning rate of each step, `steps` to an epoch."""
+    epoch = np.arange(recipe.epochs * steps) / steps
+    if recipe.milestones:
+        share = 0.1 ** np.searchsorted(recipe.milestones, epoch, side="right")
+    else:
+        done = (epoch - recipe.warmup) / (recipe.epochs - recipe.warmup)
+        share = (1 + np.cos(np.pi * done)) / 2
+    share = np.where(epoch < recipe.warmup, epoch / max(recipe.warmup, 1), share)
+    lr = recipe.lr * batch / 256 if recipe.per_256 else recipe.lr
+    return np.float32(lr * share)
+
+
+def _moments(h, normalise: str) -> tuple[np.ndarray, np.ndarray]:
+    """What features are centred and divided by."""
+    if normalise == "no":
+        return np.zeros(h.shape[1]), np.ones(h.shape[1])
+    mean, var = h.mean(axis=0, dtype=np.float64), h.var(axis=0, dtype=np.float64)
+    if normalise == "batch":
+        return mean, np.sqrt(var + 1e-6)
+    # Below a float32's resolution what varies is rounding: dividing would magnify it.
+    return mean, np.where(np.sqrt(var) <= 1e-7 * np.abs(mean), 1.0, np.sqrt(var))
+
+
+def _check(recipe: Recipe):
+    for name, known in _KNOWN.items():
+        if (value := getattr(recipe, name)) not in known:
+            raise ValueError(f"a recipe's {name} is in {', '.join(known)}, got {value!r}")
+    numbers = (recipe.lr, *recipe.grid, recipe.weight_decay, recipe.std)
+    if not all(0 <= x < np.inf for x in numbers):
+        raise ValueError(f"a recipe's numbers must be finite and 0 or more: {recipe}")
+    if recipe.batch < 1 or not 0 <= recipe.warmup < recipe.epochs:
+        raise ValueError(
+            f"a recipe needs a batch of 1 or more, and more epochs than warm-up: {recipe}"
+        )

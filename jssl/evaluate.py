@@ -1,0 +1,209 @@
+"""Judges what a run has learned, or somebody else's weights, by every protocol that fits.
+
+  --workdir runs/mae                        the last stage of a run of jssl.main
+  --weights resnet50.safetensors --source folder:PATH --size 224
+  --protocols linear,layers,fine_tune@10    some of them; "quick" (the default) or "all"
+
+Beside the numbers stand raw pixels, the network before training and the supervised
+reference. They go to evaluation.json in the workdir, with the names of the protocols.
+"""
+
+import argparse
+import dataclasses
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from jssl.main import prepare_jax, say
+
+
+class Subject(NamedTuple):
+    """Somebody to judge: a stage, and the state of its method."""
+
+    name: str
+    stage: Any
+    state: Any
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command `python -m jssl.evaluate`; returns the exit status.
+
+    0: done. 1: a mistake of the user's, said in one line.
+    """
+    options = parser().parse_args(arguments)
+    return say(lambda: launch(options), options.debug)
+
+
+def launch(options) -> int:
+    if bool(options.workdir) == bool(options.weights):
+        raise ValueError("what is to be judged? --workdir=FOLDER or --weights=FILE")
+    prepare_jax(options)
+    from jssl import session
+    from jssl.report import write_json
+
+    if options.workdir:
+        subjects, source = of_run(options)
+        out = Path(options.workdir) / "evaluation.json"
+    else:
+        subjects, source = of_weights(options)
+        out = Path(options.out or "evaluation.json")
+    chosen = choose(options.protocols, source, options.seed)
+    found = {"rows": {}, "protocols": {n: p.judge.protocol for n, p in chosen.items()}}
+    for subject in subjects:
+        found["rows"][subject.name] = judge(subject, chosen)
+    found |= {"seed": options.seed, "split": "test", "data": source.name.split("/")[0]}
+    write_json(out, found | {"provenance": session.provenance()})
+    print_table(found)
+    print(f"written to {out}")
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    parse = argparse.ArgumentParser(
+        prog="python -m jssl.evaluate",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = parse.add_argument
+    add("--workdir", help="of a run of jssl.main")
+    add("--stage", help="which of its stages (default: the last)")
+    add("--config", metavar="FILE", help="the experiment, if not in ./experiments")
+    add("--weights", metavar="FILE", help="safetensors, npz, or torch's files")
+    add("--source", default="mnist", help="data for --weights (default: mnist)")
+    add("--size", type=int, help="side of its images in pixels")
+    add("--batch", type=int, default=64, help="images at a time, for --weights")
+    add("--out", metavar="FILE", help="for --weights (default: evaluation.json)")
+    add("--protocols", default="quick", help="names with commas, quick or all")
+    add("--alone", action="store_true", help="without raw pixels and the others")
+    add("--seed", type=int, default=0, help="of heads, scenes and few labels")
+    add("--debug", action="store_true", help="show tracebacks")
+    parse.set_defaults(cpu_devices=None, coordinator=None, processes=None, process=None)
+    return parse
+
+
+def of_run(options) -> tuple[Iterator[Subject], Any]:
+    """A stage of a run and what stands beside it, and the data it learned from."""
+    from jssl import session
+
+    workdir = Path(options.workdir)
+    config = session.asked(workdir)
+    stage, state = session.restored(workdir, config, options.config, options.stage)
+    return beside(stage, state, workdir, options.alone), stage.data
+
+
+def beside(stage, state, workdir: Path, alone: bool) -> Iterator[Subject]:
+    """The run, then its untrained network, raw pixels and supervised reference."""
+    from jssl import baselines, loop
+    from jssl.report import Log
+
+    yield Subject(f"{stage.name} (this run)", stage, state)
+    if alone:
+        return
+    if stage.start is None:
+        yield Subject("untrained network", stage, loop.Engine(stage).begin({}))
+    raw = dataclasses.replace(stage, method=baselines.raw_pixels(), start=None, steps=0)
+    yield Subject("raw pixels", raw, ())
+    for name, other in stage.baselines.items():
+        if other.steps:
+            still = dataclasses.replace(other, evals={}, baselines={})
+            folder = workdir / "evaluation" / name.replace(" ", "-")
+            done = loop.run(still, folder, {}, Log(folder, f"baseline, {name}"))
+            yield Subject(name, other, done.state)
+
+
+def of_weights(options) -> tuple[Iterator[Subject], Any]:
+    """A foreign encoder, with its random self beside it."""
+    import jax
+
+    from jssl import baselines, data, weights
+    from jssl.config import Stage
+    from jssl.method import Method
+
+    size = {"size": options.size} if options.size else {}
+    source = data.load(options.source, options.batch, labelled=True, **size)
+    n, *side, channels = source.row_shapes()["image"].shape
+    loaded = weights.load(options.weights, image=tuple(side), channels=channels)
+
+    def embed(state, batch):
+        out, seen = loaded.module.apply(state, batch["image"], mutable=["layers"])
+        layers = tuple(jax.tree.leaves(seen.get("layers", {})))
+        return {"h": out} | ({"layers": layers} if layers else {})
+
+    def frozen(key, state, batch):
+        raise ValueError("imported weights learn nothing: give the stage no steps")
+
+    def init(key, batch):
+        variables = dict(loaded.module.init(key, batch["image"][:1]))
+        return {k: v for k, v in variables.items() if k in ("params", "batch_stats")}
+
+    stage = Stage(name="weights", method=Method(init, frozen, embed), data=source, steps=0)
+
+    def each():
+        state = {"params": loaded.params, **loaded.stats}
+        yield Subject(Path(options.weights).name, stage, state)
+        if not options.alone:
+            batch = {"image": jax.numpy.zeros((n, *side, channels))}
+            yield Subject("random weights", stage, init(jax.random.key(0), batch))
+            raw = dataclasses.replace(stage, method=baselines.raw_pixels())
+            yield Subject("raw pixels", raw, ())
+
+    return each(), source
+
+
+def choose(words: str, source, seed: int) -> Mapping[str, Any]:
+    """The protocols that the words name.
+
+    Raises:
+      ValueError: a name that is none, with the known ones.
+    """
+    from jssl.protocols import protocols
+
+    known = protocols(source, seed)
+    if words in ("quick", "all"):
+        return {n: p for n, p in known.items() if p.quick or words == "all"}
+    for name in words.split(","):
+        if name not in known:
+            told = ", ".join(known)
+            raise ValueError(f"no protocol is called {name!r}; there are {told}")
+    return {name: known[name] for name in words.split(",")}
+
+
+def judge(subject: Subject, chosen: Mapping[str, Any]) -> dict[str, float]:
+    """Every number that the subject has, on the test split; protocols that need what its
+    method does not embed are left out."""
+    from numbers import Real
+
+    from jssl import loop
+
+    features = loop.Features(loop.Engine(subject.stage), subject.state)
+    found = {}
+    for protocol in chosen.values():
+        if protocol.needs and protocol.needs not in features.names:
+            continue
+        metrics = protocol.judge(features, True)
+        found |= {k: float(v) for k, v in metrics.items() if isinstance(v, Real)}
+    return found
+
+
+def print_table(found: Mapping[str, Any]) -> None:
+    """A line a metric, a column a subject."""
+    rows = found["rows"]
+    metrics = list(dict.fromkeys(m for row in rows.values() for m in row))
+    wide = max(map(len, ["metric", *metrics]))
+    columns = [max(len(name), 7) for name in rows]
+    heads = (name.rjust(w) for name, w in zip(rows, columns, strict=True))
+    print("  ".join(["metric".ljust(wide), *heads]))
+    for metric in metrics:
+        cells = (
+            (f"{row[metric]:.3f}" if metric in row else "").rjust(w)
+            for row, w in zip(rows.values(), columns, strict=True)
+        )
+        print("  ".join([metric.ljust(wide), *cells]))
+    for name, told in found["protocols"].items():
+        print(f"{name}: {told}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

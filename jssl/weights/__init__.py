@@ -1,0 +1,31 @@
+"""Weights that others trained, in our encoders, and ours under their names.
+
+    loaded = weights.load("dino_deitsmall16_pretrain.safetensors")
+    h = loaded.module.apply({"params": loaded.params, **loaded.stats}, images)
+
+ResNets of torchvision, timm, MoCo, SimSiam and DINO; ViTs of timm, torchvision,
+transformers, MAE, MoCo v3 and DINO. What a file has and we do not know is an error, never
+left out in silence.
+"""
+
+from jssl.weights.channels import adapt_input
+from jssl.weights.exporting import Used, described, own_names, to_torch, used
+from jssl.weights.files import metadata, read, write
+from jssl.weights.importing import Loaded, load
+from jssl.weights.layout import Layout, recognise
+
+__all__ = [
+    "Layout",
+    "Loaded",
+    "Used",
+    "adapt_input",
+    "described",
+    "load",
+    "metadata",
+    "own_names",
+    "read",
+    "recognise",
+    "to_torch",
+    "used",
+    "write",
+]

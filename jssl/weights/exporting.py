@@ -1,0 +1,188 @@
+"""Our encoders for other programs: found in a method's state, named as timm names them."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import fields
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax.traverse_util import flatten_dict
+from jax.extend.core import Literal
+
+from jssl.models import heads, vit
+from jssl.models.resnet import ResNet
+from jssl.ops.positions import sincos_2d
+from jssl.weights import resnet
+from jssl.weights import vit as vit_names
+from jssl.weights.names import exported
+
+KINDS = ("params", "batch_stats")
+
+
+class Used(NamedTuple):
+    """The encoder behind a method's h.
+
+    Attributes:
+      module: `vit.Encoder` or `ResNet`; else the module called encoder; else the
+        outermost one.
+      variables: its own, {"params": ..., "batch_stats": ...}, of those that embed takes
+        (the running average, where a method keeps one); with {"encoder": ...} around, and
+        norm and head beside, for the first two kinds.
+      image: height and width of what it is given, () where that is no image.
+    """
+
+    module: nn.Module
+    variables: dict[str, Any]
+    image: tuple[int, ...]
+
+
+def used(embed: Callable, state: Any, rows: Any) -> Used:
+    """Watches embed(state, rows) run, to see which encoder makes h, with which weights.
+
+    Args:
+      embed: of a `Method`.
+      state: its state.
+      rows: arrays or ShapeDtypeStructs of a batch, for their shapes.
+
+    Raises:
+      ValueError: when no Flax module does, or several do.
+    """
+
+    def embedded(state):
+        one = jax.tree.map(lambda x: jnp.zeros((1, *x.shape[1:]), x.dtype), rows)
+        return embed(state, one)
+
+    needed = _needed(lambda state: embedded(state)["h"], state)
+    found = []
+
+    def weights(state):
+        calls, leaves = [], jax.tree.leaves(state)
+        idle = {id(x) for x, live in zip(leaves, needed, strict=True) if not live}
+
+        def watch(call, args, kwargs, context):
+            if context.method_name != "setup" and args and hasattr(args[0], "shape"):
+                own = jax.tree.leaves(_variables(context.module))
+                if any(id(leaf) not in idle for leaf in own):
+                    calls.append((context.module, args[0].shape))
+            return call(*args, **kwargs)
+
+        with nn.intercept_methods(watch):
+            embedded(state)
+        module, shape = _encoder(calls)
+        variables = _variables(module)
+        found[:] = [module.clone(parent=None), tuple(shape[1:-1])]
+        if isinstance(module, (vit.Encoder, ResNet)):
+            variables = {kind: {"encoder": tree} for kind, tree in variables.items()}
+            variables["params"] |= _beside(module)
+        return variables
+
+    variables = jax.device_get(jax.jit(weights)(state))
+    return Used(found[0], variables, found[1])
+
+
+def to_torch(
+    encoder: vit.Encoder | ResNet,
+    params: Mapping[str, Any],
+    stats: Mapping[str, Any] = {},
+    grid: tuple[int, int] | None = None,
+    dialect: str = "timm",
+) -> dict[str, np.ndarray]:
+    """The weights of an encoder as a state dict of torch, which timm loads.
+
+    Args:
+      encoder: the network.
+      params: {"encoder": its own}, and "norm" and "head" if they stand on it, as
+        `Loaded`, `Used` and both `Classifier`s have them; or its own alone.
+      stats: {"batch_stats": ...} likewise.
+      grid: rows and columns of patches, for a ViT with fixed positions: they are written
+        out, with zeros for the class token.
+      dialect: other names for a ViT, of `weights.vit.DIALECTS`.
+
+    Raises:
+      ValueError: when a ViT with fixed positions comes without its grid.
+    """
+    nested = "encoder" in params
+    variables = {"params": params, **stats}
+    if not nested:
+        variables = {kind: {"encoder": tree} for kind, tree in variables.items()}
+    leaves = dict(flatten_dict(variables))
+    if isinstance(encoder, ResNet):
+        return exported(leaves, resnet.place)
+    if encoder.grid is None:
+        if not grid:
+            raise ValueError(
+                "to_torch: a ViT with fixed positions needs grid=(rows, columns)"
+            )
+        places = sincos_2d(encoder.width, *grid).astype(np.float32)
+        fixed = np.concatenate([np.zeros((1, encoder.width), np.float32), places])
+        leaves["params", "encoder", "positions"] = fixed[None]
+    return exported(leaves, vit_names.place(dialect, encoder.patch))
+
+
+def own_names(variables: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """The leaves under their paths in our tree: "conv0.kernel", "norm0.mean".
+
+    >>> sorted(own_names({"params": {"conv0": {"kernel": np.zeros(3)}}}))
+    ['conv0.kernel']
+    """
+    leaves = flatten_dict(dict(variables))
+    short = {".".join(path[1:]): np.asarray(leaf) for path, leaf in leaves.items()}
+    if len(short) == len(leaves):
+        return short
+    return {".".join(path): np.asarray(leaf) for path, leaf in leaves.items()}
+
+
+def described(encoder: nn.Module, image: tuple[int, ...]) -> dict[str, Any]:
+    """What somebody who builds the network again must know, for the file's metadata."""
+    plain = (bool, int, float, str, tuple, type(None))
+    known = {
+        field.name: getattr(encoder, field.name)
+        for field in fields(encoder)
+        if field.name not in ("parent", "name", "remat", "drop_path", "dtype", "groups")
+    }
+    told = {name: value for name, value in known.items() if isinstance(value, plain)}
+    if isinstance(encoder, vit.Encoder) and not encoder.grid:
+        told["grid"] = tuple(side // encoder.patch for side in image)
+    named = "timm" if isinstance(encoder, (vit.Encoder, ResNet)) else "jssl"
+    return {"names": named, "network": type(encoder).__name__, "image": image} | told
+
+
+def _needed(function, state):
+    """For each leaf of the state, whether function(state) depends on it."""
+    traced = jax.make_jaxpr(function)(state).jaxpr
+    live = {v for v in traced.outvars if not isinstance(v, Literal)}
+    for equation in reversed(traced.eqns):
+        if live.intersection(equation.outvars):
+            live |= {v for v in equation.invars if not isinstance(v, Literal)}
+    return [v in live for v in traced.invars]
+
+
+def _encoder(calls):
+    """The call to export, among those that were seen."""
+    if not calls:
+        raise ValueError("no Flax module makes h: there is no encoder to export")
+    known = [c for c in calls if isinstance(c[0], (vit.Encoder, ResNet))]
+    named = [c for c in calls if c[0].name == "encoder"]
+    roots = [c for c in calls if not isinstance(c[0].parent, nn.Module)]
+    chosen = known or named or roots
+    if len({id(jax.tree.leaves(_variables(module))[0]) for module, _ in chosen}) > 1:
+        kinds = ", ".join(type(module).__name__ for module, _ in chosen)
+        raise ValueError(f"h comes from several networks, which make no one file: {kinds}")
+    return chosen[0]
+
+
+def _variables(module):
+    return {kind: tree for kind, tree in module.variables.items() if kind in KINDS}
+
+
+def _beside(encoder):
+    """The norm and the linear head that stand on an encoder, if they do."""
+    around = encoder.parent
+    if not isinstance(around, (vit.Classifier, vit.Pooled, heads.Classifier)):
+        return {}
+    if getattr(around, "projector", None) is not None:
+        return {}
+    params = around.variables["params"]
+    return {name: params[name] for name in ("norm", "head") if name in params}

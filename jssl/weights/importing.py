@@ -1,0 +1,162 @@
+"""Somebody else's weights in our encoders."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+from flax.traverse_util import flatten_dict, unflatten_dict
+
+from jssl.models.resnet import ResNet
+from jssl.models.vit import Encoder, Pooled
+from jssl.ops.positions import resize_positions
+from jssl.weights import resnet, vit
+from jssl.weights.channels import adapt_input
+from jssl.weights.files import metadata, read
+from jssl.weights.layout import BESIDE, Layout, parted, recognise
+from jssl.weights.names import imported
+
+KINDS = ("params", "batch_stats")
+
+
+class Loaded(NamedTuple):
+    """An encoder with weights: module.apply({"params": params, **stats}, images) -> h.
+
+    Attributes:
+      module: `ResNet`, or a ViT as `Pooled`; images [n, h, w, c] -> [n, d].
+      params: its weights.
+      stats: {"batch_stats": ...}, or {} where it has none.
+      told: for people: source, file, sizes, heads and whence, names left out.
+    """
+
+    module: nn.Module
+    params: Any
+    stats: dict[str, Any]
+    told: dict[str, Any]
+
+
+def load(
+    path: str | Path,
+    heads: int | None = None,
+    *,
+    prefix: str | None = None,
+    pool: str | None = None,
+    eps: float | None = None,
+    grid: tuple[int, int] | None = None,
+    image: tuple[int, int] | None = None,
+    channels: int | None = None,
+) -> Loaded:
+    """Reads a file of weights into the encoder that it is of.
+
+    Args:
+      path: what `read` reads.
+      heads: of a ViT's attention; the usual number for its width if None.
+      prefix: of the names, where the file holds several networks.
+      pool: of a ViT's tokens; the class token's, or the mean where the norm follows it.
+      eps: of a ViT's norms; 1e-12 in transformers' layouts, else 1e-6.
+      grid: rows and columns of a ViT's positions, if not a square.
+      image: height and width to resize a ViT's positions for.
+      channels: of the images, if not those it was trained on.
+
+    Raises:
+      FileNotFoundError, ValueError: as `read`, `recognise` and `imported` say.
+    """
+    arrays = read(path)
+    try:
+        layout = recognise(arrays, prefix)
+        given = dict(heads=heads, pool=pool, eps=eps, grid=grid)
+        given = {name: value for name, value in given.items() if value is not None}
+        build = _resnet if layout.dialect == "resnet" else _vit
+        module, place, dropped, whence = build(layout, _written(path), given)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    own, others = parted(arrays, layout.prefix)
+    spare = [n for n in others if not re.fullmatch(BESIDE, n.removeprefix("module."))]
+    if spare:
+        what = f"{', '.join(spare[:4])}{' ...' if spare[4:] else ''}"
+        raise ValueError(f"{path}: what are {what} beside {layout.prefix!r}?")
+    size = (*_image(module), layout.channels)
+    shapes = jax.eval_shape(module.init, jax.random.key(0), jnp.zeros((1, *size)))
+    shapes = {k: v.shape for k, v in flatten_dict(dict(shapes)).items() if k[0] in KINDS}
+    leaves = imported(shapes, place, own, dropped, str(path))
+    module, leaves = _fitted(module, leaves, image, channels or layout.channels, size)
+    variables = unflatten_dict(leaves)
+    told = layout._asdict() | whence | {"file": str(path)}
+    told["left_out"] = sorted([*others, *(n for n in own if re.fullmatch(dropped, n))])
+    return Loaded(module, variables.pop("params"), variables, told)
+
+
+def _written(path):
+    """What a file of our own says of its ViT."""
+    told = json.loads(metadata(path).get("layout", "{}"))
+    return {name: told[name] for name in ("heads", "eps", "grid") if told.get(name)}
+
+
+def _resnet(layout: Layout, written, given):
+    if given:
+        raise ValueError(f"a ResNet has no {', '.join(given)}: leave that out")
+    module = ResNet(layout.depth, layout.stem, layout.width)
+    return module, resnet.place, resnet.DROPPED, {}
+
+
+def _vit(layout: Layout, written, given):
+    usual = {
+        "heads": layout.heads,
+        "grid": layout.grid,
+        "eps": 1e-12 if layout.dialect.startswith("transformers") else 1e-6,
+        "pool": "mean" if layout.pooled else "cls",
+    }
+    told = usual | written | given
+    if not told["heads"]:
+        raise ValueError(
+            f"how many heads has this ViT? Shapes do not tell, and no published one is "
+            f"{layout.width} wide: give heads="
+        )
+    if told["grid"] is None:
+        raise ValueError("this ViT's positions make no square: give grid=(rows, columns)")
+    told["grid"] = tuple(told["grid"])
+    encoder = Encoder(
+        layout.width,
+        layout.depth,
+        told["heads"],
+        layout.patch,
+        final_norm=not layout.pooled,
+        eps=told["eps"],
+        grid=told["grid"],
+    )
+    sources = {"given": given, "written in the file": written}
+    whence = [name for name, known in sources.items() if "heads" in known]
+    told["heads_are"] = (whence or ["usual for this width"])[0]
+    place, dropped = vit.place(layout.dialect, layout.patch), vit.dropped(layout.dialect)
+    return Pooled(encoder, told["pool"]), place, dropped, told
+
+
+def _image(module):
+    """Height and width of an image that a module can take."""
+    if isinstance(module, ResNet):
+        return 64, 64
+    rows, columns = module.encoder.grid
+    return rows * module.encoder.patch, columns * module.encoder.patch
+
+
+def _fitted(module, leaves, image, channels, size):
+    """The same network for images of another size, or of other channels."""
+    conv, flat = ("params", "conv", "kernel"), ("params", "encoder", "embedding", "kernel")
+    if isinstance(module, ResNet):
+        return module, leaves | {conv: adapt_input(leaves[conv], channels)}
+    encoder = module.encoder
+    patch = encoder.patch
+    kernel = leaves[flat].reshape(patch, patch, size[2], -1)
+    kernel = adapt_input(kernel, channels).reshape(-1, kernel.shape[-1])
+    image = image or size[:2]
+    if image[0] % patch or image[1] % patch:
+        raise ValueError(f"a patch of {patch} does not divide an image of {image}")
+    grid = image[0] // patch, image[1] // patch
+    at = ("params", "encoder", "positions")
+    moved = np.asarray(resize_positions(leaves[at], grid, encoder.grid))
+    module = module.clone(encoder=encoder.clone(grid=grid))
+    return module, leaves | {flat: kernel, at: moved}
