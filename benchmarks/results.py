@@ -38,6 +38,7 @@ RUNS = {  # knobs -> seeds; every other experiment: its laptop, one seed
     "deepcluster": {"": 5, f"{FASHION},look=garments,epochs=8,supervised_epochs=4": 1},
     "rotation": {"": 5, f"{FASHION},epochs=5,supervised_epochs=4": 1},
     "rbm": {"": 1, "chains=50,lr=0.01": 1},
+    "dbn": {"": 1, "hidden=(500, 250, 30)": 1},
     "deep_autoencoder": {"": 1, "pretrained=False": 1},
     "gan": {"": 1, "ring": 5},
     "dcgan": {"": 1, "source=fashion_mnist,limit=10000": 1},

@@ -178,7 +178,9 @@ def provenance() -> dict[str, Any]:
 
 
 def commit() -> str:
-    """The commit of this copy of jssl, with a + where files differ from it."""
+    """The commit of this copy of jssl, with a + where its code differs from it."""
+
+    code = "--", ":/jssl", ":/experiments"
 
     def git(*words):
         here = Path(__file__).parent
@@ -187,9 +189,8 @@ def commit() -> str:
 
     try:
         head = git("rev-parse", "--short=12", "HEAD")
-        return (
-            "unknown" if not head else head + ("+" if git("status", "--porcelain") else "")
-        )
+        changed = git("status", "--porcelain", *code)
+        return "unknown" if not head else head + ("+" if changed else "")
     except FileNotFoundError:
         return "unknown"
 
