@@ -32,6 +32,7 @@ def players(shape, widths, kernel, lr, noise):
 
 def laptop(
     source: str = "mnist",
+    limit: int = 0,
     epochs: float = 15.0,
     batch: int = 64,
     lr: float = 2e-4,
@@ -49,6 +50,7 @@ def laptop(
 
     Args:
       source: mnist, fashion_mnist, digits, photos, folder:PATH, tfds:NAME ...
+      limit: only so many training images, of each class its share; 0: all.
       epochs: passes over the training split.
       batch: images of each of the k minibatches of a step.
       lr: learning rate of both players, which does not change.
@@ -65,7 +67,7 @@ def laptop(
     if tiny:
         source, batch, noise, widths = "digits", 16, 4, (8, 4)
         epochs = supervised_epochs = 0.03
-    plain = data.load(source, batch, seed=seed)
+    plain = data.load(source, batch, seed=seed, limit=limit)
     train = data.minibatches(plain, k)
     steps, shape = train.steps(epochs), plain.shapes()["image"].shape[1:]
     return [
@@ -74,7 +76,7 @@ def laptop(
             train,
             steps,
             nets.linen(Classifier(ConvNet(tuple(reversed(widths))), plain.classes)),
-            data.load(source, batch, seed=seed, labelled=True),
+            data.load(source, batch, seed=seed, limit=limit, labelled=True),
             supervised_epochs,
             render_every=max(1, steps // 4),
             save_every=save_every,

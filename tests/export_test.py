@@ -39,7 +39,7 @@ def test_a_run_goes_out_under_the_names_of_timm_and_comes_back(run, tmp_path, ca
     workdir, stage, state = run
     out = tmp_path / "mae.safetensors"
     assert main([f"--workdir={workdir}", f"--out={out}", f"--config={MAE}"]) == 0
-    assert "Encoder of" in capsys.readouterr().out
+    assert "ViT of" in capsys.readouterr().out
     told = weights.metadata(out)
     assert told["format"] == "pt"
     assert told["commit"] == "0123456789ab"

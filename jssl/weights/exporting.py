@@ -146,7 +146,8 @@ def described(encoder: nn.Module, image: tuple[int, ...]) -> dict[str, Any]:
     if isinstance(encoder, vit.Encoder) and not encoder.grid:
         told["grid"] = tuple(side // encoder.patch for side in image)
     named = "timm" if isinstance(encoder, (vit.Encoder, ResNet)) else "jssl"
-    return {"names": named, "network": type(encoder).__name__, "image": image} | told
+    network = "ViT" if isinstance(encoder, vit.Encoder) else type(encoder).__name__
+    return {"names": named, "network": network, "image": image} | told
 
 
 def _needed(function, state):
