@@ -5,7 +5,8 @@
   --protocols linear,layers,fine_tune@10    some of them; "quick" (the default) or "all"
 
 Beside the numbers stand raw pixels, the network before training and the supervised
-reference. They go to evaluation.json in the workdir, with the names of the protocols.
+reference. They go to evaluation.json in the workdir, with the names of the protocols;
+pictures (neighbours, layers, attention, strongest images) to the folder exhibits.
 """
 
 import argparse
@@ -39,7 +40,8 @@ def launch(options) -> int:
     if bool(options.workdir) == bool(options.weights):
         raise ValueError("what is to be judged? --workdir=FOLDER or --weights=FILE")
     prepare_jax(options)
-    from jssl import session
+    from jssl import loop, session
+    from jssl.exhibits import exhibits
     from jssl.report import write_json
 
     if options.workdir:
@@ -51,7 +53,10 @@ def launch(options) -> int:
     chosen = choose(options.protocols, source, options.seed)
     found = {"rows": {}, "protocols": {n: p.judge.protocol for n, p in chosen.items()}}
     for subject in subjects:
-        found["rows"][subject.name] = judge(subject, chosen)
+        features = loop.Features(loop.Engine(subject.stage), subject.state)
+        found["rows"][subject.name] = judge(features, chosen)
+        if subject.name != "raw pixels":
+            draw_all(exhibits(features), subject.name, out.parent / "exhibits")
     found |= {"seed": options.seed, "split": "test", "data": source.name.split("/")[0]}
     write_json(out, found | {"provenance": session.provenance()})
     print_table(found)
@@ -170,14 +175,11 @@ def choose(words: str, source, seed: int) -> Mapping[str, Any]:
     return {name: known[name] for name in words.split(",")}
 
 
-def judge(subject: Subject, chosen: Mapping[str, Any]) -> dict[str, float]:
-    """Every number that the subject has, on the test split; protocols that need what its
+def judge(features, chosen: Mapping[str, Any]) -> dict[str, float]:
+    """Every number that somebody has, on the test split; protocols that need what its
     method does not embed are left out."""
     from numbers import Real
 
-    from jssl import loop
-
-    features = loop.Features(loop.Engine(subject.stage), subject.state)
     found = {}
     for protocol in chosen.values():
         if protocol.needs and protocol.needs not in features.names:
@@ -185,6 +187,18 @@ def judge(subject: Subject, chosen: Mapping[str, Any]) -> dict[str, float]:
         metrics = protocol.judge(features, True)
         found |= {k: float(v) for k, v in metrics.items() if isinstance(v, Real)}
     return found
+
+
+def draw_all(pictures: Mapping[str, Any], whose: str, folder: Path) -> None:
+    """A file each, such as exhibits/untrained-network--attention.png."""
+    import re
+
+    from jssl.report import draw
+
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, picture in pictures.items():
+        words = (re.sub(r"\W+", "-", x.lower()).strip("-") for x in (whose, name))
+        draw(picture, name, folder / "--".join(words))
 
 
 def print_table(found: Mapping[str, Any]) -> None:

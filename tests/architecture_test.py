@@ -21,12 +21,15 @@ RANKS = {  # a module imports what ranks below it, or its own room
     "sharding": 5,
     "checkpoint": 5,
     "config": 5,
+    "protocols": 5,
     "weights": 5,
+    "exhibits": 5,
     "report": 6,
     "loop": 7,
     "baselines": 8,
     "session": 9,
     "main": 10,
+    "evaluate": 11,
     "export": 11,
 }
 LEAVES = {"models", "views", "data", "evals"}

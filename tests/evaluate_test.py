@@ -35,6 +35,14 @@ def test_a_run_stands_beside_its_baselines(run):
     assert "logistic regression" in found["protocols"]["linear"]
 
 
+def test_pictures_of_each_lie_beside(run):
+    folder, _ = run
+    names = {path.name for path in (folder / "exhibits").iterdir()}
+    for whose in ("pretrain-this-run", "untrained-network", "supervised-reference"):
+        for what in ("nearest-neighbours", "strongest-images", "layers"):
+            assert f"{whose}--{what}.png" in names
+
+
 def test_its_numbers_are_those_of_the_run(run):
     folder, found = run
     result = json.loads((folder / "result.json").read_text())
