@@ -19,7 +19,7 @@ from jssl.evals.picture import Lines
 from jssl.evals.protocol import Features
 
 POINT = 0.05  # z/std below it: complete collapse
-FLAT = 0.08  # z/rank as a share of z/width below it: dimensional collapse
+FLAT = 4.0  # z/rank below it, or below a quarter of z/width: dimensional collapse
 IDLE = 0.05  # the loss has come down by less than this share of its value at chance
 MODES = 0.15  # samples/coverage below it: mode collapse
 USED = 0.1  # prototypes/used as a share of all below it: most prototypes are unused
@@ -160,9 +160,11 @@ def _point(step, numbers, chance):
 
 def _flat(step, numbers, chance):
     name = _judged(numbers)
-    if name is None or numbers[f"{name}/rank"] >= FLAT * numbers[f"{name}/width"]:
+    if name is None:
         return None
     rank, width = numbers[f"{name}/rank"], numbers[f"{name}/width"]
+    if rank >= min(FLAT, width / 4):
+        return None
     return f"{name} varies in {rank:.1f} directions of {width:.0f}"
 
 
