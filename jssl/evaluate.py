@@ -76,6 +76,7 @@ def parser() -> argparse.ArgumentParser:
     add("--stage", help="which of its stages (default: the last)")
     add("--config", metavar="FILE", help="the experiment, if not in ./experiments")
     add("--weights", metavar="FILE", help="safetensors, npz, or torch's files")
+    add("--heads", type=int, help="of a ViT's attention, where its width does not tell")
     add("--source", default="mnist", help="data for --weights (default: mnist)")
     add("--size", type=int, help="side of its images in pixels")
     add("--batch", type=int, default=64, help="images at a time, for --weights")
@@ -129,7 +130,9 @@ def of_weights(options) -> tuple[Iterator[Subject], Any]:
     size = {"size": options.size} if options.size else {}
     source = data.load(options.source, options.batch, labelled=True, **size)
     n, *side, channels = source.row_shapes()["image"].shape
-    loaded = weights.load(options.weights, image=tuple(side), channels=channels)
+    loaded = weights.load(
+        options.weights, options.heads, image=tuple(side), channels=channels
+    )
 
     def embed(state, batch):
         out, seen = loaded.module.apply(state, batch["image"], mutable=["layers"])

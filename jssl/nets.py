@@ -35,8 +35,7 @@ def linen(module) -> Net:
 
     def init(key, *inputs):
         variables = dict(module.init(key, *inputs, train=False))
-        kept = {kind: tree for kind, tree in variables.items() if kind not in SOWN}
-        return kept.pop("params"), kept
+        return variables.pop("params"), variables
 
     def apply(params, stats, *inputs, train=False, keys={}, capture=(), method=None):
         out, moved = module.apply(

@@ -75,7 +75,7 @@ def vit_layer(depth: int) -> Callable[[str], int]:
         block = re.search(r"encoder/block(\d+)/", path)
         if block:
             return int(block[1]) + 1
-        return 0 if re.search("encoder/(embedding|cls)", path) else depth + 1
+        return 0 if re.search("encoder/(embedding|cls|positions)", path) else depth + 1
 
     return layer
 

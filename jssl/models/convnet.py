@@ -3,6 +3,7 @@
 import flax.linen as nn
 
 from jssl.models.norm import BatchNorm
+from jssl.models.tap import tap
 
 
 class ConvNet(nn.Module):
@@ -35,7 +36,7 @@ class ConvNet(nn.Module):
                 name=f"conv{i}",
             )(x)
             x = nn.relu(BatchNorm(self.groups, name=f"norm{i}")(x, train))
-            self.sow("layers", "maps", x)
+            tap(self, "layers", x)
         return x if self.maps else x.mean((1, 2))
 
     def filters(self):

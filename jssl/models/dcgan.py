@@ -20,6 +20,7 @@ import jax
 import jax.numpy as jnp
 
 from jssl.models.norm import BatchNorm
+from jssl.models.tap import tap
 from jssl.ops.maps import doubled, max_cells
 
 NORMAL = nn.initializers.normal(0.02)
@@ -107,7 +108,7 @@ class Discriminator(nn.Module):
             if i:
                 x = Norm(name=f"norm{i}")(x, train)
             x = nn.leaky_relu(x, 0.2)
-            self.sow("layers", "maps", x)
+            tap(self, "layers", x)
             pooled.append(max_cells(x, min(4, *x.shape[1:3])).reshape(n, -1))
         head = nn.Dense(1, use_bias=False, kernel_init=NORMAL, name="head")
         return {

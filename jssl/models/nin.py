@@ -8,6 +8,7 @@ https://arxiv.org/abs/1803.07728
 import flax.linen as nn
 
 from jssl.models.norm import BatchNorm
+from jssl.models.tap import tap
 
 BLOCKS = (  # (side, widths) of each; those after the first layer of a block are 1 x 1
     (5, (192, 160, 96)),
@@ -44,7 +45,7 @@ class NIN(nn.Module):
                     name=f"block{i}conv{j}",
                 )(x)
                 x = nn.relu(BatchNorm(name=f"block{i}norm{j}")(x, train))
-            self.sow("layers", "maps", x)
+            tap(self, "layers", x)
             means.append(x.mean((1, 2)))
             if i < 2:
                 pool = nn.max_pool if i == 0 else nn.avg_pool

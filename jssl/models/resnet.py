@@ -13,6 +13,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from jssl.models.norm import BatchNorm
+from jssl.models.tap import tap
 
 DEPTHS = {
     10: ("basic", (1, 1, 1, 1)),
@@ -105,7 +106,7 @@ class ResNet(nn.Module):
         x = nn.relu(BatchNorm(self.groups, name="norm")(x, train))
         if self.stem == "imagenet":
             x = nn.max_pool(x, (3, 3), (2, 2), padding=((1, 1), (1, 1)))
-        self.sow("layers", "maps", x)
+        tap(self, "layers", x)
         for stage, count in enumerate(counts):
             for i in range(count):
                 x = Block(
@@ -116,7 +117,7 @@ class ResNet(nn.Module):
                     self.dtype,
                     name=f"stage{stage}_{i}",
                 )(x, train)
-            self.sow("layers", "maps", x)
+            tap(self, "layers", x)
         return x.mean((1, 2)).astype(jnp.promote_types(x.dtype, jnp.float32))
 
     def filters(self):

@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jssl.models.tap import tap, tapped
 from jssl.ops.masking import restore_tokens, take_tokens
 from jssl.ops.patches import patchify
 from jssl.ops.positions import sincos_2d
@@ -80,9 +81,9 @@ class Attention(nn.Module):
             nn.Dense(width, **joint, name=name)(x).reshape(split)
             for name in ("query", "key", "value")
         )
-        if self.is_mutable_collection("attention"):
+        if tapped(self, "attention"):
             logits = jnp.einsum("nqhd,nkhd->nhqk", q, k) / math.sqrt(q.shape[-1])
-            self.sow("attention", "weights", jax.nn.softmax(logits))
+            tap(self, "attention", jax.nn.softmax(logits))
         out = jax.nn.dot_product_attention(q, k, v).reshape(n, length, width)
         return nn.Dense(width, kernel_init=XAVIER, dtype=self.dtype, name="out")(out)
 
@@ -173,7 +174,7 @@ class Encoder(nn.Module):
             x = block(x, train)
             if keep is None:
                 grid = h // self.patch, w // self.patch, self.width
-                self.sow("layers", "maps", x[:, 1:].reshape(n, *grid))
+                tap(self, "layers", x[:, 1:].reshape(n, *grid))
         return self.norm(x) if self.final_norm else x
 
     def located(self, rows, columns, dtype):

@@ -7,6 +7,7 @@ rest. https://huggingface.co/docs/safetensors
 
 import argparse
 import os
+import pickle
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -115,9 +116,14 @@ def _torch(path):
     try:
         with torch.serialization.safe_globals([argparse.Namespace]):  # a script's options
             nest = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # pickle, zipfile and torch raise many kinds
-        reason = str(error).strip().splitlines()[0][:200]
-        raise ValueError(f"{path}: torch reads no plain weights here: {reason}") from error
+    except pickle.UnpicklingError as error:
+        raise ValueError(
+            f"{path} is damaged, or holds more than arrays, which may be a program and is "
+            f"not run: save its state dict alone"
+        ) from error
+    except Exception as error:  # zipfile and torch raise many kinds
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+        raise ValueError(f"{path} cannot be read by torch: {reason}") from error
     if not isinstance(nest, Mapping):
         raise ValueError(f"{path} holds a {type(nest).__name__}, not named weights")
     tensors = unwrapped(nest, str(path))
