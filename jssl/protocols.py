@@ -36,7 +36,8 @@ def protocols(source: Source, seed: int = 0) -> dict[str, Protocol]:
     """Every protocol, by name.
 
     Scenes and clips are composed of a split's own images, and have numbers only where
-    those are pictures. Few labels are the same for every method of one seed.
+    those are pictures. Few labels are the same for every method of one seed. "upto2" is
+    fine-tuning from the first two layers, the others as they were before training.
 
     Args:
       source: with labels, any split.
@@ -53,6 +54,12 @@ def protocols(source: Source, seed: int = 0) -> dict[str, Protocol]:
         "layers": Protocol(evals.layer_probes(), "layers"),
         "fine_tune@10": Protocol(evals.fine_tune(10, seed=seed), "", False),
         "fine_tune": Protocol(evals.fine_tune(seed=seed), "", False),
+    } | {
+        f"upto{i}{'-frozen' if frozen else ''}": Protocol(
+            evals.fine_tune(10, upto=i, frozen=frozen, seed=seed), "layers", False
+        )
+        for i in (1, 2)
+        for frozen in (False, True)
     }
     shape = source.row_shapes()["image"].shape
     if len(shape) != 4:
@@ -69,19 +76,6 @@ def protocols(source: Source, seed: int = 0) -> dict[str, Protocol]:
         ),
         "detection": Protocol(evals.detection(made, seed=seed, task=task), "layers", False),
         "action": Protocol(evals.action(clips, seed=seed, task=short), "layers", False),
-    }
-
-
-def partial_transfer(
-    layers: int, per_class: int = 10, seed: int = 0
-) -> dict[str, Protocol]:
-    """Fine-tuning with the first 0, 1 ... layers taken over, frozen or not."""
-    return {
-        f"upto {i}{', frozen' if frozen else ''}": Protocol(
-            evals.fine_tune(per_class, upto=i, frozen=frozen, seed=seed), "", False
-        )
-        for i in range(layers + 1)
-        for frozen in (False, True)
     }
 
 
