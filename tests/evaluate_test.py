@@ -8,6 +8,8 @@ import pytest
 from jssl import evaluate
 from jssl.main import main
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):

@@ -15,6 +15,8 @@ from typing import NamedTuple
 import numpy as np
 
 from jssl.evals import collapse
+from jssl.evals.gallery import spectrum_points
+from jssl.evals.generation import prdc
 from jssl.evals.picture import Lines
 from jssl.evals.protocol import Features
 
@@ -85,21 +87,10 @@ def examine(features: Features, split: str, rows: int = 2048) -> dict[str, float
             for x in (features(split, "samples"), features.images(split))
         )
         found |= {
-            "samples/coverage": coverage(real, made),
+            "samples/coverage": prdc(real, made, min(5, len(real) - 1)).coverage,
             "samples/spread": float(made.std(axis=0).mean() / real.std(axis=0).mean()),
         }
     return found
-
-
-def coverage(real: np.ndarray, made: np.ndarray, k: int = 5) -> float:
-    """The share of real rows [n, v] that have a made one nearer than their k-th neighbour.
-
-    M. F. Naeem et al., ICML 2020, https://arxiv.org/abs/2002.09797. A sample that differs
-    from all others in the same few places covers little.
-    """
-    k = min(k, len(real) - 1)
-    among = np.sort(_squared(real, real), axis=1)[:, k]  # the first is the row itself
-    return float((_squared(real, made).min(axis=1) < among).mean())
 
 
 def spectrum(features: Features, split: str, rows: int = 2048) -> Lines:
@@ -107,8 +98,8 @@ def spectrum(features: Features, split: str, rows: int = 2048) -> Lines:
     found = {}
     for name in ("z", "h"):
         if name in features.names:
-            values = collapse.singular_values(np.asarray(features(split, name))[:rows])
-            found[name] = np.maximum(values / max(values[0], 1e-12), 1e-9)
+            z = np.asarray(features(split, name))[:rows]
+            found[name] = np.maximum(spectrum_points(z), 1e-9)
     title = "singular values: a slow fall is healthy, a cliff is dimensional collapse"
     return Lines(found, title, "rank", log=True)
 
@@ -221,9 +212,3 @@ def _seen(numbers, chance):
         if name in numbers
     ]
     return "; ".join(parts) or "nothing was examined"
-
-
-def _squared(a, b):
-    return np.maximum(
-        np.square(a).sum(1)[:, None] + np.square(b).sum(1) - 2 * a @ b.T, 0
-    )

@@ -9,6 +9,8 @@ import pytest
 from jssl.data import composed
 from jssl.data.composed import DIRECTIONS, moving, scenes
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def digits():

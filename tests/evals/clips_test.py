@@ -14,6 +14,8 @@ from jssl.evals.clips import (
     time_mean,
 )
 
+pytestmark = pytest.mark.slow
+
 WAYS = [(0, 1), (1, 1), (1, 0), (1, -1), (0, -1), (-1, -1), (-1, 0), (-1, 1)]
 SIZES = {"train": 200, "val": 80, "test": 160}
 CHANCE, SPREAD = 1 / 8, np.sqrt(1 / 8 * 7 / 8 / 160)

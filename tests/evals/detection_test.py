@@ -18,6 +18,8 @@ from jssl.evals.detection import (
     locations,
 )
 
+pytestmark = pytest.mark.slow
+
 targets = jax.jit(fcos_targets)
 decode = jax.jit(fcos_decode, static_argnames="most")
 loss_and_slope = jax.jit(jax.value_and_grad(fcos_loss))

@@ -73,16 +73,6 @@ def test_a_generator_of_one_image_has_collapsed():
     assert seen["samples/spread"] == pytest.approx(1, abs=0.1)
 
 
-def test_coverage_equals_a_double_loop():
-    real, made = clouds(30, 3), clouds(20, 3, seed=5) + 0.5
-    distance = lambda a, b: np.linalg.norm(a - b)
-    hits = []
-    for i, x in enumerate(real):
-        others = sorted(distance(x, y) for j, y in enumerate(real) if j != i)
-        hits.append(min(distance(x, g) for g in made) < others[4])
-    assert doctor.coverage(real, made) == pytest.approx(np.mean(hits))
-
-
 def test_unused_prototypes_are_told():
     logits = np.zeros((60, 40), np.float32)
     logits[:, 0] = 50

@@ -18,6 +18,8 @@ from jssl.evals.segmentation import (
     segmentation,
 )
 
+pytestmark = pytest.mark.slow
+
 LOGITS = jax.jit(head_logits)
 LOSS = jax.jit(jax.value_and_grad(pixel_cross_entropy))
 GOLDEN = np.array([[3, 1], [2, 4]])

@@ -13,6 +13,8 @@ from jssl.evals.sgd_probe import (
     sgd_probe,
 )
 
+pytestmark = pytest.mark.slow
+
 KEY = jax.random.key(0)
 SMALL = RECIPES["small"]
 
