@@ -102,15 +102,9 @@ def observe(case, kind, out):
         "chance": dict(stage.chance),
         "fact": fact,
         "seconds": round(done.seconds, 1),
-        "history": [
-            (step, {k: v for k, v in seen.items() if _number(v)}) for step, seen in history
-        ],
+        "history": history,
     }
     out.write_text(json.dumps(found) + "\n")
-
-
-def _number(value):
-    return isinstance(value, int | float)
 
 
 def run(options):
@@ -135,7 +129,10 @@ def spoken(found):
     """(kind, since) of the last verdict, and the first step with another than healthy."""
     from jssl.evals.doctor import diagnose
 
-    history = [(step, seen) for step, seen in found["history"]]
+    history = [
+        (step, {name: float(value) for name, value in seen.items()})
+        for step, seen in found["history"]
+    ]
     verdict = diagnose(history, found["chance"])
     alarms = [
         (history[i][0], kind)

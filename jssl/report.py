@@ -91,7 +91,10 @@ class Log:
             if row["stage"] == stage:
                 steps.setdefault(row["step"], {}).update(row)
         return [
-            (step, {name.removeprefix(mark): x for name, x in row.items()})
+            (
+                step,
+                {k.removeprefix(mark): x for k, x in row.items() if isinstance(x, float)},
+            )
             for step, row in steps.items()
             if any(name.startswith(mark) for name in row)
         ]
