@@ -129,7 +129,7 @@ def test_layer_nought_of_the_head_is_h_and_the_first_what_embed_calls_head1():
     out = embedded()
     np.testing.assert_array_equal(layer(0), out["h"])
     np.testing.assert_allclose(layer(1), out["head1"], rtol=1e-6)
-    assert set(out) == {"h", "head1"}
+    assert set(out) == {"h", "head1", "layers"}
     assert out["head1"].shape == (8, 16)
 
 
