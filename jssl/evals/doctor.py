@@ -20,10 +20,11 @@ from jssl.evals.generation import prdc
 from jssl.evals.picture import Lines
 from jssl.evals.protocol import Features
 
-POINT = 0.05  # z/std below it: complete collapse
-FLAT = 4.0  # z/rank below it, or below a quarter of z/width: dimensional collapse
-IDLE = 0.05  # the loss has come down by less than this share of its value at chance
-MODES = 0.15  # samples/coverage below it: mode collapse
+POINT = {"z": 0.2, "h": 0.05}  # std below it: complete collapse; h after a ReLU is positive
+FLAT = 1.6  # rank below it: dimensional collapse
+IDLE = 0.05  # the loss has never come down by more than this share of its value at chance
+ALIKE = 0.05  # samples/spread below it: mode collapse
+LOST, SOME = 0.5, 0.1  # so is a samples/coverage below LOST of the best so far, from SOME
 USED = 0.1  # prototypes/used as a share of all below it: most prototypes are unused
 PATIENCE = 200  # steps in which a loss may stay at chance
 
@@ -120,6 +121,7 @@ def diagnose(
     """
     if not history:
         return Verdict("healthy", 0, "nothing was examined")
+    history = _with_bests(history, chance)
     step, last = history[-1]
     for kind, sign in SIGNS.items():
         words = sign(step, last, chance)
@@ -136,6 +138,20 @@ def diagnose(
     return Verdict("healthy", 0, f"healthy: {_seen(last, chance)}")
 
 
+def _with_bests(history, chance):
+    """Adds what each loss that has a value at chance, and the coverage, have reached so
+    far: a loss may rise again, with new clusters say."""
+    best, found = {}, []
+    for step, numbers in history:
+        for name in chance:
+            if name in numbers:
+                best[name] = min(numbers[name], best.get(name, np.inf))
+        seen = numbers.get("samples/coverage", 0.0)
+        best["samples/coverage"] = max(seen, best.get("samples/coverage", 0.0))
+        found.append((step, dict(numbers) | {f"best {k}": x for k, x in best.items()}))
+    return found
+
+
 def _judged(numbers):
     """The output whose collapse counts: the projections where there are any."""
     return next((name for name in ("z", "h") if f"{name}/std" in numbers), None)
@@ -143,7 +159,7 @@ def _judged(numbers):
 
 def _point(step, numbers, chance):
     name = _judged(numbers)
-    if name is None or numbers[f"{name}/std"] >= POINT:
+    if name is None or numbers[f"{name}/std"] >= POINT[name]:
         return None
     std = numbers[f"{name}/std"]
     return f"all rows of {name} point one way (they spread {std:.2g} of what is possible)"
@@ -154,7 +170,7 @@ def _flat(step, numbers, chance):
     if name is None:
         return None
     rank, width = numbers[f"{name}/rank"], numbers[f"{name}/width"]
-    if rank >= min(FLAT, width / 4):
+    if rank >= FLAT:
         return None
     return f"{name} varies in {rank:.1f} directions of {width:.0f}"
 
@@ -163,16 +179,23 @@ def _idle(step, numbers, chance):
     if step < PATIENCE:
         return None
     for name, value in chance.items():
-        if name in numbers and numbers[name] > (1 - IDLE) * value:
-            return f"{name} is {numbers[name]:.4g}, by chance it would be {value:.4g}"
+        best = numbers.get(f"best {name}", 0.0)
+        if best > (1 - IDLE) * value:
+            return f"{name} has been {best:.4g} at best, by chance it would be {value:.4g}"
     return None
 
 
 def _modes(step, numbers, chance):
-    if numbers.get("samples/coverage", 1.0) >= MODES:
+    if "samples/spread" not in numbers:
         return None
-    share = 100 * numbers["samples/coverage"]
-    return f"near {share:.1f} % of the real images there is a sample"
+    spread, covered = numbers["samples/spread"], numbers["samples/coverage"]
+    if spread < ALIKE:
+        return f"samples vary {100 * spread:.2g} % as much as real images"
+    best = numbers["best samples/coverage"]
+    if best < SOME or covered >= LOST * best:
+        return None
+    before, after = 100 * best, 100 * covered
+    return f"samples cover {after:.0f} % of the data, had covered {before:.0f} %"
 
 
 def _unused(step, numbers, chance):
@@ -184,9 +207,9 @@ def _unused(step, numbers, chance):
     return f"{used:.1f} of {known:.0f} prototypes are used"
 
 
-SIGNS = {
-    "complete collapse": _point,
+SIGNS = {  # the first that shows is the verdict
     "mode collapse": _modes,
+    "complete collapse": _point,
     "unused prototypes": _unused,
     "dimensional collapse": _flat,
     "no learning": _idle,

@@ -42,7 +42,7 @@ def test_complete_collapse_is_told_with_the_step_it_began_at():
 
 
 def test_dimensional_collapse_is_another_thing():
-    verdict = doctor.diagnose([(100, WELL), (200, WELL | {"z/rank": 2.0})])
+    verdict = doctor.diagnose([(100, WELL), (200, WELL | {"z/rank": 1.1})])
     assert verdict[:2] == ("dimensional collapse", 200)
 
 
@@ -51,6 +51,8 @@ def test_a_loss_at_chance_is_told_once_it_had_time():
     assert doctor.diagnose([(50, idle)], {"loss": math.log(511)}).kind == "healthy"
     verdict = doctor.diagnose([(50, idle), (400, idle)], {"loss": math.log(511)})
     assert verdict.kind == "no learning"
+    once = [(50, idle), (100, WELL), (400, idle)]  # new clusters take a loss back up
+    assert doctor.diagnose(once, {"loss": math.log(511)}).kind == "healthy"
 
 
 def test_the_projections_count_where_there_are_any():
@@ -71,6 +73,13 @@ def test_a_generator_of_one_image_has_collapsed():
     seen = doctor.examine(Outputs(real, h=clouds(), samples=honest), "val")
     assert seen["samples/coverage"] > 0.8
     assert seen["samples/spread"] == pytest.approx(1, abs=0.1)
+
+
+def test_a_generator_that_loses_what_it_covered_has_collapsed():
+    seen = lambda covered: {"samples/spread": 0.7, "samples/coverage": covered}
+    history = [(500, seen(0.0)), (1000, seen(0.4)), (1500, seen(0.1))]
+    assert doctor.diagnose(history[:2]).kind == "healthy"
+    assert doctor.diagnose(history)[:2] == ("mode collapse", 1500)
 
 
 def test_unused_prototypes_are_told():
