@@ -43,6 +43,7 @@ METRICS = {  # heading: metric
 }
 SPATIAL = {
     "mIoU, linear": "miou",
+    "FCN": "miou/fcn",
     "AP": "ap",
     "AP50": "ap50",
     "action": "action",
@@ -188,9 +189,9 @@ The exact linear probe on each layer's maps, averaged to at most 600 numbers: th
 conv1 to conv5. Layers are convolutions of stride 2, or a ViT's blocks.
 """
 SPACE = """\
-Frozen maps of the last layer under small heads, on composed scenes and clips; mean and
-deviation over seeds, gains paired with their 95 % interval. Three seeds can hardly prove
-a thing. *One frame* must be at chance (12.5), *shuffled* at half at most.
+Frozen maps under small heads, on composed scenes and clips: all layers' for the linear
+mIoU, the last layer's for the others; mean and deviation over seeds, gains paired with
+their 95 % interval. *One frame* must be at chance (12.5), *shuffled* at half at most.
 """
 
 

@@ -69,7 +69,7 @@ def protocols(source: Source, seed: int = 0) -> dict[str, Protocol]:
     short = f"{CLIPS['train']} clips of {source.name.partition('/')[0]}"
     return found | {
         "segmentation": Protocol(
-            evals.segmentation(made, seed=seed, task=task), "layers", False
+            evals.segmentation(made, "layers", seed=seed, task=task), "layers", False
         ),
         "segmentation_fcn": Protocol(
             evals.segmentation(made, head="fcn", seed=seed, task=task), "layers", False

@@ -64,6 +64,7 @@ from jssl.evals.generation import (
     memorisation,
     prdc,
 )
+from jssl.evals.iou import confusion_matrix, iou_from_confusion, mean_iou
 from jssl.evals.knn import knn, knn_predict
 from jssl.evals.layers import layer_probes, pool_to_budget
 from jssl.evals.linear import (
@@ -78,12 +79,7 @@ from jssl.evals.picture import Lines, Scatter, embedding_picture, pca
 from jssl.evals.protocol import Eval, Features
 from jssl.evals.reconstruction import reconstruction
 from jssl.evals.retrieval import average_precision, recall_at_k, retrieval, retrieve
-from jssl.evals.segmentation import (
-    confusion_matrix,
-    iou_from_confusion,
-    mean_iou,
-    segmentation,
-)
+from jssl.evals.segmentation import hypercolumns, segmentation
 from jssl.evals.sgd_probe import linear_probe_sgd, sgd_probe
 from jssl.evals.zero_shot import zero_shot, zero_shot_predict, zero_shot_weights
 
@@ -128,6 +124,7 @@ __all__ = [
     "generation",
     "giou",
     "hungarian_accuracy",
+    "hypercolumns",
     "iou_from_confusion",
     "kid",
     "kid_subsets",

@@ -1,13 +1,7 @@
 r"""What is at every pixel: a small head on frozen maps, judged by the mean IoU.
 
 J. Long, E. Shelhamer, T. Darrell, "Fully Convolutional Networks for Semantic
-Segmentation", CVPR 2015 (https://arxiv.org/abs/1411.4038), for the heads and the measure.
-With M_ij the pixels of class i that were called j,
-
-$$ IoU_c = \frac{M_{cc}}{\sum_j M_{cj} + \sum_i M_{ic} - M_{cc}}, $$
-
-the mean is over the classes, background included, whose union is not empty. M counts the
-pixels of the **whole set**: the mean of every image's own mIoU is another number. Heads:
+Segmentation", CVPR 2015 (https://arxiv.org/abs/1411.4038). Heads:
 
     linear   standardise, 1 x 1 layer
     fcn      standardise, 3 x 3 convolution, norm, ReLU, dropout 0.1, 1 x 1 layer
@@ -15,7 +9,9 @@ pixels of the **whole set**: the mean of every image's own mIoU is another numbe
 then bilinear to the mask's size, pixels' centres at halves, and a cross entropy a pixel.
 The maps are frozen, so their channels are standardised by the exact moments of the rows
 fitted on, which a batch norm would estimate; the norm of "fcn" is over the channels of
-each place, so that no scene depends on another.
+each place, so that no scene depends on another. One layer's maps may be too coarse for
+thin things, whatever they know; every layer's together are the hypercolumns of
+B. Hariharan et al., CVPR 2015 (https://arxiv.org/abs/1411.5752).
 """
 
 from collections.abc import Callable, Sequence
@@ -29,65 +25,11 @@ import optax
 from jax import lax
 from jaxtyping import Array, Float, Int, Integer, PRNGKeyArray
 
+from jssl.evals.iou import IGNORE, confusion_matrix, mean_iou
 from jssl.evals.protocol import Eval, Features
 from jssl.ops.shapes import expect
 
-IGNORE, BATCH, WIDTH, DROPOUT = 255, 32, 256, 0.1
-
-
-def confusion_matrix(
-    pred: Integer[Array | np.ndarray, "*pixels"],
-    target: Integer[Array | np.ndarray, "*pixels"],
-    classes: int,
-    ignore: int = IGNORE,
-) -> Integer[np.ndarray, "c c"]:
-    """How many pixels of each class (row) were called each (column); matrices add up.
-
-    A target of `ignore` is not counted, whatever was predicted there.
-
-    Raises:
-      ValueError: shapes differ, or a counted pixel is none of 0 ... classes - 1.
-
-    >>> confusion_matrix(np.array([0, 1, 1, 0]), np.array([0, 1, 0, 255]), 2).tolist()
-    [[1, 1], [0, 1]]
-    """
-    expect("confusion_matrix", pred=(pred, "...", "int"), target=(target, "...", "int"))
-    truth, said = np.asarray(target, np.int64), np.asarray(pred, np.int64)
-    alike = truth.shape == said.shape
-    if alike:
-        truth, said = truth[truth != ignore], said[truth != ignore]
-    pixels = np.append(truth, said)
-    known = ((0 <= pixels) & (pixels < classes)).all()
-    if not (alike and known) or 0 <= ignore < classes:
-        raise ValueError(
-            f"confusion_matrix: pred and target must have one shape and hold 0 ... "
-            f"{classes - 1}, or {ignore} in the target and none of these, got "
-            f"{list(pred.shape)} and {list(target.shape)}, {np.unique(pixels).tolist()}"
-        )
-    pairs = np.bincount(classes * truth + said, minlength=classes**2)
-    return pairs.reshape(classes, classes)
-
-
-def iou_from_confusion(matrix: Integer[np.ndarray, "c c"]) -> Float[np.ndarray, " c"]:
-    """IoU of each class; nan where it is neither present nor predicted.
-
-    >>> iou_from_confusion(np.array([[3, 1], [2, 4]])).round(4)  # 3 / 6 and 4 / 7
-    array([0.5   , 0.5714])
-    """
-    hit = np.diag(matrix).astype(np.float64)
-    union = matrix.sum(0) + matrix.sum(1) - hit
-    return np.divide(hit, union, out=np.full_like(hit, np.nan), where=union > 0)
-
-
-def mean_iou(matrix: Integer[np.ndarray, "c c"]) -> float:
-    """Mean over the classes with a union; ValueError when no pixel was counted.
-
-    >>> round(mean_iou(np.array([[3, 1, 0], [2, 4, 0], [0, 0, 0]])), 4)  # of two classes
-    0.5357
-    """
-    if not matrix.any():
-        raise ValueError("mean_iou: no pixel was counted, so there is no IoU")
-    return float(np.nanmean(iou_from_confusion(matrix)))
+BATCH, WIDTH, DROPOUT = 32, 256, 0.1
 
 
 def pixel_cross_entropy(
@@ -106,6 +48,25 @@ def pixel_cross_entropy(
     hit = jnp.arange(logits.shape[-1])[:, None, None] == mask[:, None]
     each = jax.nn.logsumexp(rows, 1) - jnp.sum(rows, 1, where=hit)
     return jnp.sum(each, where=seen) / jnp.maximum(seen.sum(), 1)
+
+
+def hypercolumns(layers: Any) -> Float[Array, "n h w d"]:
+    """Maps [n, h, w, c] of one or several layers, one above the other at each place.
+
+    All are brought to the finest grid, bilinearly, pixels' centres at halves.
+
+    >>> fine, coarse = jnp.ones((1, 4, 4, 3)), jnp.full((1, 2, 2, 5), 2.0)
+    >>> hypercolumns((fine, coarse))[0, 0, 0].tolist()
+    [1.0, 1.0, 1.0, 2.0, 2.0, 2.0, 2.0, 2.0]
+    """
+    every = jax.tree.leaves(layers)
+    if any(maps.ndim != 4 for maps in every):
+        shapes = [list(maps.shape) for maps in every]
+        raise ValueError(f"hypercolumns: every layer needs maps [n, h, w, c], got {shapes}")
+    n, h, w, _ = max((maps.shape for maps in every), key=lambda shape: shape[1])
+    return jnp.concatenate(
+        [jax.image.resize(x, (n, h, w, x.shape[3]), "bilinear") for x in every], -1
+    )
 
 
 def train(
@@ -232,6 +193,8 @@ def segmentation(
 ) -> Eval:
     """mIoU and pixel accuracy, in [0, 1], of a head on the frozen maps of scenes.
 
+    The fcn head's are called miou/fcn and pixel_accuracy/fcn.
+
     The learning rate is that of `lr` whose mIoU on val is highest; at the end the head is
     trained again with it on train + val and judged on test. The numbers on val that are
     reported during training are the best of the rates, so slightly hopeful.
@@ -239,8 +202,8 @@ def segmentation(
     Args:
       scenes: split -> {"image": float32 [m, h, w, c], "mask": int [m, h, w]}, composed
         of that split's own pictures.
-      name: which of the method's outputs holds the maps [m, h', w', d]; a stride of 8 is
-        too coarse for the strokes of digits, whatever the maps know.
+      name: which of the method's outputs holds the maps [m, h', w', d]; "layers" are
+        all its layers' as hypercolumns.
       head: "linear" or "fcn".
       task: what the scenes are, for the protocol.
 
@@ -254,22 +217,28 @@ def segmentation(
             f"positive, got {head!r}, {steps}, {grid}"
         )
     learn = partial(fit_segmenter, head=head, steps=steps, seed=seed)
+    mark = "" if head == "linear" else f"/{head}"
 
     def run(features: Features, final: bool) -> dict:
+        return {f"{k}{mark}": v for k, v in best(features, final).items()}
+
+    def best(features, final):
         fit, judge = (_mapped(features, scenes, x, name) for x in ("train", "val"))
         tried = [_judged(learn(*fit, lr=x), *judge) for x in grid]
-        best = max(range(len(grid)), key=lambda i: tried[i]["miou"])
+        first = max(range(len(grid)), key=lambda i: tried[i]["miou"])
         if not final:
-            return tried[best]
+            return tried[first]
         both = [np.concatenate(pair) for pair in zip(fit, judge, strict=True)]
-        model = learn(*both, lr=grid[best])
+        model = learn(*both, lr=grid[first])
         return _judged(model, *_mapped(features, scenes, "test", name))
 
     rates = ", ".join(f"{x:g}" for x in grid)
+    told = "linear head" if head == "linear" else f"fcn head of {WIDTH} channels"
+    seen = "hypercolumns of all layers" if name == "layers" else name
     return Eval(
-        f"segmentation of {task}: {head} head (fcn has {WIDTH} channels) on frozen {name}, "
-        f"standardised, Adam to 0 by a cosine, lr chosen on val from {rates}, {steps} "
-        f"steps of {BATCH}, seed={seed}; mIoU over the whole set, with background",
+        f"segmentation of {task}: {told} on frozen {seen}, standardised, Adam to 0 by a "
+        f"cosine, lr chosen on val from {rates}, {steps} steps of {BATCH}, seed={seed}; "
+        f"mIoU over the whole set, with background",
         run,
     )
 
@@ -280,13 +249,17 @@ def _mapped(features, scenes, split, name):
     if not {"image", "mask"} <= set(found):
         raise ValueError(f"the {split} scenes need 'image' and 'mask', got {list(found)}")
     images, masks = np.asarray(found["image"]), np.asarray(found["mask"])
-    maps = np.asarray(features.of(images, name), np.float32)
+    maps = np.asarray(features.of(images, name, _gathered), np.float32)
     if maps.ndim != 4 or not len(maps) == len(masks) > 0 or not np.isfinite(maps).all():
         raise ValueError(
             f"segmentation: {name!r} of the {split} scenes must be finite maps [m, h, w, "
             f"d], one a mask, got {list(maps.shape)} for masks {list(masks.shape)}"
         )
     return maps, masks
+
+
+def _gathered(maps):
+    return hypercolumns(maps) if isinstance(maps, tuple) else maps
 
 
 def _judged(model, maps, masks):

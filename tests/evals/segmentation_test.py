@@ -5,15 +5,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jssl.evals.iou import confusion_matrix, iou_from_confusion, mean_iou
 from jssl.evals.segmentation import (
     WIDTH,
     _logits,
-    confusion_matrix,
     fit_segmenter,
     head_init,
     head_logits,
-    iou_from_confusion,
-    mean_iou,
+    hypercolumns,
     pixel_cross_entropy,
     segment,
     segmentation,
@@ -197,10 +196,12 @@ class Blurred:
     def __call__(self, split, name="h"):
         raise AssertionError("the split's own images are not asked for")
 
-    def of(self, images, name="h"):
-        assert isinstance(images, np.ndarray) and name == "maps"
+    def of(self, images, name="h", then=None):
+        assert isinstance(images, np.ndarray)
         means = images.reshape(len(images), 4, 2, 4, 2).mean((2, 4))
-        return self.broken(np.stack([means, means**2], -1))
+        maps = np.stack([means, means**2], -1)
+        coarse = maps.reshape(-1, 2, 2, 2, 2, 2).mean((2, 4))
+        return then(self.broken({"maps": maps, "layers": (maps, coarse)}[name]))
 
 
 @pytest.fixture
@@ -229,7 +230,8 @@ def test_the_eval_learns_from_train_and_judges_val_and_never_asks_for_test(scene
 
 def test_the_rate_is_chosen_on_val_then_fitted_again_and_judged_on_test(scenes):
     grid, features = (1e-5, 0.1), Blurred()
-    maps = {k: features.of(x["image"], "maps") for k, x in scenes.tables.items()}
+    each = scenes.tables.items()
+    maps = {k: features.of(x["image"], "maps", lambda x: x) for k, x in each}
     masks = {k: x["mask"] for k, x in scenes.tables.items()}
 
     def judged(fit, split, lr):
@@ -242,6 +244,28 @@ def test_the_rate_is_chosen_on_val_then_fitted_again_and_judged_on_test(scenes):
     evaluate = segmentation(scenes, steps=60, lr=grid)
     assert evaluate(features, False)["miou"] == fast
     assert evaluate(features, True)["miou"] == judged(["train", "val"], "test", 0.1)
+
+
+def test_all_layers_together_keep_the_finest_places(scenes):
+    one, every = (
+        segmentation(scenes, name, "fcn", steps=30, lr=(0.03,))(Blurred(), False)
+        for name in ("maps", "layers")
+    )
+    assert set(every) == {"miou/fcn", "pixel_accuracy/fcn"}
+    assert every["miou/fcn"] > one["miou/fcn"] - 0.05
+
+
+def test_hypercolumns_keep_the_finest_layer_and_grow_the_others_like_scipy():
+    from scipy.ndimage import zoom
+
+    rng = np.random.default_rng(5)
+    fine, coarse = rng.random((2, 6, 6, 3)), rng.random((2, 3, 3, 2))
+    ours = np.asarray(jax.jit(hypercolumns)((fine, coarse)))
+    np.testing.assert_allclose(ours[..., :3], fine, rtol=1e-6)
+    theirs = zoom(coarse, (1, 2, 2, 1), order=1, grid_mode=True, mode="nearest")
+    np.testing.assert_allclose(ours[..., 3:], theirs, atol=1e-6)
+    with pytest.raises(ValueError, match=r"every layer needs maps .* got \[\[2, 5\]\]"):
+        hypercolumns((np.ones((2, 5)),))
 
 
 def test_masks_that_mean_nothing_are_learnt_at_chance(scenes):
