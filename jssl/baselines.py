@@ -22,6 +22,7 @@ import optax
 from jssl import evals, loop, optim
 from jssl.config import Stage
 from jssl.data import Source, labels_per_class, pair
+from jssl.engine import decode
 from jssl.method import Augment, Method, identity
 from jssl.methods.transfer.supervised import supervised
 from jssl.nets import Net
@@ -203,7 +204,7 @@ def fingerprint(stage: Stage) -> str:
     A seed or a batch that decides nothing does not count: raw pixels are raw pixels.
     """
     method, data = stage.method, stage.data
-    batch = jax.eval_shape(loop.decode, data.shapes())
+    batch = jax.eval_shape(decode, data.shapes())
     rows = jax.eval_shape(_two_rows, data.row_shapes())
     key = jax.random.key(0)
     state = jax.eval_shape(method.init, key, batch)
@@ -223,7 +224,7 @@ def fingerprint(stage: Stage) -> str:
 
 def _two_rows(batch):
     """Its first two rows, decoded."""
-    return jax.tree.map(lambda x: x[:2], loop.decode(batch))
+    return jax.tree.map(lambda x: x[:2], decode(batch))
 
 
 def score(

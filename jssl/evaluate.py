@@ -40,7 +40,8 @@ def launch(options) -> int:
     if bool(options.workdir) == bool(options.weights):
         raise ValueError("what is to be judged? --workdir=FOLDER or --weights=FILE")
     prepare_jax(options)
-    from jssl import loop, session
+    from jssl import session
+    from jssl.engine import Engine, Features
     from jssl.exhibits import exhibits
     from jssl.report import write_json
 
@@ -53,7 +54,7 @@ def launch(options) -> int:
     chosen = choose(options.protocols, source, options.seed)
     found = {"rows": {}, "protocols": {n: p.judge.protocol for n, p in chosen.items()}}
     for subject in subjects:
-        features = loop.Features(loop.Engine(subject.stage), subject.state)
+        features = Features(Engine(subject.stage), subject.state)
         found["rows"][subject.name] = judge(features, chosen)
         if subject.name != "raw pixels":
             draw_all(exhibits(features), subject.name, out.parent / "exhibits")
@@ -102,13 +103,14 @@ def of_run(options) -> tuple[Iterator[Subject], Any]:
 def beside(stage, state, workdir: Path, alone: bool) -> Iterator[Subject]:
     """The run, then its untrained network, raw pixels and supervised reference."""
     from jssl import baselines, loop
+    from jssl.engine import Engine
     from jssl.report import Log
 
     yield Subject(f"{stage.name} (this run)", stage, state)
     if alone:
         return
     if stage.start is None:
-        yield Subject("untrained network", stage, loop.Engine(stage).begin({}))
+        yield Subject("untrained network", stage, Engine(stage).begin({}))
     raw = dataclasses.replace(stage, method=baselines.raw_pixels(), start=None, steps=0)
     yield Subject("raw pixels", raw, ())
     for name, other in stage.baselines.items():

@@ -79,7 +79,7 @@ def encoder(stage: Stage, state: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     import jax
 
     from jssl import weights
-    from jssl.loop import decode
+    from jssl.engine import decode
 
     rows = jax.eval_shape(decode, stage.data.row_shapes())
     module, variables, image = weights.used(stage.method.embed, state, rows)

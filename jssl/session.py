@@ -14,6 +14,7 @@ import jax
 from jssl import baselines, loop
 from jssl.checkpoint import Checkpoints
 from jssl.config import Experiment, Stage, load
+from jssl.engine import Engine
 from jssl.report import Log, write_json, write_report
 
 PACKAGES = ("jssl", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
@@ -144,7 +145,7 @@ def restored(
         raise ValueError(f"the run has no checkpoint of its stage {name}: no {folder}")
     stage = replace(stages[name], mesh="", rules=())
     with Checkpoints(folder) as saved:
-        found = saved.latest(loop.Engine(stage).shapes)
+        found = saved.latest(Engine(stage).shapes)
     if found is None:
         raise ValueError(f"the run has no checkpoint of its stage {name} in {folder}")
     return stage, found[1]

@@ -25,12 +25,16 @@ RANKS = {  # a module imports what ranks below it, or its own room
     "weights": 5,
     "exhibits": 5,
     "report": 6,
-    "loop": 7,
-    "baselines": 8,
-    "session": 9,
-    "main": 10,
-    "evaluate": 11,
-    "export": 11,
+    "engine": 7,
+    "loop": 8,
+    "baselines": 9,
+    "session": 10,
+    "main": 11,
+    "evaluate": 12,
+    "export": 12,
+    "plan": 12,
+    "chips": 5,
+    "compiled": 5,
 }
 LEAVES = {"models", "views", "data", "evals"}
 MODULES = sorted((ROOT / "jssl").rglob("*.py"))

@@ -10,9 +10,10 @@ import numpy as np
 import optax
 import pytest
 
-from jssl import baselines, loop, nets
+from jssl import baselines, nets
 from jssl.config import Stage
 from jssl.data import dataset
+from jssl.engine import decode
 from jssl.evals import Eval
 from jssl.learner import fresh, minimize
 from jssl.method import Method
@@ -144,7 +145,7 @@ def test_a_baseline_of_few_labels_sees_the_methods_labelled_batches_and_nothing_
     few = stage.baselines["supervised, same labels"]
     ours, theirs = next(stage.data.stream(2)), next(few.data.stream(2))
     chex.assert_trees_all_equal(ours, theirs)
-    batch = loop.decode(ours)
+    batch = decode(ours)
     other = batch | {"unlabelled": {"image": jnp.ones((8, 2, 2, 1))}}
     state = few.method.init(jax.random.key(0), batch)
     one, two = (few.method.step(jax.random.key(1), state, b)[0] for b in (batch, other))

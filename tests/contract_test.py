@@ -25,7 +25,7 @@ import pytest
 
 from jssl import sharding
 from jssl.checkpoint import Checkpoints
-from jssl.loop import copied
+from jssl.engine import copied
 
 FILES = {
     path.stem.removesuffix("_test"): path

@@ -7,7 +7,8 @@ import jax
 import numpy as np
 import pytest
 
-from jssl import config, loop
+from jssl import config
+from jssl.engine import Engine, decode
 
 FILES = sorted((Path(__file__).parent.parent / "experiments").glob("*.py"))
 
@@ -24,7 +25,7 @@ def test_an_experiment_runs_two_tiny_steps(file, function):
     assert all(row[3] for row in config.listing(experiment)), "every knob is described"
     done = {}
     for stage in experiment.stages():
-        engine = loop.Engine(stage)
+        engine = Engine(stage)
         state = engine.begin(done)
         batches = engine.batches(0, None)
         for step, batch in enumerate(islice(batches, 2)):
@@ -62,7 +63,7 @@ def test_the_published_mae_traces_by_shape(variant, encoder, monkeypatch):
     path = Path(__file__).parent.parent / "experiments" / "mae.py"
     stages = config.load(f"{path}:paper,variant={variant}").stages()
     for stage in stages:
-        batch = jax.eval_shape(loop.decode, stage.data.shapes())
+        batch = jax.eval_shape(decode, stage.data.shapes())
         key = jax.random.key(0)
         state = jax.eval_shape(stage.method.init, key, batch)
         after, _ = jax.eval_shape(stage.method.step, key, state, batch)

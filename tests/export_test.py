@@ -10,8 +10,8 @@ import pytest
 from jssl import weights
 from jssl.checkpoint import Checkpoints
 from jssl.config import load
+from jssl.engine import decode
 from jssl.export import main
-from jssl.loop import decode
 from jssl.session import describe
 
 ROOT = Path(__file__).parent.parent

@@ -13,6 +13,7 @@ import pytest
 from jssl import loop
 from jssl.config import Stage
 from jssl.data import dataset, load, pair
+from jssl.engine import Engine
 from jssl.evals import Eval
 from jssl.method import Grid, Method
 from jssl.report import Log, read_lines
@@ -234,7 +235,7 @@ def test_a_batch_must_divide_among_the_devices(tmp_path):
 def test_each_of_two_streams_must_divide_among_the_devices():
     both = pair(labelled=load("digits", 4, labelled=True), unlabelled=load("digits", 8))
     with pytest.raises(ValueError, match="batch of 4 does not divide among 8 devices"):
-        loop.Engine(stage(data=both))
+        Engine(stage(data=both))
 
 
 def test_streamed_rows_equal_rows_on_the_device(tmp_path):

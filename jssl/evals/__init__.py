@@ -7,7 +7,7 @@ and no network.
                                 split ("train", "val" or "test"), in order
     features.labels(split)      int32 [N]; ValueError when the data have none
     features.of(images)         the same of other images, such as composed scenes
-    features.names, .images(split), .network(name), .start()    see `jssl.loop.Features`
+    features.names, .images(split), .network(name), .start()    see `jssl.engine.Features`
     evaluate(features, final)   {metric: number or picture}
 
 While training goes on (`final=False`) an eval fits on train and judges on val. At the
