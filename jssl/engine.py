@@ -3,7 +3,7 @@
 The state is one pytree: born sharded, donated to each step. Step i gets fold_in(key, i).
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, partial
 from numbers import Real
 from typing import Any
@@ -20,11 +20,16 @@ from jssl.method import identity
 
 
 class Engine:
-    """The compiled functions of a stage on its mesh."""
+    """The compiled functions of a stage on its mesh.
 
-    def __init__(self, stage: Stage):
+    Args:
+      stage: what is to be trained.
+      devices: for the mesh; None: all there are.
+    """
+
+    def __init__(self, stage: Stage, devices: Sequence | None = None):
         self.stage = stage
-        self.mesh = sharding.make_mesh(stage.mesh)
+        self.mesh = sharding.make_mesh(stage.mesh, devices)
         for field in jax.tree.leaves(stage.data.shapes()):  # two streams have two sizes
             sharding.check_divides(field.shape[stage.data.batch_axis], self.mesh)
         names = ("init", "step", "refresh", "render")
@@ -85,6 +90,23 @@ class Engine:
     def advance(self, state, step, batches) -> tuple[Any, dict[str, jax.Array]]:
         """Some steps in one dispatch; metrics come as [steps]."""
         return self._advance(state, self.keys["step"], self.table, np.int32(step), batches)
+
+    def traced(self) -> jax.stages.Traced:
+        """One step, ready to be lowered and compiled, with nothing placed anywhere."""
+        data, axis = self.stage.data, 1 + self.stage.data.batch_axis
+        table = data.table and _like(data.table, data.shapes())
+        batch = data.shapes()
+        if table is not None:
+            batch = jax.eval_shape(lambda: next(data.indices()))
+        shaped = lambda x, sharding, *front: jax.ShapeDtypeStruct(
+            (*front, *x.shape), x.dtype, sharding=sharding
+        )
+        whole = partial(jax.tree.map, partial(shaped, sharding=self.everywhere))
+        rows = sharding.rows(self.mesh, axis)
+        some = jax.tree.map(lambda x: shaped(x, rows, 1), batch)
+        step = jax.ShapeDtypeStruct((), jnp.int32)
+        key = jax.eval_shape(lambda: jax.random.key(0))
+        return self._advance.trace(self.shapes, key, whole(table), step, some)
 
     def batches(self, begin, order):
         """From step `begin` on, the batches of each dispatch, placed: [steps, n, ...]."""

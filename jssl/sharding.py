@@ -13,7 +13,7 @@ BATCH_AXES = ("data", "fsdp")  # the axes among which the rows of a batch are di
 Rules = Sequence[tuple[str, PartitionSpec | Callable]]
 
 
-def make_mesh(axes: str = "") -> Mesh:
+def make_mesh(axes: str = "", devices: Sequence | None = None) -> Mesh:
     """A mesh of all devices from "data=8;fsdp=4"; "" puts them all on "data".
 
     Axes are Auto: under Explicit ones, jax.make_mesh's default, `z @ z.T` of a sharded z
@@ -22,7 +22,7 @@ def make_mesh(axes: str = "") -> Mesh:
     Raises:
       ValueError: when the sizes do not multiply to the number of devices.
     """
-    count = jax.device_count()
+    count = len(devices) if devices else jax.device_count()
     sizes = {"data": count}
     if axes:
         if not re.fullmatch(r"\w+=\d+(;\w+=\d+)*", axes):
@@ -32,7 +32,8 @@ def make_mesh(axes: str = "") -> Mesh:
         wanted = math.prod(sizes.values())
         raise ValueError(f"the mesh {axes!r} wants {wanted} devices, there are {count}")
     kinds = (AxisType.Auto,) * len(sizes)
-    return jax.make_mesh(tuple(sizes.values()), tuple(sizes), axis_types=kinds)
+    names, shape = tuple(sizes), tuple(sizes.values())
+    return jax.make_mesh(shape, names, axis_types=kinds, devices=devices)
 
 
 def replicated(mesh: Mesh) -> NamedSharding:

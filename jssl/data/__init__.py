@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from jssl.data.arrays import npz
+from jssl.data.blank import blank
 from jssl.data.embedded import digits, fashion_mnist, mnist, photos
 from jssl.data.files import folder
 from jssl.data.nested import minibatches, pair
@@ -35,6 +36,7 @@ _LOADERS = {
     "folder": folder,
     "npz": npz,
     "tfds": tfds,
+    "blank": blank,
 }
 _DISTRIBUTIONS = {
     "PIL": "pillow",
@@ -59,7 +61,8 @@ def load(
 
     Args:
       name: "digits", "mnist", "fashion_mnist", "fashion_mnist:FOLDER", "photos",
-        "ring8" (points), "folder:PATH", "npz:FILE" or "tfds:NAME".
+        "ring8" (points), "folder:PATH", "npz:FILE", "tfds:NAME", or "blank:NAME" for
+        as many black images as that has.
       batch: rows of one global batch.
       seed: of the order; the splits do not depend on it.
       labelled: whether training batches carry labels.

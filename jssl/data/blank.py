@@ -1,0 +1,69 @@
+"""The shape of a data set without its images: for plans, and for timing a step."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from jssl.data.pictures import check_shape
+from jssl.data.source import Records
+
+KNOWN = {"imagenet2012": (1_281_167, 50_000, 1000), "cifar10": (50_000, 10_000, 10)}
+
+
+@dataclass(frozen=True, eq=False)
+class Blank(Records):
+    """Black images.
+
+    Attributes:
+      count: of them.
+      shape: (h, w, c) of each.
+    """
+
+    count: int
+    shape: tuple[int, ...]
+    digest: str = "blank"
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, row: int) -> Mapping[str, Any]:
+        return {"image": np.zeros(self.shape, np.uint8), "label": np.int32(0)}
+
+    @property
+    def labels(self) -> np.ndarray:
+        return np.zeros(self.count, np.int32)
+
+
+def blank(
+    what: str = "imagenet2012", /, *, size: int = 256, channels: int = 3
+) -> tuple[dict[str, Callable], int]:
+    """As many black images as a data set has, and its classes.
+
+    Args:
+      what: "imagenet2012", "cifar10", or so many rows of so many classes: "50000x10".
+      size: side of the images.
+      channels: 1 (grey) or 3 (colour).
+
+    >>> splits, classes = blank("1000x5", size=32)
+    >>> classes, len(splits["train"]()), splits["train"]()[0]["image"].shape
+    (5, 1000, (32, 32, 3))
+    """
+    check_shape(size, channels)
+    name = what.partition(":")[0]
+    if name in KNOWN:
+        train, held, classes = KNOWN[name]
+    else:
+        rows, cross, kinds = name.partition("x")
+        if not (cross and rows.isdigit() and kinds.isdigit() and int(rows)):
+            known = ", ".join(KNOWN)
+            raise ValueError(
+                f"blank:{what}: {known}, or ROWSxCLASSES such as 50000x10, got {what!r}"
+            )
+        train, classes = int(rows), int(kinds)
+        held = max(train // 10, 1)
+    counts = {"train": train, "val": held, "test": held}
+    shape = (size, size, channels)
+    return {split: partial(Blank, n, shape) for split, n in counts.items()}, classes
