@@ -169,7 +169,8 @@ def paper(
       workers: processes that read and decode, on each host.
       save_every: micro-steps between checkpoints.
       seed: of weights, views, masks and the order of the data.
-      mesh: device axes, data=64;fsdp=4; weights and moments are cut along fsdp.
+      mesh: device axes, data=64;fsdp=4: weights and moments are cut along fsdp, heads and
+        hidden units along tensor.
       tiny: the sizes that tests run.
     """
     size, stored = 224, 256
@@ -219,7 +220,7 @@ def paper(
         data=train,
         steps=train.steps(epochs),
         evals={"knn": evals.knn()},
-        rules=[("", sharding.fully_sharded)],
+        rules=sharding.TRANSFORMER,
         mesh=mesh,
         save_every=save_every,
         seed=seed,
@@ -252,7 +253,7 @@ def paper(
         steps=tune.steps(tune_epochs),
         evals={"top1": evals.accuracy()},
         start=lambda state, done: graft(state, encoder=done["pretrain"]),
-        rules=[("", sharding.fully_sharded)],
+        rules=sharding.TRANSFORMER,
         mesh=mesh,
         save_every=save_every,
         seed=seed,

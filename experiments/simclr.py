@@ -94,6 +94,8 @@ def paper(
     batch: int = 4096,
     lr: float = 0.3,
     temperature: float = 0.1,
+    chunk: int = 0,
+    remat: bool = False,
     workers: int = 16,
     save_every: int = 1000,
     seed: int = 0,
@@ -113,6 +115,8 @@ def paper(
       batch: images a step, of two views each.
       lr: for a batch of 256; scales with the batch.
       temperature: of the similarities.
+      chunk: similarities computed at a time to so many candidates; 0: to all at once.
+      remat: computes the blocks' insides anew in the backward pass, for memory.
       workers: processes that read and decode, on each host.
       save_every: steps between checkpoints.
       seed: of weights, views and the order of the data.
@@ -128,7 +132,7 @@ def paper(
     steps = train.steps(epochs)
     peak = lr * batch / 256
     schedule = optim.warmup_cosine(peak, min(train.steps(warmup), steps - 1), steps)
-    encoder = ResNet(depth, width=width, dtype=dtype)
+    encoder = ResNet(depth, width=width, dtype=dtype, remat=remat)
     feature = width * 8 * (4 if depth >= 50 else 1)
     method = simclr(
         nets.linen(Siamese(encoder, MLP((feature, 128), last_norm="scale"))),
@@ -136,6 +140,7 @@ def paper(
         partial(views.multi_view, views=views.recipe("simclr", size=size)),
         temperature,
         prepare=jax.vmap(lambda image: views.center_crop(image, size / stored)),
+        chunk=chunk or None,
     )
     return [
         Stage(

@@ -44,8 +44,9 @@ def products(jaxpr: Any) -> float:
     Two for each multiplication and addition; loops count as often as they turn (a
     `while` once), the costlier branch of a `cond`.
 
+    >>> import jax
     >>> step = jax.make_jaxpr(lambda a, b: jax.lax.map(lambda row: row @ b, a))
-    >>> products(step(np.ones((3, 4)), np.ones((4, 5))))  # 2 * 3 * 4 * 5
+    >>> products(step(jax.numpy.ones((3, 4)), jax.numpy.ones((4, 5))))  # 2 * 3 * 4 * 5
     120.0
     """
     total = 0.0

@@ -34,6 +34,21 @@ def kernels(params):
     )
 
 
+def all_but(name: str, tx: optax.GradientTransformation) -> optax.GradientTransformation:
+    """Moves all weights as `tx` does, but for those with `name` in their path, which stay.
+
+    What stays has no moments, and no weight decay.
+    """
+
+    def labels(params):
+        return jax.tree_util.tree_map_with_path(
+            lambda path, _: "still" if name in jax.tree_util.keystr(path) else "moved",
+            params,
+        )
+
+    return optax.multi_transform({"moved": tx, "still": optax.set_to_zero()}, labels)
+
+
 def scale_by_layer(
     decay: float, layers: int, layer: Callable[[str], int]
 ) -> optax.GradientTransformation:

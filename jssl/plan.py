@@ -80,7 +80,7 @@ def launch(options) -> int:
             other = plan(changed, options.stage, options.topology, devices, chip)
             print(f"  {memory_line(other)}")
             if other["fits"]:
-                found["would fit"] = {"knobs": knobs} | other
+                found["would fit"] = other | {"change": knobs}
                 print(f"{words} makes it fit:")
                 show(other)
                 break

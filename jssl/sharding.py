@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Callable, Sequence
+from functools import cache, partial
 from typing import Any
 
 import jax
@@ -59,10 +60,37 @@ def check_divides(batch: int, mesh: Mesh) -> None:
 
 def place(batch: Any, mesh: Mesh, axis: int = 0) -> Any:
     """This process's rows, as its share of global arrays."""
-    sharding = rows(mesh, axis)
-    return jax.tree.map(
-        lambda x: jax.make_array_from_process_local_data(sharding, np.asarray(x)), batch
+    wanted = rows(mesh, axis)
+    read = wanted if _in_order(mesh) else _as_read(mesh, axis)
+    placed = jax.tree.map(
+        lambda x: jax.make_array_from_process_local_data(read, np.asarray(x)), batch
     )
+    return placed if read is wanted else jax.device_put(placed, wanted)
+
+
+@cache
+def _in_order(mesh):
+    """Whether the first process's devices hold the first rows, and so on.
+
+    On a TPU pod they need not: jax.make_mesh follows the wires. Nor where a row lies on
+    devices of several processes.
+    """
+    batch = [mesh.axis_names.index(a) for a in BATCH_AXES if a in mesh.axis_names]
+    rest = [i for i in range(mesh.devices.ndim) if i not in batch]
+    owners = [d.process_index for d in mesh.devices.transpose(batch + rest).flat]
+    parts = math.prod(mesh.devices.shape[i] for i in batch)
+    return owners == sorted(owners) and parts % len(set(owners)) == 0
+
+
+def _as_read(mesh, axis):
+    """Divides the rows among the processes, in their order."""
+    devices = sorted(mesh.devices.flat, key=lambda d: (d.process_index, d.id))
+    count = len({d.process_index for d in devices})
+    shape, names = (count, len(devices) // count), ("process", "device")
+    by_process = Mesh(
+        np.array(devices).reshape(shape), names, axis_types=(AxisType.Auto,) * 2
+    )
+    return NamedSharding(by_process, PartitionSpec(*[None] * axis, "process"))
 
 
 def infer(shapes: Any, mesh: Mesh, rules: Rules = ()) -> Any:
@@ -79,6 +107,13 @@ def infer(shapes: Any, mesh: Mesh, rules: Rules = ()) -> Any:
     return jax.tree_util.tree_map_with_path(choose, shapes)
 
 
+def divided(shape: tuple[int, ...], mesh: Mesh) -> PartitionSpec:
+    """A rule's spec: rows, as those of a queue or a bank, divided like those of a batch."""
+    names = tuple(name for name in BATCH_AXES if name in mesh.axis_names)
+    even = shape and shape[0] % math.prod(mesh.shape[name] for name in names) == 0
+    return PartitionSpec(names) if even else PartitionSpec()
+
+
 def fully_sharded(shape: tuple[int, ...], mesh: Mesh) -> PartitionSpec:
     """A rule's spec: the largest axis that "fsdp" divides is divided (ZeRO-3)."""
     parts = mesh.shape.get("fsdp", 1)
@@ -87,3 +122,22 @@ def fully_sharded(shape: tuple[int, ...], mesh: Mesh) -> PartitionSpec:
         return PartitionSpec()
     widest = max(fits, key=lambda i: shape[i])
     return PartitionSpec(*(["fsdp" if i == widest else None for i in range(len(shape))]))
+
+
+def cut(shape: tuple[int, ...], mesh: Mesh, names: tuple[str, ...]) -> PartitionSpec:
+    """A rule's spec: axis i along names[i], where the mesh has that and it divides."""
+    fits = [
+        n in mesh.shape and size % mesh.shape[n] == 0
+        for size, n in zip(shape, names, strict=True)
+    ]
+    return PartitionSpec(*[n if fit else None for n, fit in zip(names, fits, strict=True)])
+
+
+# Heads and hidden units divided along "tensor", so that a block exchanges two sums each
+# way (Megatron-LM, https://arxiv.org/abs/1909.08053); what is left along "fsdp".
+TRANSFORMER: Rules = (
+    (r"(query|key|value|fc1)/kernel$", partial(cut, names=("fsdp", "tensor"))),
+    (r"(query|key|value|fc1)/bias$", partial(cut, names=("tensor",))),
+    (r"(out|fc2)/kernel$", partial(cut, names=("tensor", "fsdp"))),
+    ("", fully_sharded),
+)

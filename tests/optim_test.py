@@ -116,3 +116,13 @@ def test_rows_that_are_not_there_are_refused():
     tx = optim.unit_rows("head")
     with pytest.raises(ValueError, match="unit_rows needs the weights"):
         tx.update(PARAMS, tx.init(PARAMS))
+
+
+def test_what_is_to_stay_has_no_moments_and_no_decay():
+    params = {"embedding": {"kernel": jnp.ones((2, 2))}, "block": {"kernel": jnp.ones(3)}}
+    tx = optim.all_but("embedding", optax.adamw(0.1, weight_decay=0.5))
+    state = tx.init(params)
+    assert sum(x.size for x in jax.tree.leaves(state)) == 2 * 3 + 1
+    updates, _ = tx.update(jax.tree.map(jnp.ones_like, params), state, params)
+    assert not updates["embedding"]["kernel"].any()
+    np.testing.assert_allclose(updates["block"]["kernel"], -0.1 * 1.5, rtol=1e-5)

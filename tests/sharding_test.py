@@ -54,3 +54,33 @@ def test_rows_are_placed_in_order():
     placed = sharding.place({"x": x}, mesh, axis=1)["x"]
     np.testing.assert_array_equal(placed, x)
     assert placed.addressable_shards[3].data.shape == (2, 2)
+
+
+def test_rows_of_a_queue_are_divided_where_they_divide():
+    mesh = sharding.make_mesh("data=2;fsdp=2;tensor=2")
+    assert sharding.divided((64, 3), mesh) == P(("data", "fsdp"))
+    assert sharding.divided((6, 3), mesh) == sharding.divided((), mesh) == P()
+
+
+def test_a_transformers_heads_and_hidden_units_are_cut_along_tensor():
+    mesh = sharding.make_mesh("data=2;fsdp=2;tensor=2")
+    shapes = {
+        "block0": {
+            "attention": {
+                "query": {"kernel": jnp.ones((8, 8)), "bias": jnp.ones(8)},
+                "out": {"kernel": jnp.ones((8, 8)), "bias": jnp.ones(8)},
+            },
+            "fc1": {"kernel": jnp.ones((8, 31)), "bias": jnp.ones(31)},
+            "fc2": {"kernel": jnp.ones((32, 8))},
+        },
+        "positions": jnp.ones((1, 197, 768)),
+    }
+    found = jax.tree.map(
+        lambda s: s.spec, sharding.infer(shapes, mesh, sharding.TRANSFORMER)
+    )
+    attention = found["block0"]["attention"]
+    assert attention["query"] == {"kernel": P("fsdp", "tensor"), "bias": P("tensor")}
+    assert attention["out"] == {"kernel": P("tensor", "fsdp"), "bias": P()}
+    assert found["block0"]["fc1"] == {"kernel": P("fsdp", None), "bias": P(None)}
+    assert found["block0"]["fc2"]["kernel"] == P("tensor", "fsdp")
+    assert found["positions"] == P(None, None, "fsdp")

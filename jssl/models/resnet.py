@@ -76,6 +76,7 @@ class ResNet(nn.Module):
       width: channels of the first blocks; SimCLR's 2x and 4x take 128 and 256.
       groups: of the batch norm.
       dtype: of the arithmetic.
+      remat: computes each block's inside anew in the backward pass, for memory.
     """
 
     depth: int = 50
@@ -83,6 +84,7 @@ class ResNet(nn.Module):
     width: int = 64
     groups: int = 1
     dtype: Any = None
+    remat: bool = False
 
     @nn.compact
     def __call__(self, images, train=False):
@@ -107,9 +109,10 @@ class ResNet(nn.Module):
         if self.stem == "imagenet":
             x = nn.max_pool(x, (3, 3), (2, 2), padding=((1, 1), (1, 1)))
         tap(self, "layers", x)
+        block = nn.remat(Block, static_argnums=(2,)) if self.remat else Block
         for stage, count in enumerate(counts):
             for i in range(count):
-                x = Block(
+                x = block(
                     kind,
                     self.width * 2**stage,
                     2 if stage and i == 0 else 1,
