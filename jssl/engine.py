@@ -157,9 +157,7 @@ class Engine:
             name, then = wanted
 
             def embed(state, batch):
-                outputs = self.stage.method.embed(state, batch)
-                if outputs.get("layers"):
-                    outputs = {"maps": outputs["layers"][-1]} | outputs
+                outputs = with_maps(self.stage.method.embed(state, batch))
                 if name not in outputs:
                     known = ", ".join(outputs)
                     raise ValueError(f"embed gives no {name!r}; it gives {known}")
@@ -208,10 +206,10 @@ class Features:
 
     @cached_property
     def names(self) -> tuple[str, ...]:
-        """What embed gives."""
+        """What embed gives, and "maps" where its last layer has places."""
         rows = jax.eval_shape(decode, self.engine.stage.data.row_shapes())
         method, shapes = self.engine.stage.method, self.engine.shapes
-        return tuple(jax.eval_shape(method.embed, shapes, rows))
+        return tuple(with_maps(jax.eval_shape(method.embed, shapes, rows)))
 
     def __call__(self, split: str, name: str = "h", then: Callable = identity) -> Any:
         """What embed calls `name`, of every row; `then` makes less of it on the device."""
@@ -286,6 +284,12 @@ def look_up(table: Any, batch: Any) -> Any:
     if "index" not in batch:
         return {name: look_up(table[name], part) for name, part in batch.items()}
     return {name: column[batch["index"]] for name, column in table.items()} | dict(batch)
+
+
+def with_maps(outputs: Mapping[str, Any]) -> dict[str, Any]:
+    """What embed gave, and its last layer as "maps" if that is [n, h, w, d]."""
+    last = outputs.get("layers", ())[-1:]
+    return {"maps": x for x in last if x.ndim == 4} | dict(outputs)
 
 
 def pictured(batch: Any) -> Any:

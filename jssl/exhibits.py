@@ -23,7 +23,7 @@ def exhibits(features, split: str = "test") -> dict[str, Grid]:
     if images.ndim != 4 or images.shape[-1] not in (1, 3):
         return {}
     found = {"nearest neighbours": neighbours(images, features(split))}
-    if "layers" in features.names:
+    if "maps" in features.names:
         maps = np.asarray(features(split, "maps"))
         found["strongest images"] = strongest(images, maps)
         shown = images[:QUERIES]

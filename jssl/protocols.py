@@ -69,13 +69,13 @@ def protocols(source: Source, seed: int = 0) -> dict[str, Protocol]:
     short = f"{CLIPS['train']} clips of {source.name.partition('/')[0]}"
     return found | {
         "segmentation": Protocol(
-            evals.segmentation(made, "layers", seed=seed, task=task), "layers", False
+            evals.segmentation(made, "layers", seed=seed, task=task), "maps", False
         ),
         "segmentation_fcn": Protocol(
-            evals.segmentation(made, head="fcn", seed=seed, task=task), "layers", False
+            evals.segmentation(made, head="fcn", seed=seed, task=task), "maps", False
         ),
-        "detection": Protocol(evals.detection(made, seed=seed, task=task), "layers", False),
-        "action": Protocol(evals.action(clips, seed=seed, task=short), "layers", False),
+        "detection": Protocol(evals.detection(made, seed=seed, task=task), "maps", False),
+        "action": Protocol(evals.action(clips, seed=seed, task=short), "maps", False),
     }
 
 

@@ -100,3 +100,17 @@ def test_hidden_labels_change_nothing_that_training_makes(tmp_path):
 
     for a, b in zip(*map(jax.tree.leaves, map(trained, (False, True))), strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_dense_layers_have_no_places_to_judge_or_to_draw():
+    from jssl import config
+    from jssl.engine import Engine, Features
+    from jssl.exhibits import exhibits
+
+    stage = config.load("experiments/dbn.py:tiny=True").stages()[0]
+    engine = Engine(stage)
+    features = Features(engine, engine.begin({}))
+    assert "layers" in features.names and "maps" not in features.names
+    assert set(exhibits(features)) == {"nearest neighbours"}
+    with pytest.raises(ValueError, match="embed gives no 'maps'"):
+        features("val", "maps")
