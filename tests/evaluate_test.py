@@ -103,13 +103,17 @@ def test_hidden_labels_change_nothing_that_training_makes(tmp_path):
 
 
 def test_dense_layers_have_no_places_to_judge_or_to_draw():
+    import jax
+    import jax.numpy as jnp
+
     from jssl import config
     from jssl.engine import Engine, Features
     from jssl.exhibits import exhibits
 
-    stage = config.load("experiments/dbn.py:tiny=True").stages()[0]
+    stage = config.load("experiments/dbn.py:tiny=True").stages()[-1]
     engine = Engine(stage)
-    features = Features(engine, engine.begin({}))
+    state = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), engine.shapes)
+    features = Features(engine, state)
     assert "layers" in features.names and "maps" not in features.names
     assert set(exhibits(features)) == {"nearest neighbours"}
     with pytest.raises(ValueError, match="embed gives no 'maps'"):
