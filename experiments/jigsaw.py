@@ -13,7 +13,7 @@ import math
 import optax
 
 from jssl import Stage, baselines, data, nets, optim, views
-from jssl.methods.pretext.jigsaw import jigsaw
+from jssl.methods.pretext.jigsaw import jigsaw, laid_out
 from jssl.models.convnet import ConvNet
 from jssl.models.jigsaw import ContextFree
 from jssl.ops.permutations import permutation_set
@@ -81,7 +81,7 @@ def laptop(
             method,
             train,
             steps,
-            nets.linen(ContextFree(encoder, train.classes, width, hidden)),
+            laid_out(nets.linen(ContextFree(encoder, train.classes, width, hidden))),
             data.load(source, batch, seed=seed, labelled=True),
             supervised_epochs,
             prepare=lambda images: normalize_tiles(cut_tiles(images, tile)),

@@ -181,6 +181,7 @@ def paper(
             data=train,
             steps=steps,
             evals={"knn": evals.knn()} if train.classes else {},
+            rules=[("queue/keys$", sharding.divided)],
             mesh=mesh,
             save_every=save_every,
             seed=seed,

@@ -38,7 +38,8 @@ class Engine:
         self.batch = jax.eval_shape(decode, stage.data.shapes())
         state = jax.eval_shape(stage.method.init, self.keys["init"], self.batch)
         rows = jax.eval_shape(decode, stage.data.row_shapes())
-        jax.eval_shape(stage.method.embed, state, rows)  # mistakes show before work
+        seen = jax.eval_shape(stage.method.embed, state, rows)
+        check_rows(seen, stage.data.batch)  # mistakes show before work
         shardings = sharding.infer(state, self.mesh, stage.rules)
         self.shapes = jax.tree.map(
             lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s),
@@ -138,6 +139,7 @@ class Engine:
             jax.device_get(each(args, sharding.place(batch, self.mesh)))
             for batch in source.scan()
         ]
+        check_rows(parts[0], source.batch)
         return jax.tree.map(lambda *x: np.concatenate(x)[: source.size], *parts)
 
     def _compiled(self, fn):
@@ -288,8 +290,19 @@ def look_up(table: Any, batch: Any) -> Any:
 
 def with_maps(outputs: Mapping[str, Any]) -> dict[str, Any]:
     """What embed gave, and its last layer as "maps" if that is [n, h, w, d]."""
-    last = outputs.get("layers", ())[-1:]
-    return {"maps": x for x in last if x.ndim == 4} | dict(outputs)
+    layers = outputs.get("layers", ())
+    there = bool(layers) and layers[-1].ndim == 4
+    return ({"maps": layers[-1]} if there else {}) | dict(outputs)
+
+
+def check_rows(outputs: Any, batch: int) -> None:
+    """Raises ValueError unless every leaf has a row for each of a batch."""
+    for x in jax.tree.leaves(outputs):
+        if x.shape[:1] != (batch,):
+            raise ValueError(
+                f"what is seen of a batch of {batch} must have a row for each, got "
+                f"{x.dtype}{list(x.shape)}"
+            )
 
 
 def pictured(batch: Any) -> Any:

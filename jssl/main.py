@@ -20,6 +20,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from jssl import cluster
 from jssl.config import Experiment, listing, load
 
 
@@ -40,8 +41,7 @@ def say(command: Callable[[], int], debug: bool) -> int:
     except (ValueError, OSError, ImportError) as error:
         if debug:
             raise
-        text = " ".join(str(error).split()) or type(error).__name__
-        print(f"jssl: {text}", file=sys.stderr)
+        print(f"jssl: {cluster.reason(error)}", file=sys.stderr)
         return 1
 
 
@@ -58,6 +58,11 @@ def launch(options, rest) -> int:
     prepare_jax(options)
     from jssl import loop, session
 
+    if "://" in (options.workdir or ""):
+        raise ValueError(
+            f"a workdir is a folder, got {options.workdir}: mount the bucket (gcsfuse) "
+            f"and name the folder that it then is"
+        )
     workdir = Path(options.workdir or Path("runs") / folder_name(experiment))
     try:
         result, page = session.run(experiment, workdir)
@@ -88,8 +93,8 @@ def parser() -> argparse.ArgumentParser:
     add("--config", metavar="FILE[:FUNCTION][,KNOB=VALUE ...]")
     add("--knobs", action="store_true", help="list the config's knobs and stop")
     add("--workdir", help="where all files of the run go (default: runs/NAME)")
-    add("--coordinator", metavar="HOST:PORT", help="of a run in several processes")
-    add("--processes", type=int, metavar="N", help="how many processes take part")
+    add("--coordinator", metavar="HOST:PORT", help="where process 0 of several listens")
+    add("--processes", type=int, metavar="N", help="how many there are; 1: only this one")
     add("--process", type=int, metavar="I", help="which of them this is, from 0")
     add("--cpu-devices", type=int, metavar="N", help="make N devices of one CPU")
     add("--debug", action="store_true", help="show tracebacks")
@@ -112,11 +117,7 @@ def prepare_jax(options) -> None:
     if options.cpu_devices:
         jax.config.update("jax_platforms", "cpu")
         jax.config.update("jax_num_cpu_devices", options.cpu_devices)
-    named = (options.coordinator, options.processes, options.process)
-    if any(x is not None for x in named):
-        if any(x is None for x in named):
-            raise ValueError("--coordinator, --processes and --process go together")
-        jax.distributed.initialize(*named)
+    cluster.join(options.coordinator, options.processes, options.process)
 
 
 def folder_name(experiment: Experiment) -> str:
@@ -145,4 +146,4 @@ def _first_line(path):
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    cluster.run(main)

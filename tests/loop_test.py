@@ -266,3 +266,9 @@ def test_lines_after_the_restored_step_are_cut(tmp_path):
     lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
     steps = [json.loads(line)["step"] for line in lines]
     assert steps == list(range(1, 11))
+
+
+def test_an_embedding_without_a_row_for_each_image_is_refused():
+    folded = counting()._replace(embed=lambda state, batch: {"h": jnp.zeros((3, 2))})
+    with pytest.raises(ValueError, match=r"batch of 8 must have a row for each, got .*3, 2"):
+        Engine(stage(method=folded))

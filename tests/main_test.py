@@ -64,6 +64,7 @@ MISTAKES = {
     "another model's checkpoint": ([TINY, "--workdir={model}"], "is of another model"),
     "unwritable workdir": ([TINY, "--workdir={file}/x"], "cannot write to the workdir"),
     "learning rate": ([TINY, "--config.lr=1e30"], "loss is nan at step", "pretrain"),
+    "a bucket for a workdir": ([TINY, "--workdir=gs://mine/run"], "mount the bucket"),
     "half of a cluster": ([TINY, "--process=0"], "go together"),
     "variant": ([f"--config={MAE}:paper,variant=B16,tiny=True"], "no ViT is called 'B16'"),
 }

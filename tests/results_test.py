@@ -11,8 +11,8 @@ from scipy import stats
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "benchmarks"))  # they import one another by name
-doctor, evaluation, results = map(
-    importlib.import_module, ("doctor", "evaluation", "results")
+doctor, evaluation, plans, results = map(
+    importlib.import_module, ("doctor", "evaluation", "plans", "results")
 )
 
 OURS, UNTRAINED = [0.93, 0.92, 0.94], [0.90, 0.905, 0.895]
@@ -95,6 +95,7 @@ def test_every_experiment_of_the_page_exists():
         ("results.md", lambda: results.table(results.KEPT)),
         ("evaluation.md", evaluation.table),
         ("doctor.md", doctor.table),
+        ("pods.md", plans.page),
     ],
 )
 def test_a_page_says_what_was_kept_and_nothing_else(page, made):

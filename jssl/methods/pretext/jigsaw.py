@@ -22,6 +22,20 @@ from jssl.nets import Net
 from jssl.ops.puzzles import cut_tiles, lay_out, normalize_tiles, shuffle, unshuffle
 
 
+def laid_out(net: Net) -> Net:
+    """A network of tiles [n, 9, ...] whose "layers" are maps of the whole images: those of
+    the tiles, which the encoder saw as images of their own, side by side."""
+
+    def apply(*inputs, **how):
+        out, stats = net.apply(*inputs, **how)
+        if isinstance(out, dict) and "layers" in out:
+            of_tiles = [x.reshape(-1, 9, *x.shape[1:]) for x in out["layers"]]
+            out = out | {"layers": tuple(map(lay_out, of_tiles))}
+        return out, stats
+
+    return net._replace(apply=apply)
+
+
 def jigsaw(
     net: Net,
     tx: optax.GradientTransformation,
@@ -51,7 +65,7 @@ def jigsaw(
             f"jigsaw: permutations must be rows of the numbers 0 to 8, got "
             f"{known.dtype}{list(known.shape)}"
         )
-    known = jnp.asarray(known, jnp.int32)
+    known, net = jnp.asarray(known, jnp.int32), laid_out(net)
     look = augment or (lambda key, images: prepare(images))
 
     def in_order(images):
@@ -75,9 +89,7 @@ def jigsaw(
         return minimize(tx, loss, state, tiles, y)
 
     def embed(state, batch):
-        out, _ = net.apply(state.weights, state.stats, in_order(batch["image"]))
-        of_tiles = [x.reshape(-1, 9, *x.shape[1:]) for x in out.get("layers", ())]
-        return out | {"layers": tuple(map(lay_out, of_tiles))}
+        return net.apply(state.weights, state.stats, in_order(batch["image"]))[0]
 
     def render(key, state, batch, collect):
         images = batch["image"][:8]

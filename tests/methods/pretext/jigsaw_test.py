@@ -149,3 +149,13 @@ def test_a_tiles_description_depends_on_that_tile_alone():
 def test_what_is_no_set_of_permutations_is_refused(rows):
     with pytest.raises(ValueError, match="permutations must be rows of the numbers 0 to 8"):
         jigsaw(network(), optax.sgd(0.1), np.array(rows), 3)
+
+
+def test_layers_are_maps_of_whole_images_tile_beside_tile():
+    method, batch, state, _ = stepped()
+    first, second = jax.jit(method.embed)(state, batch)["layers"]
+    assert first.shape == (8, 6, 6, 8) and second.shape == (8, 3, 3, 16)
+    tiles = normalize_tiles(cut_tiles(batch["image"], 3))
+    alone = network().apply(state.weights, state.stats, tiles)[0]["layers"][0]
+    sixth = alone.reshape(8, 9, 2, 2, 8)[:, 5]
+    np.testing.assert_allclose(first[:, 2:4, 4:6], sixth, atol=1e-5)
