@@ -14,7 +14,6 @@ from itertools import accumulate
 
 import flax.linen as nn
 import jax.numpy as jnp
-import numpy as np
 import optax
 
 from jssl import Stage, baselines, data, evals, nets, optim
@@ -76,7 +75,7 @@ def laptop(
         layer_epochs = epochs = supervised_epochs = 0.03
     train = data.load(source, batch, seed=seed, limit=limit)
     rest = dict(dispatch=dispatch, save_every=save_every, seed=seed, mesh=mesh)
-    often = np.concatenate([b["image"] for b in train.scan()])[: train.size].mean(0) / 255
+    often = train.column("image").mean(0) / 255
     steps = train.steps(layer_epochs)
 
     def recipe(rate):

@@ -8,7 +8,6 @@ to Training Restricted Boltzmann Machines", 2010. Ours: docs/results.md.
 """
 
 import jax.numpy as jnp
-import numpy as np
 import optax
 
 from jssl import Stage, baselines, data, nets, optim
@@ -63,8 +62,7 @@ def laptop(
         optax.scale_by_learning_rate(lr),
         optim.momentum(optax.piecewise_constant_schedule(0.5, {steps // 12: 1.8})),
     )
-    pixels = np.concatenate([b["image"] for b in train.scan()])[: train.size]
-    often = jnp.asarray(pixels.mean(0) / 255).ravel()
+    often = jnp.asarray(train.column("image").mean(0) / 255).ravel()
     method = rbm(hidden, tx, k, chains, frequency=often)
     return [
         baselines.compared(

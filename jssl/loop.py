@@ -6,6 +6,7 @@ functions of the seed and i, so that a resumed run repeats the undisturbed one.
 """
 
 import contextlib
+import itertools
 import signal
 import time
 from collections.abc import Mapping
@@ -48,7 +49,9 @@ class Finished(NamedTuple):
     verdict: Verdict
 
 
-def run(stage: Stage, workdir: Path, done: Mapping[str, Any], log: Log) -> Finished:
+def run(
+    stage: Stage, workdir: Path, done: Mapping[str, Any], log: Log, keep: int = 2
+) -> Finished:
     """Trains one stage, on from its last checkpoint if it has one, and judges it.
 
     Args:
@@ -56,6 +59,7 @@ def run(stage: Stage, workdir: Path, done: Mapping[str, Any], log: Log) -> Finis
       workdir: gets a folder named after the stage.
       done: states of the earlier stages, by name.
       log: what people see.
+      keep: how many checkpoints stay, the newest.
 
     Raises:
       NotFinite: naming the metric and the step; nothing non-finite is ever saved.
@@ -64,7 +68,7 @@ def run(stage: Stage, workdir: Path, done: Mapping[str, Any], log: Log) -> Finis
     engine = Engine(stage)
     with contextlib.ExitStack() as stack:
         came = stack.enter_context(_sigterm())
-        saved = stack.enter_context(_checkpoints(stage, workdir))
+        saved = stack.enter_context(_checkpoints(stage, workdir, keep))
         begin, state, order = saved.latest(engine.shapes) or (0, None, None)
         if state is None:
             state = engine.begin(done)
@@ -88,7 +92,7 @@ def run(stage: Stage, workdir: Path, done: Mapping[str, Any], log: Log) -> Finis
             count = len(next(iter(metrics.values())))
             pending += [(step + i + 1, row(metrics, i)) for i in range(count)]
             step += count
-            stop = _stopping(came, step)
+            stop = _stopping(came)
             if stop or engine.due(stage.save_every, step) or step == stage.steps:
                 drain()
                 saved.save(step, state, order)
@@ -129,8 +133,10 @@ def _finite(stage, step, metrics):
     return {name: float(value) for name, value in metrics.items()}
 
 
-def _checkpoints(stage, workdir):
-    return Checkpoints(Path(workdir) / stage.name) if stage.steps else _NoCheckpoints()
+def _checkpoints(stage, workdir, keep):
+    if not stage.steps:
+        return _NoCheckpoints()
+    return Checkpoints(Path(workdir) / stage.name, keep)
 
 
 class _NoCheckpoints(contextlib.nullcontext):
@@ -157,10 +163,18 @@ def _sigterm():
         signal.signal(signal.SIGTERM, before)
 
 
-def _stopping(came, step) -> bool:
-    """Whether to stop at this step; all processes get the same answer."""
+def _stopping(came) -> bool:
+    """Whether to stop here; all processes get the same answer.
+
+    JAX's service names a number that is one more than any process has asked with, so
+    each number is asked with once: steps would come again in the next stage, and where
+    many are dispatched at once most would be passed over.
+    """
     if jax.process_count() == 1:
         return bool(came)
     from jax.experimental import multihost_utils
 
-    return multihost_utils.reached_preemption_sync_point(step)
+    return multihost_utils.reached_preemption_sync_point(next(_asked))
+
+
+_asked = itertools.count(1)

@@ -65,7 +65,7 @@ def launch(options, rest) -> int:
         )
     workdir = Path(options.workdir or Path("runs") / folder_name(experiment))
     try:
-        result, page = session.run(experiment, workdir)
+        result, page = session.run(experiment, workdir, options.keep)
     except loop.Stopped as stopped:
         print(f"jssl: {stopped}; the same command goes on from there", file=sys.stderr)
         return 143
@@ -96,6 +96,7 @@ def parser() -> argparse.ArgumentParser:
     add("--coordinator", metavar="HOST:PORT", help="where process 0 of several listens")
     add("--processes", type=int, metavar="N", help="how many there are; 1: only this one")
     add("--process", type=int, metavar="I", help="which of them this is, from 0")
+    add("--keep", type=int, default=2, metavar="N", help="newest checkpoints kept (2)")
     add("--cpu-devices", type=int, metavar="N", help="make N devices of one CPU")
     add("--debug", action="store_true", help="show tracebacks")
     return parse

@@ -120,6 +120,7 @@ def devices_of(kind: str, name: str, count: int) -> list:
     os.environ |= {"TPU_SKIP_MDS_QUERY": "1", "JAX_PLATFORMS": "cpu"}
     os.environ.setdefault("TPU_WORKER_HOSTNAMES", "localhost")
     os.environ.setdefault("TPU_MIN_LOG_LEVEL", "4")
+    os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "true")  # no chip to quarrel over
     import jax
 
     jax.config.update("jax_platforms", "cpu")

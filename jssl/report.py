@@ -3,6 +3,7 @@
 metrics.jsonl   {"stage", "step", metric: value ...}, a line a step
 tensorboard/    the same for TensorBoard
 figures/        PNGs
+lock            who is at work here, while somebody is
 result.json     the final numbers, the baselines, and where they come from
 report.html     all of it on one page, with no other file needed
 """

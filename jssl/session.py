@@ -1,18 +1,23 @@
 """One run of an experiment: its stages one after another, the baselines, the report."""
 
+import contextlib
 import datetime
 import importlib.metadata
 import json
+import os
 import platform
+import socket
 import subprocess
+from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import jax
 
 from jssl import baselines, loop
-from jssl.checkpoint import Checkpoints
+from jssl.checkpoint import Checkpoints, together
 from jssl.config import Experiment, Stage, load
 from jssl.engine import Engine
 from jssl.report import Log, write_json, write_report
@@ -20,25 +25,37 @@ from jssl.report import Log, write_json, write_report
 PACKAGES = ("jssl", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
 
 
-def run(experiment: Experiment, workdir: Path) -> tuple[dict[str, Any], Path | None]:
+def run(
+    experiment: Experiment, workdir: Path, keep: int = 2
+) -> tuple[dict[str, Any], Path | None]:
     """Runs every stage, or goes on where an earlier process stopped.
+
+    Args:
+      experiment: what was asked for.
+      workdir: where everything goes.
+      keep: how many of each stage's checkpoints stay, the newest.
 
     Returns:
       What result.json holds, and where the report lies (None but in the first process).
 
     Raises:
-      ValueError: when the workdir holds a run of other knobs.
+      ValueError: when the workdir holds a run of other knobs, or is in use.
     """
     config = describe(experiment)
     first = jax.process_index() == 0
-    claim(workdir, config, first)
+    with claim(workdir, config, first):
+        return _claimed(experiment, workdir, keep, config, first)
+
+
+def _claimed(experiment, workdir, keep, config, first):
+    """`run`, in a workdir that is this run's alone."""
     known = workdir / "result.json"
     if known.exists():
         return json.loads(known.read_text()), workdir / "report.html" if first else None
     stages = experiment.stages()
     done, scores, rows, protocols = {}, {}, {}, {}
     for stage in stages:
-        finished = loop.run(stage, workdir, done, Log(workdir))
+        finished = loop.run(stage, workdir, done, Log(workdir), keep)
         done[stage.name] = finished.state
         scores[stage.name] = {
             "metrics": finished.metrics,
@@ -81,26 +98,72 @@ def describe(experiment: Experiment) -> dict[str, Any]:
     }
 
 
-def claim(workdir: Path, config: dict[str, Any], first: bool) -> None:
-    """Writes config.json, or sees that the one there asks for the same."""
+@contextlib.contextmanager
+def claim(workdir: Path, config: dict[str, Any], first: bool) -> Iterator[None]:
+    """Holds the workdir: writes config.json, or sees that the one there asks for the same.
+
+    The first process locks workdir/lock; the system lets go of it however that process
+    ends. All processes of the run get the same answer.
+
+    Raises:
+      ValueError: when the workdir holds a run of other knobs, or another run holds it.
+    """
+    with contextlib.ExitStack() as held:
+        together(partial(_claim, workdir, config, first, held))
+        yield
+
+
+def _claim(workdir, config, first, held):
     path = workdir / "config.json"
-    if path.exists():
-        there = json.loads(path.read_text())
-        for key in ("file", "function"):
-            if there[key] != config[key]:
-                _refuse(workdir, key, there[key], config[key])
-        for knob in sorted({*there["knobs"], *config["knobs"]}):
-            old, new = there["knobs"].get(knob), config["knobs"].get(knob)
-            if old != new:
-                _refuse(workdir, knob, old, new)
-    elif first:
+    _check(path, config)  # leaves a run of other knobs as it is
+    if first:
         try:
             workdir.mkdir(parents=True, exist_ok=True)
-            write_json(path, config | {"provenance": provenance()})
+            _lock(workdir, held)
+            _check(path, config)
+            if not path.exists():
+                write_json(path, config | {"provenance": provenance()})
         except OSError as error:
             raise OSError(
                 f"cannot write to the workdir {workdir}: {error.strerror}"
             ) from error
+
+
+def _check(path, config):
+    """Refuses a config.json that asks for something else."""
+    if not path.exists():
+        return
+    there = json.loads(path.read_text())
+    for key in ("file", "function"):
+        if there[key] != config[key]:
+            _refuse(path.parent, key, there[key], config[key])
+    for knob in sorted({*there["knobs"], *config["knobs"]}):
+        old, new = there["knobs"].get(knob), config["knobs"].get(knob)
+        if old != new:
+            _refuse(path.parent, knob, old, new)
+
+
+def _lock(workdir, held):
+    """Locks workdir/lock while `held` is open; does nothing where that cannot be done."""
+    try:
+        import fcntl
+
+        file = os.open(workdir / "lock", os.O_RDWR | os.O_CREAT, 0o666)
+    except (ImportError, OSError):  # Windows; a workdir that is only read
+        return
+    held.callback(os.close, file)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        holder = os.pread(file, 1000, 0).decode() or "another process"
+        raise ValueError(
+            f"{workdir} is in use by {holder}; wait for it, stop it or name another "
+            f"--workdir"
+        ) from error
+    except OSError:  # a network file system without locks
+        return
+    os.truncate(file, 0)
+    os.pwrite(file, f"process {os.getpid()} on host {socket.gethostname()}".encode(), 0)
 
 
 def asked(workdir: Path) -> dict[str, Any]:
@@ -197,8 +260,6 @@ def commit() -> str:
 
 
 def _cores():
-    import os
-
     return (
         len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     )

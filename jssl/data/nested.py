@@ -50,6 +50,10 @@ class Pair(Source):
         """One ordered pass over the unlabelled source, in plain batches."""
         return self.parts["unlabelled"].scan()
 
+    def column(self, name: str) -> np.ndarray:
+        """A field of every row of the unlabelled source."""
+        return self.parts["unlabelled"].column(name)
+
     def split(self, name: str) -> Source:
         """A split of the unlabelled source, in plain batches."""
         return self.parts["unlabelled"].split(name)
@@ -97,6 +101,10 @@ class Minibatches(Source):
     def scan(self) -> Iterator[Batch]:
         """One ordered pass, in plain batches."""
         return self.source.scan()
+
+    def column(self, name: str) -> np.ndarray:
+        """A field of every row, in order."""
+        return self.source.column(name)
 
     def split(self, name: str) -> Source:
         """A split of the source, in plain batches."""
