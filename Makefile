@@ -3,15 +3,20 @@
 # make test-fast   the developers' lane: the house, and one method of every shape;
 #                  ALSO="tests -k simclr" adds what you changed
 # make results     runs what docs/results.md lacks, for hours, and writes it
+# make bench       installs torch, lightly and other peers into .venv-bench, measures jssl
+#                  beside them for more than an hour, and writes benchmarks/RESULTS.md;
+#                  ONLY="rbm-cd views-28-grey" measures these anew, and
+#                  LABEL=jax-0.12 BENCH=.venv-bench-12 keeps another environment's apart
 # PYTHON=python3.12 make ... chooses another Python (3.11 or newer)
 
 PYTHON ?= python3
 VENV ?= .venv
+BENCH ?= .venv-bench
 BIN = $(VENV)/bin
 CACHE = $(CURDIR)/.cache
 PYTEST = JSSL_CACHE=$(CACHE)/tests JAX_COMPILATION_CACHE_DIR=$(CACHE)/xla $(BIN)/python -m pytest -n 2 --dist worksteal
 
-.PHONY: demo results test test-fast install install-test clean
+.PHONY: demo results bench test test-fast install install-test clean
 
 demo: install
 	$(BIN)/python -m jssl.main --config=experiments/mae.py
@@ -29,6 +34,9 @@ results: install
 	$(BIN)/python benchmarks/results.py run
 	$(BIN)/python benchmarks/results.py table > docs/results.md
 
+bench: $(BENCH)/.installed
+	PYTHONPATH=benchmarks $(BENCH)/bin/python -m peers run $(if $(ONLY),--only $(ONLY)) $(if $(LABEL),--label $(LABEL))
+
 install: $(VENV)/.installed
 install-test: $(VENV)/.installed-test
 
@@ -43,5 +51,10 @@ $(VENV)/.installed-test: requirements.txt setup.cfg | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[test]"
 	touch $@ $(VENV)/.installed
 
+$(BENCH)/.installed: requirements.txt setup.cfg
+	$(PYTHON) -m venv $(BENCH)
+	$(BENCH)/bin/python -m pip install --quiet --disable-pip-version-check --editable ".[bench]"
+	touch $@
+
 clean:
-	rm -rf $(VENV) .cache runs build *.egg-info
+	rm -rf $(VENV) $(BENCH) .cache runs build *.egg-info

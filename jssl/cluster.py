@@ -52,7 +52,9 @@ def join(
         return
     import jax
 
-    how = {"cluster_detection_method": "deactivate"} if told else {}
+    how = {"local_device_ids": whole_node(os.environ)}
+    if told:
+        how = {"cluster_detection_method": "deactivate"}  # which would share out the GPUs
     here = "this process"
     if told:
         _check(*named)
@@ -110,6 +112,23 @@ def announced(environment: Mapping[str, str]) -> bool:
     )
 
 
+def whole_node(environment: Mapping[str, str]) -> list[int] | None:
+    """The numbers of all GPUs of a node that has one process, under SLURM.
+
+    JAX would give that process the first alone, as where each GPU has its process.
+
+    >>> node = {"SLURM_NTASKS": "2", "SLURM_STEP_NUM_NODES": "2"}
+    >>> whole_node(node | {"SLURM_GPUS_ON_NODE": "4"})
+    [0, 1, 2, 3]
+    """
+    tasks, nodes = (environment.get(f"SLURM_{x}") for x in ("NTASKS", "STEP_NUM_NODES"))
+    gpus = environment.get("SLURM_GPUS_ON_NODE", "")
+    others = ("JAX_LOCAL_DEVICE_IDS", "OMPI_COMM_WORLD_SIZE")
+    if tasks != nodes or not gpus.isdigit() or any(x in environment for x in others):
+        return None
+    return list(range(int(gpus)))
+
+
 def run(command: Callable[[], int]) -> NoReturn:
     """Ends this process with the command's status.
 
@@ -118,7 +137,7 @@ def run(command: Callable[[], int]) -> NoReturn:
     """
     try:
         status = command()
-    except Exception as error:
+    except BaseException as error:
         if not joined():
             raise
         if not re.search(LOST, str(error)):
