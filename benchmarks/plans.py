@@ -71,7 +71,7 @@ COLUMNS = (
     "products ms",
     "memory ms",
     "network ms",
-    "images/s at most",
+    "images/s, roofline",
 )
 
 

@@ -94,6 +94,7 @@ def laptop(
             data.load(source, batch, seed=seed, limit=limit, labelled=True),
             supervised_epochs,
             chance={"loss": math.log(1 + queue)} if version < 3 else {},
+            rules=[("queue/keys$", sharding.divided)],
             save_every=save_every,
             seed=seed,
             mesh=mesh,

@@ -23,13 +23,14 @@ import os
 import shutil
 import sys
 import zlib
-from collections.abc import Callable
 from functools import cached_property, partial, reduce
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
+
+from jssl.cluster import agree, together
 
 BLOCKS = 8192  # what a leaf costs in orbax's own files, bytes (two blocks of a file system)
 DISK = errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO
@@ -244,30 +245,6 @@ class Checkpoints(contextlib.AbstractContextManager):
                     f"{there.get(path, 'absent')} there and {here.get(path, 'absent')} "
                     f"here; give the knobs it was made with, or another --workdir"
                 )
-
-
-def agree(said: str = "") -> str:
-    """What the first process that says anything says, in every process."""
-    if jax.process_count() == 1:
-        return said
-    from jax.experimental import multihost_utils
-
-    gather, own = multihost_utils.process_allgather, said.encode()
-    size = -(-int(gather(np.int32(len(own))).max()) // 1024) * 1024
-    rows = gather(np.frombuffer(own.ljust(size, b"\0"), np.uint8)) if size else ()
-    return next((row.tobytes().rstrip(b"\0").decode() for row in rows if row.any()), "")
-
-
-def together(work: Callable[[], Any]) -> Any:
-    """work(); the ValueError or OSError that one process meets is raised in all."""
-    try:
-        result, error = work(), None
-    except (ValueError, OSError) as met:
-        result, error = None, met
-    said = agree("" if error is None else str(error) or type(error).__name__)
-    if said:
-        raise error or OSError(said)
-    return result
 
 
 def write_sums(folder: Path) -> None:

@@ -1,5 +1,11 @@
-"""What accelerators can do at best, by the makers' published figures."""
+"""Accelerators that need not be here: what they can do at best, by the makers' published
+figures, and slices of them to compile for."""
 
+import contextlib
+import importlib.util
+import math
+import os
+import re
 from typing import NamedTuple
 
 
@@ -20,11 +26,62 @@ class Chip(NamedTuple):
 
 
 # docs.cloud.google.com/tpu/docs/v5e, v6e, v5p, v4 (read 2026-11). Sent is half of the
-# "bidirectional" figure: v5e's 400 GB/s are 200 out and 200 in.
+# "bidirectional" figure: v5e's 400 GB/s are 200 out and 200 in; v4 has its pod's 1.1 PB/s
+# of all-reduce over 4,096 chips.
 CHIPS = {
-    "v4": Chip(275e12, 1228e9, 300e9, 32 * 2**30),
+    "v4": Chip(275e12, 1200e9, 268e9, 32 * 2**30),
     "v5e": Chip(197e12, 819e9, 200e9, 16 * 2**30),
     "v5p": Chip(459e12, 2765e9, 600e9, 95 * 2**30),
     "v6e": Chip(918e12, 1638e9, 400e9, 32 * 2**30),
     "cpu": Chip(),
 }
+
+
+def topology(text: str) -> tuple[str, int]:
+    """(kind of chip, how many) of "v5e:16x16" or "cpu:8".
+
+    >>> topology("v5e:4x4")
+    ('v5e', 16)
+    """
+    kind, _, shape = text.partition(":")
+    if kind not in CHIPS or not re.fullmatch(r"\d+(x\d+)*", shape):
+        known = ", ".join(CHIPS)
+        raise ValueError(
+            f"a topology reads KIND:SHAPE, such as v5e:16x16 or cpu:8, with a kind among "
+            f"{known}; got {text!r}"
+        )
+    return kind, math.prod(map(int, shape.split("x")))
+
+
+def devices_of(kind: str, name: str, count: int) -> list:
+    """Devices to compile for; the process itself stays on CPU.
+
+    Raises:
+      ValueError: without libtpu, or when there is no such slice.
+    """
+    # Only described: nobody is to look for chips, or for the cloud they would be in.
+    os.environ |= {"TPU_SKIP_MDS_QUERY": "1", "JAX_PLATFORMS": "cpu"}
+    os.environ.setdefault("TPU_WORKER_HOSTNAMES", "localhost")
+    os.environ.setdefault("TPU_MIN_LOG_LEVEL", "4")
+    os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "true")  # no chip to quarrel over
+    import jax
+
+    jax.config.update("jax_platforms", "cpu")
+    if kind == "cpu":
+        with contextlib.suppress(RuntimeError):  # there are devices already
+            jax.config.update("jax_num_cpu_devices", count)
+        if jax.device_count() < count:
+            raise ValueError(f"{name}: this process has {jax.device_count()} devices")
+        return jax.devices()[:count]
+    from jax.experimental import topologies
+
+    try:
+        described = topologies.get_topology_desc(platform="tpu", topology_name=name)
+    except Exception as error:  # a missing libtpu and a wrong name come as many kinds
+        if importlib.util.find_spec("libtpu") is None:
+            raise ValueError(
+                "compiling for TPUs needs libtpu: `pip install 'jssl[plan]'`"
+            ) from error
+        said = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+        raise ValueError(f"there is no topology {name!r}: {said}") from error
+    return list(described.devices)

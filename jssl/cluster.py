@@ -1,4 +1,4 @@
-"""Joining a run of several processes, and leaving one that has failed.
+"""Joining a run of several processes, agreeing in it, and leaving one that has failed.
 
 The same command starts on every host. Under SLURM, Open MPI and Kubernetes (indexed
 jobs) and on TPU pods JAX finds the others by itself; elsewhere they are told:
@@ -16,7 +16,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Mapping
-from typing import NoReturn
+from typing import Any, NoReturn
 
 WAIT = 300  # seconds for all to come: machines of a pod boot at different times
 PATIENCE = 15  # seconds before we say that we wait
@@ -127,6 +127,33 @@ def whole_node(environment: Mapping[str, str]) -> list[int] | None:
     if tasks != nodes or not gpus.isdigit() or any(x in environment for x in others):
         return None
     return list(range(int(gpus)))
+
+
+def agree(said: str = "") -> str:
+    """What the first process that says anything says, in every process."""
+    import jax
+
+    if jax.process_count() == 1:
+        return said
+    import numpy as np
+    from jax.experimental import multihost_utils
+
+    gather, own = multihost_utils.process_allgather, said.encode()
+    size = -(-int(gather(np.int32(len(own))).max()) // 1024) * 1024
+    rows = gather(np.frombuffer(own.ljust(size, b"\0"), np.uint8)) if size else ()
+    return next((row.tobytes().rstrip(b"\0").decode() for row in rows if row.any()), "")
+
+
+def together(work: Callable[[], Any]) -> Any:
+    """work(); the ValueError or OSError that one process meets is raised in all."""
+    try:
+        result, error = work(), None
+    except (ValueError, OSError) as met:
+        result, error = None, met
+    said = agree("" if error is None else str(error) or type(error).__name__)
+    if said:
+        raise error or OSError(said)
+    return result
 
 
 def run(command: Callable[[], int]) -> NoReturn:

@@ -15,9 +15,7 @@ import contextlib
 import dataclasses
 import hashlib
 import importlib.metadata
-import importlib.util
 import json
-import os
 import re
 import sys
 import time
@@ -25,7 +23,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from jssl.chips import CHIPS, Chip
+from jssl.chips import CHIPS, Chip, devices_of, topology
 from jssl.main import say
 
 GB = 1e9
@@ -91,59 +89,6 @@ def launch(options) -> int:
     return 0 if found["fits"] else 2
 
 
-def topology(text: str) -> tuple[str, int]:
-    """(kind of chip, how many) of "v5e:16x16" or "cpu:8".
-
-    >>> topology("v5e:4x4")
-    ('v5e', 16)
-    """
-    kind, _, shape = text.partition(":")
-    if kind not in CHIPS or not re.fullmatch(r"\d+(x\d+)*", shape):
-        known = ", ".join(CHIPS)
-        raise ValueError(
-            f"a topology reads KIND:SHAPE, such as v5e:16x16 or cpu:8, with a kind among "
-            f"{known}; got {text!r}"
-        )
-    count = 1
-    for side in shape.split("x"):
-        count *= int(side)
-    return kind, count
-
-
-def devices_of(kind: str, name: str, count: int) -> list:
-    """Devices to compile for; the process itself stays on CPU.
-
-    Raises:
-      ValueError: without libtpu, or when there is no such slice.
-    """
-    # Only described: nobody is to look for chips, or for the cloud they would be in.
-    os.environ |= {"TPU_SKIP_MDS_QUERY": "1", "JAX_PLATFORMS": "cpu"}
-    os.environ.setdefault("TPU_WORKER_HOSTNAMES", "localhost")
-    os.environ.setdefault("TPU_MIN_LOG_LEVEL", "4")
-    os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "true")  # no chip to quarrel over
-    import jax
-
-    jax.config.update("jax_platforms", "cpu")
-    if kind == "cpu":
-        with contextlib.suppress(RuntimeError):  # there are devices already
-            jax.config.update("jax_num_cpu_devices", count)
-        if jax.device_count() < count:
-            raise ValueError(f"{name}: this process has {jax.device_count()} devices")
-        return jax.devices()[:count]
-    from jax.experimental import topologies
-
-    try:
-        described = topologies.get_topology_desc(platform="tpu", topology_name=name)
-    except Exception as error:  # a missing libtpu and a wrong name come as many kinds
-        if importlib.util.find_spec("libtpu") is None:
-            raise ValueError(
-                "compiling for TPUs needs libtpu: `pip install 'jssl[plan]'`"
-            ) from error
-        said = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
-        raise ValueError(f"there is no topology {name!r}: {said}") from error
-    return list(described.devices)
-
-
 def plan(experiment, name: str | None, slice_: str, devices: list, chip: Chip) -> dict:
     """What a stage's step needs on these devices, from the cache if it was asked before.
 
@@ -193,7 +138,7 @@ def digest(experiment, name, slice_) -> str:
     """Of all that decides a plan: the code, the knobs, the slice and the compiler."""
     code = hashlib.sha256(experiment.path.read_bytes())
     for path in sorted(Path(__file__).parent.rglob("*.py")):
-        if path.name not in ("plan.py", "chips.py"):
+        if path.name != "chips.py":  # whose rates are applied to what is kept
             code.update(path.read_bytes())
     versions = []
     for package in ("jax", "jaxlib", "libtpu", "flax", "optax"):
@@ -259,7 +204,7 @@ def judged(read: Mapping[str, Any], chip: Chip, count: int) -> dict[str, Any]:
         "seconds": seconds,
         "bound": bound,
         "images a second": read["batch"] / seconds[bound],
-        "utilisation at most": seconds["products"] / seconds[bound],
+        "utilisation": seconds["products"] / seconds[bound],
     }
 
 
@@ -307,8 +252,8 @@ def show(found: Mapping[str, Any]) -> None:
     for part, seconds in found["seconds"].items():
         print(f"  {'at the peak: ' + part:<22} {1e3 * seconds:10.3f} ms a step")
     print(
-        f"bound by {found['bound']}: at most {found['images a second']:.0f} images/s, "
-        f"model-FLOP utilisation at most {100 * found['utilisation at most']:.0f} %"
+        f"roofline: {found['images a second']:.0f} images/s, bound by {found['bound']}, "
+        f"model-FLOP utilisation {100 * found['utilisation']:.0f} %"
     )
 
 

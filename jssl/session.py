@@ -17,7 +17,8 @@ from typing import Any
 import jax
 
 from jssl import baselines, loop
-from jssl.checkpoint import Checkpoints, together
+from jssl.checkpoint import Checkpoints
+from jssl.cluster import together
 from jssl.config import Experiment, Stage, load
 from jssl.engine import Engine
 from jssl.report import Log, write_json, write_report

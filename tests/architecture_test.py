@@ -20,7 +20,7 @@ RANKS = {  # a module imports what ranks below it, or its own room
     "methods": 4,
     "sharding": 5,
     "checkpoint": 5,
-    "cluster": 5,
+    "cluster": 4,
     "config": 5,
     "protocols": 5,
     "weights": 5,

@@ -362,7 +362,8 @@ from jax.experimental.multihost_utils import (
     reached_preemption_sync_point, sync_global_devices
 )
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
-from jssl.checkpoint import Checkpoints, agree, together
+from jssl.checkpoint import Checkpoints
+from jssl.cluster import agree, together
 from jssl.session import claim
 
 port, me, folder, held, noise = int(sys.argv[1]), int(sys.argv[2]), *map(Path, sys.argv[3:])

@@ -132,7 +132,7 @@ def test_the_slowest_kind_of_work_is_the_bound():
     found = plan.judged(read, chip, 4)
     assert found["seconds"] == {"products": 2.0, "memory": 4.0, "network": 3.0}
     assert (found["bound"], found["images a second"]) == ("memory", 3.0)
-    assert found["utilisation at most"] == 0.5
+    assert found["utilisation"] == 0.5
     assert not found["fits"] and plan.judged(read, CHIPS["cpu"], 4)["fits"]
 
 
