@@ -17,6 +17,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from jssl import flags
 from peers.pair import measure
 
 ROOT = Path(__file__).parents[2]
@@ -80,6 +81,7 @@ def ask(name, which, options):
     }
     threads = dict.fromkeys(THREADS, str(options.threads))
     environment = os.environ | caches | threads
+    flags.tell_xla(environment)  # as the launcher does
     try:
         done = subprocess.run(
             command,

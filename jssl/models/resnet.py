@@ -14,6 +14,7 @@ import jax.numpy as jnp
 
 from jssl.models.norm import BatchNorm
 from jssl.models.tap import tap
+from jssl.ops.convolution import convolve
 
 DEPTHS = {
     10: ("basic", (1, 1, 1, 1)),
@@ -39,6 +40,7 @@ class Block(nn.Module):
     def __call__(self, x, train=False):
         conv = partial(
             nn.Conv,
+            conv_general_dilated=convolve,
             use_bias=False,
             kernel_init=nn.initializers.variance_scaling(2.0, "fan_out", "normal"),
             dtype=self.dtype,
@@ -101,6 +103,7 @@ class ResNet(nn.Module):
             (stride, stride),
             padding=side // 2,
             use_bias=False,
+            conv_general_dilated=convolve,
             kernel_init=nn.initializers.variance_scaling(2.0, "fan_out", "normal"),
             dtype=self.dtype,
             name="conv",
