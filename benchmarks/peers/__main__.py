@@ -61,7 +61,7 @@ def main():
         command.add_argument("--seconds", type=float, help="of the clock (3; quick: 0.2)")
         command.add_argument("--threads", type=int, default=cores)
     running.add_argument("--only", nargs="+", default=[], help="names of pairs")
-    running.add_argument("--rounds", type=int, default=5)
+    running.add_argument("--rounds", type=int, default=3)
     running.add_argument("--limit", type=float, default=600, help="seconds a process")
     options = parser.parse_args()
     if options.command == "table":

@@ -17,7 +17,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-from jssl import flags
 from peers.pair import measure
 
 ROOT = Path(__file__).parents[2]
@@ -69,6 +68,8 @@ def side(name, which, quick, seconds):
 
 def ask(name, which, options):
     """The measurement of one side, or {"failed": why}, from a process of its own."""
+    from jssl import flags  # not where torch is measured: jssl brings jax
+
     command = [sys.executable, "-m", "peers", "side", name, which]
     command += ["--seconds", str(options.seconds), "--threads", str(options.threads)]
     command += ["--quick"] * options.quick
@@ -151,6 +152,8 @@ def session(options):
     """Where and with what this was measured."""
     known = {d.metadata["Name"].lower() for d in importlib.metadata.distributions()}
     found = [package for package in PACKAGES if package in known]
+    from jssl import flags
+
     return {
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "processor": processor(),
@@ -160,6 +163,7 @@ def session(options):
         "seconds": options.seconds,
         "load": round(os.getloadavg()[0], 2),
         "environment": {name: os.environ[name] for name in TOLD if name in os.environ},
+        "ours is told": " ".join(flags.FLAGS),
         "versions": {package: importlib.metadata.version(package) for package in found},
     }
 

@@ -196,7 +196,9 @@ def swav(
         deal = partial(
             sinkhorn, epsilon=epsilon, iterations=iterations, axis_name=axis_name
         )
-        codes = jax.vmap(deal, 1, 1)(lax.stop_gradient(scores[:, :crops]))
+        fixed = lax.stop_gradient(scores)
+        views = range(fixed.shape[1])[:crops]  # apart: XLA is slow along a middle axis
+        codes = jnp.stack([deal(fixed[:, i]) for i in views], axis=1)
     codes = lax.stop_gradient(codes.astype(scores.dtype))
     return pmean(_across_views("swav", codes, scores / temperature), axis_name)
 
@@ -215,11 +217,12 @@ def _across_views(function, targets, logits):
             f"{function} compares views: it wants at least 2, of which the first have "
             f"targets; got {v} with {g} targets"
         )
-    # Per view one target, the others' sum: no [n, g, v, k], and no product of matrices,
-    # which XLA does slowly where so little comes out of so much.
-    others = [[targets[:, i] for i in range(g) if i != j] for j in range(v)]
-    summed = jnp.stack([sum(some, jnp.zeros_like(targets[:, 0])) for some in others], 1)
-    logits = logits - lax.stop_gradient(logits.max(-1, keepdims=True))
-    total = jnp.log(jnp.exp(logits).sum(-1))  # [n, v]
-    nats = (summed.sum(-1) * total - (summed * logits).sum(-1)).sum()
+    # Per view one target, the others' sum, and no array [n, v, k]: XLA is slow along the
+    # middle of three axes, and where a product makes so little out of so much.
+    nats = 0.0
+    for j in range(v):
+        s = logits[:, j] - lax.stop_gradient(logits[:, j].max(-1, keepdims=True))
+        target = sum(targets[:, i] for i in range(g) if i != j)
+        total = jnp.log(jnp.exp(s).sum(-1))
+        nats += (target.sum(-1) * total - (target * s).sum(-1)).sum()
     return nats / (len(logits) * g * (v - 1))

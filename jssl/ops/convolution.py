@@ -18,4 +18,3 @@ def convolve(
     """
     x = lax.platform_dependent(x, cpu=lax.optimization_barrier, default=lambda x: x)
     return lax.conv_general_dilated(x, kernel, *args, **kwargs)
-

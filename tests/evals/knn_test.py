@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from jssl.evals import knn, knn_predict
+from jssl.evals.knn import _top_k
 
 predict = jax.jit(knn_predict, static_argnames=("k", "classes", "chunk"))
 
@@ -158,3 +159,13 @@ def test_the_eval_is_the_fraction_that_scikit_learn_gets_right(splits):
     on_test = theirs().fit(bank, truth).score(h["test"], y["test"])
     assert knn()(features, True) == {"knn": pytest.approx(on_test)}
     assert on_test > 0.5  # of three classes: the clouds can be told apart
+
+
+@pytest.mark.parametrize("n", [1200, 1184, 1153, 641])
+def test_the_largest_by_blocks_are_the_largest_and_of_equals_the_earlier(n):
+    x = np.random.default_rng(n).integers(0, 40, (7, n)).astype(np.float32)  # many ties
+    padded = np.pad(x, ((0, 0), (0, -n % 32)), constant_values=99)
+    found, index = jax.jit(_top_k, static_argnums=(1, 2))(padded, 20, n)
+    expected, place = jax.lax.top_k(x, 20)
+    np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(index, place)

@@ -1,0 +1,57 @@
+"""A convolution that is one, with a barrier before it where XLA is told to keep it."""
+
+import subprocess
+import sys
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jssl.ops.convolution import convolve
+
+LAYOUT = dict(dimension_numbers=("NHWC", "HWIO", "NHWC"))
+ARGUMENTS = ((2, 2), ((1, 1), (1, 1)))
+
+
+def loss(convolution, x, kernel):
+    y = convolution(jnp.tanh(x), kernel, *ARGUMENTS, **LAYOUT)
+    return jnp.sin(y).sum()
+
+
+def test_values_and_derivatives_of_both_kinds_are_those_of_the_convolution():
+    draw = np.random.default_rng(0)
+    x = draw.standard_normal((3, 6, 5, 2)), draw.standard_normal((3, 3, 2, 4))
+    v = tuple(draw.standard_normal(a.shape) for a in x)
+    plain, ours = (partial(loss, f) for f in (jax.lax.conv_general_dilated, convolve))
+    for take in (
+        lambda f: jax.jit(jax.grad(f, (0, 1)))(*x),
+        lambda f: jax.jit(lambda x, v: jax.jvp(f, x, v))(x, v),
+        lambda f: jax.jit(lambda x, v: jax.jvp(jax.grad(f, (0, 1)), x, v))(x, v),
+    ):
+        jax.tree.map(
+            partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-5),
+            take(ours),
+            take(plain),
+        )
+
+
+PROGRAM = """
+import os
+from jssl import flags
+flags.tell_xla(os.environ)
+import jax, jax.numpy as jnp
+from jssl.ops.convolution import convolve
+layout = dict(dimension_numbers=("NHWC", "HWIO", "NHWC"))
+f = lambda x, k: convolve(jnp.tanh(x), k, (1, 1), "SAME", **layout).sum()
+x, k = jnp.ones((2, 4, 4, 3)), jnp.ones((3, 3, 3, 3))
+text = jax.jit(jax.grad(f, 1)).lower(x, k).compile().as_text()
+print("opt-barrier" in text, "conditional" in text)
+"""
+
+
+def test_the_launcher_s_flags_are_known_to_xla_and_keep_the_barrier():
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["True", "False"]
