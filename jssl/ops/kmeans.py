@@ -19,6 +19,8 @@ from jssl.ops.precision import widen
 from jssl.ops.shapes import expect
 from jssl.ops.vectors import dots
 
+UNROLLED = 256  # clusters up to which `_argmin_by_rows` is compiled in little time
+
 
 class Clusters(NamedTuple):
     """A partition of n samples in k clusters, none of them empty.
@@ -105,11 +107,28 @@ def nearest_centroid(
     half = jnp.square(centroids).sum(-1) / 2  # [k]
 
     def nearest(rows):
-        return jnp.argmin(half[None] - dots(rows, centroids), axis=1).astype(jnp.int32)
+        scores = half[:, None] - dots(centroids, rows)  # [k, n]
+        if len(scores) > UNROLLED:
+            return _argmin(scores)
+        return lax.platform_dependent(scores, cpu=_argmin_by_rows, default=_argmin)
 
     if chunk is None or chunk >= len(x):
         return nearest(x)
     return lax.map(lambda row: nearest(row[None])[0], x, batch_size=chunk)
+
+
+def _argmin(scores):
+    return jnp.argmin(scores, axis=0).astype(jnp.int32)
+
+
+def _argmin_by_rows(scores):
+    """The same: XLA's CPU code for argmin takes one number at a time, for comparisons of
+    rows many."""
+    least, index = scores[0], jnp.zeros(scores.shape[1], jnp.int32)
+    for j, row in enumerate(scores[1:], 1):
+        less = row < least
+        least, index = jnp.where(less, row, least), jnp.where(less, j, index)
+    return index
 
 
 def split_into_empty(
