@@ -53,9 +53,9 @@ CURVES = {  # method: what grows: the knob of experiments/METHOD.py at each size
 
 def point(method, words, devices):
     """{"seconds", "bytes"} of a step, measured in this process."""
-    from jssl import flags
+    from jssl import tuning
 
-    flags.tell_xla(os.environ)
+    tuning.tune()
     import jax
 
     jax.config.update("jax_num_cpu_devices", devices)

@@ -20,7 +20,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from jssl import cluster, flags
+from jssl import cluster, tuning
 from jssl.config import Experiment, listing, load
 
 
@@ -107,7 +107,7 @@ def prepare_jax(options) -> None:
     if not options.debug:  # orbax logs what we say ourselves, in hundreds of lines
         for name in ("absl", "asyncio"):
             logging.getLogger(name).setLevel(logging.CRITICAL)
-    flags.tell_xla(os.environ)
+    tuning.tune()
     import jax
 
     from jssl.baselines import cache_folder

@@ -35,7 +35,7 @@ RANKS = {  # a module imports what ranks below it, or its own room
     "export": 12,
     "plan": 12,
     "chips": 5,
-    "flags": 5,
+    "tuning": 5,
     "compiled": 5,
 }
 LEAVES = {"models", "views", "data", "evals"}

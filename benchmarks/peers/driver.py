@@ -50,6 +50,10 @@ def pairs():
 def side(name, which, quick, seconds):
     """What the process of one side prints: its measurement."""
     pair = pairs()[name]
+    if which == "ours":  # as the launcher does; jssl brings jax, which torch must not meet
+        from jssl import tuning
+
+        tuning.tune()
     make = pair.ours if which == "ours" else pair.theirs[which]
     work = make(quick)
     spent, calls = measure(work, seconds)
@@ -68,8 +72,6 @@ def side(name, which, quick, seconds):
 
 def ask(name, which, options):
     """The measurement of one side, or {"failed": why}, from a process of its own."""
-    from jssl import flags  # not where torch is measured: jssl brings jax
-
     command = [sys.executable, "-m", "peers", "side", name, which]
     command += ["--seconds", str(options.seconds), "--threads", str(options.threads)]
     command += ["--quick"] * options.quick
@@ -82,7 +84,6 @@ def ask(name, which, options):
     }
     threads = dict.fromkeys(THREADS, str(options.threads))
     environment = os.environ | caches | threads
-    flags.tell_xla(environment)  # as the launcher does
     try:
         done = subprocess.run(
             command,
@@ -152,7 +153,7 @@ def session(options):
     """Where and with what this was measured."""
     known = {d.metadata["Name"].lower() for d in importlib.metadata.distributions()}
     found = [package for package in PACKAGES if package in known]
-    from jssl import flags
+    from jssl import tuning
 
     return {
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -163,7 +164,7 @@ def session(options):
         "seconds": options.seconds,
         "load": round(os.getloadavg()[0], 2),
         "environment": {name: os.environ[name] for name in TOLD if name in os.environ},
-        "ours is told": " ".join(flags.FLAGS),
+        "ours is told": " ".join(tuning.FLAGS),
         "versions": {package: importlib.metadata.version(package) for package in found},
     }
 

@@ -14,7 +14,7 @@ def convolve(
     wrong axis of memory: in a ResNet-18 this costs a third of the step. A barrier makes
     it read what lies there. Values and derivatives are those of the convolution.
 
-    The barrier holds under `jssl.flags`; elsewhere it does nothing.
+    The barrier holds under `jssl.tuning`; elsewhere it does nothing.
     """
     x = lax.platform_dependent(x, cpu=lax.optimization_barrier, default=lambda x: x)
     return lax.conv_general_dilated(x, kernel, *args, **kwargs)

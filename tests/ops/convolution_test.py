@@ -37,9 +37,8 @@ def test_values_and_derivatives_of_both_kinds_are_those_of_the_convolution():
 
 
 PROGRAM = """
-import os
-from jssl import flags
-flags.tell_xla(os.environ)
+from jssl import tuning
+tuning.tune()
 import jax, jax.numpy as jnp
 from jssl.ops.convolution import convolve
 layout = dict(dimension_numbers=("NHWC", "HWIO", "NHWC"))

@@ -1,0 +1,56 @@
+"""What the launcher tells XLA's compiler for CPUs, and the allocator below it.
+
+Measured on two cores (benchmarks/LEVERS.md); other devices are not concerned. XLA ends a
+process that names a flag it does not know, so versions that were not measured go without.
+"""
+
+import ctypes
+import importlib.metadata
+import os
+import platform
+from collections.abc import MutableMapping
+
+FLAGS = (
+    # Convolutions by Eigen's kernels: YNNPACK's take up to twice as long.
+    "--xla_cpu_experimental_ynn_fusion_type=-individual_convolution",
+    # Barriers hold, which `jssl.ops.convolution` needs.
+    "--xla_disable_hlo_passes=cse_barrier_expander",
+)
+SINCE, BEFORE = (0, 10), (0, 13)  # jaxlib
+
+TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # glibc's names of them, malloc.h
+
+
+def tune() -> None:
+    """Both, for this process; before anything is computed."""
+    tell_xla(os.environ)
+    keep_memory()
+
+
+def tell_xla(environment: MutableMapping[str, str]) -> None:
+    """Puts FLAGS before what XLA_FLAGS holds, so that the user's own prevail.
+
+    >>> environment = {"XLA_FLAGS": "--xla_dump_to=/tmp/x"}
+    >>> tell_xla(environment)
+    >>> environment["XLA_FLAGS"].split()[-1]
+    '--xla_dump_to=/tmp/x'
+    """
+    version = importlib.metadata.version("jaxlib")
+    if SINCE <= tuple(map(int, version.split(".")[:2])) < BEFORE:
+        given = environment.get("XLA_FLAGS", "").split()
+        new = [flag for flag in FLAGS if flag not in given]
+        environment["XLA_FLAGS"] = " ".join([*new, *given])
+
+
+def keep_memory() -> bool:
+    """Has malloc keep the blocks it is given back, up to 2 GiB at the end of its heap;
+    whether it could be told.
+
+    XLA asks for a step's scratch and results at every step. glibc gives blocks that large
+    back to the system at once, and fetching them anew, zeroed page by page, took a tenth
+    of an MAE's step and half of SwAV's loss.
+    """
+    if platform.libc_ver()[0] != "glibc":
+        return False
+    mallopt = ctypes.CDLL(None).mallopt
+    return bool(mallopt(MMAP_THRESHOLD, 2**30) and mallopt(TRIM_THRESHOLD, 2**31 - 1))
