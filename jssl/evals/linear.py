@@ -29,6 +29,8 @@ KORNBLITH_GRID = tuple(np.logspace(-6, 5, 45).tolist())
 
 TOY_GRID = (1e-3, 1e-2, 1e-1, 1.0)
 
+PIECE = 2**18  # numbers, 2 MiB
+
 
 class Info(NamedTuple):
     """How a fit ended."""
@@ -93,13 +95,12 @@ def logreg_fit(
         )
     n, d = sizes["n"], sizes["d"]
     mean, std = _moments(h) if standardize else (np.zeros(d), np.ones(d))
-    x = np.ones((d + 1, n))  # the last row makes the bias
-    x[:-1] = ((h - mean) / std).T
+    x = _pieces(h, mean, std)
     theta = np.zeros((d + 1, classes))
     if start is not None:
         theta = np.vstack([start.weights, start.bias])
     objective = _objective(x, y, classes, l2)
-    with _threads(x.size * classes):
+    with _threads((d + 1) * n * classes):
         root = _root(x, classes, l2)
         theta, iterations = _lbfgs(objective, root, theta, tol, max_iter)
         value, slope = objective(theta)
@@ -178,35 +179,53 @@ def linear_probe(l2_grid: Sequence[float] = TOY_GRID) -> Eval:
     )
 
 
+def _pieces(h, mean, std) -> list[np.ndarray]:
+    """Standardised features in pieces [d + 1, m] of about PIECE numbers, which a cache
+    holds from the logits to the gradient; the last row, ones, makes the bias."""
+    n, d = h.shape
+    m = max(1, PIECE // (d + 1))
+    pieces = []
+    for begin in range(0, n, m):
+        rows = h[begin : begin + m]
+        x = np.ones((d + 1, len(rows)))
+        np.divide((rows - mean).T, std[:, None], out=x[:-1])
+        pieces.append(x)
+    return pieces
+
+
 def _objective(x, y, classes: int, l2: float) -> Callable:
-    """theta [d + 1, classes] -> J and its gradient, given x [d + 1, n]."""
-    n = x.shape[1]
-    rows = np.arange(n)
-    p = np.empty((classes, n))
-    penalty = np.full((len(x), 1), l2)
+    """theta [d + 1, classes] -> J and its gradient, given pieces of x [d + 1, n]."""
+    n = len(y)
+    truth = np.split(y, np.cumsum([piece.shape[1] for piece in x])[:-1])
+    penalty = np.full((len(x[0]), 1), l2)
     penalty[-1] = 0.0
 
     def value_and_grad(theta):
-        np.matmul(theta.T, x, out=p)  # logits, then probabilities, then p - onehot(y)
-        np.subtract(p, p.max(axis=0), out=p)
-        loss = -p[y, rows].mean()
-        np.exp(p, out=p)
-        total = p.sum(axis=0)
-        loss += np.log(total).mean()
-        np.divide(p, total, out=p)
-        p[y, rows] -= 1.0
+        loss, slope = 0.0, np.zeros_like(theta)
+        for piece, label in zip(x, truth, strict=True):
+            rows = np.arange(len(label))
+            p = theta.T @ piece  # logits, then probabilities, then p - onehot(y)
+            np.subtract(p, p.max(axis=0), out=p)
+            loss -= p[label, rows].sum()
+            np.exp(p, out=p)
+            total = p.sum(axis=0)
+            loss += np.log(total).sum()
+            np.divide(p, total, out=p)
+            p[label, rows] -= 1.0
+            slope += piece @ p.T
         shrink = penalty * theta
-        return loss + 0.5 * np.sum(shrink * theta), x @ p.T / n + shrink
+        return loss / n + 0.5 * np.sum(shrink * theta), slope / n + shrink
 
     return value_and_grad
 
 
 def _root(x, classes: int, l2: float) -> np.ndarray:
     """R with R' H R = 1, where H is the Hessian of one class's column at W = 0."""
-    hessian = x @ x.T / (classes * x.shape[1])
-    hessian[np.diag_indices(len(x) - 1)] += l2
+    n, d = sum(piece.shape[1] for piece in x), len(x[0])
+    hessian = sum(piece @ piece.T for piece in x) / (classes * n)
+    hessian[np.diag_indices(d - 1)] += l2
     # Dead and duplicated features make it singular when l2 is tiny.
-    hessian[np.diag_indices(len(x))] += 1e-12 * np.trace(hessian)
+    hessian[np.diag_indices(d)] += 1e-12 * np.trace(hessian)
     return np.linalg.inv(np.linalg.cholesky(hessian)).T
 
 

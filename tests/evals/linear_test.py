@@ -81,7 +81,7 @@ def test_the_gradient_is_that_of_the_objective(rows):
     h, y = rows[0]["train"][:20], rows[1]["train"][:20]
     rng = np.random.default_rng(2)
     x = np.vstack([h.T.astype(np.float64) / 30, np.ones(20)])
-    objective = linear._objective(x, y, 3, 0.3)
+    objective = linear._objective(np.split(x, [7, 14], axis=1), y, 3, 0.3)
     theta, direction = rng.normal(size=(2, 7, 3))
     value, slope = objective(theta)
     np.testing.assert_allclose(value, _j(theta[:-1], theta[-1], x[:-1].T, y, 0.3))
@@ -89,6 +89,14 @@ def test_the_gradient_is_that_of_the_objective(rows):
     rise = objective(theta + step)[0] - objective(theta - step)[0]
     # Central differences: error of order step^2 and of rounding / step, 1e-9.
     np.testing.assert_allclose(rise / 2e-6, np.sum(slope * direction), rtol=1e-6)
+
+
+def test_pieces_make_the_fit_of_the_whole(rows, monkeypatch):
+    h, y = rows[0]["train"], rows[1]["train"]
+    whole = linear.logreg_fit(h, y, classes=3, l2=0.1, tol=1e-9)
+    monkeypatch.setattr(linear, "PIECE", 50)
+    parts = linear.logreg_fit(h, y, classes=3, l2=0.1, tol=1e-9)
+    np.testing.assert_allclose(parts.weights, whole.weights, atol=1e-9)
 
 
 def test_a_rotation_of_the_features_changes_no_prediction(clouds):
