@@ -4,7 +4,7 @@
 #                  ALSO="tests -k simclr" adds what you changed
 # make results     runs what docs/results.md lacks, for hours, and writes it
 # make bench       installs torch, lightly and other peers into .venv-bench, measures jssl
-#                  beside them for more than an hour, and writes benchmarks/RESULTS.md;
+#                  beside them for half an hour, and writes benchmarks/RESULTS.md;
 #                  ONLY="rbm-cd views-28-grey" measures these anew, and
 #                  LABEL=jax-0.12 BENCH=.venv-bench-12 keeps another environment's apart
 # PYTHON=python3.12 make ... chooses another Python (3.11 or newer)
