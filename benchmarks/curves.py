@@ -51,8 +51,8 @@ CURVES = {  # method: what grows: the knob of experiments/METHOD.py at each size
 }
 
 
-def point(method, words, devices):
-    """{"seconds", "bytes"} of a step, measured in this process."""
+def point(method, words, devices, seconds):
+    """{"seconds", "bytes"} of a step, measured in this process for some seconds."""
     from jssl import tuning
 
     tuning.tune()
@@ -67,7 +67,7 @@ def point(method, words, devices):
     engine = Engine(stage)
     state, batches, step, spent = engine.begin({}), engine.batches(0, None), 0, []
     begin = time.perf_counter()
-    while len(spent) < 7 or time.perf_counter() - begin < 3:
+    while len(spent) < 7 or time.perf_counter() - begin < seconds:
         batch, before = next(batches), time.perf_counter()
         state, metrics = engine.advance(state, step, batch)
         jax.block_until_ready((state, metrics))
@@ -91,23 +91,18 @@ def points():
 
 def run():
     kept = json.loads(KEPT.read_text()) if KEPT.exists() else {}
+    where = os.environ | {"PYTHONPATH": str(HERE.parent), "JAX_PLATFORMS": "cpu"}
     for method, axis, size, words, devices in points():
         sizes = kept.setdefault(method, {}).setdefault(axis, {})
         if str(size) in sizes:
             continue
         command = [sys.executable, __file__, "point", method, words, str(devices)]
-        done = subprocess.run(
-            command, capture_output=True, text=True, env=os.environ | environment()
-        )
+        done = subprocess.run(command, capture_output=True, text=True, env=where)
         if done.returncode:
             sys.exit(f"{method} {axis} {size}: {done.stderr.strip()[-300:]}")
         sizes[str(size)] = json.loads(done.stdout.splitlines()[-1])
         print(method, axis, size, sizes[str(size)], flush=True)
         KEPT.write_text(json.dumps(kept, indent=1) + "\n")
-
-
-def environment():
-    return {"PYTHONPATH": str(HERE.parent), "JAX_PLATFORMS": "cpu"}
 
 
 def draw():
@@ -172,9 +167,11 @@ def main():
     one.add_argument("method")
     one.add_argument("words")
     one.add_argument("devices", type=int)
+    one.add_argument("--seconds", type=float, default=3)
     options = parser.parse_args()
     if options.command == "point":
-        print(json.dumps(point(options.method, options.words, options.devices)))
+        words, devices = options.words, options.devices
+        print(json.dumps(point(options.method, words, devices, options.seconds)))
     else:
         {"run": run, "draw": draw}[options.command]()
 

@@ -107,7 +107,6 @@ def prepare_jax(options) -> None:
     if not options.debug:  # orbax logs what we say ourselves, in hundreds of lines
         for name in ("absl", "asyncio"):
             logging.getLogger(name).setLevel(logging.CRITICAL)
-    tuning.tune()
     import jax
 
     from jssl.baselines import cache_folder
@@ -119,6 +118,7 @@ def prepare_jax(options) -> None:
     if options.cpu_devices:
         jax.config.update("jax_platforms", "cpu")
         jax.config.update("jax_num_cpu_devices", options.cpu_devices)
+    tuning.tune()
     cluster.join(options.coordinator, options.processes, options.process)
 
 

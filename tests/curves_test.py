@@ -2,9 +2,10 @@
 
 import importlib.util
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
-
-import pytest
 
 HERE = Path(__file__).parents[1] / "benchmarks"
 SPEC = importlib.util.spec_from_file_location("curves", HERE / "curves.py")
@@ -24,9 +25,20 @@ def test_every_point_was_measured():
         assert kept[method][axis][str(size)]["seconds"] > 0
 
 
-@pytest.mark.parametrize("devices", [1])
-def test_a_point_can_be_measured_anew(devices, monkeypatch):
-    monkeypatch.setattr("jax.config.update", lambda *_: None)  # devices are set by now
-    found = curves.point("rbm", "batch=25,source=digits,hidden=8,tiny=True", devices)
-    assert found["seconds"] > 0
-    assert found["bytes"] > 4 * 64 * 8
+def test_a_point_is_measured_on_as_many_devices_as_it_says():
+    words = "batch=24,source=digits,hidden=8,tiny=True"
+    command = [sys.executable, HERE / "curves.py", "point", "rbm", words]
+    where = os.environ | {"PYTHONPATH": str(HERE.parent), "XLA_FLAGS": ""}
+    bytes_of = {}
+    for devices in (1, 4):
+        done = subprocess.run(
+            [*command, str(devices), "--seconds", "0"],
+            capture_output=True,
+            text=True,
+            check=True,
+            env=where,
+        )
+        found = json.loads(done.stdout)
+        assert found["seconds"] > 0
+        bytes_of[devices] = found["bytes"]
+    assert 0 < bytes_of[4] != bytes_of[1]

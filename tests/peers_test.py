@@ -85,7 +85,9 @@ def test_a_measurement_is_a_unit_s_share_of_the_timed_calls(monkeypatch):
 
 def test_a_missed_target_is_printed_as_such():
     missed, met = entry([1.0], torch=[1.0]), entry([1.0], torch=[2.0])
-    text = page.page({"session": {"threads": 2}, "pairs": {"a": missed, "b": met}})
+    pairs = {"a": missed | {"date": "today"}, "b": met | {"date": "yesterday"}}
+    text = page.page({"session": {"date": "today"}, "pairs": pairs})
+    assert "- measured before that, yesterday: b" in text
     lines = {line.split(" | ")[0]: line for line in text.splitlines()}
     assert lines["| a"].endswith("| 1.00 | at least 2.0 | **no** |")
     assert lines["| b"].endswith("| 2.00 | at least 2.0 | yes |")

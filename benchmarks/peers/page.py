@@ -10,7 +10,9 @@ Made by `make bench`: each pair does the same work in jssl and in another librar
 side in a process of its own, by turns. Medians over the rounds, with the least and the
 most in brackets. *Ratio* is our rate over theirs or, for the starts, our time over theirs,
 where less is better. Where theirs has several ways, the fastest counts; one three
-times as slow as that is measured once. All single measurements are in `results.json`.
+times as slow as that is measured once. Ours runs as the launcher sets up a process
+(`jssl.tuning`), theirs as a script does. All single measurements are in the JSON file of
+the same name.
 """
 COLUMNS = ("pair", "ours", "theirs", "by", "ratio", "target", "met")
 AGAIN = """## Again
@@ -117,4 +119,15 @@ def page(kept):
         inside = isinstance(value, dict)
         value = ", ".join(f"{k} {v}" for k, v in value.items()) if inside else value
         lines.append(f"- {key}: {value}")
+    for date, names in earlier(kept).items():
+        lines.append(f"- measured before that, {date}: {', '.join(names)}")
     return "\n".join([*lines, "", AGAIN])
+
+
+def earlier(kept):
+    """{date: pairs} of what an earlier session left."""
+    found = {}
+    for name, entry in kept["pairs"].items():
+        if entry["date"] != kept["session"]["date"]:
+            found.setdefault(entry["date"], []).append(name)
+    return found

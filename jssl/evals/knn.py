@@ -122,7 +122,7 @@ def _top_k(x, k, n):
     if count <= k:
         return lax.top_k(x[:, :n], k)
     best = x.reshape(m, count, BLOCK).max(2)[:, :-1]  # the last may hold padding
-    blocks = jnp.sort(lax.top_k(best, min(k, count - 1))[1])
+    blocks = jnp.sort(lax.top_k(best, k)[1])
     blocks = jnp.pad(blocks, ((0, 0), (0, 1)), constant_values=count - 1)
     index = (BLOCK * blocks[:, :, None] + jnp.arange(BLOCK)).reshape(m, -1)
     found = jnp.where(index < n, jnp.take_along_axis(x, index, axis=1), -jnp.inf)

@@ -198,7 +198,8 @@ def swav(
         )
         fixed = lax.stop_gradient(scores)
         views = range(fixed.shape[1])[:crops]  # apart: XLA is slow along a middle axis
-        codes = jnp.stack([deal(fixed[:, i]) for i in views], axis=1)
+        codes = [deal(fixed[:, i]) for i in views]
+        codes = jnp.stack(codes, axis=1) if codes else fixed[:, :0]
     codes = lax.stop_gradient(codes.astype(scores.dtype))
     return pmean(_across_views("swav", codes, scores / temperature), axis_name)
 
@@ -221,8 +222,11 @@ def _across_views(function, targets, logits):
     # middle of three axes, and where a product makes so little out of so much.
     nats = 0.0
     for j in range(v):
+        others = [targets[:, i] for i in range(g) if i != j]
+        if not others:  # the only view with a target has nothing to predict
+            continue
+        target = sum(others)
         s = logits[:, j] - lax.stop_gradient(logits[:, j].max(-1, keepdims=True))
-        target = sum(targets[:, i] for i in range(g) if i != j)
         total = jnp.log(jnp.exp(s).sum(-1))
         nats += (target.sum(-1) * total - (target * s).sum(-1)).sum()
     return nats / (len(logits) * g * (v - 1))

@@ -11,8 +11,9 @@ def convolve(
 
     The gradient of the kernel reads the input transposed. On CPU, XLA would compute the
     norms, ReLUs and sums that made it once more inside that transposition, along the
-    wrong axis of memory: in a ResNet-18 this costs a third of the step. A barrier makes
-    it read what lies there. Values and derivatives are those of the convolution.
+    wrong axis of memory: in a ResNet-18 this costs a quarter of the step
+    (benchmarks/LEVERS.md). A barrier makes it read what lies there. Values and
+    derivatives are those of the convolution.
 
     The barrier holds under `jssl.tuning`; elsewhere it does nothing.
     """

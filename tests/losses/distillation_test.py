@@ -28,16 +28,17 @@ def cross_entropy(p, q):
     return -sum(a * np.log(b) for a, b in zip(p, q, strict=True))
 
 
-def test_dino_is_its_double_loop():
-    student, teacher, center = draw(N, V, K), draw(N, G, K, seed=1), draw(K, seed=2)
+@pytest.mark.parametrize("g", [1, 2, V])
+def test_dino_is_its_double_loop(g):
+    student, teacher, center = draw(N, V, K), draw(N, g, K, seed=1), draw(K, seed=2)
     losses = []
-    for i in range(G):
+    for i in range(g):
         for v in range(V):
             if v != i:
                 for n in range(N):
                     target = softmax((teacher[n, i] - center) / 0.3)
                     losses.append(cross_entropy(target, softmax(student[n, v] / 0.2)))
-    assert len(losses) == N * (2 * V - 2)
+    assert len(losses) == N * g * (V - 1)
     value = dino(student, teacher, center, 0.2, 0.3)
     np.testing.assert_allclose(value, np.mean(losses))
 
@@ -84,6 +85,11 @@ def test_teacher_and_centre_pass_no_gradient():
 def test_views_without_a_partner_are_an_error(v, g):
     with pytest.raises(ValueError, match="wants at least 2"):
         dino(jnp.zeros((N, v, K)), jnp.zeros((N, g, K)), jnp.zeros(K))
+
+
+def test_swav_without_a_global_view_is_the_same_error():
+    with pytest.raises(ValueError, match="wants at least 2"):
+        swav(jnp.zeros((N, V, K)), crops=0)
 
 
 def test_the_centre_is_a_running_mean_over_everything_but_the_last_axis():
