@@ -1,4 +1,4 @@
-"""What the launcher tells XLA's compiler for CPUs, and the allocator below it.
+"""What the launcher tells XLA's compiler for CPUs, JAX, and the allocator below them.
 
 Measured on two cores (benchmarks/LEVERS.md). Where anything but a CPU might compute, all
 stays as it is: XLA_FLAGS reach every backend of a process. XLA ends a process that names a
@@ -24,10 +24,11 @@ TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # glibc's names of them, malloc.h
 
 
 def tune() -> None:
-    """Both, for this process, if it computes on CPU; before anything is computed."""
+    """All of it, for this process, if it computes on CPU; before anything is computed."""
     if on_cpu():
         tell_xla(os.environ)
         keep_memory()
+        one_at_a_time()
 
 
 def on_cpu() -> bool:
@@ -56,14 +57,28 @@ def tell_xla(environment: MutableMapping[str, str]) -> None:
 
 
 def keep_memory() -> bool:
-    """Has malloc keep the blocks it is given back, up to 2 GiB at the end of its heap;
-    whether it could be told.
+    """Has malloc keep the blocks it is given back, up to 2 GiB; whether it was told.
 
     XLA asks for a step's scratch and results at every step. glibc gives blocks that large
-    back to the system at once, and fetching them anew, zeroed page by page, took two
-    fifths of SwAV's loss at 4,096 images.
+    back to the system at once, and fetching them anew, zeroed page by page, took a third
+    of a ViT's step. Where the environment tells malloc anything (MALLOC_...,
+    GLIBC_TUNABLES), all is left to it.
     """
-    if platform.libc_ver()[0] != "glibc":
+    told = any(name.startswith(("MALLOC_", "GLIBC_TUNABLES")) for name in os.environ)
+    if told or platform.libc_ver()[0] != "glibc":
         return False
     mallopt = ctypes.CDLL(None).mallopt
-    return bool(mallopt(MMAP_THRESHOLD, 2**30) and mallopt(TRIM_THRESHOLD, 2**31 - 1))
+    return all([mallopt(limit, 2**31 - 1) for limit in (MMAP_THRESHOLD, TRIM_THRESHOLD)])
+
+
+def one_at_a_time() -> None:
+    """Has JAX compute in the thread that asks, one step after the other.
+
+    Ahead of a step, it would take scratch for the next, too, and from threads whose heaps
+    malloc keeps small: blocks above 64 MiB would go back to the system all the same.
+    Programs for several devices are not concerned.
+    """
+    import jax
+
+    if "JAX_CPU_ENABLE_ASYNC_DISPATCH" not in os.environ:
+        jax.config.update("jax_cpu_enable_async_dispatch", False)

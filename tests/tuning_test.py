@@ -1,6 +1,9 @@
 """What the launcher tells XLA and malloc: only where a CPU computes, and known to both."""
 
+import os
 import platform
+import subprocess
+import sys
 
 import jax
 import pytest
@@ -53,5 +56,47 @@ def test_the_users_own_flags_come_last_and_ours_once():
     assert given[-1] == "--xla_dump_to=here"
 
 
-def test_glibc_takes_the_limits():
+def test_glibc_takes_the_limits_where_nothing_else_is_said(monkeypatch):
+    for name in [name for name in os.environ if name.startswith(("MALLOC_", "GLIBC_"))]:
+        monkeypatch.delenv(name)
     assert tuning.keep_memory() is (platform.libc_ver()[0] == "glibc")
+    monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "131072")
+    assert not tuning.keep_memory()
+
+
+STEPS = """
+from resource import RUSAGE_SELF, getrusage
+from jssl import tuning
+tuning.tune()
+import jax, jax.numpy as jnp
+x, step = jnp.ones(24 << 20), jax.jit(lambda x: 2 * x[::-1])  # 96 MiB
+faults = []
+for _ in range(6):
+    before = getrusage(RUSAGE_SELF).ru_minflt
+    step(x).block_until_ready()
+    faults.append(getrusage(RUSAGE_SELF).ru_minflt - before)
+print(min(faults))
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs glibc")
+def test_a_step_finds_the_memory_of_the_one_before():
+    told = [name for name in os.environ if name.startswith(("MALLOC_", "GLIBC_"))]
+    shell = {k: v for k, v in os.environ.items() if k not in told}
+    shell["JAX_PLATFORMS"] = "cpu"
+    fetched = [
+        int(subprocess.check_output([sys.executable, "-c", STEPS], env=shell | more))
+        for more in ({}, {"MALLOC_ARENA_TEST": "8"})  # the second left to itself
+    ]
+    assert fetched[0] < 10 < 40 < fetched[1]  # pages, of 4 KiB or of 2 MiB
+
+
+def test_the_users_word_on_dispatch_prevails(monkeypatch):
+    said = []
+    monkeypatch.setattr(jax.config, "update", lambda *option: said.append(option))
+    monkeypatch.setenv("JAX_CPU_ENABLE_ASYNC_DISPATCH", "true")
+    tuning.one_at_a_time()
+    assert said == []
+    monkeypatch.delenv("JAX_CPU_ENABLE_ASYNC_DISPATCH")
+    tuning.one_at_a_time()
+    assert said == [("jax_cpu_enable_async_dispatch", False)]

@@ -4,11 +4,13 @@ Text: the topics of Python's own help (`pydoc_data.topics`), over and over. Widt
 windows of up to 5 words either side, drawn shorter at random, words seen 5 times or more,
 noise by count^(3/4), rate 0.025, float32, no subsampling; a unit is a word of the text.
 Same: pairs of a word and five negatives each, and the gradient of every pair.
-Different: gensim's two workers move the tables pair by pair and without locks, its sigmoid
-is a table; ours adds up the gradients of a thousand words' pairs before it moves (loss
-`jssl.losses.negative_sampling`, noise `jssl.ops.word2vec`), under Adagrad: the plain sum
-diverges where "the" comes sixty times in a step. What either side learned in its time is
-noted as its loss on the same pairs, 4.16 at the start, beside the words that it saw.
+Different: gensim draws the negatives anew for each pair, ours for each centre, whose pairs
+share them (Ji et al. 2016, https://arxiv.org/abs/1604.04661). Its two workers move the
+tables pair by pair and without locks, its sigmoid is a table; ours adds up the gradients
+of two thousand words' pairs before it moves (loss `jssl.losses.negative_sampling`, noise
+`jssl.ops.word2vec`), under Adagrad: the plain sum diverges where "the" comes a hundred
+times in a step. What either side learned in its time is noted as its loss on the same
+pairs, 4.16 at the start, beside the words that it saw.
 """
 
 import re
@@ -17,7 +19,7 @@ from peers.pair import Pair, Work
 
 WIDTH, WINDOW, NEGATIVES, RATE, SEEN = 100, 5, 5, 0.025, 5
 ADAGRAD = 0.1  # the rate of ours
-WORDS = 1000  # a step of ours
+WORDS = 2000  # a step of ours
 
 
 def text(quick):
@@ -53,19 +55,19 @@ def numbered(sentences, known):
     return np.array(pairs, np.int32).T
 
 
-def neighbours(word, sentence, begin, count, draw):
-    """(centre, neighbour) of the words from `begin` on, within windows drawn at random."""
+def windows(word, sentence, begin, count, draw):
+    """(centre [n], window [n, 2 WINDOW], mask) of the words from `begin` on: the mask is 1
+    where a neighbour stands within a reach drawn at random."""
     import numpy as np
 
     at = np.arange(begin, min(begin + count, len(word)))
     reach = draw.integers(1, WINDOW + 1, len(at))
     offsets = np.r_[-WINDOW:0, 1 : WINDOW + 1]
-    place = at[:, None] + offsets  # [count, 2 WINDOW]
+    place = at[:, None] + offsets
     there = (np.abs(offsets) <= reach[:, None]) & (place >= 0) & (place < len(word))
     place = np.clip(place, 0, len(word) - 1)
     there &= sentence[place] == sentence[at][:, None]
-    centre = np.broadcast_to(word[at][:, None], place.shape)
-    return centre[there], word[place][there]
+    return word[at], word[place], there
 
 
 def judged(inputs, outputs, sentences):
@@ -75,7 +77,8 @@ def judged(inputs, outputs, sentences):
     known, counts = vocabulary(sentences)
     word, sentence = numbered(sentences, known)
     draw, noise = np.random.default_rng(1), np.array(counts) ** 0.75
-    centre, near = neighbours(word, sentence, 0, 10_000, draw)
+    centre, window, there = windows(word, sentence, 0, 10_000, draw)
+    centre, near = np.repeat(centre, there.sum(1)), window[there]
     wrong = draw.choice(len(noise), (len(near), NEGATIVES), p=noise / noise.sum())
     h, counted = inputs[centre], wrong != near[:, None]
     right = np.einsum("nd,nd->n", h, outputs[near])
@@ -96,41 +99,33 @@ def ours(quick):
     sentences = text(quick)
     known, counts = vocabulary(sentences)
     word, sentence = numbered(sentences, known)
-    draw, begin = np.random.default_rng(0), 0
-    key, wide = jax.random.key(0), (WINDOW + 1) * WORDS  # pairs: their mean at most
+    draw, begin, key = np.random.default_rng(0), 0, jax.random.key(0)
     sums = jnp.cumsum(noise_distribution(jnp.asarray(counts)))
     inputs = jax.random.uniform(key, (len(counts), WIDTH), minval=-0.5, maxval=0.5) / WIDTH
 
     tx = optax.adagrad(ADAGRAD, initial_accumulator_value=0.0)
 
     @jax.jit
-    def step(tables, opt, key, pairs, size):
-        """Pairs [2, wide], of which `size` count: the others have no centre."""
-        there = (jnp.arange(wide) < size)[:, None]
-        drawn = jax.random.uniform(key, (wide, NEGATIVES))
+    def step(tables, opt, key, centre, window, there):
+        drawn = jax.random.uniform(key, (len(centre), NEGATIVES))
         negatives = jnp.searchsorted(sums, drawn * sums[-1]).astype(jnp.int32)
 
         def loss(tables):
             inputs, outputs = tables
-            h = jnp.where(there, inputs[pairs[0]], 0)
-            return wide * negative_sampling(h, outputs, pairs[1], negatives)
+            h = inputs[centre]
+            return there.sum() * negative_sampling(h, outputs, window, negatives, there)
 
         value, slope = jax.value_and_grad(loss)(tables)
         updates, opt = tx.update(slope, opt)
         return optax.apply_updates(tables, updates), opt, value
 
     tables = inputs, jnp.zeros_like(inputs)
-    opt, last, count, rest = tx.init(tables), 0.0, 0, np.zeros((2, 0), np.int32)
+    opt, last, count = tx.init(tables), 0.0, 0
 
     def call():
-        nonlocal tables, opt, last, begin, count, rest
-        fresh = np.stack(neighbours(word, sentence, begin, WORDS, draw))
-        rest = np.concatenate([rest, fresh], axis=1)
-        now, rest = rest[:, :wide], rest[:, wide:]
-        pairs, before = np.zeros((2, wide), np.int32), last
-        pairs[:, : now.shape[1]] = now
-        turn = jax.random.fold_in(key, count)
-        tables, opt, last = step(tables, opt, turn, pairs, np.int32(now.shape[1]))
+        nonlocal tables, opt, last, begin, count
+        now, before = windows(word, sentence, begin, WORDS, draw), last
+        tables, opt, last = step(tables, opt, jax.random.fold_in(key, count), *now)
         float(before)  # waits for the step before
         begin, count = (begin + WORDS) % max(len(word) - WORDS, 1), count + 1
 

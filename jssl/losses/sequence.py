@@ -14,6 +14,8 @@ Devlin et al. 2019, "BERT", https://arxiv.org/abs/1810.04805; Mikolov et al. 201
 https://arxiv.org/abs/1310.4546; for the others see each function.
 """
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import optax
@@ -162,8 +164,10 @@ def next_sentence(
 def negative_sampling(
     h: Float[Array, "n d"],
     outputs: Float[Array, "v d"],
-    words: Int[Array, " n"],
+    words: Int[Array, "n *c"],
     negatives: Int[Array, "n k"],
+    mask: Shaped[Array, "n *c"] | None = None,
+    axis_name: str | None = None,
 ) -> Float[Array, ""]:
     r"""word2vec: tell the word that was there from k drawn as noise.
 
@@ -175,7 +179,14 @@ def negative_sampling(
     the table of u. Draw negatives from `jssl.ops.word2vec.noise_distribution`; one that
     is the word itself is left out. (1 + k) log 2 while `outputs` is 0.
 
+    `words` [n] is one word for each h. [n, c] is a whole window of each centre, whose c
+    pairs share the centre's k negatives, so that a row is fetched once a window in place
+    of once a pair (Ji et al. 2016). `mask` (float or bool) is 1 where the window holds a
+    word: the mean is over those pairs, 0 if there are none, and over all devices of
+    `axis_name`.
+
     Mikolov et al. 2013, eq. 4. https://arxiv.org/abs/1310.4546
+    Ji et al. 2016, section 3.1. https://arxiv.org/abs/1604.04661
 
     Raises:
       ValueError: when a shape does not fit, a vector is not floating or a word no
@@ -187,19 +198,23 @@ def negative_sampling(
     >>> print(f"{loss:.4f}")    # 6 log 2
     4.1589
     """
+    window = "n c" if jnp.ndim(words) == 2 else "n"
     expect(
         "negative_sampling",
         h=(h, "n d"),
         outputs=(outputs, "v d"),
-        words=(words, "n", "int"),
+        words=(words, window, "int"),
         negatives=(negatives, "n k", "int"),
+        mask=(mask, window, "any"),
     )
+    words = words.reshape(len(h), -1)
+    mask = jnp.ones_like(words) if mask is None else mask.reshape(words.shape)
     h, right, wrong = widen(h, outputs[words], outputs[negatives])
-    noise = (negatives != words[:, None]).astype(h.dtype)  # [n, k]
-    is_right = (right * h).sum(-1)  # [n]
-    is_wrong = (wrong * h[:, None]).sum(-1)  # [n, k]
-    nats = jax.nn.softplus(-is_right) + (noise * jax.nn.softplus(is_wrong)).sum(-1)
-    return nats.mean()
+    product = partial(jnp.einsum, "nd,nxd->nx", h, precision="highest")
+    is_right, is_wrong = product(right), product(wrong)  # [n, c], [n, k]
+    others = negatives[:, :, None] != words[:, None]  # [n, k, c]
+    noise = (others * jax.nn.softplus(is_wrong)[..., None]).sum(1)  # [n, c]
+    return masked_mean(jax.nn.softplus(-is_right) + noise, mask, axis_name)
 
 
 def hierarchical_softmax(

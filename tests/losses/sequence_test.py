@@ -106,6 +106,23 @@ def test_negative_sampling_is_a_loop_that_skips_the_word_itself(words):
     np.testing.assert_allclose(in_float64(negative_sampling, *words), total / 3)
 
 
+def test_a_window_is_its_pairs_with_the_negatives_of_the_centre(words):
+    h, outputs, _, negatives = words
+    window = np.array([[0, 4, 1], [1, 2, 2], [3, 0, 0]])
+    mask = np.array([[1, 0, 1], [1, 1, 1], [0, 0, 0]])  # the last has no neighbour
+    at, place = np.nonzero(mask)
+    pairs = in_float64(negative_sampling, h[at], outputs, window[at, place], negatives[at])
+    loss = in_float64(negative_sampling, h, outputs, window, negatives, mask)
+    np.testing.assert_allclose(loss, pairs, rtol=1e-12)
+    whole = in_float64(negative_sampling, h, outputs, window, negatives)
+    ones = np.ones((3, 3), bool)
+    np.testing.assert_array_equal(
+        whole, in_float64(negative_sampling, h, outputs, window, negatives, ones)
+    )
+    nothing = in_float64(negative_sampling, h, outputs, window, negatives, 0 * mask)
+    assert nothing == 0
+
+
 def test_a_gradient_step_is_the_update_of_the_c_code(words):
     h, outputs, right, negatives = words
     vector, table, rate = h[0].copy(), outputs.copy(), 0.025
@@ -172,8 +189,15 @@ def test_new_word_vectors_cost_log_two_a_decision():
     np.testing.assert_allclose(loss, tree.lengths[words].mean() * np.log(2), rtol=1e-6)
 
 
+def skip_gram(h, window, mask, axis_name=None):
+    """Windows' words told from noise by vectors h [n, l, v], of which the first counts."""
+    table = jnp.sin(jnp.arange(V * V, dtype=h.dtype)).reshape(V, V)
+    noise = (window + 1) % V
+    return negative_sampling(h[:, 0], table, window, noise, mask, axis_name)
+
+
 @pytest.mark.parametrize("devices", [2, 4])
-@pytest.mark.parametrize("loss", [token_cross_entropy, masked_lm, causal_lm])
+@pytest.mark.parametrize("loss", [token_cross_entropy, masked_lm, causal_lm, skip_gram])
 def test_devices_with_unequal_masks_give_the_loss_over_all(text, loss, devices):
     logits, tokens, mask = map(jnp.asarray, text)
     mask = mask.at[0].set(0)  # one device may have nothing to say
@@ -206,6 +230,9 @@ def all_losses(x):
         "negative_sampling": negative_sampling(x[:, 0], table, tokens[:, 0], tokens),
         "negative_sampling, k=3": negative_sampling(
             x[:, 0], table, tokens[:, 0], tokens + 1
+        ),
+        "negative_sampling, windows": negative_sampling(
+            x[:, 0], table, tokens, tokens + 1, none + 1
         ),
         "hierarchical_softmax": hierarchical_softmax(
             x[:, 0], table, tokens, tokens + 1, tokens[:, 0] + 2
@@ -253,6 +280,7 @@ def test_wrong_shapes_and_dtypes_are_refused(text, words, unhooked):
         (token_cross_entropy, (logits, tokens[:1]), r"targets must be int\[n=4, l=6\]"),
         (next_sentence, (logits[:, 0], tokens[:, 0]), r"logits must be float\[n, 2\]"),
         (negative_sampling, (h, outputs, right, right), r"negatives must be int\[n=3"),
+        (negative_sampling, (h, outputs, right, code, code), r"mask must be any\[n=3\]"),
         (negative_sampling, (h, h.T, right, negatives), r"outputs must be float\[v, d"),
         (
             hierarchical_softmax,
