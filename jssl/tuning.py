@@ -21,6 +21,7 @@ FLAGS = (
 SINCE, BEFORE = (0, 10), (0, 13)  # jaxlib
 
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # glibc's names of them, malloc.h
+LIMIT = 2**31 - 1  # bytes: the most that can be said
 
 
 def tune() -> None:
@@ -68,7 +69,7 @@ def keep_memory() -> bool:
     if told or platform.libc_ver()[0] != "glibc":
         return False
     mallopt = ctypes.CDLL(None).mallopt
-    return all([mallopt(limit, 2**31 - 1) for limit in (MMAP_THRESHOLD, TRIM_THRESHOLD)])
+    return bool(mallopt(MMAP_THRESHOLD, LIMIT) and mallopt(TRIM_THRESHOLD, LIMIT))
 
 
 def one_at_a_time() -> None:
