@@ -30,7 +30,8 @@ def sinkhorn(
               Q_{ij} \leftarrow Q_{ij} / \sum_j Q_{ij}
 
     the first time in logarithms, so that no score is too large; after it each column has
-    an entry of 1 / (n k) at least, and plain numbers do. Each row sums to 1 exactly; each
+    an entry of 1 / (n k) at least, and plain numbers do: a factor for each row and one for
+    each column, so that Q is read and not written. Each row sums to 1 exactly; each
     column to n / k in the limit. With 0 iterations it is the softmax of S / epsilon,
     which nothing keeps from collapsing. The sum over samples is over all devices of
     `axis_name`. Not differentiated in use: see `swav`.
@@ -49,7 +50,8 @@ def sinkhorn(
     if iterations:
         log_q = log_q - logsumexp(log_q, 0, axis_name=axis_name)[None]
     q = jnp.exp(log_q - logsumexp(log_q, 1)[:, None])
+    rows, columns = jnp.ones_like(q[:, 0]), jnp.ones_like(q[0])
     for _ in range(iterations - 1):
-        q = q / psum(q.sum(0, keepdims=True), axis_name)
-        q = q / q.sum(1, keepdims=True)
-    return q
+        columns = 1 / psum(jnp.matmul(rows, q, precision="highest"), axis_name)
+        rows = 1 / jnp.matmul(q, columns, precision="highest")
+    return rows[:, None] * q * columns
