@@ -186,7 +186,7 @@ def negative_sampling(
     `axis_name`.
 
     Mikolov et al. 2013, eq. 4. https://arxiv.org/abs/1310.4546
-    Ji et al. 2016, section 3.1. https://arxiv.org/abs/1604.04661
+    Ji et al. 2016. https://arxiv.org/abs/1604.04661
 
     Raises:
       ValueError: when a shape does not fit, a vector is not floating or a word no
@@ -207,8 +207,9 @@ def negative_sampling(
         negatives=(negatives, "n k", "int"),
         mask=(mask, window, "any"),
     )
-    words = words.reshape(len(h), -1)
-    mask = jnp.ones_like(words) if mask is None else mask.reshape(words.shape)
+    mask = jnp.ones_like(words) if mask is None else mask
+    if window == "n":
+        words, mask = words[:, None], mask[:, None]
     h, right, wrong = widen(h, outputs[words], outputs[negatives])
     product = partial(jnp.einsum, "nd,nxd->nx", h, precision="highest")
     is_right, is_wrong = product(right), product(wrong)  # [n, c], [n, k]
