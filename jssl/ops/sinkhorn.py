@@ -53,5 +53,6 @@ def sinkhorn(
     rows, columns = jnp.ones_like(q[:, 0]), jnp.ones_like(q[0])
     for _ in range(iterations - 1):
         columns = 1 / psum(jnp.matmul(rows, q, precision="highest"), axis_name)
+        columns /= columns.mean()  # or n / k to the power of the iterations overflows
         rows = 1 / jnp.matmul(q, columns, precision="highest")
     return rows[:, None] * q * columns
