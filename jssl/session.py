@@ -21,6 +21,7 @@ from jssl.checkpoint import Checkpoints
 from jssl.cluster import together
 from jssl.config import Experiment, Stage, load
 from jssl.engine import Engine
+from jssl.ops.cores import cores
 from jssl.report import Log, write_json, write_report
 
 PACKAGES = ("jssl", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
@@ -238,7 +239,7 @@ def provenance() -> dict[str, Any]:
         "versions": versions,
         "devices": f"{len(devices)} x {devices[0].device_kind}",
         "processes": jax.process_count(),
-        "machine": f"{platform.system()} {platform.machine()}, {_cores()} cores",
+        "machine": f"{platform.system()} {platform.machine()}, {cores()} cores",
     }
 
 
@@ -258,9 +259,3 @@ def commit() -> str:
         return "unknown" if not head else head + ("+" if changed else "")
     except FileNotFoundError:
         return "unknown"
-
-
-def _cores():
-    return (
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    )

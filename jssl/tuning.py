@@ -61,7 +61,7 @@ def keep_memory() -> bool:
     """Has malloc keep the blocks it is given back, up to 2 GiB; whether it was told.
 
     XLA asks for a step's scratch and results at every step. glibc gives blocks that large
-    back to the system at once, and fetching them anew, zeroed page by page, took a third
+    back to the system at once, and fetching them anew, zeroed page by page, took a quarter
     of a ViT's step. Where the environment tells malloc anything (MALLOC_...,
     GLIBC_TUNABLES), all is left to it.
     """

@@ -15,7 +15,6 @@ same CPU core. It keeps the logits as [classes, n], which makes every reduction 
 softmax run along memory.
 """
 
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -26,6 +25,7 @@ import numpy as np
 from jaxtyping import Float, Integer
 
 from jssl.evals.protocol import Eval, Features, joined, labelled
+from jssl.ops.cores import cores
 from jssl.ops.shapes import expect
 
 KORNBLITH_GRID = tuple(np.logspace(-6, 5, 45).tolist())
@@ -282,8 +282,7 @@ def _workers(pieces: int):
     import scipy.optimize  # noqa: F401, a pool can be limited once it is loaded
     from threadpoolctl import threadpool_limits
 
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
-    with threadpool_limits(1), ThreadPoolExecutor(cores) as pool:
+    with threadpool_limits(1), ThreadPoolExecutor(cores()) as pool:
         yield pool.map if pieces > 1 else map
 
 
