@@ -117,17 +117,17 @@ def draw():
     for column, axis in enumerate(axes):
         for place, what in zip(grid[:, column], ("seconds", "bytes"), strict=True):
             reach = 1
-            for colour, (method, curves) in enumerate(kept.items()):
+            for color, (method, curves) in enumerate(kept.items()):
                 if axis in curves:
                     sizes = [int(size) for size in curves[axis]]
                     values = [at[what] for at in curves[axis].values()]
                     x = [size / sizes[0] for size in sizes]
                     y = [value / values[0] for value in values]
-                    place.loglog(x, y, "o-", label=method, color=f"C{colour}", base=2)
+                    place.loglog(x, y, "o-", label=method, color=f"C{color}", base=2)
                     reach = max(reach, *x)
             # The devices share one CPU and one batch: no sooner, but with less each.
             most = reach if axis != "devices" else 1 if what == "seconds" else 1 / reach
-            line = dict(linestyle=":", color="grey", label="in proportion")
+            line = dict(linestyle=":", color="gray", label="in proportion")
             place.loglog([1, reach], [1, most], base=2, **line)
             for side in (place.xaxis, place.yaxis):
                 side.set_major_formatter("{x:g}")

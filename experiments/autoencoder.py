@@ -84,7 +84,7 @@ def laptop(
             train,
             steps,
             nets.linen(Classifier(Dense((hidden,)), train.classes)),
-            data.load(source, batch, seed=seed, labelled=True),
+            data.load(source, batch, seed=seed, labeled=True),
             supervised_epochs,
             dispatch=dispatch,
             save_every=save_every,

@@ -101,7 +101,7 @@ def laptop(
         train,
         whole,
         nets.linen(Classifier(Dense(hidden), train.classes)),
-        data.load(source, batch, seed=seed, limit=limit, labelled=True),
+        data.load(source, batch, seed=seed, limit=limit, labeled=True),
         supervised_epochs,
         pictures={"beside PCA": evals.reconstruction()},
         start=tied,

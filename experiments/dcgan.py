@@ -76,7 +76,7 @@ def laptop(
             train,
             steps,
             nets.linen(Classifier(ConvNet(tuple(reversed(widths))), plain.classes)),
-            data.load(source, batch, seed=seed, limit=limit, labelled=True),
+            data.load(source, batch, seed=seed, limit=limit, labeled=True),
             supervised_epochs,
             render_every=max(1, steps // 4),
             save_every=save_every,

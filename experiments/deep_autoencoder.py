@@ -118,7 +118,7 @@ def laptop(
         train,
         train.steps(epochs),
         nets.linen(Classifier(Dense(hidden, last=linear), train.classes)),
-        data.load(source, batch, seed=seed, limit=limit, labelled=True),
+        data.load(source, batch, seed=seed, limit=limit, labeled=True),
         supervised_epochs,
         pictures={"beside PCA": evals.reconstruction()},
         start=unfolded if pretrained else None,

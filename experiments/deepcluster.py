@@ -78,7 +78,7 @@ def laptop(
             train,
             steps,
             nets.linen(Classifier(encoder, train.classes)),
-            data.load(source, batch, seed=seed, limit=limit, labelled=True),
+            data.load(source, batch, seed=seed, limit=limit, labeled=True),
             supervised_epochs,
             prepare=sobel,
             refresh_every=max(1, steps // rounds),

@@ -57,9 +57,9 @@ def laptop(
     if tiny:
         source, batch, widths, teacher_widths = "digits", 16, (4, 8), (8, 8)
         epochs = teacher_epochs = 0.03
-    labelled = data.load(source, batch, seed=seed, labelled=True)
-    unlabelled = data.load(source, batch, seed=seed)
-    steps, size = unlabelled.steps(epochs), labelled.shapes()["image"].shape[1]
+    labeled = data.load(source, batch, seed=seed, labeled=True)
+    unlabeled = data.load(source, batch, seed=seed)
+    steps, size = unlabeled.steps(epochs), labeled.shapes()["image"].shape[1]
     augment = views.View(size=size, shift=shift)
     judged = {"knn": evals.knn(), "linear": evals.linear_probe()}
     named = judged | {"top1": evals.accuracy()}
@@ -72,28 +72,28 @@ def laptop(
     def taught(name, net, steps):
         return Stage(
             name=name,
-            method=supervised(net, adamw(steps), labelled.classes, augment),
-            data=labelled,
+            method=supervised(net, adamw(steps), labeled.classes, augment),
+            data=labeled,
             steps=steps,
             evals=named,
             save_every=save_every,
             **shared,
         )
 
-    large = nets.linen(Classifier(ConvNet(teacher_widths), labelled.classes))
-    small = nets.linen(Classifier(ConvNet(widths), labelled.classes))
+    large = nets.linen(Classifier(ConvNet(teacher_widths), labeled.classes))
+    small = nets.linen(Classifier(ConvNet(widths), labeled.classes))
     method = distil(small, large, adamw(steps), temperature, alpha, augment)
-    mixed = data.pair(labelled=labelled, unlabelled=unlabelled)
+    mixed = data.pair(labeled=labeled, unlabeled=unlabeled)
     reference = taught("supervised", small, steps)
     student = Stage(
         name="distil",
         method=method,
-        data=unlabelled if alpha == 1 else mixed,
+        data=unlabeled if alpha == 1 else mixed,
         steps=steps,
         evals=named | {"embedding": evals.embedding_picture()},
-        baselines=baselines.beside(method, unlabelled, judged, reference, **shared),
+        baselines=baselines.beside(method, unlabeled, judged, reference, **shared),
         start=lambda state, done: state._replace(teacher=frozen(done["teacher"])),
         save_every=save_every,
         **shared,
     )
-    return [taught("teacher", large, labelled.steps(teacher_epochs)), student]
+    return [taught("teacher", large, labeled.steps(teacher_epochs)), student]

@@ -87,7 +87,7 @@ def laptop(
             train,
             steps,
             nets.linen(Classifier(encoder, plain.classes)),
-            data.load(source, batch, seed=seed, labelled=True),
+            data.load(source, batch, seed=seed, labeled=True),
             supervised_epochs,
             dispatch=dispatch,
             render_every=max(1, steps // 4),

@@ -82,7 +82,7 @@ def laptop(
             train,
             steps,
             laid_out(nets.linen(ContextFree(encoder, train.classes, width, hidden))),
-            data.load(source, batch, seed=seed, labelled=True),
+            data.load(source, batch, seed=seed, labeled=True),
             supervised_epochs,
             prepare=lambda images: normalize_tiles(cut_tiles(images, tile)),
             chance={"loss": math.log(count)},

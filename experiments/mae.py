@@ -87,7 +87,7 @@ def laptop(
         nets.linen(net),
         adamw(steps),
         patch,
-        prepare=centre,
+        prepare=center,
         mask=mask,
         norm_pixels=norm_pixels,
     )
@@ -95,15 +95,15 @@ def laptop(
     judged, rows = {}, {}
     if train.classes:
         judged = {"knn": evals.knn(), "linear": evals.linear_probe()}
-        labelled = data.load(source, batch, seed=seed, limit=limit, labelled=True)
-        steps_with_labels = labelled.steps(supervised_epochs)
+        labeled = data.load(source, batch, seed=seed, limit=limit, labeled=True)
+        steps_with_labels = labeled.steps(supervised_epochs)
         classifier = nets.linen(vit.Classifier(encoder, train.classes, pool, head_std=0.02))
         reference = Stage(
             name="supervised",
             method=supervised(
-                classifier, adamw(steps_with_labels), train.classes, prepare=centre
+                classifier, adamw(steps_with_labels), train.classes, prepare=center
             ),
-            data=labelled,
+            data=labeled,
             steps=steps_with_labels,
             evals=judged | {"top1": evals.accuracy()},
             **shared,
@@ -124,7 +124,7 @@ def laptop(
     ]
 
 
-def centre(images):
+def center(images):
     """From [0, 1] to [-1, 1]."""
     return 2 * images - 1
 
@@ -204,7 +204,7 @@ def paper(
         return optax.MultiSteps(tx, accumulate) if accumulate > 1 else tx
 
     train = data.load(source, batch // accumulate, **read)
-    tune = data.load(source, tune_batch // accumulate, labelled=True, **read)
+    tune = data.load(source, tune_batch // accumulate, labeled=True, **read)
     common = dict(remat=remat, dtype=None if tiny else jnp.bfloat16)
     encoder = vit.Encoder(**vit_sizes, **common)
     pretrain = Stage(

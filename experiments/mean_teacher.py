@@ -25,7 +25,7 @@ def laptop(
     labels: int = 10,
     epochs: float = 30.0,
     batch: int = 100,
-    labelled_batch: int = 50,
+    labeled_batch: int = 50,
     lr: float = 0.002,
     weight: float = 50.0,
     ramp: int = 300,
@@ -48,7 +48,7 @@ def laptop(
       labels: of each class.
       epochs: passes over the unlabelled images, which are the training split.
       batch: unlabelled images a step.
-      labelled_batch: labelled images a step.
+      labeled_batch: labelled images a step.
       lr: learning rate at first; a cosine takes it to 0.
       weight: of the agreement with the teacher, after the ramp.
       ramp: steps in which the weight rises.
@@ -64,22 +64,22 @@ def laptop(
       tiny: the sizes that tests run.
     """
     if tiny:
-        source, labels, batch, labelled_batch, widths = "digits", 2, 16, 16, (4, 8)
+        source, labels, batch, labeled_batch, widths = "digits", 2, 16, 16, (4, 8)
         epochs = 0.03
-    unlabelled = data.load(source, batch, seed=seed, limit=limit)
-    labelled = data.load(source, labelled_batch, seed=seed, limit=limit, labelled=True)
-    steps = unlabelled.steps(epochs)
-    size = unlabelled.shapes()["image"].shape[1]
+    unlabeled = data.load(source, batch, seed=seed, limit=limit)
+    labeled = data.load(source, labeled_batch, seed=seed, limit=limit, labeled=True)
+    steps = unlabeled.steps(epochs)
+    size = unlabeled.shapes()["image"].shape[1]
     view = views.View(size=size, shift=shift, rotate=rotate, noise=noise)
     adam = optax.adam(optax.cosine_decay_schedule(lr, steps))
     averaged = optax.chain(adam, ema_weights(decay))
-    net = nets.linen(Classifier(ConvNet(widths), labelled.classes))
+    net = nets.linen(Classifier(ConvNet(widths), labeled.classes))
     method = mean_teacher(net, adam, view, weight, ramp, decay, consistency)
     return [
         baselines.few_labels(
             method,
-            labelled,
-            unlabelled,
+            labeled,
+            unlabeled,
             labels,
             steps,
             net,

@@ -25,7 +25,7 @@ def laptop(
     labels: int = 10,
     epochs: float = 30.0,
     batch: int = 100,
-    labelled_batch: int = 50,
+    labeled_batch: int = 50,
     lr: float = 0.002,
     weight: float = 75.0,
     k: int = 2,
@@ -47,7 +47,7 @@ def laptop(
       labels: of each class.
       epochs: passes over the unlabelled images, which are the training split.
       batch: unlabelled images a step.
-      labelled_batch: labelled images a step.
+      labeled_batch: labelled images a step.
       lr: learning rate at first; a cosine takes it to 0.
       weight: of the guesses at the end; it rises along a line from 0.
       k: views of an unlabelled image, whose predictions are averaged.
@@ -62,21 +62,21 @@ def laptop(
       tiny: the sizes that tests run.
     """
     if tiny:
-        source, labels, batch, labelled_batch, widths = "digits", 2, 16, 16, (4, 8)
+        source, labels, batch, labeled_batch, widths = "digits", 2, 16, 16, (4, 8)
         epochs = 0.03
-    unlabelled = data.load(source, batch, seed=seed, limit=limit)
-    labelled = data.load(source, labelled_batch, seed=seed, limit=limit, labelled=True)
-    steps = unlabelled.steps(epochs)
-    view = views.View(size=unlabelled.shapes()["image"].shape[1], shift=shift)
+    unlabeled = data.load(source, batch, seed=seed, limit=limit)
+    labeled = data.load(source, labeled_batch, seed=seed, limit=limit, labeled=True)
+    steps = unlabeled.steps(epochs)
+    view = views.View(size=unlabeled.shapes()["image"].shape[1], shift=shift)
     adam = optax.adam(optax.cosine_decay_schedule(lr, steps))
     averaged = optax.chain(adam, ema_weights(decay))
-    net = nets.linen(Classifier(ConvNet(widths), labelled.classes))
+    net = nets.linen(Classifier(ConvNet(widths), labeled.classes))
     method = mixmatch(net, averaged, view, weight, steps, k, temperature, alpha)
     return [
         baselines.few_labels(
             method,
-            labelled,
-            unlabelled,
+            labeled,
+            unlabeled,
             labels,
             steps,
             net,

@@ -91,7 +91,7 @@ def laptop(
             train,
             steps,
             nets.linen(Classifier(encoder, train.classes)),
-            data.load(source, batch, seed=seed, limit=limit, labelled=True),
+            data.load(source, batch, seed=seed, limit=limit, labeled=True),
             supervised_epochs,
             chance={"loss": math.log(1 + queue)} if version < 3 else {},
             rules=[("queue/keys$", sharding.divided)],

@@ -70,7 +70,7 @@ def laptop(
             train,
             steps,
             nets.linen(Classifier(Dense((hidden,)), train.classes)),
-            data.load(source, batch, seed=seed, limit=limit, labelled=True),
+            data.load(source, batch, seed=seed, limit=limit, labeled=True),
             supervised_epochs,
             dispatch=dispatch,
             save_every=save_every,

@@ -66,7 +66,7 @@ def laptop(
             train,
             steps,
             nets.linen(Classifier(encoder, train.classes)),
-            data.load(source, batch, seed=seed, limit=limit, labelled=True),
+            data.load(source, batch, seed=seed, limit=limit, labeled=True),
             supervised_epochs,
             chance={"loss": math.log(4)},
             save_every=save_every,

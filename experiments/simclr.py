@@ -76,7 +76,7 @@ def laptop(
             train,
             steps,
             nets.linen(Classifier(encoder, train.classes)),
-            data.load(source, batch, seed=seed, limit=limit, labelled=True),
+            data.load(source, batch, seed=seed, limit=limit, labeled=True),
             supervised_epochs,
             chance={"loss": math.log(2 * batch - 1)},
             save_every=save_every,

@@ -118,7 +118,7 @@ def laptop(
         train,
         steps,
         nets.linen(Classifier(encoder, classes)),
-        data.load(source, batch, seed=seed, labelled=True),
+        data.load(source, batch, seed=seed, labeled=True),
         supervised_epochs,
         save_every=save_every,
         **shared,
@@ -127,7 +127,7 @@ def laptop(
 
     def taught(name, per_class, peak, **fields):
         fit = min(tune_batch, per_class * classes)
-        whole = data.load(source, fit, seed=seed, labelled=True)
+        whole = data.load(source, fit, seed=seed, labeled=True)
         some = data.labels_per_class(whole, per_class)
         # By another name its "train" split, on which evals fit, is the whole one.
         some = dataclasses.replace(some, name=f"{source}/few[{some.size}]")
@@ -242,7 +242,7 @@ def paper(
         tune_epochs = 2.0
     read = dict(size=stored, seed=seed, threads=2 * workers + 2, workers=workers)
     train = data.load(source, batch, **read)
-    whole = data.load(source, tune_batch, labelled=True, **read)
+    whole = data.load(source, tune_batch, labeled=True, **read)
     some = data.labels_per_class(whole, per_class)
     steps, classes = train.steps(epochs), train.classes
     encoder = ConvNet((4, 8)) if tiny else ResNet(depth, width=width, dtype=jnp.bfloat16)

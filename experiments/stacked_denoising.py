@@ -70,7 +70,7 @@ def laptop(
             f"widths and corruption must be of as many layers, got {widths}, {corruption}"
         )
     train = data.load(source, batch, seed=seed)
-    every = data.load(source, batch, seed=seed, labelled=True)
+    every = data.load(source, batch, seed=seed, labeled=True)
     few = data.labels_per_class(every, labels, seed)
     # Under a name of its own its split "train" is the whole one: the evals that fit on
     # representations then fit on the same rows for every stage.

@@ -47,7 +47,7 @@ def laptop(
     if tiny:
         source, epochs, batch, patch, width, depth = "digits", 0.03, 16, 2, 16, 1
         dispatch = 1
-    train = data.load(source, batch, seed=seed, labelled=True)
+    train = data.load(source, batch, seed=seed, labeled=True)
     steps = train.steps(epochs)
     schedule = optim.warmup_cosine(lr, steps // 20, steps)
     encoder = vit.Encoder(width, depth, heads, patch)

@@ -25,7 +25,7 @@ def laptop(
     labels: int = 10,
     epochs: float = 20.0,
     batch: int = 100,
-    labelled_batch: int = 50,
+    labeled_batch: int = 50,
     lr: float = 0.002,
     epsilon: float = 2.0,
     weight: float = 1.0,
@@ -46,7 +46,7 @@ def laptop(
       labels: of each class.
       epochs: passes over the unlabelled images, which are the training split.
       batch: unlabelled images a step.
-      labelled_batch: labelled images a step.
+      labeled_batch: labelled images a step.
       lr: learning rate at first; a cosine takes it to 0.
       epsilon: length of the worst step, in units of a pixel's range.
       weight: of the divergence after it.
@@ -60,21 +60,21 @@ def laptop(
       tiny: the sizes that tests run.
     """
     if tiny:
-        source, labels, batch, labelled_batch, widths = "digits", 2, 16, 16, (4, 8)
+        source, labels, batch, labeled_batch, widths = "digits", 2, 16, 16, (4, 8)
         epochs = 0.03
-    unlabelled = data.load(source, batch, seed=seed, limit=limit)
-    labelled = data.load(source, labelled_batch, seed=seed, limit=limit, labelled=True)
-    steps = unlabelled.steps(epochs)
-    view = views.View(size=unlabelled.shapes()["image"].shape[1], shift=shift)
+    unlabeled = data.load(source, batch, seed=seed, limit=limit)
+    labeled = data.load(source, labeled_batch, seed=seed, limit=limit, labeled=True)
+    steps = unlabeled.steps(epochs)
+    view = views.View(size=unlabeled.shapes()["image"].shape[1], shift=shift)
     adam = optax.adam(optax.cosine_decay_schedule(lr, steps))
     averaged = optax.chain(adam, ema_weights(decay))
-    net = nets.linen(Classifier(ConvNet(widths), labelled.classes))
+    net = nets.linen(Classifier(ConvNet(widths), labeled.classes))
     method = vat(net, averaged, view, epsilon, weight, entropy_weight)
     return [
         baselines.few_labels(
             method,
-            labelled,
-            unlabelled,
+            labeled,
+            unlabeled,
             labels,
             steps,
             net,

@@ -81,7 +81,7 @@ def laptop(
             train,
             steps,
             nets.linen(Classifier(encoder, train.classes)),
-            data.load(source, batch, seed=seed, limit=limit, labelled=True),
+            data.load(source, batch, seed=seed, limit=limit, labeled=True),
             supervised_epochs,
             save_every=save_every,
             seed=seed,

@@ -73,7 +73,7 @@ def compared(
     train: Source,
     steps: int,
     classifier: Net,
-    labelled: Source,
+    labeled: Source,
     supervised_epochs: float,
     prepare: Callable = identity,
     pictures: Mapping[str, Callable] = MappingProxyType({}),
@@ -89,7 +89,7 @@ def compared(
       train: its source.
       steps: of training.
       classifier: images -> {"logits", "h"}, an encoder as the method's.
-      labelled: the training source, with labels.
+      labeled: the training source, with labels.
       supervised_epochs: of the supervised reference.
       prepare: what the classifier sees of an image, as the method's.
       pictures: further evals, by name.
@@ -98,13 +98,13 @@ def compared(
     """
     judged = {"knn": evals.knn(), "linear": evals.linear_probe()}
     shared = {k: v for k, v in fields.items() if k in ("seed", "mesh", "dispatch")}
-    budget = labelled.steps(supervised_epochs)
+    budget = labeled.steps(supervised_epochs)
     schedule = optim.warmup_cosine(lr, budget // 20, budget)
     tx = optax.adamw(schedule, weight_decay=1e-4, mask=optim.matrices)
     reference = Stage(
         name="supervised",
-        method=supervised(classifier, tx, labelled.classes, prepare=prepare),
-        data=labelled,
+        method=supervised(classifier, tx, labeled.classes, prepare=prepare),
+        data=labeled,
         steps=budget,
         evals=judged,
         **shared,
@@ -122,8 +122,8 @@ def compared(
 
 def few_labels(
     method: Method,
-    labelled: Source,
-    unlabelled: Source,
+    labeled: Source,
+    unlabeled: Source,
     per_class: int,
     steps: int,
     classifier: Net,
@@ -144,8 +144,8 @@ def few_labels(
 
     Args:
       method: what learns, of nested batches; embeds "logits".
-      labelled: the training source, with labels and the batch of labelled rows.
-      unlabelled: the same with the batch of unlabelled rows; those with labels are among
+      labeled: the training source, with labels and the batch of labelled rows.
+      unlabeled: the same with the batch of unlabelled rows; those with labels are among
         them.
       per_class: labels of each class.
       steps: of training, the baselines' too.
@@ -160,16 +160,16 @@ def few_labels(
     judged = {"knn": evals.knn(), "linear": evals.linear_probe()}
     own = {"top1": evals.accuracy()} | judged
     shared = dict(seed=seed) | {k: v for k, v in fields.items() if k == "mesh"}
-    few = labels_per_class(labelled, per_class, seed)
-    reference = _of_labelled(supervised(classifier, tx, labelled.classes, augment))
+    few = labels_per_class(labeled, per_class, seed)
+    reference = _of_labeled(supervised(classifier, tx, labeled.classes, augment))
 
     def taught(name, source):
-        both = pair(labelled=source, unlabelled=unlabelled)
+        both = pair(labeled=source, unlabeled=unlabeled)
         return Stage(
             name=name, method=reference, data=both, steps=steps, evals=own, **shared
         )
 
-    both = pair(labelled=few, unlabelled=unlabelled)
+    both = pair(labeled=few, unlabeled=unlabeled)
     return Stage(
         name="train",
         method=method,
@@ -178,7 +178,7 @@ def few_labels(
         evals=own | dict(further) | {"embedding": evals.embedding_picture()},
         baselines={
             "supervised, same labels": taught("supervised-few", few),
-            "supervised, all labels": taught("supervised-all", labelled),
+            "supervised, all labels": taught("supervised-all", labeled),
         }
         | beside(method, both, judged, **shared),
         seed=seed,
@@ -186,14 +186,14 @@ def few_labels(
     )
 
 
-def _of_labelled(method: Method) -> Method:
+def _of_labeled(method: Method) -> Method:
     """A method of plain batches, for the labelled half of nested ones."""
 
     def init(key, batch):
-        return method.init(key, batch["labelled"])
+        return method.init(key, batch["labeled"])
 
     def step(key, state, batch):
-        return method.step(key, state, batch["labelled"])
+        return method.step(key, state, batch["labeled"])
 
     return method._replace(init=init, step=step)
 
@@ -217,9 +217,25 @@ def fingerprint(stage: Stage) -> str:
     if stage.steps:
         parts += [data.batch, data.seed, stage.steps]
         traced += [jax.make_jaxpr(method.step)(key, state, batch)]
-    text = re.sub(r" at 0x[0-9a-f]+", "", "\n".join(map(str, (*parts, *traced))))
+    text = "\n".join([*map(str, parts), *(_without_names(str(x)) for x in traced)])
     constants = [np.asarray(c).tobytes() for jaxpr in traced for c in jaxpr.consts]
     return hashlib.sha256(b"".join([text.encode(), *constants])).hexdigest()[:16]
+
+
+def _without_names(program: str) -> str:
+    """A printed jaxpr in which no function's name or address appears.
+
+    Shared sub-programs, which JAX prints under their function's name, are numbered in the
+    order in which they are printed: renaming a jitted function changes nothing.
+    """
+    shared = re.findall(r"^let (\w+) = \{", program, flags=re.MULTILINE)
+    numbers = {name: f"f{i}" for i, name in enumerate(dict.fromkeys(shared))}
+
+    def number(found):
+        return found[1] + numbers.get(found[2], found[2])
+
+    program = re.sub(r"((?:^let |\b\w*jaxpr=))(\w+)", number, program, flags=re.MULTILINE)
+    return re.sub(r"\b(?:name|jvp|fwd|bwd)=[\w.<>]+| at 0x[0-9a-f]+", "", program)
 
 
 def _two_rows(batch):

@@ -130,7 +130,7 @@ def of_weights(options) -> tuple[Iterator[Subject], Any]:
     from jssl.method import Method
 
     size = {"size": options.size} if options.size else {}
-    source = data.load(options.source, options.batch, labelled=True, **size)
+    source = data.load(options.source, options.batch, labeled=True, **size)
     n, *side, channels = source.row_shapes()["image"].shape
     loaded = weights.load(
         options.weights, options.heads, image=tuple(side), channels=channels

@@ -22,7 +22,7 @@ def exhibits(features, split: str = "test") -> dict[str, Grid]:
     images = features.images(split)
     if images.ndim != 4 or images.shape[-1] not in (1, 3):
         return {}
-    found = {"nearest neighbours": neighbours(images, features(split))}
+    found = {"nearest neighbours": neighbors(images, features(split))}
     if "maps" in features.names:
         maps = np.asarray(features(split, "maps"))
         found["strongest images"] = strongest(images, maps)
@@ -34,12 +34,12 @@ def exhibits(features, split: str = "test") -> dict[str, Grid]:
     return found
 
 
-def neighbours(images, h):
+def neighbors(images, h):
     index, _ = retrieve(h[:QUERIES], h, SHOWN + 1)
     others = [[j for j in row if j != i][:SHOWN] for i, row in enumerate(index)]
     rows = np.column_stack([np.arange(len(others)), others])
     heads = ("query", *(f"nearest {i + 1}" for i in range(SHOWN)))
-    return Grid(gallery.nearest_neighbour_panel(images, rows), heads)
+    return Grid(gallery.nearest_neighbor_panel(images, rows), heads)
 
 
 def strongest(images, maps):
@@ -79,5 +79,5 @@ def _stretched(maps):
 def _beside(images, maps):
     """[n, 1 + maps, h, w, c]: grey maps with as many channels as the images."""
     channels = images.shape[-1]
-    grey = [np.repeat(x[..., None], channels, -1) for x in maps]
-    return np.stack([images, *grey], 1)
+    gray = [np.repeat(x[..., None], channels, -1) for x in maps]
+    return np.stack([images, *gray], 1)

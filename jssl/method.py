@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 State = TypeVar("State")
-Batch = Mapping[str, Any]  # arrays by name; nests: batch["labelled"]["image"]
+Batch = Mapping[str, Any]  # arrays by name; nests: batch["labeled"]["image"]
 Metrics = Mapping[str, jax.Array]  # scalars by name: "disc/loss"
 Augment = Callable[[jax.Array, jax.Array], jax.Array]  # (key, images) -> views
 Collect = Callable[..., Any]  # (fn, *args, split="train") -> fn(*args, batch), all rows
@@ -40,7 +40,7 @@ def tiled(filters, columns=16) -> Grid:
     return Grid(shown[: rows * columns].reshape(rows, columns, *filters.shape[1:]))
 
 
-def neighbours(images, h, queries=8, shown=7) -> Grid:
+def neighbors(images, h, queries=8, shown=7) -> Grid:
     """The first of images [n, h, w, c], each beside those whose h [n, d] is nearest."""
     h = h / jnp.maximum(jnp.linalg.norm(h, axis=1, keepdims=True), 1e-12)
     order = jnp.argsort(-h[:queries] @ h.T, axis=1)[:, : shown + 1]  # itself comes first

@@ -72,6 +72,25 @@ def test_the_same_stage_built_anew_has_the_same_fingerprint():
     assert baselines.fingerprint(stage()) == baselines.fingerprint(stage())
 
 
+def test_the_names_of_jitted_functions_do_not_count():
+    def named(name, factor):
+        def scale(x):
+            return factor * jnp.where(x > 0, x, 0.5)
+
+        scale.__name__ = name
+        scale = jax.jit(scale)
+
+        def embed(state, batch):
+            h = scale(batch["image"].reshape(len(batch["image"]), -1))
+            return {"h": scale(h + 1)}
+
+        return stage(method=scaling(optax.sgd(0.1))._replace(embed=embed))
+
+    one = baselines.fingerprint(named("labelled", 2.0))
+    assert one == baselines.fingerprint(named("labeled", 2.0))
+    assert one != baselines.fingerprint(named("labeled", 3.0))
+
+
 def test_what_decides_nothing_does_not_count():
     raw = stage(method=baselines.raw_pixels(), steps=0)
     larger = replace(source(seed=1), batch=16)
@@ -106,10 +125,10 @@ class Linear(nn.Module):
 
 def few_labels():
     """Two labels of each class, and a method that has not been asked for anything."""
-    labelled = replace(source(), batch=4, labelled=True)
+    labeled = replace(source(), batch=4, labeled=True)
     return baselines.few_labels(
         scaling(optax.sgd(0.1)),
-        labelled,
+        labeled,
         source(),
         per_class=2,
         steps=3,
@@ -136,17 +155,17 @@ def test_few_labels_stand_beside_the_same_and_all_of_them():
     assert {"knn", "linear", "top1"} < set(stage.evals)
     assert all(s.seed == 7 for s in (stage, *stage.baselines.values()))
     assert few.data.digest == stage.data.digest != every.data.digest
-    assert few.data.parts["labelled"].size == stage.data.parts["labelled"].size == 4
-    assert every.data.parts["labelled"].size == every.data.split("train").size == 32
+    assert few.data.parts["labeled"].size == stage.data.parts["labeled"].size == 4
+    assert every.data.parts["labeled"].size == every.data.split("train").size == 32
 
 
-def test_a_baseline_of_few_labels_sees_the_methods_labelled_batches_and_nothing_else():
+def test_a_baseline_of_few_labels_sees_the_methods_labeled_batches_and_nothing_else():
     stage = few_labels()
     few = stage.baselines["supervised, same labels"]
     ours, theirs = next(stage.data.stream(2)), next(few.data.stream(2))
     chex.assert_trees_all_equal(ours, theirs)
     batch = decode(ours)
-    other = batch | {"unlabelled": {"image": jnp.ones((8, 2, 2, 1))}}
+    other = batch | {"unlabeled": {"image": jnp.ones((8, 2, 2, 1))}}
     state = few.method.init(jax.random.key(0), batch)
     one, two = (few.method.step(jax.random.key(1), state, b)[0] for b in (batch, other))
     chex.assert_trees_all_equal(one, two)

@@ -233,7 +233,7 @@ def test_a_batch_must_divide_among_the_devices(tmp_path):
 
 
 def test_each_of_two_streams_must_divide_among_the_devices():
-    both = pair(labelled=load("digits", 4, labelled=True), unlabelled=load("digits", 8))
+    both = pair(labeled=load("digits", 4, labeled=True), unlabeled=load("digits", 8))
     with pytest.raises(ValueError, match="batch of 4 does not divide among 8 devices"):
         Engine(stage(data=both))
 

@@ -28,7 +28,7 @@ def test_the_embedding_moves_as_the_papers_say(decay, depth, expected):
     np.testing.assert_allclose(updates["head"]["kernel"], 1.0)
 
 
-def test_layers_scale_what_the_adaptive_optimiser_gives():
+def test_layers_scale_what_the_adaptive_optimizer_gives():
     scale = optim.scale_by_layer(0.5, 13, optim.vit_layer(12))
     tx = optax.chain(optax.scale_by_adam(), scale)
     grads = jax.tree.map(lambda x: 7.0 * x, PARAMS)
@@ -81,7 +81,7 @@ def test_larss_step_does_not_depend_on_the_scale_of_the_gradient():
     chex.assert_trees_all_close(small, large, rtol=1e-5)
 
 
-def test_the_named_rows_keep_length_one_whatever_the_optimiser():
+def test_the_named_rows_keep_length_one_whatever_the_optimizer():
     tx = optax.chain(optax.adam(0.3), optim.unit_rows("head/kernel"))
     free = optax.adam(0.3)
     params, loose = PARAMS, PARAMS

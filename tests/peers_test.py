@@ -105,7 +105,7 @@ def test_products_are_held_against_the_better_ceiling():
 
 def test_every_pair_has_both_sides_and_a_module_that_says_what_differs():
     for name, module in driver.families().items():
-        assert "Same" in module.__doc__ or name in ("ceiling", "neighbours", "startup")
+        assert "Same" in module.__doc__ or name in ("ceiling", "neighbors", "startup")
         for known in module.PAIRS.values():
             assert callable(known.ours) and known.theirs
             assert all(map(callable, known.theirs.values()))

@@ -23,6 +23,6 @@ def two_views(key, images, deviation=0.05):
 def few_labels():
     """A batch of two streams: the pictures with labels of three, others without."""
     return {
-        "labelled": {"image": images(), "label": jnp.arange(8) % 3},
-        "unlabelled": {"image": images()[:, ::-1]},
+        "labeled": {"image": images(), "label": jnp.arange(8) % 3},
+        "unlabeled": {"image": images()[:, ::-1]},
     }

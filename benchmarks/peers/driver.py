@@ -21,7 +21,7 @@ from peers.pair import measure
 
 ROOT = Path(__file__).parents[2]
 FAMILIES = (
-    "ceiling", "views", "contrastive", "mae", "gan", "rbm", "words", "neighbours",
+    "ceiling", "views", "contrastive", "mae", "gan", "rbm", "words", "neighbors",
     "losses", "startup",
 )  # fmt: skip
 PACKAGES = (

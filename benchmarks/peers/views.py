@@ -28,7 +28,7 @@ def look(size, channels):
     strength = (0.8, 0.8, 0.8, 0.2) if channels == 3 else (0.8, 0.8, 0.0, 0.0)
     changes = dict(size=size, method="bilinear", strength=strength, statistics=statistics)
     if channels == 1:
-        changes |= dict(grey=0.0)
+        changes |= dict(gray=0.0)
     return partial(views.multi_view, views=views.recipe("simclr", **changes))
 
 
@@ -60,11 +60,11 @@ def loader(size, channels, n, batch, workers):
     from PIL import Image
     from torch.utils.data import DataLoader, Dataset
 
-    colour = dict(cj_sat=0.0, cj_hue=0.0, random_gray_scale=0.0) if channels == 1 else {}
+    color = dict(cj_sat=0.0, cj_hue=0.0, random_gray_scale=0.0) if channels == 1 else {}
     transform = SimCLRTransform(
         input_size=size,
         normalize={"mean": list(MEAN[:channels]), "std": list(STD[:channels])},
-        **colour,
+        **color,
     )
     arrays = noise(n, size, channels)
     arrays = arrays[..., 0] if channels == 1 else arrays

@@ -77,10 +77,10 @@ def judged(inputs, outputs, sentences):
     known, counts = vocabulary(sentences)
     word, sentence = numbered(sentences, known)
     draw, noise = np.random.default_rng(1), np.array(counts) ** 0.75
-    centre, window, there = windows(word, sentence, 0, 10_000, draw)
-    centre, near = np.repeat(centre, there.sum(1)), window[there]
+    center, window, there = windows(word, sentence, 0, 10_000, draw)
+    center, near = np.repeat(center, there.sum(1)), window[there]
     wrong = draw.choice(len(noise), (len(near), NEGATIVES), p=noise / noise.sum())
-    h, counted = inputs[centre], wrong != near[:, None]
+    h, counted = inputs[center], wrong != near[:, None]
     right = np.einsum("nd,nd->n", h, outputs[near])
     false = np.einsum("nd,nkd->nk", h, outputs[wrong])
     nats = np.logaddexp(0, -right) + (np.logaddexp(0, false) * counted).sum(1)
@@ -106,13 +106,13 @@ def ours(quick):
     tx = optax.adagrad(ADAGRAD, initial_accumulator_value=0.0)
 
     @jax.jit
-    def step(tables, opt, key, centre, window, there):
-        drawn = jax.random.uniform(key, (len(centre), NEGATIVES))
+    def step(tables, opt, key, center, window, there):
+        drawn = jax.random.uniform(key, (len(center), NEGATIVES))
         negatives = jnp.searchsorted(sums, drawn * sums[-1]).astype(jnp.int32)
 
         def loss(tables):
             inputs, outputs = tables
-            h = inputs[centre]
+            h = inputs[center]
             return there.sum() * negative_sampling(h, outputs, window, negatives, there)
 
         value, slope = jax.value_and_grad(loss)(tables)

@@ -51,7 +51,7 @@ def load(
     batch: int,
     *,
     seed: int = 0,
-    labelled: bool = False,
+    labeled: bool = False,
     limit: int = 0,
     threads: int = 8,
     workers: int = 0,
@@ -65,7 +65,7 @@ def load(
         as many black images as that has.
       batch: rows of one global batch.
       seed: of the order; the splits do not depend on it.
-      labelled: whether training batches carry labels.
+      labeled: whether training batches carry labels.
       limit: only so many rows of the training split, the first (of each class its
         share, where labels are known); 0: all.
       threads: that read what is not held in memory; as many batches are read ahead.
@@ -105,7 +105,7 @@ def load(
             batch,
             classes=classes,
             seed=seed,
-            labelled=labelled,
+            labeled=labeled,
             threads=threads,
             workers=workers,
         )

@@ -14,18 +14,18 @@ from jssl.data.subsets import subset
 
 
 class Pair(Source):
-    """Batches {"labelled": ..., "unlabelled": ...}; the rest is the latter's."""
+    """Batches {"labeled": ..., "unlabeled": ...}; the rest is the latter's."""
 
-    def __init__(self, labelled: Source, unlabelled: Source):
-        both = {"labelled": labelled, "unlabelled": unlabelled}
+    def __init__(self, labeled: Source, unlabeled: Source):
+        both = {"labeled": labeled, "unlabeled": unlabeled}
         tables = {name: source.table for name, source in both.items()}
         vars(self).update(
-            vars(unlabelled),
+            vars(unlabeled),
             parts=both,
-            labelled=True,
+            labeled=True,
             table=None if None in tables.values() else tables,
             records=None,
-            digest=fingerprint(labelled.digest, unlabelled.digest),
+            digest=fingerprint(labeled.digest, unlabeled.digest),
         )
 
     def shapes(self) -> dict[str, Any]:
@@ -34,7 +34,7 @@ class Pair(Source):
 
     def row_shapes(self) -> dict[str, Any]:
         """Shape and dtype of one global batch of `scan`."""
-        return self.parts["unlabelled"].row_shapes()
+        return self.parts["unlabeled"].row_shapes()
 
     def indices(self, start: int = 0, order=None) -> Iterator[Batch]:
         """The rows that `stream` would read, without reading them."""
@@ -48,23 +48,23 @@ class Pair(Source):
 
     def scan(self) -> Iterator[Batch]:
         """One ordered pass over the unlabelled source, in plain batches."""
-        return self.parts["unlabelled"].scan()
+        return self.parts["unlabeled"].scan()
 
     def column(self, name: str) -> np.ndarray:
         """A field of every row of the unlabelled source."""
-        return self.parts["unlabelled"].column(name)
+        return self.parts["unlabeled"].column(name)
 
     def split(self, name: str) -> Source:
         """A split of the unlabelled source, in plain batches."""
-        return self.parts["unlabelled"].split(name)
+        return self.parts["unlabeled"].split(name)
 
     def labels(self) -> np.ndarray:
         """The unlabelled source's labels, if they are known after all."""
-        return self.parts["unlabelled"].labels()
+        return self.parts["unlabeled"].labels()
 
 
 def _together(few, many):
-    return ({"labelled": a, "unlabelled": b} for a, b in zip(few, many, strict=True))
+    return ({"labeled": a, "unlabeled": b} for a, b in zip(few, many, strict=True))
 
 
 class Minibatches(Source):
@@ -120,7 +120,7 @@ class Minibatches(Source):
             yield jax.tree.map(lambda *x: np.stack(x), *step)
 
 
-def pair(*, labelled: Source, unlabelled: Source) -> Pair:
+def pair(*, labeled: Source, unlabeled: Source) -> Pair:
     """Labelled and unlabelled batches side by side, for semi-supervised learning.
 
     An epoch is the unlabelled one's. The labelled stream carries labels and is shuffled
@@ -128,16 +128,16 @@ def pair(*, labelled: Source, unlabelled: Source) -> Pair:
     labelled set smaller than its batch is repeated until it fills one, as FixMatch does
     (Sohn et al., NeurIPS 2020, https://arxiv.org/abs/2001.07685).
     """
-    if type(labelled) is not Source or type(unlabelled) is not Source:
+    if type(labeled) is not Source or type(unlabeled) is not Source:
         raise ValueError(
             "pair: wants two plain sources; for k batches a step, minibatches(pair(...), k)"
         )
-    seed = labelled.seed + 1
-    labelled = dataclasses.replace(labelled, labelled=True, seed=seed)
-    if labelled.size < labelled.batch:
-        times = -(-labelled.batch // labelled.size)
-        labelled = subset(labelled, np.tile(np.arange(labelled.size), times))
-    return Pair(labelled, dataclasses.replace(unlabelled, labelled=False))
+    seed = labeled.seed + 1
+    labeled = dataclasses.replace(labeled, labeled=True, seed=seed)
+    if labeled.size < labeled.batch:
+        times = -(-labeled.batch // labeled.size)
+        labeled = subset(labeled, np.tile(np.arange(labeled.size), times))
+    return Pair(labeled, dataclasses.replace(unlabeled, labeled=False))
 
 
 def minibatches(source: Source, k: int) -> Minibatches:

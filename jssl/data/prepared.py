@@ -28,14 +28,14 @@ class Prepared(Records):
       examples: row -> {"image": encoded bytes or an array, "label": int, ...}.
       size: side of the square that images are fitted to, or None.
       shape: (h, w, c) of each image, once fitted.
-      labelled: whether there are labels.
+      labeled: whether there are labels.
     """
 
     name: str
     examples: Any
     size: int | None
     shape: tuple[int, ...]
-    labelled: bool
+    labeled: bool
 
     @property
     def digest(self) -> str:
@@ -53,13 +53,13 @@ class Prepared(Records):
                 f"{name} has shape {image.shape} where others have {self.shape}; "
                 f"size=224, say, makes them alike"
             )
-        label = {"label": np.int32(example["label"])} if self.labelled else {}
+        label = {"label": np.int32(example["label"])} if self.labeled else {}
         return {"image": image} | label
 
     @cached_property
     def labels(self) -> np.ndarray | None:
         """Every row's label. TFDS keeps no list: the first call reads all records."""
-        if not self.labelled:
+        if not self.labeled:
             return None
         with ThreadPoolExecutor() as pool:
             label = pool.map(lambda i: self.examples[i]["label"], range(len(self)))

@@ -58,7 +58,7 @@ class Source:
       batch: rows of one global batch.
       seed: of the order.
       classes: how many there are; 0 where no labels are known.
-      labelled: whether `stream` carries "label". `scan` always does if it is known.
+      labeled: whether `stream` carries "label". `scan` always does if it is known.
       table: the split as arrays, "label" included if known, when it is small enough
         to live on a device; a training batch is the fields of `shapes()` at the rows
         that `indices` yields. None where the rows are read from `records`.
@@ -76,7 +76,7 @@ class Source:
     batch: int
     seed: int = 0
     classes: int = 0
-    labelled: bool = False
+    labeled: bool = False
     table: Mapping[str, Any] | None = field(default=None, repr=False)
     records: Records | None = field(default=None, repr=False)
     digest: str = ""
@@ -87,7 +87,7 @@ class Source:
     def __post_init__(self):
         if self.batch < 1:
             raise ValueError(f"{self.name}: batch must be positive, got {self.batch}")
-        if self.labelled and not self.classes:
+        if self.labeled and not self.classes:
             raise ValueError(f"{self.name} has no labels; labelled=True asks for them")
 
     def steps(self, epochs: int | float) -> int:
@@ -144,7 +144,7 @@ class Source:
         if name not in self.siblings:
             known = ", ".join(self.siblings) or "no others"
             raise ValueError(f"{self.name} has no split {name!r}; it has {known}")
-        names = ("batch", "seed", "classes", "labelled", "threads", "workers")
+        names = ("batch", "seed", "classes", "labeled", "threads", "workers")
         same = {name: getattr(self, name) for name in names}
         return dataclasses.replace(self.siblings[name](), **same)
 
@@ -162,7 +162,7 @@ class Source:
         return {name: array[0] for name, array in self.table.items()}
 
     def _fields(self):
-        return tuple(name for name in self._row() if self.labelled or name != "label")
+        return tuple(name for name in self._row() if self.labeled or name != "label")
 
     def _per_epoch(self):
         if self.size < self.batch:

@@ -65,4 +65,4 @@ def labels_per_class(source: Source, per_class: int, seed: int = 0) -> Source:
         )
     rank = ranks(labels, seed)
     rows = np.lexsort((labels, rank))[: per_class * source.classes]
-    return subset(source, rows, labelled=True)
+    return subset(source, rows, labeled=True)

@@ -48,7 +48,7 @@ from jssl.evals.gallery import (
     attention_rollout,
     cls_attention,
     filter_grid,
-    nearest_neighbour_panel,
+    nearest_neighbor_panel,
     spectrum_points,
     top_activating,
 )
@@ -61,7 +61,7 @@ from jssl.evals.generation import (
     generation,
     kid,
     kid_subsets,
-    memorisation,
+    memorization,
     prdc,
 )
 from jssl.evals.iou import confusion_matrix, iou_from_confusion, mean_iou
@@ -137,10 +137,10 @@ __all__ = [
     "logreg_path",
     "logreg_predict_proba",
     "mean_iou",
-    "memorisation",
+    "memorization",
     "mode_coverage",
     "modes",
-    "nearest_neighbour_panel",
+    "nearest_neighbor_panel",
     "nmi",
     "nms",
     "participation_ratio",

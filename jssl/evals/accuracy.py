@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from jssl.evals.protocol import Eval, Features, labelled
+from jssl.evals.protocol import Eval, Features, labeled
 
 
 def accuracy(name: str = "logits", metric: str = "top1") -> Eval:
@@ -18,7 +18,7 @@ def accuracy(name: str = "logits", metric: str = "top1") -> Eval:
 
     def run(features: Features, final: bool) -> dict:
         split = "test" if final else "val"
-        logits, y = labelled(features, split, name)
+        logits, y = labeled(features, split, name)
         if y.max() >= logits.shape[1]:
             raise ValueError(
                 f"accuracy: labels of the {split} split go up to {y.max()}, but "

@@ -31,7 +31,7 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from jssl.evals.linear import logreg_fit, logreg_predict_proba
-from jssl.evals.protocol import Eval, Features, Labelled, joined
+from jssl.evals.protocol import Eval, Features, Labeled, joined
 from jssl.evals.segmentation import BATCH, train
 from jssl.ops.shapes import expect
 
@@ -175,7 +175,7 @@ def action(
     )
 
 
-def _framed(features, clips, split, name, head) -> Labelled:
+def _framed(features, clips, split, name, head) -> Labeled:
     """The frames of a split's clips as cells [m, t, k, c], and the labels."""
     found = clips(split)
     if not {"video", "label"} <= set(found):

@@ -36,7 +36,7 @@ class Cells(NamedTuple):
 
     label: Array  # said: logits [..., p, classes]; true: int [..., p], -1 for background
     distances: Array  # [..., p, 4], in pixels
-    centreness: Array  # [..., p]; said: its logit
+    centerness: Array  # [..., p]; said: its logit
 
 
 def locations(h: int, w: int, stride: ScalarLike) -> Float[Array, "p 2"]:
@@ -51,10 +51,10 @@ def locations(h: int, w: int, stride: ScalarLike) -> Float[Array, "p 2"]:
     return (jnp.stack([x.ravel(), y.ravel()], axis=1) + 0.5) * stride
 
 
-def centreness(distances: Float[Array, "... 4"]) -> Float[Array, "..."]:
+def centerness(distances: Float[Array, "... 4"]) -> Float[Array, "..."]:
     """How central a point is in a box (equation 3): 1 in its middle, 0 on its edge.
 
-    >>> print(f"{centreness(jnp.array([1.0, 2, 3, 2])):.4f}")  # sqrt(1/3 * 2/2)
+    >>> print(f"{centerness(jnp.array([1.0, 2, 3, 2])):.4f}")  # sqrt(1/3 * 2/2)
     0.5774
     """
     pairs = jnp.sort(distances.reshape(*distances.shape[:-1], 2, 2), axis=-2)
@@ -81,7 +81,7 @@ def fcos_targets(
     >>> boxes, label = jnp.array([[0.0, 0, 4, 4]]), jnp.array([7])
     >>> at = jnp.array([[1.0, 2.0], [5.0, 2.0]])  # in the box, and outside
     >>> found = fcos_targets(boxes, label, jnp.array([True]), at)
-    >>> print(found.label, found.distances[0], found.centreness[1])
+    >>> print(found.label, found.distances[0], found.centerness[1])
     [ 7 -1] [1. 2. 3. 2.] 0.0
     """
     truth = {"label": (label, "m", "int"), "valid": (valid, "m", "bool")}
@@ -94,7 +94,7 @@ def fcos_targets(
     owner, owned = area.argmin(axis=1), inside.any(axis=1)
     mine = jnp.take_along_axis(sides, owner[:, None, None], axis=1)[:, 0]
     distances = jnp.where(owned[:, None], mine, 0.0)
-    return Cells(jnp.where(owned, label[owner], -1), distances, centreness(distances))
+    return Cells(jnp.where(owned, label[owner], -1), distances, centerness(distances))
 
 
 def fcos_loss(said: Cells, true: Cells) -> Float[Array, ""]:
@@ -121,9 +121,9 @@ def fcos_loss(said: Cells, true: Cells) -> Float[Array, ""]:
     found = (said.distances * around).reshape(-1, 1, 4)
     box = jnp.where(owned[..., None], true.distances, 1.0) * around
     overlap = jax.vmap(giou)(found, box.reshape(-1, 1, 4)).reshape(owned.shape)
-    weight = jnp.where(owned, true.centreness, 0.0)
+    weight = jnp.where(owned, true.centerness, 0.0)
     total = jnp.where(weight.sum() > 0, weight.sum(), 1.0)
-    middle = optax.sigmoid_binary_cross_entropy(said.centreness, true.centreness)
+    middle = optax.sigmoid_binary_cross_entropy(said.centerness, true.centerness)
     middle = jnp.where(owned, middle, 0.0)
     return (focal.sum() + middle.sum()) / n + (weight * (1 - overlap)).sum() / total
 
@@ -146,7 +146,7 @@ def fcos_decode(
     [[ 9. 8. 13. 14.]] [0.7071] [0]
     """
     sizes = _checked("fcos_decode", said, points=(points, "p 2"))
-    central = jax.nn.sigmoid(said.centreness)[:, None]
+    central = jax.nn.sigmoid(said.centerness)[:, None]
     scores = jnp.sqrt(jax.nn.sigmoid(said.label) * central).ravel()
     low, high = points - said.distances[:, :2], points + said.distances[:, 2:]
     scores, which = lax.top_k(scores, min(CANDIDATES, len(scores)))

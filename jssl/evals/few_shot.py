@@ -24,7 +24,7 @@ from jssl.evals.linear import (
     logreg_path,
     logreg_predict_proba,
 )
-from jssl.evals.protocol import Eval, Features, labelled
+from jssl.evals.protocol import Eval, Features, labeled
 from jssl.evals.retrieval import unit_rows
 from jssl.ops.shapes import expect
 
@@ -116,7 +116,7 @@ def few_shot(
         )
 
     def run(features: Features, final: bool) -> dict:
-        h, y = labelled(features, "test" if final else "val")
+        h, y = labeled(features, "test" if final else "val")
         h, rows = unit_rows(h), _rows_of(y, k_shot + n_query)
         rng, truth = np.random.default_rng(seed), np.repeat(np.arange(n_way), n_query)
         right = np.empty(episodes)
@@ -180,8 +180,8 @@ def few_labels_probe(
         )
 
     def run(features: Features, final: bool) -> dict:
-        train, val = labelled(features, "train"), labelled(features, "val")
-        test = labelled(features, "test") if final else None
+        train, val = labeled(features, "train"), labeled(features, "val")
+        test = labeled(features, "test") if final else None
         metrics = {}
         for k in per_class:
             parts = [_part(train, k, seed, draw) for draw in range(draws)]

@@ -54,8 +54,8 @@ def filter_grid(
         return np.moveaxis(shown, -1, 1)[..., None]
     columns = math.ceil(math.sqrt(len(shown)))
     rows = math.ceil(len(shown) / columns)
-    grey = np.full((rows * columns - len(shown), *shown.shape[1:]), 0.5)
-    return np.concatenate([shown, grey]).reshape(rows, columns, *shown.shape[1:])
+    gray = np.full((rows * columns - len(shown), *shown.shape[1:]), 0.5)
+    return np.concatenate([shown, gray]).reshape(rows, columns, *shown.shape[1:])
 
 
 def top_activating(
@@ -208,7 +208,7 @@ def attention_rollout(
     return rolled
 
 
-def nearest_neighbour_panel(
+def nearest_neighbor_panel(
     images: Num[Array | np.ndarray, "n h w c"], idx: Integer[Array | np.ndarray, "q k"]
 ) -> Num[np.ndarray, "q k h w c"]:
     """A row for each query: its image, then those of its neighbours.
@@ -220,7 +220,7 @@ def nearest_neighbour_panel(
       ValueError: an index outside, or a query among its own neighbours.
 
     >>> images = np.arange(3.0).reshape(3, 1, 1, 1)
-    >>> print(nearest_neighbour_panel(images, np.array([[0, 2], [1, 0]])).squeeze())
+    >>> print(nearest_neighbor_panel(images, np.array([[0, 2], [1, 0]])).squeeze())
     [[0. 2.]
      [1. 0.]]
     """
@@ -232,7 +232,7 @@ def nearest_neighbour_panel(
         )
     if (idx[:, 1:] == idx[:, :1]).any():
         raise ValueError(
-            "nearest_neighbour_panel: a query is among its own neighbours: leave it out"
+            "nearest_neighbor_panel: a query is among its own neighbors: leave it out"
         )
     return images[idx]
 

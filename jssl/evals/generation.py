@@ -45,8 +45,8 @@ def feature_stats(f: Rows) -> tuple[Mean, Covariance]:
      [0. 0.]]
     """
     (f,) = _rows("feature_stats", 2, f)
-    centred = f - f.mean(axis=0)
-    return f.mean(axis=0), centred.T @ centred / (len(f) - 1)
+    centered = f - f.mean(axis=0)
+    return f.mean(axis=0), centered.T @ centered / (len(f) - 1)
 
 
 def frechet_distance(mu1: Mean, c1: Covariance, mu2: Mean, c2: Covariance) -> float:
@@ -167,7 +167,7 @@ def prdc(real: Rows, generated: Others, k: int, *, chunk: int = 1024) -> Prdc:
     return Prdc(*map(float, (precise.mean(), recalled / n, balls / (k * m), covered / n)))
 
 
-def memorisation(train: Rows, test: Others, samples: Float[np.ndarray, "s d"]) -> float:
+def memorization(train: Rows, test: Others, samples: Float[np.ndarray, "s d"]) -> float:
     """Median distance of samples to the nearest training row, over that of test rows:
     about 1 is healthy, far below 1 is copying.
 
@@ -175,14 +175,14 @@ def memorisation(train: Rows, test: Others, samples: Float[np.ndarray, "s d"]) -
       ValueError: half of the test rows are training rows.
 
     >>> train, test = np.array([[0.0], [10.0]]), np.array([[1.0], [11.0]])
-    >>> print(memorisation(train, test, np.array([[0.0], [9.5]])))  # (0 + .5) / 2, over 1
+    >>> print(memorization(train, test, np.array([[0.0], [9.5]])))  # (0 + .5) / 2, over 1
     0.25
     """
-    bank, *others = _rows("memorisation", 1, train, test, samples)
+    bank, *others = _rows("memorization", 1, train, test, samples)
     nearest = [[part.min(axis=1) for part in _distances(x, bank)] for x in others]
     healthy, found = (float(np.median(np.concatenate(parts))) for parts in nearest)
     if healthy == 0:
-        raise ValueError("memorisation: half of the test rows are training rows")
+        raise ValueError("memorization: half of the test rows are training rows")
     return found / healthy
 
 

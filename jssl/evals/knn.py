@@ -17,7 +17,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int, Integer
 
-from jssl.evals.protocol import Eval, Features, Labelled, fit_and_judge
+from jssl.evals.protocol import Eval, Features, Labeled, fit_and_judge
 from jssl.ops.shapes import expect
 
 BLOCK = 32  # similarities whose largest is looked at first
@@ -105,7 +105,7 @@ def knn(k: int = 20, temperature: float = 0.07) -> Eval:
 
 
 def knn_accuracy(
-    bank: Labelled, judge: Labelled, *, k: int = 20, temperature: float = 0.07
+    bank: Labeled, judge: Labeled, *, k: int = 20, temperature: float = 0.07
 ) -> float:
     """The fraction of the rows of `judge` that a vote of those of `bank` gets right."""
     (h, y), (queries, truth) = bank, judge

@@ -24,7 +24,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Integer
 
-from jssl.evals.protocol import Eval, Features, joined, labelled
+from jssl.evals.protocol import Eval, Features, joined, labeled
 from jssl.ops.cores import cores
 from jssl.ops.shapes import expect
 
@@ -164,11 +164,11 @@ def linear_probe(l2_grid: Sequence[float] = TOY_GRID) -> Eval:
         raise ValueError(f"linear_probe: l2_grid is empty or negative: {grid}")
 
     def run(features: Features, final: bool) -> dict:
-        train, val = labelled(features, "train"), labelled(features, "val")
+        train, val = labeled(features, "train"), labeled(features, "val")
         model, _ = logreg_path(*train, *val, grid)
         judge = val
         if final:
-            both, judge = joined(train, val), labelled(features, "test")
+            both, judge = joined(train, val), labeled(features, "test")
             classes, l2 = int(both[1].max()) + 1, model.info.l2
             model = logreg_fit(*both, classes=classes, l2=l2)
         metrics = {"linear": _accuracy(model, *judge)}

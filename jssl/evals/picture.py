@@ -71,15 +71,15 @@ def pca(x: Float[np.ndarray, "n d"], k: int) -> Pca:
     if not 1 <= k <= min(n - 1, d):
         raise ValueError(f"pca: k must be 1 ... {min(n - 1, d)} for {n} x {d}, got {k}")
     mean = x.mean(axis=0, dtype=np.float64)
-    centred = x - mean
+    centered = x - mean
     if d < n:  # d x d beats n x d by far where there are many rows
-        _, vectors = np.linalg.eigh(centred.T @ centred)
+        _, vectors = np.linalg.eigh(centered.T @ centered)
         components = vectors.T[::-1][:k]
     else:
-        components = np.linalg.svd(centred, full_matrices=False)[2][:k]
+        components = np.linalg.svd(centered, full_matrices=False)[2][:k]
     largest = np.abs(components).argmax(axis=1)
     components = components * np.sign(components[np.arange(k), largest])[:, None]
-    scores = centred @ components.T
+    scores = centered @ components.T
     return Pca(scores, components, (scores**2).sum(axis=0) / (n - 1), mean)
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 Features = Callable[..., np.ndarray]
-Labelled = tuple[np.ndarray, np.ndarray]
+Labeled = tuple[np.ndarray, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Eval:
         return self.run(features, final)
 
 
-def labelled(features: Features, split: str, name: str = "h") -> Labelled:
+def labeled(features: Features, split: str, name: str = "h") -> Labeled:
     """The representation [N, d] of a split and its labels [N].
 
     Raises:
@@ -55,14 +55,14 @@ def labelled(features: Features, split: str, name: str = "h") -> Labelled:
 
 def fit_and_judge(
     features: Features, final: bool, name: str = "h"
-) -> tuple[Labelled, Labelled]:
+) -> tuple[Labeled, Labeled]:
     """What to fit on and what to judge on: (train, val), or (train + val, test)."""
-    train, val = labelled(features, "train", name), labelled(features, "val", name)
+    train, val = labeled(features, "train", name), labeled(features, "val", name)
     if not final:
         return train, val
-    return joined(train, val), labelled(features, "test", name)
+    return joined(train, val), labeled(features, "test", name)
 
 
-def joined(a: Labelled, b: Labelled) -> Labelled:
+def joined(a: Labeled, b: Labeled) -> Labeled:
     """The rows of `a`, then those of `b`."""
     return np.concatenate([a[0], b[0]]), np.concatenate([a[1], b[1]])

@@ -28,12 +28,12 @@ import optax
 from jax import lax
 from jaxtyping import Float, Integer
 
-from jssl.evals.protocol import Eval, Features, joined, labelled
+from jssl.evals.protocol import Eval, Features, joined, labeled
 from jssl.ops.shapes import expect
 
 _KNOWN = {
-    "optimiser": ("sgd", "nesterov", "lars", "adam"),
-    "normalise": ("no", "standardise", "batch"),
+    "optimizer": ("sgd", "nesterov", "lars", "adam"),
+    "normalize": ("no", "standardise", "batch"),
 }
 
 
@@ -43,13 +43,13 @@ class Recipe(NamedTuple):
     Attributes:
       lr: learning rate at its highest, for each 256 rows of a batch if `per_256`.
       grid: rates of which the eval takes the best on val; if empty, `lr` it is.
-      optimiser: each with momentum 0.9: "sgd", "nesterov", "lars"; or "adam".
+      optimizer: each with momentum 0.9: "sgd", "nesterov", "lars"; or "adam".
       batch: rows a step, all if they are fewer; what an epoch leaves over is dropped.
       milestones: epochs after which the rate falls to a tenth; if none, half a cosine
         brings it to 0, step by step.
       warmup: epochs in which the rate rises linearly from 0.
       weight_decay: lambda. The bias has none.
-      normalise: "no"; "standardise" by the rows fitted on; or "batch", batch norm
+      normalize: "no"; "standardise" by the rows fitted on; or "batch", batch norm
         without gain and bias, which judges by the statistics of all these rows.
       std: of the first weights; the first bias is 0.
     """
@@ -57,28 +57,28 @@ class Recipe(NamedTuple):
     lr: float
     grid: tuple[float, ...] = ()
     per_256: bool = False
-    optimiser: str = "sgd"
+    optimizer: str = "sgd"
     batch: int = 256
     epochs: int = 100
     milestones: tuple[int, ...] = ()
     warmup: int = 0
     weight_decay: float = 0.0
-    normalise: str = "no"
+    normalize: str = "no"
     std: float = 0.01
 
 
 _LARGE = Recipe(0.1, per_256=True, epochs=90)  # what SimCLR and MAE have in common
 
 RECIPES = {
-    "small": Recipe(0.1, grid=(1e-3, 1e-2, 1e-1, 1.0), normalise="standardise", std=0.0),
+    "small": Recipe(0.1, grid=(1e-3, 1e-2, 1e-1, 1.0), normalize="standardise", std=0.0),
     "moco": Recipe(30.0, milestones=(60, 80)),
     # For ImageNet its code decays by 1e-6, its paper does not.
-    "simclr": _LARGE._replace(batch=4096, optimiser="nesterov", std=0.0),
+    "simclr": _LARGE._replace(batch=4096, optimizer="nesterov", std=0.0),
     # Its rate, and DINO's, moves once an epoch, ours every step.
     "swav": Recipe(0.3, weight_decay=1e-6),
     # Its authors advise to tune the rate: give a grid.
     "dino": Recipe(0.001, per_256=True, batch=1024),
-    "mae": _LARGE._replace(batch=16384, optimiser="lars", warmup=10, normalise="batch"),
+    "mae": _LARGE._replace(batch=16384, optimizer="lars", warmup=10, normalize="batch"),
 }
 
 
@@ -125,8 +125,8 @@ def linear_probe_sgd(
         raise ValueError(
             f"linear_probe_sgd: wanted rows with labels 0 ... {classes - 1}, got {came}"
         )
-    mean, std = _moments(h, recipe.normalise)
-    x = h if recipe.normalise == "batch" else (h - mean) / std
+    mean, std = _moments(h, recipe.normalize)
+    x = h if recipe.normalize == "batch" else (h - mean) / std
     rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
     weights = recipe.std * rng.normal(size=(d, classes))
     batch = min(recipe.batch, n)
@@ -138,8 +138,8 @@ def linear_probe_sgd(
         order[:, : n // batch * batch].reshape(-1, batch),
         _rates(recipe, n // batch, batch),
         recipe.weight_decay,
-        optimiser=recipe.optimiser,
-        normed=recipe.normalise == "batch",
+        optimizer=recipe.optimizer,
+        normed=recipe.normalize == "batch",
     )
     params, losses = jax.device_get((params, losses))
     if not all(np.isfinite(w).all() for w in params.values()):
@@ -210,22 +210,24 @@ def sgd_probe(recipe: str | Recipe = "small", seed: int = 0) -> Eval:
         return probe_accuracy(probe, *judge)[1]
 
     def run(features: Features, final: bool) -> dict:
-        train, val = labelled(features, "train"), labelled(features, "val")
+        train, val = labeled(features, "train"), labeled(features, "val")
         table = {lr: score(train, val, lr) for lr in recipe.grid or (recipe.lr,)}
         lr = max(table, key=lambda lr: (table[lr], -lr))
         if not final:
             return {"linear_sgd": table[lr]}
-        both, test = joined(train, val), labelled(features, "test")
+        both, test = joined(train, val), labeled(features, "test")
         return {"linear_sgd": score(both, test, lr)}
 
-    settings = ", ".join(f"{name}={value}" for name, value in recipe._asdict().items())
+    # A protocol is part of the keys of kept numbers: its words never change.
+    words = {"optimizer": "optimiser", "normalize": "normalise"}
+    settings = ", ".join(f"{words.get(k, k)}={v}" for k, v in recipe._asdict().items())
     return Eval(f"linear probe by SGD{told}: {settings}, seed={seed}", run)
 
 
-@partial(jax.jit, static_argnames=("optimiser", "normed"))
-def _train(params, x, y, order, rates, weight_decay, *, optimiser: str, normed: bool):
+@partial(jax.jit, static_argnames=("optimizer", "normed"))
+def _train(params, x, y, order, rates, weight_decay, *, optimizer: str, normed: bool):
     """All steps: order [t, batch] has the rows of each, rates [t] its learning rate."""
-    tx = _direction(optimiser)
+    tx = _direction(optimizer)
 
     def objective(params, rows):
         h = x[rows]
@@ -248,7 +250,7 @@ def _train(params, x, y, order, rates, weight_decay, *, optimiser: str, normed: 
     return params, values
 
 
-def _direction(optimiser: str) -> optax.GradientTransformation:
+def _direction(optimizer: str) -> optax.GradientTransformation:
     """What is subtracted, times the rate."""
     ratio = optax.scale_by_trust_ratio(trust_coefficient=0.001)
     ratio = optax.masked(ratio, {"weights": True, "bias": False})
@@ -257,7 +259,7 @@ def _direction(optimiser: str) -> optax.GradientTransformation:
         "nesterov": optax.trace(0.9, nesterov=True),
         "lars": optax.chain(ratio, optax.trace(0.9)),
         "adam": optax.scale_by_adam(),
-    }[optimiser]
+    }[optimizer]
 
 
 def _rates(recipe: Recipe, steps: int, batch: int) -> np.ndarray:
@@ -273,12 +275,12 @@ def _rates(recipe: Recipe, steps: int, batch: int) -> np.ndarray:
     return np.float32(lr * share)
 
 
-def _moments(h, normalise: str) -> tuple[np.ndarray, np.ndarray]:
+def _moments(h, normalize: str) -> tuple[np.ndarray, np.ndarray]:
     """What features are centred and divided by."""
-    if normalise == "no":
+    if normalize == "no":
         return np.zeros(h.shape[1]), np.ones(h.shape[1])
     mean, var = h.mean(axis=0, dtype=np.float64), h.var(axis=0, dtype=np.float64)
-    if normalise == "batch":
+    if normalize == "batch":
         return mean, np.sqrt(var + 1e-6)
     # Below a float32's resolution what varies is rounding: dividing would magnify it.
     return mean, np.where(np.sqrt(var) <= 1e-7 * np.abs(mean), 1.0, np.sqrt(var))

@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from jaxtyping import Float, Shaped
 
-from jssl.evals.protocol import Eval, Features, labelled
+from jssl.evals.protocol import Eval, Features, labeled
 from jssl.evals.retrieval import unit_rows
 from jssl.ops.shapes import expect
 
@@ -116,7 +116,7 @@ def zero_shot(
 
     def run(features: Features, final: bool) -> dict:
         split = "test" if final else "val"
-        h, y = labelled(features, split, name)
+        h, y = labeled(features, split, name)
         if y.max() >= len(class_names):
             raise ValueError(
                 f"zero_shot: labels of the {split} split go up to {y.max()}, but there "

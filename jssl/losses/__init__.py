@@ -66,8 +66,8 @@ from jssl.losses.metric import margin, triplet
 from jssl.losses.predictive import cpc, cpc_per_step, nce, nce_log_z, proximal
 from jssl.losses.reconstruction import (
     bernoulli_cross_entropy,
-    emphasised_cross_entropy,
-    emphasised_squared_error,
+    emphasized_cross_entropy,
+    emphasized_squared_error,
     masked_patch_error,
     rebalanced_cross_entropy,
     rebalancing_weights,
@@ -116,8 +116,8 @@ __all__ = [
     "dim_prior",
     "dino",
     "dv_bound",
-    "emphasised_cross_entropy",
-    "emphasised_squared_error",
+    "emphasized_cross_entropy",
+    "emphasized_squared_error",
     "entropy",
     "fixmatch",
     "free_energy_difference",

@@ -289,9 +289,9 @@ def ict(
 
 
 def mixmatch(
-    labelled: Float[Array, "b c"],
+    labeled: Float[Array, "b c"],
     labels: Float[Array, "b c"],
-    unlabelled: Float[Array, "n c"],
+    unlabeled: Float[Array, "n c"],
     guesses: Float[Array, "n c"],
     weight: ScalarLike,
 ) -> tuple[Float[Array, ""], dict[str, Array]]:
@@ -300,14 +300,14 @@ def mixmatch(
     .. math:: \frac{1}{b} \sum_i H(y_i, p(x_i)) +
               w \, \frac{1}{n c} \sum_j \lVert g_j - p(u_j) \rVert^2
 
-    `labelled` and `unlabelled` are logits, `labels` and `guesses` distributions, which
+    `labeled` and `unlabeled` are logits, `labels` and `guesses` distributions, which
     get no gradient. The square, at most 2 / c, forgives a wrong guess; a cross entropy
     at the usual weights of 75 and more diverges.
 
     Berthelot et al. 2019, "MixMatch", eqs. 3 to 5. https://arxiv.org/abs/1905.02249
 
     Returns:
-      The loss, and {"labelled": first term, "unlabelled": second, unweighted}.
+      The loss, and {"labeled": first term, "unlabeled": second, unweighted}.
 
     Raises:
       ValueError: when shapes do not fit, or an argument is not floating.
@@ -319,18 +319,18 @@ def mixmatch(
     """
     expect(
         "mixmatch",
-        labelled=(labelled, "b c"),
+        labeled=(labeled, "b c"),
         labels=(labels, "b c"),
-        unlabelled=(unlabelled, "n c"),
+        unlabeled=(unlabeled, "n c"),
         guesses=(guesses, "n c"),
     )
     labels, guesses = lax.stop_gradient((labels, guesses))
-    unlabelled, guesses = widen(unlabelled, guesses)
+    unlabeled, guesses = widen(unlabeled, guesses)
     parts = {
-        "labelled": divergences.soft_cross_entropy(labelled, labels).mean(),
-        "unlabelled": jnp.square(jax.nn.softmax(unlabelled) - guesses).mean(),
+        "labeled": divergences.soft_cross_entropy(labeled, labels).mean(),
+        "unlabeled": jnp.square(jax.nn.softmax(unlabeled) - guesses).mean(),
     }
-    return parts["labelled"] + weight * parts["unlabelled"], parts
+    return parts["labeled"] + weight * parts["unlabeled"], parts
 
 
 def _hard_targets(function, threshold, **logits):

@@ -82,7 +82,7 @@ def variational_diffusion(
     epsilon: Float[Array, "n *d"],
     target: Target = "epsilon",
     variance: Literal["small", "large"] = "small",
-    grey_levels: int | None = 256,
+    gray_levels: int | None = 256,
 ) -> Float[Array, ""]:
     r"""Minus the variational bound on log p(x_0), in nats per sample.
 
@@ -97,13 +97,13 @@ def variational_diffusion(
     Args:
       levels: the noise levels.
       output: what the network makes of `diffuse(levels, x0, i, epsilon)`.
-      x0: clean samples, in [-1, 1] where `grey_levels` is a number.
+      x0: clean samples, in [-1, 1] where `gray_levels` is a number.
       i: the step of each, less 1: integers in [0, T).
       epsilon: the standard normal noise that was mixed in.
       target: "epsilon", "x0" or "v": what the output predicts.
       variance: the model's, of x_{t-1} given x_t: "small", the posterior's, or
         "large", beta_t.
-      grey_levels: values that x0 can take, for log p(x_0 | x_1); None for densities.
+      gray_levels: values that x0 can take, for log p(x_0 | x_1); None for densities.
 
     Ho et al. 2020, eq. 5, 12 and 13. https://arxiv.org/abs/2006.11239
 
@@ -130,7 +130,7 @@ def variational_diffusion(
     log_variance = at_step(_log_variance(levels, variance), i, x0)
 
     nats = gaussian_divergence(true_mean, true_log_variance, mean, log_variance)
-    first = -_log_density(x0, mean, log_variance, grey_levels)
+    first = -_log_density(x0, mean, log_variance, gray_levels)
     at_first = i.reshape((-1,) + (1,) * (x0.ndim - 1)) == 0
     chosen = jnp.where(at_first, first, nats)
     terms = len(levels.beta) * chosen + _prior_divergence(levels, x0)
@@ -145,12 +145,12 @@ def _log_variance(levels, variance):
     return jnp.concatenate([first, jnp.log(levels.beta[1:])])
 
 
-def _log_density(x0, mean, log_variance, grey_levels):
+def _log_density(x0, mean, log_variance, gray_levels):
     """log p(x_0 | x_1), entry by entry."""
-    if grey_levels is None:
+    if gray_levels is None:
         each = (x[..., None] for x in (x0, mean, log_variance))
         return gaussian_log_density(*each)
-    return discretised_gaussian_log_density(x0, mean, 0.5 * log_variance, grey_levels)
+    return discretised_gaussian_log_density(x0, mean, 0.5 * log_variance, gray_levels)
 
 
 def _prior_divergence(levels, x0):

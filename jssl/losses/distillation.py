@@ -157,8 +157,8 @@ def koleo(
     if len(everyone) == 1:
         return jnp.zeros_like(z, shape=())
     itself = own[:, None] == jnp.arange(len(everyone))[None]
-    neighbour = jnp.where(itself, -jnp.inf, dots(z, everyone)).argmax(-1)
-    distance = norm(z - everyone[neighbour])
+    neighbor = jnp.where(itself, -jnp.inf, dots(z, everyone)).argmax(-1)
+    distance = norm(z - everyone[neighbor])
     return pmean(-jnp.log(distance + eps).mean(), axis_name)
 
 

@@ -64,7 +64,7 @@ def bernoulli_cross_entropy(
     return _per_sample(_cross_entropy(logits, target)).mean()
 
 
-def emphasised_squared_error(
+def emphasized_squared_error(
     pred: Float[Array, "n *d"],
     target: Float[Array, "n *d"],
     corrupted: Shaped[Array, "n *d"],
@@ -87,12 +87,12 @@ def emphasised_squared_error(
       ValueError: when shapes differ or `pred` and `target` are not floating.
 
     >>> pred, target = jnp.zeros((1, 2)), jnp.array([[1.0, 2.0]])
-    >>> print(emphasised_squared_error(pred, target, jnp.array([[1, 0]])))  # 1 + 4 / 2
+    >>> print(emphasized_squared_error(pred, target, jnp.array([[1, 0]])))  # 1 + 4 / 2
     3.0
     """
     shape = _samples(pred)
     expect(
-        "emphasised_squared_error",
+        "emphasized_squared_error",
         pred=(pred, shape),
         target=(target, shape),
         corrupted=(corrupted, shape, "any"),
@@ -102,7 +102,7 @@ def emphasised_squared_error(
     return _per_sample(error * _emphasis(corrupted, alpha, beta)).mean()
 
 
-def emphasised_cross_entropy(
+def emphasized_cross_entropy(
     logits: Float[Array, "n *d"],
     target: Float[Array, "n *d"],
     corrupted: Shaped[Array, "n *d"],
@@ -111,7 +111,7 @@ def emphasised_cross_entropy(
 ) -> Float[Array, ""]:
     r"""A denoising autoencoder's cross entropy, with weights for what was corrupted.
 
-    As `emphasised_squared_error`, with \(\log(1 + e^s) - x s\) for the square.
+    As `emphasized_squared_error`, with \(\log(1 + e^s) - x s\) for the square.
 
     Vincent et al. 2010, "Stacked Denoising Autoencoders", JMLR 11, section 4.2.
     https://www.jmlr.org/papers/v11/vincent10a.html
@@ -119,7 +119,7 @@ def emphasised_cross_entropy(
     Raises:
       ValueError: when shapes differ or `logits` and `target` are not floating.
 
-    >>> loss = emphasised_cross_entropy(
+    >>> loss = emphasized_cross_entropy(
     ...     jnp.zeros((1, 2)), jnp.ones((1, 2)), jnp.array([[True, False]])
     ... )
     >>> print(f"{loss:.4f}")    # 1.5 log 2
@@ -127,7 +127,7 @@ def emphasised_cross_entropy(
     """
     shape = _samples(logits)
     expect(
-        "emphasised_cross_entropy",
+        "emphasized_cross_entropy",
         logits=(logits, shape),
         target=(target, shape),
         corrupted=(corrupted, shape, "any"),
@@ -246,7 +246,7 @@ def rebalanced_cross_entropy(
     logits: Float[Array, "n h w q"],
     target: Float[Array, "n h w q"],
     weights: Float[Array, " q"],
-    coloured: Shaped[Array, " n"] | None = None,
+    colored: Shaped[Array, " n"] | None = None,
 ) -> Float[Array, ""]:
     r"""Cross entropy of each pixel's colour, rare colours weighted up.
 
@@ -254,7 +254,7 @@ def rebalanced_cross_entropy(
               \sum_q Z_{iyxq} \log \mathrm{softmax}(s_{iyx})_q,
               \qquad q^* = \arg\max_q Z_{iyxq}
 
-    Z, the target, spreads a pixel over the colours nearest to its own. `coloured` is
+    Z, the target, spreads a pixel over the colours nearest to its own. `colored` is
     g: 0 drops an image that has no colour to learn from, yet it still counts in n.
 
     Zhang, Isola and Efros 2016, "Colorful Image Colorization", eq. 2 and 3.
@@ -273,9 +273,9 @@ def rebalanced_cross_entropy(
         logits=(logits, "n h w q"),
         target=(target, "n h w q"),
         weights=(weights, "q"),
-        coloured=(coloured, "n", "any"),
+        colored=(colored, "n", "any"),
     )
-    gate = jnp.ones(len(logits), bool) if coloured is None else coloured
+    gate = jnp.ones(len(logits), bool) if colored is None else colored
     logits, target, weights, gate = widen(logits, target, weights, gate)
     nats = soft_cross_entropy(logits, target)  # [n, h, w]
     return (nats * weights[target.argmax(-1)] * gate[:, None, None]).mean()

@@ -95,8 +95,8 @@ def nnclr(
     """
     expect("nnclr", z=(z, "n d"), p=(p, "n d"), queue=(queue, "k d"))
     z, p, queue = widen(z, p, queue)
-    neighbours, _ = nearest(lax.stop_gradient(queue), lax.stop_gradient(z))
-    return info_nce(neighbours, p, None, temperature, axis_name, chunk)
+    neighbors, _ = nearest(lax.stop_gradient(queue), lax.stop_gradient(z))
+    return info_nce(neighbors, p, None, temperature, axis_name, chunk)
 
 
 def data2vec_targets(layers: Float[Array, "k n t d"]) -> Float[Array, "n t d"]:

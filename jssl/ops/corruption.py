@@ -88,8 +88,8 @@ def salt_and_pepper(
     Raises:
       ValueError: when x is not floating or has no axes, or share is not in [0, 1].
 
-    >>> grey = jnp.full((1, 8), 0.5)
-    >>> spoilt, selected = salt_and_pepper(jax.random.key(1), grey, 0.5, exact=True)
+    >>> gray = jnp.full((1, 8), 0.5)
+    >>> spoilt, selected = salt_and_pepper(jax.random.key(1), gray, 0.5, exact=True)
     >>> jnp.unique(spoilt), int((spoilt == 0.5).sum())
     (Array([0. , 0.5, 1. ], dtype=float32), 4)
     """

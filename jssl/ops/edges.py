@@ -20,10 +20,10 @@ def sobel(images: Float[Array, "n h w c"]) -> Float[Array, "n h w 2"]:
     [8.0, 24.0]
     """
     expect("sobel", images=(images, "n h w c"))
-    grey = jnp.pad(images.mean(-1), ((0, 0), (1, 1), (1, 1)), mode="edge")[..., None]
-    across = jnp.array([[-1.0, 0.0, 1.0], [-2.0, 0.0, 2.0], [-1.0, 0.0, 1.0]], grey.dtype)
+    gray = jnp.pad(images.mean(-1), ((0, 0), (1, 1), (1, 1)), mode="edge")[..., None]
+    across = jnp.array([[-1.0, 0.0, 1.0], [-2.0, 0.0, 2.0], [-1.0, 0.0, 1.0]], gray.dtype)
     kernels = jnp.stack([across, across.T], -1)[:, :, None]  # [3, 3, 1, 2]
     layout = ("NHWC", "HWIO", "NHWC")
     return lax.conv_general_dilated(
-        grey, kernels, (1, 1), "VALID", dimension_numbers=layout
+        gray, kernels, (1, 1), "VALID", dimension_numbers=layout
     )

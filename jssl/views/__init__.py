@@ -5,7 +5,7 @@ makes a batch's views; the operations on one image are here too. Images are floa
 w, c], in [0, 1], and every random function takes its key first.
 """
 
-from jssl.views.colour import (
+from jssl.views.color import (
     CIFAR10,
     IMAGENET,
     Statistics,

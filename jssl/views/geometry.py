@@ -202,12 +202,12 @@ def affine(
     Array([0., 1., 2.], dtype=float32)
     """
     size = expect("affine", image=(image, "h w c"), matrix=(matrix, "2 3"))
-    centre = [(size["h"] - 1) / 2, (size["w"] - 1) / 2]
-    row = jnp.arange(size["h"], dtype=jnp.float32)[:, None] - centre[0]
-    column = jnp.arange(size["w"], dtype=jnp.float32) - centre[1]
+    center = [(size["h"] - 1) / 2, (size["w"] - 1) / 2]
+    row = jnp.arange(size["h"], dtype=jnp.float32)[:, None] - center[0]
+    column = jnp.arange(size["w"], dtype=jnp.float32) - center[1]
     (a, b, y), (c, d, x) = matrix
-    rows = a * row + b * column + y + centre[0]  # [h, w]
-    columns = c * row + d * column + x + centre[1]
+    rows = a * row + b * column + y + center[0]  # [h, w]
+    columns = c * row + d * column + x + center[1]
     # Zero beyond the border of image - fill is `fill` beyond that of the image.
     fill = jnp.asarray(fill, image.dtype)
     moved = jax.vmap(

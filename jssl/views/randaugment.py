@@ -23,7 +23,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from jssl.ops.shapes import expect
-from jssl.views.colour import contrast, saturation, solarize
+from jssl.views.color import contrast, saturation, solarize
 from jssl.views.geometry import affine, motion
 
 WARPS = ("rotate", "shear_x", "shear_y", "translate_x", "translate_y")

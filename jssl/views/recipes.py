@@ -13,13 +13,13 @@ import difflib
 from dataclasses import replace
 from typing import Any
 
-from jssl.views.colour import IMAGENET
+from jssl.views.color import IMAGENET
 from jssl.views.view import ORDER, View
 
 # SimCLR: Chen et al., 2020, https://arxiv.org/abs/2002.05709
 _SIMCLR = View(
     size=224, area=(0.08, 1.0), method="bicubic", antialias=True, flip=0.5,
-    jitter=0.8, strength=(0.8, 0.8, 0.8, 0.2), grey=0.2, blur=0.5,
+    jitter=0.8, strength=(0.8, 0.8, 0.8, 0.2), gray=0.2, blur=0.5,
 )  # fmt: skip
 _SIMCLR_CIFAR = replace(
     _SIMCLR, size=32, antialias=False, strength=(0.4, 0.4, 0.4, 0.1), blur=0.0
@@ -34,7 +34,7 @@ _MOCO_V2 = replace(
 _MOCO_V1 = replace(
     _MOCO_V2, jitter=1.0, strength=(0.4, 0.4, 0.4, 0.4), blur=0.0,
     order=(
-        "move", "crop", "grey", "jitter", "flip", "randaugment", "blur", "solarize",
+        "move", "crop", "gray", "jitter", "flip", "randaugment", "blur", "solarize",
         *ORDER[ORDER.index("noise") :],
     ),
 )  # fmt: skip
@@ -61,7 +61,7 @@ def _dino(large: tuple[float, float], small: tuple[float, float] | None):
 
 
 # W-MSE: Ermolov et al., 2021, https://arxiv.org/abs/2007.06346
-_WMSE = replace(_SIMCLR_CIFAR, area=(0.2, 1.0), grey=0.1)
+_WMSE = replace(_SIMCLR_CIFAR, area=(0.2, 1.0), gray=0.1)
 # I-JEPA: Assran et al., 2023, https://arxiv.org/abs/2301.08243: one view, unmirrored.
 _IJEPA = View(size=224, area=(0.3, 1.0), antialias=True)
 # CMC: Tian et al., 2020, https://arxiv.org/abs/1906.05849: L and ab are the two views.

@@ -23,7 +23,7 @@ from jax import lax
 from jaxtyping import Array, PRNGKeyArray, Shaped
 
 from jssl.views.batch import Images, at_least_single, float_images, image_keys
-from jssl.views.colour import (
+from jssl.views.color import (
     Statistics,
     gaussian_blur,
     grayscale,
@@ -45,7 +45,7 @@ from jssl.views.geometry import (
 from jssl.views.randaugment import rand_augment
 
 ORDER = (
-    "move", "crop", "flip", "randaugment", "jitter", "grey", "blur", "solarize",
+    "move", "crop", "flip", "randaugment", "jitter", "gray", "blur", "solarize",
     "noise", "lab", "normalize", "erase",
 )  # fmt: skip
 
@@ -75,7 +75,7 @@ class View:
       jitter: probability of colour jitter.
       strength: most change of brightness, contrast, saturation and hue.
       jitter_order: "random" or "fixed".
-      grey: probability of greyscale.
+      gray: probability of greyscale.
       blur: probability of a Gaussian blur, of size // 20 taps (at least 1) either side.
       sigma: range of the blur's standard deviation, in pixels.
       solarize: probability of solarisation.
@@ -108,7 +108,7 @@ class View:
     jitter: float = 0.0
     strength: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
     jitter_order: str = "random"
-    grey: float = 0.0
+    gray: float = 0.0
     blur: float = 0.0
     sigma: tuple[float, float] = (0.1, 2.0)
     solarize: float = 0.0
@@ -121,7 +121,7 @@ class View:
     order: tuple[str, ...] = ORDER
 
     def __post_init__(self):
-        for name in ("flip", "jitter", "grey", "blur", "solarize", "erase"):
+        for name in ("flip", "jitter", "gray", "blur", "solarize", "erase"):
             p = getattr(self, name)
             if not 0 <= p <= 1:
                 raise ValueError(f"View: {name} must be a probability, got {p}")
@@ -189,7 +189,7 @@ class View:
             "flip": (self.flip, lambda x, *_: hflip(x)),
             "randaugment": (bool(self.randaugment), self._randaugment),
             "jitter": (self.jitter, self._jitter),
-            "grey": (self.grey, lambda x, *_: grayscale(x)),
+            "gray": (self.gray, lambda x, *_: grayscale(x)),
             "blur": (self.blur, self._blur),
             "solarize": (self.solarize, lambda x, *_: solarize(x)),
             "noise": (bool(self.noise), self._noise),

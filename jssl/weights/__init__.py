@@ -12,7 +12,7 @@ from jssl.weights.channels import adapt_input
 from jssl.weights.exporting import Used, described, own_names, to_torch, used
 from jssl.weights.files import metadata, read, write
 from jssl.weights.importing import Loaded, load
-from jssl.weights.layout import Layout, recognise
+from jssl.weights.layout import Layout, recognize
 
 __all__ = [
     "Layout",
@@ -24,7 +24,7 @@ __all__ = [
     "metadata",
     "own_names",
     "read",
-    "recognise",
+    "recognize",
     "to_torch",
     "used",
     "write",

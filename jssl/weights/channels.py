@@ -30,5 +30,5 @@ def adapt_input(
         )
     if kernel.shape[2] == channels:
         return kernel
-    grey = kernel.sum(axis=2, keepdims=True) / channels
-    return np.repeat(grey, channels, axis=2)
+    gray = kernel.sum(axis=2, keepdims=True) / channels
+    return np.repeat(gray, channels, axis=2)

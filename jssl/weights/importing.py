@@ -17,7 +17,7 @@ from jssl.ops.positions import resize_positions
 from jssl.weights import resnet, vit
 from jssl.weights.channels import adapt_input
 from jssl.weights.files import metadata, read
-from jssl.weights.layout import BESIDE, Layout, parted, recognise
+from jssl.weights.layout import BESIDE, Layout, parted, recognize
 from jssl.weights.names import imported
 
 KINDS = ("params", "batch_stats")
@@ -63,11 +63,11 @@ def load(
       channels: of the images, if not those it was trained on.
 
     Raises:
-      FileNotFoundError, ValueError: as `read`, `recognise` and `imported` say.
+      FileNotFoundError, ValueError: as `read`, `recognize` and `imported` say.
     """
     arrays = read(path)
     try:
-        layout = recognise(arrays, prefix)
+        layout = recognize(arrays, prefix)
         given = dict(heads=heads, pool=pool, eps=eps, grid=grid)
         given = {name: value for name, value in given.items() if value is not None}
         build = _resnet if layout.dialect == "resnet" else _vit

@@ -59,7 +59,7 @@ class Layout(NamedTuple):
     pooled: bool = False
 
 
-def recognise(arrays: Mapping[str, np.ndarray], prefix: str | None = None) -> Layout:
+def recognize(arrays: Mapping[str, np.ndarray], prefix: str | None = None) -> Layout:
     """The layout of a state dict.
 
     Args:

@@ -47,7 +47,7 @@ def saved(path, **arrays):
 def test_an_npz_of_images_and_labels_is_cut_in_tenths(tmp_path):
     image = np.arange(40, dtype=np.uint8).reshape(40, 1, 1)
     label = np.arange(40) // 4 % 2
-    train = load(saved(tmp_path, image=image, label=label), 4, labelled=True)
+    train = load(saved(tmp_path, image=image, label=label), 4, labeled=True)
     parts = [train.split(part) for part in ("train", "val", "test")]
     assert [part.size for part in parts] == [32, 4, 4]
     assert train.classes == 2

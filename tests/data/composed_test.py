@@ -177,7 +177,7 @@ def _steps(video, size, speed):
     return ((shift + size // 2) % size - size // 2) / speed
 
 
-def test_correlation_finds_the_labelled_motion_and_its_opposite_in_reversed_clips(drifting):
+def test_correlation_finds_the_labeled_motion_and_its_opposite_in_reversed_clips(drifting):
     way = DIRECTIONS[drifting["label"]][:, None]
     ahead = _steps(drifting["video"], 24, 2)
     np.testing.assert_array_equal(ahead, np.broadcast_to(way, ahead.shape))

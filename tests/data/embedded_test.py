@@ -90,7 +90,7 @@ def test_photographs_are_cut_into_bands_that_share_no_pixel():
     np.testing.assert_array_equal(np.bincount(train.labels()), [2_650, 2_650])
 
 
-def test_grey_photographs_have_one_channel():
+def test_gray_photographs_have_one_channel():
     source = load("photos", 8, size=96, stride=48, channels=1)
     assert source.table["image"].shape[1:] == (96, 96, 1)
     assert source.split("test").size == 14  # 7 rows of one patch, twice
@@ -105,7 +105,7 @@ def test_patches_wider_than_a_band_are_refused():
     not GARMENTS.is_dir(), reason=f"{GARMENTS} is missing: dataset-fashion-mnist"
 )
 def test_fashion_mnist_is_cut_as_the_catalogue_says():
-    train = load("fashion_mnist", batch=100, labelled=True)
+    train = load("fashion_mnist", batch=100, labeled=True)
     every = set()
     for part, size in (("train", 55_000), ("val", 5_000), ("test", 10_000)):
         source = train.split(part)

@@ -12,8 +12,8 @@ from jssl.data.pictures import fit
 
 def save(path, value, h=6, w=6):
     path.parent.mkdir(parents=True, exist_ok=True)
-    colour = np.full((h, w, 3), value, np.uint8)
-    Image.fromarray(colour).save(path)
+    color = np.full((h, w, 3), value, np.uint8)
+    Image.fromarray(color).save(path)
 
 
 @pytest.fixture
@@ -36,12 +36,12 @@ def assert_same(a, b):
 
 
 def test_a_folder_a_class_gives_labels_in_the_order_of_names(pets):
-    train = load(f"folder:{pets}", 4, labelled=True)
+    train = load(f"folder:{pets}", 4, labeled=True)
     parts = [train.split(part) for part in ("train", "val", "test")]
     assert [part.size for part in parts] == [32, 4, 4]
     assert train.classes == 2
-    grey = np.concatenate([part.table["image"][:, 0, 0, 0] for part in parts])
-    np.testing.assert_array_equal(np.sort(grey), [*range(20), *range(100, 120)])
+    gray = np.concatenate([part.table["image"][:, 0, 0, 0] for part in parts])
+    np.testing.assert_array_equal(np.sort(gray), [*range(20), *range(100, 120)])
     for part in parts:
         dogs = part.table["image"][:, 0, 0, 0] >= 100
         np.testing.assert_array_equal(part.labels(), dogs)
@@ -59,7 +59,7 @@ def test_a_flat_folder_has_no_labels(tmp_path):
     assert train.size == 9
     assert next(train.scan()).keys() == {"image", "index"}
     with pytest.raises(ValueError, match="train has no labels"):
-        load(f"folder:{tmp_path}", 4, labelled=True)
+        load(f"folder:{tmp_path}", 4, labeled=True)
 
 
 def test_train_val_and_test_may_be_on_top(tmp_path):
@@ -87,8 +87,8 @@ def test_a_class_that_train_has_not_is_refused(tmp_path):
 
 
 def test_a_stream_from_disk_is_the_stream_from_memory(pets):
-    table = load(f"folder:{pets}", 4, labelled=True, size=5)
-    disk = load(f"folder:{pets}", 4, labelled=True, size=5, resident=0)
+    table = load(f"folder:{pets}", 4, labeled=True, size=5)
+    disk = load(f"folder:{pets}", 4, labeled=True, size=5, resident=0)
     assert disk.table is None
     assert table.records is None
     assert_same(first(11, disk.stream(3)), first(11, table.stream(3)))
@@ -110,7 +110,7 @@ def test_pictures_of_many_sizes_are_cut_square(tmp_path):
         load(f"folder:{tmp_path}", 1)
 
 
-def test_the_short_side_is_resized_and_the_centre_kept():
+def test_the_short_side_is_resized_and_the_center_kept():
     noise = np.random.default_rng(0).integers(0, 256, (10, 30, 3)).astype(np.uint8)
     wide = Image.fromarray(noise)
     wanted = wide.resize((15, 5), Image.Resampling.BICUBIC).crop((5, 0, 10, 5))
@@ -185,7 +185,7 @@ def test_corrupt_files_are_left_out_of_a_table_and_named(spoilt, caplog):
 def test_a_sound_file_stands_in_for_a_corrupt_one_in_a_stream(spoilt, caplog):
     knobs = {"corrupt": "skip", "resident": 0}
     with caplog.at_level(logging.WARNING):
-        source = load(f"folder:{spoilt}", 1, labelled=True, **knobs)
+        source = load(f"folder:{spoilt}", 1, labeled=True, **knobs)
         rows = list(source.scan()) + list(source.scan())
     assert len(rows) == 2 * source.size == 64
     assert_same(rows[:32], rows[32:])

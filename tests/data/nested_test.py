@@ -23,7 +23,7 @@ def numbers(n=40, batch=8, **knobs):
 
 def both(batch=4):
     few = subset(numbers(batch=batch), np.arange(10, 20))
-    return pair(labelled=few, unlabelled=numbers())
+    return pair(labeled=few, unlabeled=numbers())
 
 
 def first(k, batches):
@@ -41,12 +41,12 @@ def assert_as_promised(read):
     assert came == wanted
 
 
-def test_a_pair_nests_labelled_and_unlabelled_batches():
+def test_a_pair_nests_labeled_and_unlabeled_batches():
     read = both()
     assert isinstance(read, Source)
     assert read.steps(1) == 5  # 40 unlabelled rows in batches of 8
     for batch in first(12, read.stream()):
-        few, many = batch["labelled"], batch["unlabelled"]
+        few, many = batch["labeled"], batch["unlabeled"]
         assert few.keys() == {"image", "label", "index"}
         assert many.keys() == {"image", "index"}
         np.testing.assert_array_equal(few["image"].ravel(), few["index"] + 10)
@@ -62,17 +62,17 @@ def test_the_tables_and_indices_of_a_pair_are_nested_alike():
     read = both()
     both_ways = zip(first(6, read.indices(2)), first(6, read.stream(2)), strict=True)
     for rows, batch in both_ways:
-        for part in "labelled", "unlabelled":
+        for part in "labeled", "unlabeled":
             index = rows[part]["index"]
             image = read.table[part]["image"][index]
             np.testing.assert_array_equal(image, batch[part]["image"])
 
 
-def test_an_order_is_the_unlabelled_ones():
+def test_an_order_is_the_unlabeled_ones():
     order = np.array([7, 5])
     batch = next(both().stream(order=order))
-    np.testing.assert_array_equal(batch["unlabelled"]["index"], np.tile(order, 4))
-    assert_same([batch["labelled"]], [next(both().stream())["labelled"]])
+    np.testing.assert_array_equal(batch["unlabeled"]["index"], np.tile(order, 4))
+    assert_same([batch["labeled"]], [next(both().stream())["labeled"]])
 
 
 def test_the_scan_and_the_splits_of_a_pair_are_plain():
@@ -82,12 +82,12 @@ def test_the_scan_and_the_splits_of_a_pair_are_plain():
 
 
 def test_a_data_set_beside_itself_is_shuffled_apart():
-    batch = next(pair(labelled=numbers(), unlabelled=numbers()).stream())
-    assert set(batch["labelled"]["index"]) != set(batch["unlabelled"]["index"])
+    batch = next(pair(labeled=numbers(), unlabeled=numbers()).stream())
+    assert set(batch["labeled"]["index"]) != set(batch["unlabeled"]["index"])
 
 
 def test_labels_fewer_than_their_batch_are_repeated():
-    batch = next(both(batch=16).stream())["labelled"]
+    batch = next(both(batch=16).stream())["labeled"]
     _, counts = np.unique(batch["image"], return_counts=True)
     assert len(batch["label"]) == 16
     assert counts.max() <= 2  # ten rows, twice over, hold a batch of sixteen
@@ -130,14 +130,14 @@ def test_processes_share_each_of_the_k_batches(monkeypatch):
 def test_minibatches_of_a_pair_stack_both_parts():
     read = minibatches(both(), k=2)
     batch = next(read.stream())
-    assert batch["labelled"]["image"].shape == (2, 4, 1, 1, 1)
-    assert batch["unlabelled"]["image"].shape == (2, 8, 1, 1, 1)
+    assert batch["labeled"]["image"].shape == (2, 4, 1, 1, 1)
+    assert batch["unlabeled"]["image"].shape == (2, 8, 1, 1, 1)
     assert_as_promised(read)
 
 
 def test_nesting_the_wrong_way_round_is_refused():
     with pytest.raises(ValueError, match="pair: wants two plain sources"):
-        pair(labelled=numbers(), unlabelled=minibatches(numbers(), k=2))
+        pair(labeled=numbers(), unlabeled=minibatches(numbers(), k=2))
     with pytest.raises(ValueError, match="minibatches: k must be positive, got 0"):
         minibatches(numbers(), k=0)
 
@@ -164,7 +164,7 @@ def test_labels_per_class_are_nested_and_as_many_of_each():
     inner = None
     for k in (1, 4, 10, 25, 100):
         few = labels_per_class(read, k, seed=3)
-        assert few.labelled
+        assert few.labeled
         np.testing.assert_array_equal(np.bincount(few.labels()), [k, k])
         pixels = few.table["image"].ravel()
         assert len(set(pixels)) == 2 * k

@@ -48,9 +48,9 @@ def build(folder, name, feature, example, splits):
 @pytest.fixture(scope="module")
 def data_dir(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tfds")
-    grey = library.features.Tensor(shape=(4, 4, 1), dtype=np.uint8)
+    gray = library.features.Tensor(shape=(4, 4, 1), dtype=np.uint8)
     splits = {"train": 30, "test": 6, "extra": 4}
-    build(folder, "Plain", grey, lambda i: np.full((4, 4, 1), i, np.uint8), splits)
+    build(folder, "Plain", gray, lambda i: np.full((4, 4, 1), i, np.uint8), splits)
     image = library.features.Image()
     build(folder, "Pictures", image, encoded, {"train": 12, "validation": 4})
     words = library.features.Tensor(shape=(4,), dtype=np.int32)
@@ -65,7 +65,7 @@ def assert_same(a, b):
 
 
 def test_prepared_arrays_are_read_without_tensorflow(data_dir):
-    train = load("tfds:plain", 4, labelled=True, data_dir=data_dir)
+    train = load("tfds:plain", 4, labeled=True, data_dir=data_dir)
     parts = {part: train.split(part) for part in ("train", "val", "test", "extra")}
     assert [part.size for part in parts.values()] == [27, 3, 6, 4]
     assert train.classes == 3
@@ -88,7 +88,7 @@ def test_encoded_pictures_are_fitted(data_dir):
 
 @pytest.mark.parametrize("name", ["plain", "pictures"])
 def test_a_stream_from_disk_is_the_stream_from_memory(name, data_dir):
-    knobs = {"labelled": True, "data_dir": data_dir}
+    knobs = {"labeled": True, "data_dir": data_dir}
     table = load(f"tfds:{name}", 4, **knobs)
     disk = load(f"tfds:{name}", 4, resident=0, **knobs)
     assert disk.table is None
@@ -108,9 +108,9 @@ def test_a_data_set_that_is_not_prepared_is_asked_for(data_dir):
 
 
 def test_tfrecords_get_the_command_that_converts_them(tmp_path):
-    grey = library.features.Tensor(shape=(4, 4, 1), dtype=np.uint8)
+    gray = library.features.Tensor(shape=(4, 4, 1), dtype=np.uint8)
     black = np.zeros((4, 4, 1), np.uint8)
-    build(tmp_path, "Old", grey, lambda i: black, {"train": 2})
+    build(tmp_path, "Old", gray, lambda i: black, {"train": 2})
     info = tmp_path / "old" / "1.0.0" / "dataset_info.json"
     content = json.loads(info.read_text())
     info.write_text(json.dumps(content | {"fileFormat": "tfrecord"}))

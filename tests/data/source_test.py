@@ -76,7 +76,7 @@ def test_the_seed_changes_the_order():
 
 
 def test_fields_are_those_of_the_rows():
-    for batch in first(6, numbers(labelled=True).stream()):
+    for batch in first(6, numbers(labeled=True).stream()):
         np.testing.assert_array_equal(batch["image"][:, 0, 0, 0], batch["index"])
         np.testing.assert_array_equal(batch["label"], batch["index"] % 3)
 
@@ -88,7 +88,7 @@ def test_indices_are_the_rows_of_the_stream():
     np.testing.assert_array_equal(rows(9, read.indices(start=3)), wanted)
 
 
-def test_an_unlabelled_stream_has_no_label_but_a_scan_has():
+def test_an_unlabeled_stream_has_no_label_but_a_scan_has():
     read = numbers()
     assert next(read.stream()).keys() == {"image", "index"}
     assert read.shapes().keys() == {"image", "index"}
@@ -96,9 +96,9 @@ def test_an_unlabelled_stream_has_no_label_but_a_scan_has():
 
 
 @pytest.mark.parametrize("read", [numbers, streamed])
-@pytest.mark.parametrize("labelled", [False, True])
-def test_shapes_are_those_of_a_batch(read, labelled):
-    read = read(labelled=labelled)
+@pytest.mark.parametrize("labeled", [False, True])
+def test_shapes_are_those_of_a_batch(read, labeled):
+    read = read(labeled=labeled)
     batch = next(read.stream())
     came = {name: (x.shape, x.dtype) for name, x in batch.items()}
     assert came == {name: (x.shape, x.dtype) for name, x in read.shapes().items()}
@@ -107,7 +107,7 @@ def test_shapes_are_those_of_a_batch(read, labelled):
 
 
 def test_two_processes_read_the_two_halves(monkeypatch):
-    read = numbers(batch=6, labelled=True)
+    read = numbers(batch=6, labeled=True)
     passes = [read.stream, read.scan, lambda: read.stream(2, order=[4, 3, 9])]
     for one_pass in passes:
         whole = first(4, one_pass())
@@ -179,8 +179,8 @@ def test_a_batch_larger_than_the_split_is_refused():
 
 
 def test_records_give_what_a_table_gives():
-    table = numbers(labelled=True)
-    records = streamed(labelled=True)
+    table = numbers(labeled=True)
+    records = streamed(labeled=True)
     assert records.table is None
     assert_same(first(9, records.stream(3)), first(9, table.stream(3)))
     assert_same(list(records.scan()), list(table.scan()))
@@ -209,12 +209,12 @@ def test_a_sibling_keeps_the_batch_the_seed_and_the_labels():
         return table
 
     read = dataset("two", {"train": table, "val": val}, 4, classes=1)
-    read = dataclasses.replace(read, batch=2, seed=5, labelled=True)
+    read = dataclasses.replace(read, batch=2, seed=5, labeled=True)
     assert read.split("train") is read
     assert not opened
     other = read.split("val")
     assert (other.name, other.batch, other.seed) == ("two/val", 2, 5)
-    assert other.labelled
+    assert other.labeled
     assert other.split("train").name == "two/train"
     read.split("val")
     assert opened == ["val"]
@@ -253,8 +253,8 @@ def test_impossible_knobs_are_refused():
     with pytest.raises(ValueError, match="batch must be positive, got 0"):
         numbers(batch=0)
     bare = {"image": numbers().table["image"]}
-    with pytest.raises(ValueError, match="bare/train has no labels; labelled=True"):
-        dataset("bare", {"train": bare}, 4, labelled=True)
+    with pytest.raises(ValueError, match="bare/train has no labels; labeled=True"):
+        dataset("bare", {"train": bare}, 4, labeled=True)
     with pytest.raises(ValueError, match="bare/train has no labels"):
         dataset("bare", {"train": bare}, 4).labels()
     with pytest.raises(ValueError, match="mine has no split 'train'; it has test"):

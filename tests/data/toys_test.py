@@ -39,7 +39,7 @@ def test_the_points_are_drawn_as_the_density_says(deviation):
 
 def test_a_batch_of_points_carries_what_load_was_asked_for():
     assert set(next(load("ring8", 4).stream())) == {"image", "index"}
-    batch = next(load("ring8", 4, labelled=True, limit=80).stream())
+    batch = next(load("ring8", 4, labeled=True, limit=80).stream())
     assert batch["image"].shape == (4, 2)
     assert batch["index"].max() < 80 and batch["label"].dtype == np.int32
     with pytest.raises(ValueError, match="'size'; it takes deviation: float"):

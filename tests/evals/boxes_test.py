@@ -63,15 +63,15 @@ def test_overlaps_have_their_golden_values():
 def test_overlaps_are_those_of_counted_pixels():
     a, b = _draw(7), _draw(9, seed=1)
     found = {f: np.asarray(jax.jit(f)(a, b)) for f in (box_iou, giou)}
-    iou, generalised = np.zeros((7, 9)), np.zeros((7, 9))
+    iou, generalized = np.zeros((7, 9)), np.zeros((7, 9))
     for i, j in np.ndindex(7, 9):
         p, q = _pixels(a[i]), _pixels(b[j])
         hull = np.concatenate([np.minimum(a[i], b[j])[:2], np.maximum(a[i], b[j])[2:]])
         union, hull = (p | q).sum(), _pixels(hull).sum()
         iou[i, j] = (p & q).sum() / union
-        generalised[i, j] = iou[i, j] - (hull - union) / hull
+        generalized[i, j] = iou[i, j] - (hull - union) / hull
     np.testing.assert_allclose(found[box_iou], iou, atol=1e-6)
-    np.testing.assert_allclose(found[giou], generalised, atol=1e-6)
+    np.testing.assert_allclose(found[giou], generalized, atol=1e-6)
     assert (found[giou] > -1).all() and (found[giou] <= found[box_iou] + 1e-6).all()
     np.testing.assert_allclose(jax.jit(giou)(3 * a + 5, 3 * b + 5), found[giou], atol=1e-5)
     np.testing.assert_allclose(np.diag(jax.jit(giou)(a, a)), 1, rtol=1e-6)

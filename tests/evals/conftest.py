@@ -23,12 +23,12 @@ def clouds():
 
     def draw(seed=0, sizes=(90, 45, 60), spread=1.0):
         rng = np.random.default_rng(seed)
-        centres = rng.normal(size=(3, 6))
+        centers = rng.normal(size=(3, 6))
         h, y = {}, {}
         for split, n in zip(("train", "val", "test"), sizes, strict=True):
             y[split] = rng.integers(3, size=n).astype(np.int32)
             noise = spread * rng.normal(size=(n, 6))
-            h[split] = (centres[y[split]] + noise).astype(np.float32)
+            h[split] = (centers[y[split]] + noise).astype(np.float32)
         return h, y
 
     return draw

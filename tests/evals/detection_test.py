@@ -8,7 +8,7 @@ import pytest
 from jssl.evals.boxes import coco_ap
 from jssl.evals.detection import (
     Cells,
-    centreness,
+    centerness,
     detection,
     fcos_decode,
     fcos_loss,
@@ -46,7 +46,7 @@ def _said(p, seed=0):
 def _sure(true):
     """A detector that knows what is true."""
     logits = 30.0 * (2 * jax.nn.one_hot(true.label, CLASSES) - 1)
-    central = jnp.clip(true.centreness, 1e-6, 1 - 1e-6)
+    central = jnp.clip(true.centerness, 1e-6, 1 - 1e-6)
     return Cells(logits, jnp.maximum(true.distances, 1), jnp.log(central / (1 - central)))
 
 
@@ -66,9 +66,9 @@ def test_locations_are_the_middles_of_cells_for_even_strides_the_papers():
     assert locations(1, 2, 1).tolist() == [[0.5, 0.5], [1.5, 0.5]]
 
 
-def test_centreness_has_its_golden_value():
+def test_centerness_has_its_golden_value():
     sides = jnp.array([[1.0, 2, 3, 2], [2, 2, 2, 2], [0, 2, 4, 2], [0, 0, 0, 0]])
-    np.testing.assert_allclose(centreness(sides), [0.577350, 1, 0, 0], atol=1e-6)
+    np.testing.assert_allclose(centerness(sides), [0.577350, 1, 0, 0], atol=1e-6)
 
 
 @pytest.mark.parametrize("radius", [np.inf, 12.0])
@@ -135,11 +135,11 @@ def test_the_loss_is_that_of_a_loop_and_without_objects_the_focal_loss_alone(pic
     for true in (pictures, none):
         value, slope = loss_and_slope(said, true)
         np.testing.assert_allclose(value, _loop_loss(said, true), rtol=1e-5)
-    assert slope.label.all() and not slope.distances.any() and not slope.centreness.any()
+    assert slope.label.all() and not slope.distances.any() and not slope.centerness.any()
 
 
-def test_the_truth_costs_no_more_than_the_entropy_of_its_centreness(pictures):
-    c = np.float64(pictures.centreness[pictures.label >= 0])
+def test_the_truth_costs_no_more_than_the_entropy_of_its_centerness(pictures):
+    c = np.float64(pictures.centerness[pictures.label >= 0])
     entropy = -np.mean(c * np.log(c) + (1 - c) * np.log(1 - c))
     value, _ = loss_and_slope(_sure(pictures), pictures)
     np.testing.assert_allclose(value, entropy, rtol=1e-4)
@@ -165,11 +165,11 @@ def test_suppression_is_by_class_and_weak_scores_are_dropped():
     np.testing.assert_allclose(found["scores"], scores, rtol=1e-5)
 
 
-def test_scores_are_geometric_means_of_class_and_centreness():
+def test_scores_are_geometric_means_of_class_and_centerness():
     said = _said((4,), seed=1)
     found = decode(said, locations(2, 2, 8), threshold=0.0, iou=1.0, most=12)
     sigmoid = lambda x: 1 / (1 + np.exp(-np.asarray(x, np.float64)))
-    scores = np.sqrt(sigmoid(said.label) * sigmoid(said.centreness)[:, None]).ravel()
+    scores = np.sqrt(sigmoid(said.label) * sigmoid(said.centerness)[:, None]).ravel()
     order = np.argsort(-scores)
     np.testing.assert_allclose(found["scores"], scores[order], rtol=1e-5)
     np.testing.assert_array_equal(found["label"], order % CLASSES)
@@ -178,7 +178,7 @@ def test_scores_are_geometric_means_of_class_and_centreness():
 def test_a_new_head_gives_every_class_one_percent_and_positive_distances():
     params = head_init(jax.random.key(0), 7, 10)
     said = jax.jit(head_apply)(params, jnp.zeros((2, 3, 4, 7)), 8.0)
-    assert said.label.shape == (2, 12, 10) and said.centreness.shape == (2, 12)
+    assert said.label.shape == (2, 12, 10) and said.centerness.shape == (2, 12)
     np.testing.assert_allclose(said.label, -4.595, atol=1e-3)
     np.testing.assert_allclose(said.distances, 8 * np.log(2), rtol=1e-6)  # softplus(0)
 

@@ -12,7 +12,7 @@ from jssl.evals.gallery import (
     attention_rollout,
     cls_attention,
     filter_grid,
-    nearest_neighbour_panel,
+    nearest_neighbor_panel,
     spectrum_points,
     top_activating,
 )
@@ -27,7 +27,7 @@ def attention(n=2, heads=3, t=7, seed=0):
     return weights / weights.sum(axis=-1, keepdims=True)
 
 
-def test_a_filter_of_zeros_is_grey_and_so_is_the_rest_of_the_grid():
+def test_a_filter_of_zeros_is_gray_and_so_is_the_rest_of_the_grid():
     kernel = normal(3, 5, 3, 7)
     kernel[..., 2] = 0
     grid = filter_grid(kernel)
@@ -50,7 +50,7 @@ def test_a_filters_scale_changes_nothing_and_its_sign_mirrors_it():
     np.testing.assert_allclose(filter_grid(short), filter_grid(kernel), atol=0.01)
 
 
-def test_channels_that_make_no_colour_stand_side_by_side_on_one_scale():
+def test_channels_that_make_no_color_stand_side_by_side_on_one_scale():
     kernel = normal(2, 2, 5, 4)
     grid = filter_grid(kernel)
     assert grid.shape == (4, 5, 2, 2, 1)
@@ -149,7 +149,7 @@ def test_rollout_multiplies_the_layers_the_last_one_first():
 def test_a_panel_is_the_images_of_its_indices():
     images = normal(6, 2, 3, 1)
     idx = np.array([[4, 0, 5], [1, 2, 0]])
-    panel = nearest_neighbour_panel(images, jnp.asarray(idx))
+    panel = nearest_neighbor_panel(images, jnp.asarray(idx))
     assert panel.shape == (2, 3, 2, 3, 1)
     for q, k in np.ndindex(2, 3):
         np.testing.assert_array_equal(panel[q, k], images[idx[q, k]])
@@ -192,9 +192,9 @@ IMAGES = np.zeros((3, 2, 2, 1))
         (lambda: attention_mass_mask(np.ones((2, 2)), 60), r"mass in \(0, 1\], .* 60"),
         (lambda: attention_rollout([]), "layers of one shape, got"),
         (lambda: attention_rollout([attention(), attention(t=5)]), "layers of one shape"),
-        (lambda: nearest_neighbour_panel(IMAGES, np.array([[0, 3]])), "be 0 ... 2, got 0"),
-        (lambda: nearest_neighbour_panel(IMAGES, np.array([[0, -1]])), "got -1 ... 0"),
-        (lambda: nearest_neighbour_panel(IMAGES, np.array([[2, 1, 2]])), "own neighbours"),
+        (lambda: nearest_neighbor_panel(IMAGES, np.array([[0, 3]])), "be 0 ... 2, got 0"),
+        (lambda: nearest_neighbor_panel(IMAGES, np.array([[0, -1]])), "got -1 ... 0"),
+        (lambda: nearest_neighbor_panel(IMAGES, np.array([[2, 1, 2]])), "own neighbors"),
         (lambda: spectrum_points(np.full((3, 2), np.inf)), "finite rows"),
     ],
 )

@@ -13,7 +13,7 @@ from jssl.evals.generation import (
     generation,
     kid,
     kid_subsets,
-    memorisation,
+    memorization,
     prdc,
 )
 
@@ -156,15 +156,15 @@ def test_a_perfect_generator_has_the_density_and_coverage_that_are_promised():
 
 def test_copies_are_told_from_new_samples():
     train, test = normal(0, 300), normal(1, 100)
-    assert 0.8 < memorisation(train, test, normal(2, 100)) < 1.25
-    assert memorisation(train, test, train[:100]) == 0
+    assert 0.8 < memorization(train, test, normal(2, 100)) < 1.25
+    assert memorization(train, test, train[:100]) == 0
     noisy = train[:100] + 0.01 * normal(3, 100)
-    assert memorisation(train, test, noisy) < 0.1
+    assert memorization(train, test, noisy) < 0.1
     median = lambda x: np.median(np.linalg.norm(train[:, None] - x, axis=2).min(axis=0))
     want = median(noisy) / median(test)
-    np.testing.assert_allclose(memorisation(train, test, noisy), want, rtol=1e-10)
+    np.testing.assert_allclose(memorization(train, test, noisy), want, rtol=1e-10)
     with pytest.raises(ValueError, match="half of the test rows are training rows"):
-        memorisation(train, train, test)
+        memorization(train, train, test)
 
 
 def test_seven_even_classes_of_eight_diverge_as_scipy_says():

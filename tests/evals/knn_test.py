@@ -29,7 +29,7 @@ def test_the_weights_are_those_of_the_catalogue():
 
 
 @pytest.mark.parametrize(("temperature", "winner"), [(0.07, 0), (0.5, 1)])
-def test_a_higher_temperature_lets_two_neighbours_outvote_a_nearer_one(temperature, winner):
+def test_a_higher_temperature_lets_two_neighbors_outvote_a_nearer_one(temperature, winner):
     labels = np.array([0, 1, 1])
     found, _ = predict(BANK, labels, QUERY, k=3, temperature=temperature, classes=2)
     assert found.tolist() == [winner]
@@ -62,7 +62,7 @@ def test_chunks_change_nothing(chunk):
 
 
 @pytest.mark.parametrize("temperature", [1e-4, 1e-7])
-def test_a_vanishing_temperature_is_the_nearest_neighbour(temperature):
+def test_a_vanishing_temperature_is_the_nearest_neighbor(temperature):
     train, labels, queries = _random()
     one = predict(train, labels, queries, k=1, classes=4)[0]
     found, scores = predict(train, labels, queries, k=9, temperature=temperature, classes=4)

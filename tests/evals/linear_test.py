@@ -110,7 +110,7 @@ def test_a_rotation_of_the_features_changes_no_prediction(clouds):
     np.testing.assert_allclose(logreg_predict_proba(plain, h), p, atol=1e-7)
 
 
-def test_scale_and_offset_of_features_vanish_in_the_standardiser(clouds):
+def test_scale_and_offset_of_features_vanish_in_the_standardizer(clouds):
     h, y = clouds()
     h, y = h["train"].astype(np.float64), y["train"]
     moved = h * np.logspace(-4, 4, 6) - 3
@@ -270,7 +270,7 @@ def test_permuted_test_labels_change_the_last_accuracy_and_no_fit(splits, fits):
     assert first != second
 
 
-def test_no_standardiser_sees_the_test_rows_nor_the_tuning_the_val_rows(splits, fits):
+def test_no_standardizer_sees_the_test_rows_nor_the_tuning_the_val_rows(splits, fits):
     features = splits()
     evaluate = linear_probe((1e-3, 1e-1))
     evaluate(features, True)

@@ -91,7 +91,7 @@ def test_a_limit_spreads_the_shown_rows_over_the_split(splits):
     assert "N=5 of val" in scatter.title
 
 
-def test_a_tsne_picture_keeps_neighbours_and_says_how_it_was_made(splits):
+def test_a_tsne_picture_keeps_neighbors_and_says_how_it_was_made(splits):
     from sklearn.neighbors import KNeighborsClassifier
 
     features = splits(spread=0.2)

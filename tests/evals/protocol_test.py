@@ -54,7 +54,7 @@ def test_features_that_are_maps_are_refused(splits):
         knn()(features, False)
 
 
-def test_unlabelled_rows_are_refused(splits):
+def test_unlabeled_rows_are_refused(splits):
     features = splits()
     features.truth["train"][3] = -1
     with pytest.raises(ValueError, match="train split must be >= 0, got -1"):

@@ -110,7 +110,7 @@ def test_the_loss_is_that_of_a_double_loop_and_ignored_pixels_have_no_slope():
     assert LOSS(logits, np.full_like(mask, 255))[0] == 0
 
 
-def test_logits_grow_with_half_pixel_centres_and_a_constant_stays_one():
+def test_logits_grow_with_half_pixel_centers_and_a_constant_stays_one():
     from scipy.ndimage import zoom
 
     coarse = np.random.default_rng(2).normal(size=(4, 4)).astype(np.float32)
@@ -146,7 +146,7 @@ def shifted():
     return maps, (np.roll(maps, 1, 2)[..., 0] > 0).astype(np.int32)
 
 
-def test_a_convolution_sees_the_neighbour_that_a_linear_layer_does_not(shifted):
+def test_a_convolution_sees_the_neighbor_that_a_linear_layer_does_not(shifted):
     maps, truth = shifted
     right = {}
     for head in ("linear", "fcn"):

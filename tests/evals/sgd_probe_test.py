@@ -49,17 +49,17 @@ def _by_hand(recipe, w, x, y):
         grads = [x.T @ slope + recipe.weight_decay * theta[0], slope.sum(axis=0)]
         rate = lr * _share(recipe, t)
         for i, g in enumerate(grads):
-            if recipe.optimiser == "adam":
+            if recipe.optimizer == "adam":
                 velocity[i] = 0.9 * velocity[i] + 0.1 * g
                 square[i] = 0.999 * square[i] + 0.001 * g**2
                 mean = velocity[i] / (1 - 0.9 ** (t + 1))
                 root = np.sqrt(square[i] / (1 - 0.999 ** (t + 1)))
                 theta[i] = theta[i] - rate * mean / (root + 1e-8)
                 continue
-            if recipe.optimiser == "lars" and i == 0:
+            if recipe.optimizer == "lars" and i == 0:
                 g = g * 0.001 * np.linalg.norm(theta[0]) / np.linalg.norm(g)
             velocity[i] = 0.9 * velocity[i] + g
-            ahead = recipe.optimiser == "nesterov"
+            ahead = recipe.optimizer == "nesterov"
             theta[i] = theta[i] - rate * (g + 0.9 * velocity[i] if ahead else velocity[i])
     return theta
 
@@ -73,12 +73,12 @@ def rows(clouds):
 @pytest.mark.parametrize("name", [*RECIPES, "adam"])
 def test_a_recipe_takes_the_steps_of_its_formulas(name, rows):
     h, y = rows
-    recipe = RECIPES.get(name, SMALL._replace(optimiser="adam", weight_decay=0.01))
+    recipe = RECIPES.get(name, SMALL._replace(optimizer="adam", weight_decay=0.01))
     # At a rate of 30 rounding grows from step to step; at 0.1 LARS hardly moves.
     recipe = recipe._replace(lr={"moco": 0.3, "mae": 5.0}.get(name, recipe.lr))
     x = h.astype(np.float64)
-    if recipe.normalise != "no":
-        eps = 1e-6 if recipe.normalise == "batch" else 0
+    if recipe.normalize != "no":
+        eps = 1e-6 if recipe.normalize == "batch" else 0
         x = (x - x.mean(axis=0)) / np.sqrt(x.var(axis=0) + eps)
     settings = {"classes": 3, "recipe": recipe}
     probe = linear_probe_sgd(KEY, h, y, **settings)
@@ -222,8 +222,8 @@ def test_protocols_tell_settings_apart():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"optimiser": "sdg"}, "optimiser is in sgd, nesterov, lars, adam, got 'sdg'"),
-        ({"normalise": "layer"}, "normalise is in no,"),
+        ({"optimizer": "sdg"}, "optimizer is in sgd, nesterov, lars, adam, got 'sdg'"),
+        ({"normalize": "layer"}, "normalize is in no,"),
         ({"lr": np.nan}, "finite and 0 or more"),
         ({"weight_decay": -1.0}, "finite and 0 or more"),
         ({"batch": 0}, "batch of 1 or more"),

@@ -89,19 +89,19 @@ def test_untrained_towers_are_at_chance(splits):
 @pytest.mark.parametrize("final", [False, True])
 def test_the_eval_is_the_share_of_judged_rows_nearest_to_their_name(final, splits):
     features = splits()
-    centres = {  # a tower that has learnt where the classes are, and forgets the template
+    centers = {  # a tower that has learnt where the classes are, and forgets the template
         name: features.arrays["train"][features.truth["train"] == c].mean(axis=0)
         for c, name in enumerate(NAMES[:3])
     }
 
     def encode(texts):
-        return np.stack([centres[text.split()[-1]] for text in texts])
+        return np.stack([centers[text.split()[-1]] for text in texts])
 
     evaluate = zero_shot(encode, NAMES[:3], ["a photo of a {}", "a small {}"])
     (right,) = evaluate(features, final).values()
     split = "test" if final else "val"
     h, y = features.arrays[split], features.truth[split]
-    unit = np.stack([centre / np.linalg.norm(centre) for centre in centres.values()])
+    unit = np.stack([center / np.linalg.norm(center) for center in centers.values()])
     assert right == pytest.approx(np.mean((h @ unit.T).argmax(axis=1) == y))
     assert right > 0.6
     assert features.asked == [split]

@@ -88,10 +88,10 @@ def test_every_loss_is_that_of_numpy(pair):
     np.testing.assert_allclose(loss, nats(p, labels)[unknown].mean())
 
     loss, parts = in_float64(losses.mixmatch, a, q, b, p, weight=5.0)
-    labelled = -(q * np.log(p)).sum(1).mean()
-    np.testing.assert_allclose(parts["labelled"], labelled)
-    np.testing.assert_allclose(parts["unlabelled"], error)
-    np.testing.assert_allclose(loss, labelled + 5 * error)
+    labeled = -(q * np.log(p)).sum(1).mean()
+    np.testing.assert_allclose(parts["labeled"], labeled)
+    np.testing.assert_allclose(parts["unlabeled"], error)
+    np.testing.assert_allclose(loss, labeled + 5 * error)
 
 
 def test_entropy_is_least_at_certainty_and_greatest_at_ignorance():
@@ -192,15 +192,15 @@ def test_the_symmetric_error_moves_both_branches_alike(pair):
 
 def test_the_squared_error_of_a_wrong_guess_is_at_most_two_over_c():
     sure, wrong = 100 * jnp.eye(C), jnp.eye(C)[::-1]
-    unlabelled = losses.mixmatch(sure, jnp.eye(C), sure, wrong, 1.0)[1]["unlabelled"]
-    np.testing.assert_allclose(unlabelled, 2 / C, rtol=1e-6)
+    unlabeled = losses.mixmatch(sure, jnp.eye(C), sure, wrong, 1.0)[1]["unlabeled"]
+    np.testing.assert_allclose(unlabeled, 2 / C, rtol=1e-6)
 
 
 def test_mixmatch_with_guesses_it_already_holds_costs_nothing(pair):
     a = jnp.asarray(pair[0], jnp.float32)
     p = jax.nn.softmax(a)
     _, parts = losses.mixmatch(a, p, a, p, 75.0)
-    np.testing.assert_allclose(parts["unlabelled"], 0, atol=1e-12)
+    np.testing.assert_allclose(parts["unlabeled"], 0, atol=1e-12)
 
 
 def test_ict_of_an_affine_probability_is_zero():

@@ -139,7 +139,7 @@ def test_the_bound_of_the_best_denoiser_is_near_the_entropy_of_the_data():
         best /= ab * 0.25 + 1 - ab
         return [
             variational_diffusion(
-                levels, best, x0, i, epsilon, variance=variance, grey_levels=None
+                levels, best, x0, i, epsilon, variance=variance, gray_levels=None
             )
             for variance in ("large", "small")
         ]

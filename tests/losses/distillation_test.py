@@ -67,7 +67,7 @@ def test_the_cross_entropy_is_the_teachers_entropy_and_a_divergence():
     np.testing.assert_allclose(dino(student, teacher, zero), np.mean(parts))
 
 
-def test_teacher_and_centre_pass_no_gradient():
+def test_teacher_and_center_pass_no_gradient():
     student, teacher, center = draw(N, V, K), draw(N, G, K, seed=1), draw(K, seed=2)
     slopes = jax.grad(dino, (0, 1, 2))(student, teacher, center)
     mask = jnp.ones((N, G))
@@ -92,7 +92,7 @@ def test_swav_without_a_global_view_is_the_same_error():
         swav(jnp.zeros((N, V, K)), crops=0)
 
 
-def test_the_centre_is_a_running_mean_over_everything_but_the_last_axis():
+def test_the_center_is_a_running_mean_over_everything_but_the_last_axis():
     center, teacher = draw(K), draw(N, 3, 2, K, seed=1)
     wanted = 0.7 * np.asarray(center) + 0.3 * np.asarray(teacher).mean((0, 1, 2))
     np.testing.assert_allclose(update_center(center, teacher, 0.7), wanted)

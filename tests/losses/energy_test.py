@@ -224,7 +224,7 @@ def test_pseudo_likelihoods_have_their_golden_values(x64):
     np.testing.assert_allclose(together, np.mean(wanted), rtol=1e-10)
 
 
-def test_the_pseudo_likelihood_is_made_of_free_energies_of_neighbours(x64):
+def test_the_pseudo_likelihood_is_made_of_free_energies_of_neighbors(x64):
     v = np.random.default_rng(0).uniform(size=(3, 4))  # greys are flipped to 1 - v
 
     def f(v):

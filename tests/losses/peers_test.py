@@ -106,7 +106,7 @@ def test_sinkhorn_equals_lightlys(x64):
     np.testing.assert_allclose(ours, FOUND["lightly.sinkhorn/value"], rtol=1e-10)
 
 
-def test_dinos_centre_moves_as_lightlys(x64):
+def test_dinos_center_moves_as_lightlys(x64):
     center, teacher = constant("lightly.DINOLoss/center"), constant("lightly.DINOLoss/in/1")
     ours = losses.update_center(center, teacher)
     np.testing.assert_allclose(ours, FOUND["lightly.DINOLoss/next"], rtol=1e-12)

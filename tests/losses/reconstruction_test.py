@@ -9,8 +9,8 @@ from hypothesis.extra.numpy import arrays
 
 from jssl.losses.reconstruction import (
     bernoulli_cross_entropy,
-    emphasised_cross_entropy,
-    emphasised_squared_error,
+    emphasized_cross_entropy,
+    emphasized_squared_error,
     masked_patch_error,
     rebalanced_cross_entropy,
     rebalancing_weights,
@@ -23,15 +23,15 @@ from jssl.ops.patches import normalize_patches
 LOSSES = {
     "squared": squared_error,
     "bernoulli": lambda a, b: bernoulli_cross_entropy(a, (b > 0).astype(b.dtype)),
-    "emphasised squared": lambda a, b: emphasised_squared_error(a, b, b > 0, 1, 0),
-    "emphasised bernoulli": lambda a, b: emphasised_cross_entropy(
+    "emphasised squared": lambda a, b: emphasized_squared_error(a, b, b > 0, 1, 0),
+    "emphasised bernoulli": lambda a, b: emphasized_cross_entropy(
         a, (b > 0).astype(b.dtype), b > 0
     ),
     "patches": lambda a, b: masked_patch_error(a[None], b[None], b[None, :, 0] > 0),
     "no patches": lambda a, b: masked_patch_error(a[None], b[None], 0 * b[None, :, 0]),
     "cosine": scaled_cosine_error,
     "no cosine": lambda a, b: scaled_cosine_error(a, b, jnp.zeros(len(a))),
-    "colour": lambda a, b: rebalanced_cross_entropy(
+    "color": lambda a, b: rebalanced_cross_entropy(
         a[:, None, None], jax.nn.softmax(b)[:, None, None], jnp.arange(3.0) / 3
     ),
 }
@@ -48,27 +48,27 @@ SELECTED = np.array([[1.0, 0, 0, 1]])
 
 
 @pytest.mark.parametrize(("beta", "value"), [(1.0, 0.22), (0.5, 0.21)])
-def test_emphasised_squared_error_has_its_golden_value(x64, beta, value):
+def test_emphasized_squared_error_has_its_golden_value(x64, beta, value):
     x, guess, selected = map(jnp.asarray, (CLEAN, GUESS, SELECTED))
-    got = emphasised_squared_error(guess, x, selected, 1.0, beta)
+    got = emphasized_squared_error(guess, x, selected, 1.0, beta)
     np.testing.assert_allclose(got, value, rtol=1e-12)
 
 
 @pytest.mark.parametrize(("beta", "value"), [(1.0, 1.8772599550), (0.5, 1.4678006083)])
-def test_emphasised_cross_entropy_has_its_golden_value(x64, beta, value):
+def test_emphasized_cross_entropy_has_its_golden_value(x64, beta, value):
     x, guess, selected = map(jnp.asarray, (CLEAN, GUESS, SELECTED))
-    got = emphasised_cross_entropy(jnp.log(guess / (1 - guess)), x, selected, 1.0, beta)
+    got = emphasized_cross_entropy(jnp.log(guess / (1 - guess)), x, selected, 1.0, beta)
     np.testing.assert_allclose(got, value, rtol=1e-10)
 
 
-def test_plain_losses_are_the_emphasised_ones_with_no_emphasis(x64):
+def test_plain_losses_are_the_emphasized_ones_with_no_emphasis(x64):
     a, b = jnp.asarray(normal(0, 4, 3, 2)), jnp.asarray(normal(1, 4, 3, 2))
     mask = b > 0
     np.testing.assert_allclose(
-        emphasised_squared_error(a, b, mask, 1, 1), squared_error(a, b), rtol=1e-12
+        emphasized_squared_error(a, b, mask, 1, 1), squared_error(a, b), rtol=1e-12
     )
     np.testing.assert_allclose(
-        emphasised_cross_entropy(a, b, mask, 1, 1),
+        emphasized_cross_entropy(a, b, mask, 1, 1),
         bernoulli_cross_entropy(a, b),
         rtol=1e-12,
     )
@@ -77,7 +77,7 @@ def test_plain_losses_are_the_emphasised_ones_with_no_emphasis(x64):
 def test_emphasis_splits_into_corrupted_and_untouched(x64):
     a, b = jnp.asarray(normal(0, 4, 5)), jnp.asarray(normal(1, 4, 5))
     mask = jnp.asarray(normal(2, 4, 5) > 0)
-    for loss in emphasised_squared_error, emphasised_cross_entropy:
+    for loss in emphasized_squared_error, emphasized_cross_entropy:
         parts = 0.7 * loss(a, b, mask, 1, 0) + 0.2 * loss(a, b, mask, 0, 1)
         np.testing.assert_allclose(loss(a, b, mask, 0.7, 0.2), parts, rtol=1e-12)
         as_floats = loss(a, b, mask.astype(float), 0.7, 0.2)
@@ -87,7 +87,7 @@ def test_emphasis_splits_into_corrupted_and_untouched(x64):
 def test_full_emphasis_has_no_gradient_where_nothing_was_corrupted():
     a, b = jnp.asarray(normal(0, 4, 5)), jnp.asarray(normal(1, 4, 5))
     mask = jnp.asarray(normal(2, 4, 5) > 0)
-    slope = jax.jit(jax.grad(emphasised_squared_error))(a, b, mask, 1.0, 0.0)
+    slope = jax.jit(jax.grad(emphasized_squared_error))(a, b, mask, 1.0, 0.0)
     assert (slope[~mask] == 0).all()
     assert (slope[mask] != 0).all()
 
@@ -217,7 +217,7 @@ def test_parallel_vectors_have_a_finite_gradient_at_any_power():
         assert np.isfinite(slope(3 * x, x, None, gamma)).all()
 
 
-def test_rebalancing_weights_average_to_one_and_favour_the_rare(x64):
+def test_rebalancing_weights_average_to_one_and_favor_the_rare(x64):
     p = jnp.array([0.6, 0.3, 0.1, 0.0])
     weights = rebalancing_weights(p)
     np.testing.assert_allclose((p * weights).sum(), 1, rtol=1e-12)
@@ -226,24 +226,24 @@ def test_rebalancing_weights_average_to_one_and_favour_the_rare(x64):
     np.testing.assert_allclose(rebalancing_weights(p, 1.0), 1, rtol=1e-12)
 
 
-def test_knowing_nothing_costs_log_q_where_colours_follow_the_prior(x64):
+def test_knowing_nothing_costs_log_q_where_colors_follow_the_prior(x64):
     counts = np.array([5, 3, 2])
-    colours = np.repeat(np.eye(3), counts, axis=0).reshape(1, 2, 5, 3)
+    colors = np.repeat(np.eye(3), counts, axis=0).reshape(1, 2, 5, 3)
     weights = rebalancing_weights(jnp.asarray(counts / 10))
-    got = rebalanced_cross_entropy(jnp.zeros((1, 2, 5, 3)), jnp.asarray(colours), weights)
+    got = rebalanced_cross_entropy(jnp.zeros((1, 2, 5, 3)), jnp.asarray(colors), weights)
     np.testing.assert_allclose(got, np.log(3), rtol=1e-12)
 
 
 def test_rebalanced_cross_entropy_agrees_with_a_loop(x64):
     rng = np.random.default_rng(0)
     logits, target = normal(0, 2, 3, 2, 4), rng.dirichlet(np.ones(4), size=(2, 3, 2))
-    weights, coloured = np.array([1.0, 2, 3, 4]), np.array([1.0, 0])
+    weights, colored = np.array([1.0, 2, 3, 4]), np.array([1.0, 0])
     total = 0.0
     for index in np.ndindex(2, 3, 2):
         s, z = logits[index], target[index]
         nats = -np.sum(z * (s - np.log(np.sum(np.exp(s)))))
-        total += coloured[index[0]] * weights[np.argmax(z)] * nats
-    arguments = map(jnp.asarray, (logits, target, weights, coloured))
+        total += colored[index[0]] * weights[np.argmax(z)] * nats
+    arguments = map(jnp.asarray, (logits, target, weights, colored))
     np.testing.assert_allclose(rebalanced_cross_entropy(*arguments), total / 12)
 
 
@@ -256,7 +256,7 @@ def test_half_precision_is_computed_in_single_and_double_in_double(name):
     # Rounding the inputs is all that half precision may do: bfloat16 in between would
     # be wrong by 1e-2. (The colours' softmax is taken in bfloat16, by this test.)
     wide = loss(a.astype(jnp.float32), b.astype(jnp.float32))
-    np.testing.assert_allclose(got, wide, rtol=1e-2 if name == "colour" else 1e-6)
+    np.testing.assert_allclose(got, wide, rtol=1e-2 if name == "color" else 1e-6)
     with jax.enable_x64(True):
         double = jax.ShapeDtypeStruct((4, 3), jnp.float64)
         assert jax.eval_shape(loss, double, double).dtype == jnp.float64
@@ -285,8 +285,8 @@ def test_extreme_inputs_have_finite_values_and_gradients(name, data):
         lambda: squared_error(jnp.ones(()), jnp.ones(())),
         lambda: squared_error(jnp.ones((2, 3), int), jnp.ones((2, 3))),
         lambda: bernoulli_cross_entropy(jnp.ones((2, 3)), jnp.ones((2, 3), int)),
-        lambda: emphasised_squared_error(*[jnp.ones((2, 3))] * 2, jnp.ones(3)),
-        lambda: emphasised_cross_entropy(*[jnp.ones((2, 3))] * 2, jnp.ones((2, 1))),
+        lambda: emphasized_squared_error(*[jnp.ones((2, 3))] * 2, jnp.ones(3)),
+        lambda: emphasized_cross_entropy(*[jnp.ones((2, 3))] * 2, jnp.ones((2, 1))),
         lambda: masked_patch_error(*[jnp.ones((2, 3, 4))] * 2, jnp.ones((2, 4))),
         lambda: masked_patch_error(*[jnp.ones((2, 3))] * 2, jnp.ones((2, 3))),
         lambda: scaled_cosine_error(jnp.ones((2, 3)), jnp.ones((3, 3))),

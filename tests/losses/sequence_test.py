@@ -106,7 +106,7 @@ def test_negative_sampling_is_a_loop_that_skips_the_word_itself(words):
     np.testing.assert_allclose(in_float64(negative_sampling, *words), total / 3)
 
 
-def test_a_window_is_its_pairs_with_the_negatives_of_the_centre(words):
+def test_a_window_is_its_pairs_with_the_negatives_of_the_center(words):
     h, outputs, _, negatives = words
     window = np.array([[0, 4, 1], [1, 2, 2], [3, 0, 0]])
     mask = np.array([[1, 0, 1], [1, 1, 1], [0, 0, 0]])  # the last has no neighbour
@@ -146,13 +146,13 @@ def test_the_optimum_of_negative_sampling_is_shifted_mutual_information():
     pairs = np.array([[2, 1, 1], [1, 3, 2], [2, 2, 1]])  # times o was seen with c
     total = pairs.sum()
     counts = pairs.sum(0)
-    centres, seen = np.repeat(np.argwhere(pairs >= 0), pairs.ravel(), axis=0).T
+    centers, seen = np.repeat(np.argwhere(pairs >= 0), pairs.ravel(), axis=0).T
     noise = np.tile(np.repeat(np.arange(3), counts), (total, 1))  # k = total
     rest = pairs.sum(1, keepdims=True) - pairs
     optimum = np.log(pairs / (rest * counts))
     with jax.enable_x64(True):
         grad = jax.grad(negative_sampling, argnums=1)(
-            jnp.eye(3, dtype=jnp.float64)[centres],
+            jnp.eye(3, dtype=jnp.float64)[centers],
             jnp.asarray(optimum.T),
             jnp.asarray(seen),
             jnp.asarray(noise),

@@ -34,7 +34,7 @@ def smooth_l1(x, beta):
     return x**2 / (2 * beta) if abs(x) < beta else abs(x) - beta / 2
 
 
-def normalised(x):
+def normalized(x):
     return (x - x.mean()) / np.sqrt(x.var() + 1e-5)
 
 
@@ -74,8 +74,8 @@ def test_nnclr_is_its_loop():
     losses = []
     for i in range(N):
         cosines = [cos(np.asarray(q), np.asarray(z[i])) for q in queue]
-        neighbour = np.asarray(queue[int(np.argmax(cosines))])
-        logits = [cos(neighbour, np.asarray(row)) / 0.1 for row in p]
+        neighbor = np.asarray(queue[int(np.argmax(cosines))])
+        logits = [cos(neighbor, np.asarray(row)) / 0.1 for row in p]
         losses.append(np.log(np.exp(logits).sum()) - logits[i])
     np.testing.assert_allclose(nnclr(z, p, queue), np.mean(losses))
 
@@ -121,8 +121,8 @@ def test_data2vec_targets_are_their_loop_and_stopped():
     targets = data2vec_targets(layers)
     for i in range(3):
         for t in range(4):
-            mean = np.mean([normalised(np.asarray(x[i, t])) for x in layers], axis=0)
-            np.testing.assert_allclose(targets[i, t], normalised(mean))
+            mean = np.mean([normalized(np.asarray(x[i, t])) for x in layers], axis=0)
+            np.testing.assert_allclose(targets[i, t], normalized(mean))
     slope = jax.grad(lambda x: data2vec_targets(x)[0, 0, 0])(layers)
     np.testing.assert_array_equal(slope, 0)
 
@@ -131,7 +131,7 @@ def test_data2vec_targets_are_their_loop_and_stopped():
 def test_i_jepa_is_its_loop(beta):
     p, h = 2 * draw(N, D), draw(N, D, seed=1)
     ell = (lambda x: x**2) if beta is None else (lambda x: smooth_l1(x, beta))
-    targets = [normalised(np.asarray(row)) for row in h]
+    targets = [normalized(np.asarray(row)) for row in h]
     errors = (np.asarray(p) - np.stack(targets)).ravel()
     wanted = np.mean([ell(x) for x in errors])
     np.testing.assert_allclose(i_jepa(p, h, beta), wanted)
@@ -139,7 +139,7 @@ def test_i_jepa_is_its_loop(beta):
 
 def test_i_jepa_is_nothing_at_its_target_and_stops_it():
     h = draw(N, D)
-    target = jnp.stack([jnp.asarray(normalised(np.asarray(row))) for row in h])
+    target = jnp.stack([jnp.asarray(normalized(np.asarray(row))) for row in h])
     np.testing.assert_allclose(i_jepa(target, h), 0, atol=1e-20)
     np.testing.assert_array_equal(jax.grad(i_jepa, 1)(draw(N, D, seed=1), h), 0)
 

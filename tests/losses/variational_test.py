@@ -83,9 +83,9 @@ def test_the_bound_of_the_exact_posterior_is_tight_at_every_draw(x64):
     variance = 1 / (1 + w @ w / s2)
     mean = variance * (w @ x) / s2
     z = jnp.asarray(mean + np.sqrt(variance) * normal(0, 4, 1, 1))
-    centre = z * jnp.asarray(w)[None, None]  # [4, 1, 3]
+    center = z * jnp.asarray(w)[None, None]  # [4, 1, 3]
     noise = jnp.full((1, 1, 3), np.log(s2))
-    log_likelihood = gaussian_log_density(jnp.asarray(x)[None, None], centre, noise)
+    log_likelihood = gaussian_log_density(jnp.asarray(x)[None, None], center, noise)
     exact = multivariate_normal(np.zeros(3), np.outer(w, w) + s2 * np.eye(3)).logpdf(x)
     q = jnp.full((1, 1), mean), jnp.full((1, 1), np.log(variance))
     for k in 1, 4:

@@ -188,9 +188,9 @@ def sampled(sampler, mean, variance):
         return push(carry, at_0, at_1, (noisy - at_0) ** 2)
 
     def push(carry, at_0, at_1, own):
-        centre, spread = carry
+        center, spread = carry
         slope = at_1 - at_0
-        return (at_0 + slope * centre, slope**2 * spread + own), None
+        return (at_0 + slope * center, slope**2 * spread + own), None
 
     if isinstance(sampler, str):
         body, steps = ancestral, jnp.arange(999, -1, -1)

@@ -53,7 +53,7 @@ def test_tiles_have_mean_0_and_deviation_1_and_a_flat_one_is_0():
     np.testing.assert_allclose(found[flat], 0, atol=1e-6)
 
 
-def test_normalised_tiles_of_a_gradient_do_not_tell_their_places():
+def test_normalized_tiles_of_a_gradient_do_not_tell_their_places():
     """All that differs between tiles of a slope is their brightness."""
     slope = (jnp.arange(12.0)[:, None] + 5 * jnp.arange(12.0)).reshape(1, 12, 12, 1) / 64
     tiles = cut(slope, tile=3)

@@ -180,9 +180,9 @@ def test_affine_is_scipy_s_affine_transform():
     from scipy import ndimage
 
     matrix = np.array([[0.9, 0.2, 1.3], [-0.3, 1.1, -0.4]])
-    centre = np.array([11 / 2, 8 / 2])
+    center = np.array([11 / 2, 8 / 2])
     # scipy: in = A out + offset, from the corner; ours from the centre.
-    offset = matrix[:, 2] + centre - matrix[:, :2] @ centre
+    offset = matrix[:, 2] + center - matrix[:, :2] @ center
     want = np.stack(
         [
             ndimage.affine_transform(

@@ -69,7 +69,7 @@ def test_tones_and_blends_are_pillow_s(name, level):
     ],
 )
 @pytest.mark.parametrize("level", [-0.9, 0.6])
-def test_warps_are_pillow_s_about_the_centre(name, coefficients, level):
+def test_warps_are_pillow_s_about_the_center(name, coefficients, level):
     bilinear = Image.Resampling.BILINEAR
     plane = Image.fromarray(np.asarray(IMAGE[..., 0]))
     if coefficients is None:
@@ -106,13 +106,13 @@ def test_no_operation_is_the_identity():
     np.testing.assert_array_equal(apply(-1, 0.9), IMAGE)
 
 
-def test_a_flat_image_survives_stretching_and_equalising():
+def test_a_flat_image_survives_stretching_and_equalizing():
     flat = jnp.full((4, 4, 3), 0.4)
     for name in ("autocontrast", "equalize"):
         np.testing.assert_allclose(operate(flat, OPERATIONS.index(name), 0.9), 0.4)
 
 
-def test_grey_images_have_one_channel_throughout():
+def test_gray_images_have_one_channel_throughout():
     for i in range(len(OPERATIONS)):
         x = operate(IMAGE[..., :1], i, 0.9)
         assert x.shape == (32, 24, 1) and jnp.isfinite(x).all()

@@ -68,7 +68,7 @@ TABLE = [
 @pytest.mark.parametrize("row", TABLE, ids=lambda row: f"{row[0]}-{row[1]}")
 def test_a_recipe_is_its_row_of_the_published_table(row):
     name, indices, *values = row
-    fields = ("size", "area", "flip", "jitter", "strength", "grey", "blur", "solarize")
+    fields = ("size", "area", "flip", "jitter", "strength", "gray", "blur", "solarize")
     for i in indices:
         view = recipe(name)[int(i)]
         assert [getattr(view, field) for field in fields] == values
@@ -93,12 +93,12 @@ def test_shrinking_averages_at_imagenet_size_only():
             assert view.antialias == (view.size >= 96)
 
 
-def test_npid_turns_images_grey_before_it_jitters_them():
+def test_npid_turns_images_gray_before_it_jitters_them():
     for name, views in RECIPES.items():
         for view in views:
-            first = view.order.index("grey") < view.order.index("jitter")
+            first = view.order.index("gray") < view.order.index("jitter")
             assert first == (name in ("npid", "moco_v1"))
-            assert view.order.index("crop") < view.order.index("grey")
+            assert view.order.index("crop") < view.order.index("gray")
 
 
 def test_digits_turn_and_shift_but_never_flip():

@@ -23,10 +23,10 @@ KEY = jax.random.key(0)
 IMAGES = np.random.default_rng(0).random((16, 12, 12, 3), np.float32)
 BUSY = View(
     size=8, area=(0.2, 1.0), flip=0.5, rotate=15.0, shift=2.0, jitter=0.8,
-    strength=(0.4, 0.4, 0.4, 0.1), grey=0.2, blur=0.5, solarize=0.2,
+    strength=(0.4, 0.4, 0.4, 0.1), gray=0.2, blur=0.5, solarize=0.2,
     statistics=IMAGENET, erase=0.3,
 )  # fmt: skip
-PLAIN = View(size=8, area=(0.2, 1.0), flip=0.5, grey=0.3)
+PLAIN = View(size=8, area=(0.2, 1.0), flip=0.5, gray=0.3)
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +89,7 @@ def test_an_image_is_seen_alike_in_a_larger_batch():
 # Of one step, what tells whether it was applied to the image beside it.
 TELLS = {
     "flip": (np.arange(16.0).reshape(1, 4, 4, 1) / 16, {}),
-    "grey": (np.eye(3)[None, None, :1].repeat(4, 1).repeat(4, 2), {}),
+    "gray": (np.eye(3)[None, None, :1].repeat(4, 1).repeat(4, 2), {}),
     "jitter": (np.full((1, 4, 4, 3), 0.5), {"strength": (0.4, 0.4, 0.4, 0.1)}),
     "blur": (np.eye(4)[None, ..., None], {"sigma": (1.0, 2.0)}),
     "solarize": (np.ones((1, 4, 4, 1)), {}),
@@ -101,7 +101,7 @@ TELLS = {
     ("step", "p"),
     [
         *((step, p) for step in TELLS for p in (0.0, 1.0)),
-        *(("flip", 0.5), ("jitter", 0.8), ("grey", 0.1), ("grey", 0.2)),
+        *(("flip", 0.5), ("jitter", 0.8), ("gray", 0.1), ("gray", 0.2)),
         *(("blur", 0.1), ("blur", 0.3), ("blur", 0.5), ("solarize", 0.2)),
         ("erase", 0.25),
     ],
@@ -120,25 +120,25 @@ def test_steps_are_taken_independently_of_each_other():
     image = np.zeros((4, 4, 3))
     image[:, :2] = 0.2, 0.4, 0.4  # cyan on the left, black on the right
     images = jnp.broadcast_to(jnp.asarray(image, jnp.float32), (n, 4, 4, 3))
-    x = np.asarray(View(size=4, flip=0.5, grey=0.3)(KEY, images))
-    grey = np.isclose(x[..., 0], x[..., 1]).all((1, 2))
+    x = np.asarray(View(size=4, flip=0.5, gray=0.3)(KEY, images))
+    gray = np.isclose(x[..., 0], x[..., 1]).all((1, 2))
     flipped = x[:, 0, 0].sum(-1) < x[:, 0, -1].sum(-1)
-    assert abs(np.corrcoef(grey, flipped)[0, 1]) < 4 / np.sqrt(n)
+    assert abs(np.corrcoef(gray, flipped)[0, 1]) < 4 / np.sqrt(n)
 
 
 def test_steps_go_in_the_order_given():
-    colourful = View(size=12, jitter=1.0, strength=(0.0, 0.0, 0.8, 0.2), grey=1.0)
-    order = list(colourful.order)
-    i, j = order.index("grey"), order.index("jitter")
+    colorful = View(size=12, jitter=1.0, strength=(0.0, 0.0, 0.8, 0.2), gray=1.0)
+    order = list(colorful.order)
+    i, j = order.index("gray"), order.index("jitter")
     order[i], order[j] = order[j], order[i]
-    grey_first = dataclasses.replace(colourful, order=tuple(order))
+    gray_first = dataclasses.replace(colorful, order=tuple(order))
     # Saturation and hue do nothing (1e-4) to what is grey already.
     want = jax.vmap(grayscale)(IMAGES)
-    np.testing.assert_allclose(grey_first(KEY, IMAGES), want, atol=4e-4)
-    assert np.abs(colourful(KEY, IMAGES) - want).max() > 0.01
+    np.testing.assert_allclose(gray_first(KEY, IMAGES), want, atol=4e-4)
+    assert np.abs(colorful(KEY, IMAGES) - want).max() > 0.01
 
 
-def test_lab_and_normalisation_come_last():
+def test_lab_and_normalization_come_last():
     lab = View(size=12, lab=True)(KEY, IMAGES)
     np.testing.assert_allclose(lab, jax.vmap(rgb_to_lab)(IMAGES), atol=1e-3)
     x = View(size=12, statistics=IMAGENET)(KEY, IMAGES)
@@ -182,7 +182,7 @@ def test_a_step_left_out_leaves_no_trace_in_the_program():
 
 
 def test_views_are_stacked_on_axis_one_each_with_a_key_of_its_own():
-    other = dataclasses.replace(PLAIN, grey=1.0)
+    other = dataclasses.replace(PLAIN, gray=1.0)
     x = multi_view(KEY, IMAGES, (PLAIN, PLAIN, other))
     assert x.shape == (16, 3, 8, 8, 3)
     for v, view in enumerate((PLAIN, PLAIN, other)):

@@ -142,13 +142,13 @@ def test_learned_positions_leave_the_default_tree_alone():
 
 
 @pytest.mark.parametrize("channels", [1, 4])
-def test_a_kernel_answers_grey_alike_in_any_number_of_channels(channels):
+def test_a_kernel_answers_gray_alike_in_any_number_of_channels(channels):
     rng = np.random.default_rng(0)
-    kernel, grey = rng.normal(size=(2, 3, 3, 5)), rng.normal(size=(2, 3, 1))
+    kernel, gray = rng.normal(size=(2, 3, 3, 5)), rng.normal(size=(2, 3, 1))
     adapted = weights.adapt_input(kernel, channels)
     assert adapted.shape == (2, 3, channels, 5)
-    wanted = np.einsum("hwc,hwcd->d", np.repeat(grey, 3, axis=2), kernel)
-    found = np.einsum("hwc,hwcd->d", np.repeat(grey, channels, axis=2), adapted)
+    wanted = np.einsum("hwc,hwcd->d", np.repeat(gray, 3, axis=2), kernel)
+    found = np.einsum("hwc,hwcd->d", np.repeat(gray, channels, axis=2), adapted)
     np.testing.assert_allclose(found, wanted, rtol=1e-12)
 
 

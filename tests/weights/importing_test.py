@@ -142,12 +142,12 @@ def test_both_kinds_of_norm_use_their_epsilon(case, embed):
 
 @pytest.mark.parametrize("name", ["timm vit", "small stem"])
 @pytest.mark.parametrize("channels", [1, 2])
-def test_grey_images_say_the_same_in_any_number_of_channels(name, channels, case, embed):
+def test_gray_images_say_the_same_in_any_number_of_channels(name, channels, case, embed):
     its = case(name)
-    grey = its.images[..., :1]
-    wanted = embed(weights.load(its.file, **its.known), np.repeat(grey, 3, axis=-1))
+    gray = its.images[..., :1]
+    wanted = embed(weights.load(its.file, **its.known), np.repeat(gray, 3, axis=-1))
     loaded = weights.load(its.file, **its.known, channels=channels)
-    h = embed(loaded, np.repeat(grey, channels, axis=-1))
+    h = embed(loaded, np.repeat(gray, channels, axis=-1))
     np.testing.assert_allclose(h, wanted, rtol=0, atol=3e-5)
 
 
@@ -234,7 +234,7 @@ def test_networks_of_unknown_names_are_asked_for(case, embed, tmp_path):
 def test_heads_are_those_of_the_papers():
     def heads(width, prefix=""):
         arrays = {"patch_embed.proj.weight": np.zeros((width, 3, 16, 16))}
-        return weights.recognise({prefix + n: x for n, x in arrays.items()}).heads
+        return weights.recognize({prefix + n: x for n, x in arrays.items()}).heads
 
     assert [heads(d) for d in (192, 384, 768, 1024, 1280, 100)] == [3, 6, 12, 16, 16, 0]
     assert heads(384, "module.base_encoder.") == 12

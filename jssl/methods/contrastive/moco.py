@@ -21,7 +21,7 @@ import optax
 
 from jssl.learner import Learner, fresh, minimize, without_predictor
 from jssl.losses.contrastive import info_nce
-from jssl.method import Augment, Method, identity, neighbours, tiled
+from jssl.method import Augment, Method, identity, neighbors, tiled
 from jssl.nets import Net
 from jssl.ops.ema import cosine_momentum, ema
 from jssl.ops.memory import Queue, queue_init, queue_push
@@ -120,7 +120,7 @@ def moco(
     def render(key, state, batch, collect):
         filters, _ = net.apply(state.online.weights, state.online.stats, method="filters")
         return {
-            "nearest neighbours": neighbours(batch["image"], embed(state, batch)["h"]),
+            "nearest neighbours": neighbors(batch["image"], embed(state, batch)["h"]),
             "first-layer filters": tiled(filters),
         }
 

@@ -15,7 +15,7 @@ import optax
 
 from jssl.learner import Learner, fresh, minimize
 from jssl.losses.contrastive import nt_xent
-from jssl.method import Augment, Grid, Method, identity, neighbours, tiled
+from jssl.method import Augment, Grid, Method, identity, neighbors, tiled
 from jssl.nets import Net
 from jssl.ops.vectors import unit
 
@@ -61,7 +61,7 @@ def simclr(
         filters, _ = net.apply(state.weights, state.stats, method="filters")
         views = augment(key, batch["image"][:8])
         return {
-            "nearest neighbours": neighbours(batch["image"], embed(state, batch)["h"]),
+            "nearest neighbours": neighbors(batch["image"], embed(state, batch)["h"]),
             "views": Grid(jnp.clip(views, 0, 1), ("view 1", "view 2")),
             "first-layer filters": tiled(filters),
         }

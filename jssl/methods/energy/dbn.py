@@ -66,11 +66,11 @@ def wake_sleep(key, dbn: DBN, v, k=1, mean=True):
     lower = []
     for i, layer in enumerate(dbn.lower):
         generated = visible_mean(layer.downward, awake[i + 1]) - awake[i]  # [n, v]
-        recognised = hidden_mean(layer.upward, asleep[i]) - asleep[i + 1]  # [n, h]
+        recognized = hidden_mean(layer.upward, asleep[i]) - asleep[i + 1]  # [n, h]
         lower.append(
             Layer(
-                r=asleep[i].T @ recognised / len(v),
-                a=recognised.mean(0),
+                r=asleep[i].T @ recognized / len(v),
+                a=recognized.mean(0),
                 g=generated.T @ awake[i + 1] / len(v),
                 b=generated.mean(0),
             )

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import optax
 
 from jssl.learner import Learner, fresh, minimize
-from jssl.losses.reconstruction import emphasised_cross_entropy, emphasised_squared_error
+from jssl.losses.reconstruction import emphasized_cross_entropy, emphasized_squared_error
 from jssl.method import Grid, Method, identity, tiled
 from jssl.methods.generative.autoencoder import readout
 from jssl.nets import Net
@@ -58,9 +58,9 @@ def denoising(
         out, stats = net.apply(params, stats, corrupted, train=True)
         reconstruction = restored(out["logits"])
         if error == "squared":
-            value = emphasised_squared_error(reconstruction, x, selected, alpha, beta)
+            value = emphasized_squared_error(reconstruction, x, selected, alpha, beta)
         else:
-            value = emphasised_cross_entropy(out["logits"], x, selected, alpha, beta)
+            value = emphasized_cross_entropy(out["logits"], x, selected, alpha, beta)
         left = jnp.square(reconstruction - x).mean()
         done = jnp.square(corrupted - x).mean()
         gain = 10 * jnp.log10(jnp.maximum(done, 1e-12) / jnp.maximum(left, 1e-12))

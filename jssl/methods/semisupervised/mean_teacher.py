@@ -20,7 +20,7 @@ import optax
 
 from jssl.learner import Learner, fresh, minimize
 from jssl.losses.consistency import softmax_kl, softmax_squared_error
-from jssl.method import Augment, Method, identity, neighbours, tiled
+from jssl.method import Augment, Method, identity, neighbors, tiled
 from jssl.nets import Net
 from jssl.ops.ema import ema, ema_decay_warmup
 from jssl.ops.ramps import sigmoid_rampup
@@ -74,7 +74,7 @@ def mean_teacher(
     difference = DIFFERENCES[consistency]
 
     def init(key, batch):
-        student = fresh(tx, *net.init(key, prepare(batch["labelled"]["image"][:1])))
+        student = fresh(tx, *net.init(key, prepare(batch["labeled"]["image"][:1])))
         teacher = Teacher(student.params, student.stats)
         return State(student, teacher, jnp.zeros((), jnp.int32))
 
@@ -88,8 +88,8 @@ def mean_teacher(
             stats,
             {
                 "loss": value,
-                "labelled": known,
-                "unlabelled": agreed,
+                "labeled": known,
+                "unlabeled": agreed,
                 "weight": w,
                 "accuracy": (logits.argmax(-1) == labels).mean(),
             },
@@ -97,8 +97,8 @@ def mean_teacher(
 
     def step(key, state, batch):
         one, two, noise, other = jax.random.split(key, 4)
-        labelled, unlabelled = batch["labelled"], batch["unlabelled"]
-        images = jnp.concatenate([labelled["image"], unlabelled["image"]])
+        labeled, unlabeled = batch["labeled"], batch["unlabeled"]
+        images = jnp.concatenate([labeled["image"], unlabeled["image"]])
         views, keys = augment(two, images), {"dropout": other}
         taught, stats = net.apply(*state.teacher, views, train=True, keys=keys)
         student, metrics = minimize(
@@ -106,7 +106,7 @@ def mean_teacher(
             loss,
             state.student,
             augment(one, images),
-            labelled["label"],
+            labeled["label"],
             taught["logits"],
             weight * sigmoid_rampup(state.count, ramp),
             {"dropout": noise},
@@ -124,7 +124,7 @@ def mean_teacher(
     def render(key, state, batch, collect):
         filters, _ = net.apply(*state.teacher, method="filters")
         return {
-            "nearest neighbours": neighbours(batch["image"], embed(state, batch)["h"]),
+            "nearest neighbours": neighbors(batch["image"], embed(state, batch)["h"]),
             "first-layer filters": tiled(filters),
         }
 

@@ -20,7 +20,7 @@ import optax
 
 from jssl.learner import Learner, fresh, minimize
 from jssl.losses.consistency import mixmatch as cross_entropy_and_squared_error
-from jssl.method import Augment, Method, identity, neighbours, tiled
+from jssl.method import Augment, Method, identity, neighbors, tiled
 from jssl.nets import Net
 from jssl.ops.mixing import mixmatch_batch
 from jssl.ops.ramps import linear_rampup
@@ -59,7 +59,7 @@ def mixmatch(
     """
 
     def init(key, batch):
-        learner = fresh(tx, *net.init(key, prepare(batch["labelled"]["image"][:1])))
+        learner = fresh(tx, *net.init(key, prepare(batch["labeled"]["image"][:1])))
         return State(learner, jnp.zeros((), jnp.int32))
 
     # One pass of all mixed rows, which move the running statistics once. The authors make
@@ -73,15 +73,15 @@ def mixmatch(
 
     def step(key, state, batch):
         look, mix, noise, other = jax.random.split(key, 4)
-        learner, labelled = state.learner, batch["labelled"]
-        n, many = len(labelled["label"]), batch["unlabelled"]["image"]
-        images = jnp.concatenate([labelled["image"], jnp.repeat(many, k, axis=0)])
+        learner, labeled = state.learner, batch["labeled"]
+        n, many = len(labeled["label"]), batch["unlabeled"]["image"]
+        images = jnp.concatenate([labeled["image"], jnp.repeat(many, k, axis=0)])
         x, u = jnp.split(augment(look, images), [n])
         keys = {"dropout": noise}
         out, _ = net.apply(learner.params, learner.stats, u, train=True, keys=keys)
         guessed = jax.nn.softmax(out["logits"])
         q = guess_labels(guessed.reshape(len(many), k, -1), temperature)
-        p = jax.nn.one_hot(labelled["label"], q.shape[1], dtype=q.dtype)
+        p = jax.nn.one_hot(labeled["label"], q.shape[1], dtype=q.dtype)
         u = u.reshape(len(many), k, *u.shape[1:])
         (x, p), (u, mixed_q) = mixmatch_batch(mix, x, p, u, q, alpha)
         w, keys = weight * linear_rampup(state.count, ramp), {"dropout": other}
@@ -97,7 +97,7 @@ def mixmatch(
         learner = state.learner
         filters, _ = net.apply(learner.weights, learner.stats, method="filters")
         return {
-            "nearest neighbours": neighbours(batch["image"], embed(state, batch)["h"]),
+            "nearest neighbours": neighbors(batch["image"], embed(state, batch)["h"]),
             "first-layer filters": tiled(filters),
         }
 

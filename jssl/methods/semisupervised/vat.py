@@ -21,7 +21,7 @@ from jssl.learner import Learner, fresh, minimize
 from jssl.losses.consistency import entropy
 from jssl.losses.vat import vat as divergence
 from jssl.losses.vat import vat_perturbation
-from jssl.method import Augment, Grid, Method, identity, neighbours, tiled
+from jssl.method import Augment, Grid, Method, identity, neighbors, tiled
 from jssl.nets import Net
 
 
@@ -52,7 +52,7 @@ def vat(
     """
 
     def init(key, batch):
-        return fresh(tx, *net.init(key, prepare(batch["labelled"]["image"][:1])))
+        return fresh(tx, *net.init(key, prepare(batch["labeled"]["image"][:1])))
 
     def loss(params, stats, views, labels, direction, noise, other):
         n = len(labels)
@@ -70,8 +70,8 @@ def vat(
         change = divergence(direction, predict, views, epsilon, iterations, xi)
         value = known + weight * change
         metrics = {
-            "labelled": known,
-            "unlabelled": change,
+            "labeled": known,
+            "unlabeled": change,
             "accuracy": (logits.argmax(-1) == labels).mean(),
         }
         if entropy_weight:
@@ -81,9 +81,9 @@ def vat(
 
     def step(key, state, batch):
         look, *keys = jax.random.split(key, 4)
-        labelled, unlabelled = batch["labelled"], batch["unlabelled"]
-        images = jnp.concatenate([labelled["image"], unlabelled["image"]])
-        return minimize(tx, loss, state, augment(look, images), labelled["label"], *keys)
+        labeled, unlabeled = batch["labeled"], batch["unlabeled"]
+        images = jnp.concatenate([labeled["image"], unlabeled["image"]])
+        return minimize(tx, loss, state, augment(look, images), labeled["label"], *keys)
 
     def embed(state, batch):
         return net.apply(state.weights, state.stats, prepare(batch["image"]))[0]
@@ -102,7 +102,7 @@ def vat(
             "the worst step": Grid(
                 jnp.stack([images, scaled, moved], 1), ("image", "step", "after it")
             ),
-            "nearest neighbours": neighbours(batch["image"], embed(state, batch)["h"]),
+            "nearest neighbours": neighbors(batch["image"], embed(state, batch)["h"]),
             "first-layer filters": tiled(filters),
         }
 

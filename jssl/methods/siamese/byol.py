@@ -18,7 +18,7 @@ import optax
 
 from jssl.learner import Learner, fresh, minimize, without_predictor
 from jssl.losses.siamese import byol_regression
-from jssl.method import Augment, Method, identity, neighbours, tiled
+from jssl.method import Augment, Method, identity, neighbors, tiled
 from jssl.nets import Net
 from jssl.ops.ema import cosine_momentum, ema
 from jssl.ops.vectors import unit
@@ -90,7 +90,7 @@ def byol(
     def render(key, state, batch, collect):
         filters, _ = net.apply(state.online.weights, state.online.stats, method="filters")
         return {
-            "nearest neighbours": neighbours(batch["image"], embed(state, batch)["h"]),
+            "nearest neighbours": neighbors(batch["image"], embed(state, batch)["h"]),
             "first-layer filters": tiled(filters),
         }
 

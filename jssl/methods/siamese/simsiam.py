@@ -15,7 +15,7 @@ import optax
 
 from jssl.learner import Learner, fresh, minimize
 from jssl.losses.siamese import negative_cosine
-from jssl.method import Augment, Method, identity, neighbours, tiled
+from jssl.method import Augment, Method, identity, neighbors, tiled
 from jssl.nets import Net
 from jssl.ops.vectors import cosine, unit
 
@@ -60,7 +60,7 @@ def simsiam(
     def render(key, state, batch, collect):
         filters, _ = net.apply(state.weights, state.stats, method="filters")
         return {
-            "nearest neighbours": neighbours(batch["image"], embed(state, batch)["h"]),
+            "nearest neighbours": neighbors(batch["image"], embed(state, batch)["h"]),
             "first-layer filters": tiled(filters),
         }
 

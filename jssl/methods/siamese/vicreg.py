@@ -18,7 +18,7 @@ import optax
 
 from jssl.learner import Learner, fresh, minimize
 from jssl.losses.redundancy import vicreg_terms
-from jssl.method import Augment, Grid, Method, identity, neighbours, tiled
+from jssl.method import Augment, Grid, Method, identity, neighbors, tiled
 from jssl.nets import Net
 
 
@@ -65,7 +65,7 @@ def vicreg(
         filters, _ = net.apply(state.weights, state.stats, method="filters")
         out = embed(state, batch)
         return {
-            "nearest neighbours": neighbours(batch["image"], out["h"]),
+            "nearest neighbours": neighbors(batch["image"], out["h"]),
             "covariances of z": covariances(out["z"]),
             "first-layer filters": tiled(filters),
         }

@@ -54,7 +54,7 @@ def distil(
 
         start=lambda state, done: state._replace(teacher=frozen(done["teacher"]))
 
-    Batches are {"image"} or, for alpha < 1, {"labelled": ..., "unlabelled": ...}.
+    Batches are {"image"} or, for alpha < 1, {"labeled": ..., "unlabeled": ...}.
 
     Args:
       net: the student, images -> {"logits": [n, classes], "h": [n, d]}.
@@ -75,7 +75,7 @@ def distil(
 
     def init(key, batch):
         student_key, teacher_key = jax.random.split(key)
-        images = prepare((batch if alpha == 1 else batch["unlabelled"])["image"][:1])
+        images = prepare((batch if alpha == 1 else batch["unlabeled"])["image"][:1])
         student = fresh(tx, *net.init(student_key, images))
         return State(student, Frozen(*teacher.init(teacher_key, images)))
 
@@ -93,9 +93,9 @@ def distil(
         value = optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
         return value, stats, {"accuracy": (logits.argmax(-1) == labels).mean()}
 
-    def loss(params, stats, unlabelled, labelled):
+    def loss(params, stats, unlabeled, labeled):
         value, metrics = 0.0, {}
-        for share, term, seen in ((1 - alpha, hard, labelled), (alpha, soft, unlabelled)):
+        for share, term, seen in ((1 - alpha, hard, labeled), (alpha, soft, unlabeled)):
             if share > 0:
                 part, stats, seen_metrics = term(params, stats, *seen)
                 value, metrics = value + share * part, metrics | seen_metrics
@@ -103,18 +103,18 @@ def distil(
 
     def step(key, state, batch):
         view, drop, other_view, other_drop = jax.random.split(key, 4)
-        unlabelled = labelled = None
+        unlabeled = labeled = None
         if alpha > 0:
-            image = (batch if alpha == 1 else batch["unlabelled"])["image"]
+            image = (batch if alpha == 1 else batch["unlabeled"])["image"]
             images = look(view, image)
             out, _ = teacher.apply(*state.teacher, images)
             told = jax.lax.stop_gradient(out["logits"]) / temperature
-            unlabelled = images, told, {"drop_path": drop}
+            unlabeled = images, told, {"drop_path": drop}
         if alpha < 1:
-            some = batch["labelled"]
+            some = batch["labeled"]
             images = look(other_view, some["image"])
-            labelled = images, some["label"], {"drop_path": other_drop}
-        student, metrics = minimize(tx, loss, state.student, unlabelled, labelled)
+            labeled = images, some["label"], {"drop_path": other_drop}
+        student, metrics = minimize(tx, loss, state.student, unlabeled, labeled)
         return state._replace(student=student), metrics
 
     def embed(state, batch):

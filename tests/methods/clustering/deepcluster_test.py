@@ -94,8 +94,8 @@ def test_sobel_is_scipys():
     x = np.random.default_rng(0).random((2, 6, 7, 3))
     ours = np.asarray(sobel(jnp.asarray(x, jnp.float32)))
     for i in range(2):
-        grey = x[i].mean(-1)
+        gray = x[i].mean(-1)
         for channel, axis in ((0, 1), (1, 0)):
-            theirs = ndimage.sobel(grey, axis, mode="nearest")
+            theirs = ndimage.sobel(gray, axis, mode="nearest")
             np.testing.assert_allclose(ours[i, ..., channel], theirs, atol=1e-5)
     assert not np.any(sobel(jnp.ones((1, 4, 4, 1))))

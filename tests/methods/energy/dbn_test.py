@@ -127,7 +127,7 @@ def test_generated_images_have_the_models_mean(x64):
 
 
 @pytest.mark.parametrize("mean", [True, False])
-def test_wake_moves_what_generates_and_sleep_what_recognises(mean, x64):
+def test_wake_moves_what_generates_and_sleep_what_recognizes(mean, x64):
     """The delta rules again, sample by sample and unit by unit."""
     net = network(4, 3, 3, 2)
     v = np.random.default_rng(1).uniform(size=(5, 4))

@@ -246,7 +246,7 @@ def test_unknown_words_are_refused(knobs, message):
         autoencoder(network(), optax.sgd(0.1), **knobs)
 
 
-def test_points_have_no_pictures_and_colours_have_filters_in_colour():
+def test_points_have_no_pictures_and_colors_have_filters_in_color():
     method = autoencoder(network(4, (6,)), optax.sgd(0.1))
     batch = {"image": jnp.ones((3, 6))}
     assert method.render(KEY, method.init(KEY, batch), batch, None) == {}

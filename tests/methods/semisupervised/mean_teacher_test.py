@@ -31,7 +31,7 @@ def tiny(tx):
 
 
 def rows(batch):
-    return batch["unlabelled"]
+    return batch["unlabeled"]
 
 
 @cache
@@ -55,7 +55,7 @@ def trained(params, stats, images):
 def looks(key):
     """What student and teacher see in a step with this key."""
     batch = few_labels()
-    images = jnp.concatenate([batch[part]["image"] for part in ("labelled", "unlabelled")])
+    images = jnp.concatenate([batch[part]["image"] for part in ("labeled", "unlabeled")])
     return [noisier(k, images) for k in jax.random.split(key, 4)[:2]]
 
 
@@ -75,7 +75,7 @@ def test_the_student_descends_the_papers_loss_with_the_teacher_held_fixed(
     def paper(params):
         out, _ = network().apply(params, before.student.stats, ours, train=True)
         p = jax.nn.softmax(out["logits"])
-        labels = few_labels()["labelled"]["label"]
+        labels = few_labels()["labeled"]["label"]
         known = -jnp.log(p[jnp.arange(8), labels]).mean()
         difference = {
             "mse": jnp.sum((p - q) ** 2) / (16 * 3),
@@ -86,10 +86,10 @@ def test_the_student_descends_the_papers_loss_with_the_teacher_held_fixed(
     (value, parts), grads = paper(before.student.params)
     wanted = descend(optax.sgd(0.3), before.student, grads).params
     chex.assert_trees_all_close(after.student.params, wanted, rtol=1e-4, atol=1e-6)
-    names = ("loss", "labelled", "unlabelled", "weight")
+    names = ("loss", "labeled", "unlabeled", "weight")
     found = [float(metrics[name]) for name in names]
     np.testing.assert_allclose(found, [value, *parts, w], rtol=1e-5)
-    assert metrics["unlabelled"] > 1e-4
+    assert metrics["unlabeled"] > 1e-4
 
 
 def test_no_gradient_reaches_the_teacher():

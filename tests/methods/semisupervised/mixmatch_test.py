@@ -36,7 +36,7 @@ def tiny(tx):
 
 
 def rows(batch):
-    return batch["unlabelled"]
+    return batch["unlabeled"]
 
 
 @cache
@@ -56,7 +56,7 @@ def trained(params, stats, images):
 def views(batch):
     """What a step with KEY sees of labelled and unlabelled images, [8, ...], [24, ...]."""
     images = np.concatenate(
-        [batch["labelled"]["image"], np.repeat(batch["unlabelled"]["image"], 3, axis=0)]
+        [batch["labeled"]["image"], np.repeat(batch["unlabeled"]["image"], 3, axis=0)]
     )
     x = noisier(jax.random.split(KEY, 4)[0], images)
     return x[:8], x[8:]
@@ -78,8 +78,8 @@ def test_without_mixing_both_terms_are_those_of_numpy():
     known = -np.log(p[:8][np.arange(8), np.arange(8) % 3]).mean()
     unknown = ((q - p[8:]) ** 2).mean()
     _, metrics = step(KEY, state, few_labels())
-    np.testing.assert_allclose(metrics["labelled"], known, rtol=1e-5)
-    np.testing.assert_allclose(metrics["unlabelled"], unknown, rtol=1e-4)
+    np.testing.assert_allclose(metrics["labeled"], known, rtol=1e-5)
+    np.testing.assert_allclose(metrics["unlabeled"], unknown, rtol=1e-4)
     np.testing.assert_allclose(metrics["weight"], 30 / 4)
     np.testing.assert_allclose(metrics["loss"], known + 30 / 4 * unknown, rtol=1e-4)
     np.testing.assert_allclose(metrics["certainty"], q.max(1).mean(), rtol=1e-5)
@@ -90,7 +90,7 @@ def test_the_weights_descend_with_the_guesses_held_fixed():
     learner, batch = state.learner, few_labels()
     x, u = views(batch)
     q = jnp.asarray(guesses(learner, u), jnp.float32)
-    p = jnp.eye(3)[batch["labelled"]["label"]]
+    p = jnp.eye(3)[batch["labeled"]["label"]]
     mix = jax.random.split(KEY, 4)[1]
     u = u.reshape(8, 3, *u.shape[1:])
     (x, p), (u, q) = jax.jit(mixmatch_batch)(mix, x, p, u, q, 0.75)
@@ -113,23 +113,23 @@ def test_the_weights_descend_with_the_guesses_held_fixed():
 def test_no_label_leaks_into_a_guess():
     _, step, state = compiled(0.0)
     batch = few_labels()
-    same = batch["labelled"] | {"label": jnp.full(8, 2)}
-    one, two = (step(KEY, state, b)[1] for b in (batch, batch | {"labelled": same}))
-    assert one["unlabelled"] == two["unlabelled"]
+    same = batch["labeled"] | {"label": jnp.full(8, 2)}
+    one, two = (step(KEY, state, b)[1] for b in (batch, batch | {"labeled": same}))
+    assert one["unlabeled"] == two["unlabeled"]
     assert one["certainty"] == two["certainty"]
-    assert abs(one["labelled"] - two["labelled"]) > 1e-3
+    assert abs(one["labeled"] - two["labeled"]) > 1e-3
 
 
 def test_an_image_seen_once_and_left_alone_agrees_with_its_guess():
     batch = few_labels()
-    batch["labelled"]["image"] = batch["unlabelled"]["image"]  # equal batch statistics
+    batch["labeled"]["image"] = batch["unlabeled"]["image"]  # equal batch statistics
     m = mixmatch(
         network(), TX, lambda key, x: x, 30.0, ramp=0, k=1, temperature=1.0, alpha=0.0
     )
     state = jax.jit(m.init)(jax.random.key(0), batch)
     _, metrics = jax.jit(m.step)(KEY, state, batch)
-    np.testing.assert_allclose(metrics["unlabelled"], 0, atol=1e-12)
-    np.testing.assert_allclose(metrics["loss"], metrics["labelled"], rtol=1e-6)
+    np.testing.assert_allclose(metrics["unlabeled"], 0, atol=1e-12)
+    np.testing.assert_allclose(metrics["loss"], metrics["labeled"], rtol=1e-6)
 
 
 def test_a_guess_is_certain_of_something_and_its_error_bounded():
@@ -137,13 +137,13 @@ def test_a_guess_is_certain_of_something_and_its_error_bounded():
     for i in range(5):
         state, metrics = step(jax.random.key(i), state, few_labels())
         assert 1 / 3 <= metrics["certainty"] <= 1
-        assert 0 < metrics["unlabelled"] <= 2 / 3  # 2 / C
+        assert 0 < metrics["unlabeled"] <= 2 / 3  # 2 / C
 
 
 def test_the_average_of_the_weights_is_what_is_judged():
     m, step, state = compiled(0.75)
     learner = step(KEY, state, few_labels())[0].learner
-    images = few_labels()["unlabelled"]["image"]
+    images = few_labels()["unlabeled"]["image"]
     apply = jax.jit(network().apply)
     out = jax.jit(m.embed)(state._replace(learner=learner), {"image": images})
     wanted, _ = apply(learner.ema, learner.stats, images)

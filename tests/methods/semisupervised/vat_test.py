@@ -35,7 +35,7 @@ def tiny(tx):
 
 
 def rows(batch):
-    return batch["unlabelled"]
+    return batch["unlabeled"]
 
 
 @cache
@@ -58,7 +58,7 @@ def views():
     """What a step with KEY sees, and the key of its first direction."""
     look, direction, *_ = jax.random.split(KEY, 4)
     batch = few_labels()
-    images = [batch[part]["image"] for part in ("labelled", "unlabelled")]
+    images = [batch[part]["image"] for part in ("labeled", "unlabeled")]
     return noisy(look, jnp.concatenate(images)), direction
 
 
@@ -90,8 +90,8 @@ def test_the_loss_is_the_papers():
     known = -np.log(probabilities(before, x[:8])[np.arange(8), labels]).mean()
     change = scipy.stats.entropy(clean, moved, axis=1).mean()  # KL, over all sixteen
     unsure = scipy.stats.entropy(clean[8:], axis=1).mean()
-    np.testing.assert_allclose(metrics["labelled"], known, rtol=1e-5)
-    np.testing.assert_allclose(metrics["unlabelled"], change, rtol=1e-3)
+    np.testing.assert_allclose(metrics["labeled"], known, rtol=1e-5)
+    np.testing.assert_allclose(metrics["unlabeled"], change, rtol=1e-3)
     np.testing.assert_allclose(metrics["entropy"], unsure, rtol=1e-5)
     np.testing.assert_allclose(
         metrics["loss"], known + 3 * change + 0.7 * unsure, rtol=1e-4
@@ -125,20 +125,20 @@ def test_entropy_is_left_out_unless_it_is_given_a_weight():
     m, batch = tiny(None)
     state = jax.eval_shape(m.init, KEY, batch)
     _, metrics = jax.eval_shape(m.step, KEY, state, batch)
-    assert set(metrics) == {"loss", "labelled", "unlabelled", "accuracy"}
+    assert set(metrics) == {"loss", "labeled", "unlabeled", "accuracy"}
 
 
-def test_the_running_statistics_are_those_of_the_labelled_pass_alone():
+def test_the_running_statistics_are_those_of_the_labeled_pass_alone():
     before, after, _ = stepped()
     x, _ = views()
     _, stats = applied(before, x[:8])
     chex.assert_trees_all_close(after.stats, stats, rtol=1e-5, atol=1e-7)
 
 
-def test_unlabelled_images_move_the_weights_and_not_the_statistics():
+def test_unlabeled_images_move_the_weights_and_not_the_statistics():
     before, one, _ = stepped()
     batch = few_labels()
-    other = batch | {"unlabelled": {"image": 1 - batch["unlabelled"]["image"]}}
+    other = batch | {"unlabeled": {"image": 1 - batch["unlabeled"]["image"]}}
     two, _ = made()[1](KEY, before, other)
     chex.assert_trees_all_equal(one.stats, two.stats)
     kernels = [learner.params["head"]["kernel"] for learner in (one, two)]
@@ -159,7 +159,7 @@ def test_clean_and_moved_passes_drop_the_same_units():
     m = vat(nets.linen(Dropped()), optax.sgd(0.1), noisy, epsilon=0.0)
     state = m.init(jax.random.key(0), few_labels())
     _, metrics = jax.jit(m.step)(KEY, state, few_labels())
-    assert metrics["unlabelled"] == 0  # no step, so no change, if all else is the same
+    assert metrics["unlabeled"] == 0  # no step, so no change, if all else is the same
 
 
 def test_the_average_of_the_weights_is_what_is_judged():

@@ -56,10 +56,10 @@ def flat(width):
 
 def clusters(key, n=128):
     """Eight-dimensional Gaussian clusters."""
-    centre_key, label_key, key = jax.random.split(key, 3)
-    centres = 2 * jax.random.normal(jax.random.key(9), (5, 8))
+    center_key, label_key, key = jax.random.split(key, 3)
+    centers = 2 * jax.random.normal(jax.random.key(9), (5, 8))
     label = jax.random.randint(label_key, (n,), 0, 5)
-    return centres[label] + 0.3 * jax.random.normal(key, (n, 8))
+    return centers[label] + 0.3 * jax.random.normal(key, (n, 8))
 
 
 @pytest.mark.parametrize("stopped", [True, False])

@@ -90,9 +90,9 @@ def test_the_picture_of_covariances_is_numpys():
 def clusters(key, n=128):
     """Eight-dimensional Gaussian clusters."""
     label_key, key = jax.random.split(key)
-    centres = 2 * jax.random.normal(jax.random.key(9), (5, 8))
+    centers = 2 * jax.random.normal(jax.random.key(9), (5, 8))
     label = jax.random.randint(label_key, (n,), 0, 5)
-    return centres[label] + 0.3 * jax.random.normal(key, (n, 8))
+    return centers[label] + 0.3 * jax.random.normal(key, (n, 8))
 
 
 def noisy(key, x):

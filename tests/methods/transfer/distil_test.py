@@ -27,12 +27,12 @@ def tiny(tx):
     method = distil(
         student, teacher, tx or optax.adam(5e-3), temperature=0.3, alpha=0.8, augment=noisy
     )
-    labelled = {"image": images()[::-1], "label": LABELS}
-    return method, {"labelled": labelled, "unlabelled": {"image": images()}}
+    labeled = {"image": images()[::-1], "label": LABELS}
+    return method, {"labeled": labeled, "unlabeled": {"image": images()}}
 
 
 def rows(batch):
-    return batch["unlabelled"]
+    return batch["unlabeled"]
 
 
 def linear_net(width=3):
@@ -88,7 +88,7 @@ def test_a_student_like_its_teacher_stays_and_its_loss_is_the_entropy(x64):
     assert metrics["agreement"] == 1
 
 
-def test_hot_students_match_centred_logits(x64):
+def test_hot_students_match_centered_logits(x64):
     """T^2 c KL -> half the squared difference of centred logits, T to infinity."""
     x = np.random.default_rng(0).uniform(size=(5, 2, 2, 1))
     hot = 1e3
@@ -145,7 +145,7 @@ def test_without_a_share_the_teacher_is_not_heard_and_it_is_supervised_learning(
     before = jax.jit(deaf.init)(jax.random.key(0), batch)
     after, metrics = jax.jit(deaf.step)(jax.random.key(1), before, batch)
     wanted, plainly = jax.jit(plain.step)(
-        jax.random.key(1), before.student, batch["labelled"]
+        jax.random.key(1), before.student, batch["labeled"]
     )
     chex.assert_trees_all_close(after.student, wanted, rtol=1e-6, atol=1e-7)
     np.testing.assert_allclose(metrics["loss"], plainly["loss"], rtol=1e-6)

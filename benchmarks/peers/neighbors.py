@@ -24,9 +24,9 @@ def features(n, d, dtype="float32", seed=0):
 
     draw = np.random.default_rng(seed)
     mixing = np.random.default_rng(9).standard_normal((d, d)) / np.sqrt(1 + np.arange(d))
-    centres = np.random.default_rng(8).standard_normal((CLASSES, d)) / 4
+    centers = np.random.default_rng(8).standard_normal((CLASSES, d)) / 4
     label = draw.integers(0, CLASSES, n)
-    h = (draw.standard_normal((n, d)) + centres[label]) @ mixing.T
+    h = (draw.standard_normal((n, d)) + centers[label]) @ mixing.T
     return h.astype(dtype), label
 
 
@@ -129,7 +129,7 @@ def knn_theirs(metric, quick):
     return Work(call, len(queries), warm=1, notes=lambda: {"sum": int(last.sum())})
 
 
-def labelled(quick):
+def labeled(quick):
     """Standardised float64 features, and classes."""
     n, d = (600, 16) if quick else (60_000, 256)
     h, y = features(n, d, "float64")
@@ -153,7 +153,7 @@ def probe_ours(quick):
 
     from jssl.evals.linear import logreg_fit
 
-    h, y = labelled(quick)
+    h, y = labeled(quick)
     last = None
 
     def call():
@@ -170,7 +170,7 @@ def probe_ours(quick):
 def probe_theirs(solver, quick):
     from sklearn.linear_model import LogisticRegression
 
-    h, y = labelled(quick)
+    h, y = labeled(quick)
     run = LogisticRegression(C=1 / (L2 * len(y)), tol=TOL, solver=solver, max_iter=1000)
 
     def notes():

@@ -53,25 +53,25 @@ def test_hue_turns_red_to_green_to_blue_and_once_around():
     np.testing.assert_allclose(hue(IMAGE, 1.0), IMAGE, atol=2e-6)
 
 
-def test_hue_and_saturation_leave_grey_alone():
+def test_hue_and_saturation_leave_gray_alone():
     np.testing.assert_allclose(hue(GREY, 0.3), GREY, atol=1e-6)
     # The three grey weights sum to 0.9999.
     np.testing.assert_allclose(saturation(GREY, 0.2), GREY, atol=1.01e-4)
 
 
-def test_one_channel_is_grey_already():
+def test_one_channel_is_gray_already():
     image = IMAGE[..., :1]
     for change in (grayscale, lambda x: hue(x, 0.3), lambda x: saturation(x, 0.0)):
         np.testing.assert_array_equal(change(image), image)
 
 
-def test_grey_is_the_weighted_sum_on_every_channel():
+def test_gray_is_the_weighted_sum_on_every_channel():
     want = np.asarray(IMAGE) @ [0.2989, 0.5870, 0.1140]
     for i in range(3):
         np.testing.assert_allclose(grayscale(IMAGE)[..., i], want, rtol=1e-6)
 
 
-def test_factor_zero_is_black_flat_or_grey():
+def test_factor_zero_is_black_flat_or_gray():
     np.testing.assert_array_equal(brightness(IMAGE, 0.0), 0)
     mean = (np.asarray(IMAGE) @ [0.2989, 0.5870, 0.1140]).mean()
     np.testing.assert_allclose(contrast(IMAGE, 0.0), mean, rtol=1e-5)
@@ -89,7 +89,7 @@ def test_blends_stay_between_zero_and_one(change):
     assert x.min() >= 0 and x.max() == 1
 
 
-def test_solarising_is_idempotent_and_turns_the_bright_half():
+def test_solarizing_is_idempotent_and_turns_the_bright_half():
     x = solarize(IMAGE)
     np.testing.assert_array_equal(x, np.where(IMAGE < 0.5, IMAGE, 1 - IMAGE))
     np.testing.assert_array_equal(solarize(x), x)
@@ -144,7 +144,7 @@ def amounts(keys):
 
 def jitter_by_hand(images, order, amounts):
     """The four parts one after the other, in numpy, [n, h, w, 3]."""
-    grey = lambda x: (x @ [0.2989, 0.5870, 0.1140])[..., None]
+    gray = lambda x: (x @ [0.2989, 0.5870, 0.1140])[..., None]
     for part in order:
         f = amounts[part]
         if part == 3:
@@ -152,7 +152,7 @@ def jitter_by_hand(images, order, amounts):
             hsv[..., 0] = (hsv[..., 0] + f[..., 0]) % 1
             images = colors.hsv_to_rgb(hsv)
         else:
-            m = (0, grey(images).mean((1, 2, 3), keepdims=True), grey(images))[part]
+            m = (0, gray(images).mean((1, 2, 3), keepdims=True), gray(images))[part]
             images = np.clip(f * images + (1 - f) * m, 0, 1)
     return images
 
@@ -209,7 +209,7 @@ def test_jitter_without_strength_is_the_identity():
     np.testing.assert_array_equal(color_jitter(KEY, IMAGE, 0.0, 0.0, 0.0, 0.0), IMAGE)
 
 
-def test_jitter_of_a_grey_image_is_brightness_and_contrast_alone():
+def test_jitter_of_a_gray_image_is_brightness_and_contrast_alone():
     image = IMAGE[..., :1]
     np.testing.assert_array_equal(
         color_jitter(KEY, image, 0.4, 0.4, 0.8, 0.2),
@@ -246,7 +246,7 @@ def test_a_blur_of_no_width_is_the_identity(sigma):
 
 
 @pytest.mark.parametrize("statistics", [IMAGENET, CIFAR10])
-def test_normalising_takes_the_mean_to_zero_and_a_deviation_to_one(statistics):
+def test_normalizing_takes_the_mean_to_zero_and_a_deviation_to_one(statistics):
     mean, std = map(jnp.array, statistics)
     x = normalize(jnp.stack([mean, mean + std])[None], *statistics)
     np.testing.assert_allclose(x[0, 0], 0, atol=1e-6)
@@ -277,7 +277,7 @@ def test_an_unknown_order_is_refused():
 @pytest.mark.parametrize(
     "change", [grayscale, lambda x: contrast(x, 1.0), rgb_to_hsv, rgb_to_lab]
 )
-def test_images_of_two_channels_have_no_colour(change):
+def test_images_of_two_channels_have_no_color(change):
     with pytest.raises(ValueError, match=r"must have .*channels, last .*got \[4, 4, 2\]"):
         change(jnp.ones((4, 4, 2)))
 
