@@ -9,6 +9,18 @@ import numpy as np
 from jssl.data.arrays import npz
 from jssl.data.blank import blank
 from jssl.data.embedded import digits, fashion_mnist, mnist, photos
+from jssl.data.fields import (
+    Dataset,
+    Edges,
+    Field,
+    Image,
+    Index,
+    Labels,
+    Sound,
+    Text,
+    Tokens,
+    Video,
+)
 from jssl.data.files import folder
 from jssl.data.nested import minibatches, pair
 from jssl.data.prepared import tfds
@@ -18,7 +30,17 @@ from jssl.data.toys import ring8
 
 __all__ = [
     "Batch",
+    "Dataset",
+    "Edges",
+    "Field",
+    "Image",
+    "Index",
+    "Labels",
+    "Sound",
     "Source",
+    "Text",
+    "Tokens",
+    "Video",
     "dataset",
     "labels_per_class",
     "load",
@@ -98,12 +120,15 @@ def load(
         wanted = ", ".join(map(str, knobs))
         raise ValueError(f"load({name!r}): {error}; it takes {wanted}") from error
     try:
-        splits, classes = loader(*arguments, **knobs)
+        found = loader(*arguments, **knobs)
         source = dataset(
             name,
-            splits,
+            found.splits,
             batch,
-            classes=classes,
+            classes=found.classes,
+            fields=found.fields,
+            context=found.context,
+            license=found.license,
             seed=seed,
             labeled=labeled,
             threads=threads,

@@ -5,11 +5,11 @@ import math
 import zipfile
 import zlib
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from jaxtyping import Shaped, UInt8
 
+from jssl.data.fields import Dataset
 from jssl.data.pictures import check_shape, fit_all
 from jssl.data.splits import tenths
 
@@ -43,8 +43,8 @@ def idx(path: str | Path) -> UInt8[np.ndarray, "..."]:
 
 def npz(
     path: str, /, *, size: int | None = None, channels: int | None = None
-) -> tuple[dict[str, Any], int]:
-    """The splits of an npz file, and the number of classes.
+) -> Dataset:
+    """Loads an npz file.
 
     It holds `image` [n, h, w] or [n, h, w, c] and perhaps `label` [n], of which a tenth
     each becomes val and test; or `x_train`, `y_train` and the same for test and perhaps
@@ -81,7 +81,7 @@ def _completed(tables, missing):
         part: {name: array[rows] for name, array in train.items()}
         for part, rows in cuts.items()
     }
-    return splits, 0 if label is None else int(label.max()) + 1
+    return Dataset(splits, 0 if label is None else int(label.max()) + 1)
 
 
 def _table(path, image, label, size, channels):

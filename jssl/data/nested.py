@@ -1,8 +1,8 @@
-"""Sources made of sources: labelled beside unlabelled batches, and several at once."""
+"""Sources made of sources: several streams side by side, and several batches a step."""
 
 import dataclasses
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, ClassVar
 
 import jax
@@ -13,106 +13,123 @@ from jssl.data.splits import fingerprint
 from jssl.data.subsets import subset
 
 
-class Pair(Source):
-    """Batches {"labeled": ..., "unlabeled": ...}; the rest is the latter's."""
+class _Around(Source):
+    """A source whose training batches are its own and whose rows are those of `main`."""
 
-    def __init__(self, labeled: Source, unlabeled: Source):
-        both = {"labeled": labeled, "unlabeled": unlabeled}
-        tables = {name: source.table for name, source in both.items()}
-        vars(self).update(
-            vars(unlabeled),
-            parts=both,
-            labeled=True,
-            table=None if None in tables.values() else tables,
-            records=None,
-            digest=fingerprint(labeled.digest, unlabeled.digest),
-        )
+    main: Source
 
-    def shapes(self) -> dict[str, Any]:
-        """Shape and dtype of one global training batch, as `stream` yields it."""
-        return {name: source.shapes() for name, source in self.parts.items()}
+    def decode(self, batch: Batch, context: Batch = {}) -> Batch:
+        """The batch that a method receives: decoded columns, and the context whole."""
+        return self.main.decode(batch, context)
+
+    def decoded_context(self) -> Batch:
+        """The context as methods receive it, on the default device."""
+        return self.main.decoded_context()
 
     def row_shapes(self) -> dict[str, Any]:
         """Shape and dtype of one global batch of `scan`."""
-        return self.parts["unlabeled"].row_shapes()
+        return self.main.row_shapes()
+
+    def scan(self) -> Iterator[Batch]:
+        """One ordered pass over the rows, in plain batches."""
+        return self.main.scan()
+
+    def column(self, name: str) -> np.ndarray:
+        """A field of every row, in order."""
+        return self.main.column(name)
+
+    def split(self, name: str) -> Source:
+        """Another split of the rows, in plain batches."""
+        return self.main.split(name)
+
+    def labels(self) -> np.ndarray:
+        """The class number of every row, in order."""
+        return self.main.labels()
+
+    def targets(self, name: str = "label") -> np.ndarray:
+        """A target of every row, in order."""
+        return self.main.targets(name)
+
+    def _row(self):
+        return self.main._row()
+
+
+class Pair(_Around):
+    """Nested batches, {name: batch of that source}; all else is the main source's."""
+
+    def __init__(self, main: str, parts: Mapping[str, Source]):
+        tables = {name: part.table for name, part in parts.items()}
+        vars(self).update(
+            vars(parts[main]),
+            main=parts[main],
+            parts=parts,
+            labeled=True,
+            table=None if None in tables.values() else tables,
+            records=None,
+            digest=fingerprint(*(part.digest for part in parts.values())),
+            context=_merged(part.context for part in parts.values()),
+        )
+
+    def decode(self, batch: Batch, context: Batch = {}) -> Batch:
+        """Nested batches, decoded, beside the context; plain batches are the main's."""
+        if "index" in batch:
+            return self.main.decode(batch, context)
+        nested = {name: self.parts[name].decode(x) for name, x in batch.items()}
+        return nested | dict(context)
+
+    def decoded_context(self) -> Batch:
+        """The context of all parts, as methods receive it."""
+        return {k: x for p in self.parts.values() for k, x in p.decoded_context().items()}
+
+    def shapes(self) -> dict[str, Any]:
+        """Shape and dtype of one global training batch, as `stream` yields it."""
+        return {name: part.shapes() for name, part in self.parts.items()}
 
     def indices(self, start: int = 0, order=None) -> Iterator[Batch]:
         """The rows that `stream` would read, without reading them."""
-        few, many = self.parts.values()
-        return _together(few.indices(start), many.indices(start, order))
+        return self._together("indices", start, order)
 
     def stream(self, start: int = 0, order=None) -> Iterator[Batch]:
-        """Both streams side by side; `order` is the unlabelled one's."""
-        few, many = self.parts.values()
-        return _together(few.stream(start), many.stream(start, order))
+        """All streams side by side; `order` is the main one's."""
+        return self._together("stream", start, order)
 
-    def scan(self) -> Iterator[Batch]:
-        """One ordered pass over the unlabelled source, in plain batches."""
-        return self.parts["unlabeled"].scan()
-
-    def column(self, name: str) -> np.ndarray:
-        """A field of every row of the unlabelled source."""
-        return self.parts["unlabeled"].column(name)
-
-    def split(self, name: str) -> Source:
-        """A split of the unlabelled source, in plain batches."""
-        return self.parts["unlabeled"].split(name)
-
-    def labels(self) -> np.ndarray:
-        """The unlabelled source's labels, if they are known after all."""
-        return self.parts["unlabeled"].labels()
+    def _together(self, method, start, order):
+        streams = [
+            getattr(part, method)(start, order if part is self.main else None)
+            for part in self.parts.values()
+        ]
+        return (
+            dict(zip(self.parts, batches, strict=True))
+            for batches in zip(*streams, strict=True)
+        )
 
 
-def _together(few, many):
-    return ({"labeled": a, "unlabeled": b} for a, b in zip(few, many, strict=True))
-
-
-class Minibatches(Source):
+class Minibatches(_Around):
     """k fresh batches a step, [k, n, ...]; all else is the source's own."""
 
     batch_axis: ClassVar[int] = 1
 
     def __init__(self, source: Source, k: int):
-        vars(self).update(vars(source), source=source, k=k)
+        vars(self).update(vars(source), main=source, k=k)
 
     def steps(self, epochs: int | float) -> int:
         """The steps of so many epochs, rounded; at least 1."""
-        return max(1, round(epochs * self.source.steps(1) / self.k))
+        return max(1, round(epochs * self.main.steps(1) / self.k))
 
     def shapes(self) -> dict[str, Any]:
         """Shape and dtype of one global training batch, as `stream` yields it."""
         return jax.tree.map(
             lambda x: jax.ShapeDtypeStruct((self.k, *x.shape), x.dtype),
-            self.source.shapes(),
+            self.main.shapes(),
         )
-
-    def row_shapes(self) -> dict[str, Any]:
-        """Shape and dtype of one global batch of `scan`."""
-        return self.source.row_shapes()
 
     def indices(self, start: int = 0, order=None) -> Iterator[Batch]:
         """The rows that `stream` would read, without reading them."""
-        return self._stacked(self.source.indices(start * self.k, order))
+        return self._stacked(self.main.indices(start * self.k, order))
 
     def stream(self, start: int = 0, order=None) -> Iterator[Batch]:
         """Step s takes the source's batches s * k to s * k + k - 1."""
-        return self._stacked(self.source.stream(start * self.k, order))
-
-    def scan(self) -> Iterator[Batch]:
-        """One ordered pass, in plain batches."""
-        return self.source.scan()
-
-    def column(self, name: str) -> np.ndarray:
-        """A field of every row, in order."""
-        return self.source.column(name)
-
-    def split(self, name: str) -> Source:
-        """A split of the source, in plain batches."""
-        return self.source.split(name)
-
-    def labels(self) -> np.ndarray:
-        """The label of every row, in order."""
-        return self.source.labels()
+        return self._stacked(self.main.stream(start * self.k, order))
 
     def _stacked(self, batches):
         while True:
@@ -120,28 +137,60 @@ class Minibatches(Source):
             yield jax.tree.map(lambda *x: np.stack(x), *step)
 
 
-def pair(*, labeled: Source, unlabeled: Source) -> Pair:
-    """Labelled and unlabelled batches side by side, for semi-supervised learning.
+def pair(*, main: str = "", **sources: Source) -> Pair:
+    """Places the batches of several sources side by side: {name: batch}.
 
-    An epoch is the unlabelled one's. The labelled stream carries labels and is shuffled
-    by the next seed, so that a data set beside itself is not met twice in one step. A
-    labelled set smaller than its batch is repeated until it fills one, as FixMatch does
-    (Sohn et al., NeurIPS 2020, https://arxiv.org/abs/2001.07685).
+    Semi-supervised learning has `labeled` and `unlabeled` ones, domain adaptation `source`
+    and `target`. An epoch, the splits and the rows to evaluate are those of the main
+    source. The others are shuffled by the seeds that follow their own, so that a data set
+    beside itself is not met twice in one step; one that is smaller than its batch is
+    repeated until it fills one, as FixMatch does (Sohn et al., NeurIPS 2020,
+    https://arxiv.org/abs/2001.07685). A source called "labeled" carries its targets, one
+    called "unlabeled" does not; others are taken as they are.
+
+    Args:
+      main: name of the main source; empty: the last.
+      **sources: two or more plain sources. Their context arrays stand beside the nested
+        batches, under their own names.
+
+    Raises:
+      ValueError: fewer than two plain sources, an unknown main one, or one name for two
+        different context arrays.
     """
-    if type(labeled) is not Source or type(unlabeled) is not Source:
+    if len(sources) < 2 or any(type(source) is not Source for source in sources.values()):
         raise ValueError(
-            "pair: wants two plain sources; for k batches a step, minibatches(pair(...), k)"
+            "pair: two or more plain sources are wanted; for k batches a step, "
+            "minibatches(pair(...), k)"
         )
-    seed = labeled.seed + 1
-    labeled = dataclasses.replace(labeled, labeled=True, seed=seed)
-    if labeled.size < labeled.batch:
-        times = -(-labeled.batch // labeled.size)
-        labeled = subset(labeled, np.tile(np.arange(labeled.size), times))
-    return Pair(labeled, dataclasses.replace(unlabeled, labeled=False))
+    main = main or list(sources)[-1]
+    if main not in sources:
+        raise ValueError(f"pair: main must be {' or '.join(sources)}, got {main!r}")
+    carries, parts, shift = {"labeled": True, "unlabeled": False}, {}, 0
+    for name, source in sources.items():
+        shift += name != main
+        parts[name] = dataclasses.replace(
+            source,
+            labeled=carries.get(name, source.labeled),
+            seed=source.seed + (shift if name != main else 0),
+        )
+        if name != main and source.size < source.batch:
+            times = -(-source.batch // source.size)
+            parts[name] = subset(parts[name], np.tile(np.arange(source.size), times))
+    return Pair(main, parts)
+
+
+def _merged(contexts: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """One mapping of all context arrays."""
+    found: dict[str, Any] = {}
+    for context in contexts:
+        for name, x in context.items():
+            if not np.array_equal(found.setdefault(name, x), x):
+                raise ValueError(f"pair: two sources have different arrays {name!r}")
+    return found
 
 
 def minibatches(source: Source, k: int) -> Minibatches:
-    """k fresh batches a step, as [k, n, ...]: several updates of a critic, say.
+    """Stacks k fresh batches a step, [k, n, ...]: several updates of a critic, say.
 
     A mesh shards axis 1, as `batch_axis` says.
     """

@@ -2,7 +2,7 @@
 
 import io
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from jssl.data.fields import Dataset, Labels
 from jssl.data.files import RESIDENT
 from jssl.data.pictures import check_shape, decode, fit_all
 from jssl.data.source import Records
@@ -80,8 +81,8 @@ def tfds(
     channels: int | None = None,
     resident: int = RESIDENT,
     data_dir: str | None = None,
-) -> tuple[dict[str, Callable], int]:
-    """The splits of a TensorFlow dataset in array_record format, and its classes.
+) -> Dataset:
+    """Loads a TensorFlow dataset in array_record format.
 
     A tenth of train, drawn without regard to labels, becomes val if there is none.
 
@@ -115,7 +116,8 @@ def tfds(
         cuts = tenths(builder.info.splits["train"].num_examples, None, "val")
         for part, rows in cuts.items():
             splits[part] = partial(_opened, records, "train", resident, rows)
-    return splits, classes
+    names = Labels(tuple(getattr(features.get("label"), "names", None) or ()))
+    return Dataset(splits, classes, {"label": names})
 
 
 def _builder(name, data_dir):

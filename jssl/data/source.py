@@ -24,6 +24,7 @@ import jax
 import numpy as np
 from jaxtyping import Int
 
+from jssl.data.fields import KNOWN, Field, Image, Labels
 from jssl.data.splits import fingerprint
 
 Batch = dict[str, Any]  # name -> array; name -> Batch where sources are nested
@@ -67,6 +68,11 @@ class Source:
       siblings: opens each split of the data set by its name.
       threads: that read records.
       workers: processes that read records; 0 reads in this one.
+      fields: the `Field` of each column; columns of known names need none.
+      context: arrays that every batch carries whole: a corpus, one graph, a recording. They
+        are replicated on all devices; rows are positions in them.
+      passes: "shuffled" epochs, or "once": rows in their order, each met once.
+      license: of the data.
     """
 
     batch_axis: ClassVar[int] = 0  # of the fields of a training batch
@@ -83,15 +89,78 @@ class Source:
     siblings: Mapping[str, Callable] = field(default_factory=dict, repr=False)
     threads: int = 8
     workers: int = 0
+    fields: Mapping[str, Field] = field(default_factory=dict, repr=False)
+    context: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    passes: str = "shuffled"
+    license: str = ""
 
     def __post_init__(self):
         if self.batch < 1:
             raise ValueError(f"{self.name}: batch must be positive, got {self.batch}")
-        if self.labeled and not self.classes:
-            raise ValueError(f"{self.name} has no labels; labelled=True asks for them")
+        if self.passes not in ("shuffled", "once"):
+            raise ValueError(
+                f'{self.name}: passes must be "shuffled" or "once", got {self.passes!r}'
+            )
+        targets = any(map(self._is_target, self.table or ()))
+        if self.labeled and not self.classes and not targets:
+            raise ValueError(f"{self.name} has no labels; labeled=True asks for them")
+
+    def field_of(self, name: str) -> Field:
+        """The field of a column: the source's own, that of a known name, or numbers."""
+        return self.fields.get(name) or KNOWN.get(name) or Field()
+
+    def decode(self, batch: Batch, context: Batch = {}) -> Batch:
+        """The batch that a method receives: decoded columns, and the context whole.
+
+        Args:
+          batch: as `stream` or `scan` yields it.
+          context: as `decoded_context` gives it.
+        """
+        decoded = {name: self.field_of(name).decode(x) for name, x in batch.items()}
+        return decoded | dict(context)
+
+    def decoded_context(self) -> Batch:
+        """The context as methods receive it, on the default device."""
+        return {
+            name: self.field_of(name).decode(jax.numpy.asarray(x))
+            for name, x in self.context.items()
+        }
+
+    def plain(self, batch: Batch) -> Any | None:
+        """Rows [n, d] of a decoded batch without a network; None: there are none."""
+        masks = {getattr(self.field_of(name), "mask", None) for name in batch}
+        skipped = {"index", *masks, *self.context}
+        parts = [
+            self.field_of(name).plain(x, batch)
+            for name, x in batch.items()
+            if name not in skipped and not self._is_target(name)
+        ]
+        rows = [x for x in parts if x is not None]
+        return jax.numpy.concatenate(rows, 1) if len(rows) > 1 else (rows or [None])[0]
+
+    @property
+    def plain_name(self) -> str:
+        """`raw pixels` where all columns but targets are images, else `raw input`."""
+        inputs = (name for name in self._row() if not self._is_target(name))
+        pixels = all(isinstance(self.field_of(name), Image) for name in inputs)
+        return "raw pixels" if pixels else "raw input"
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The names of the classes, or their numbers."""
+        found = getattr(self.field_of("label"), "names", ())
+        return found or tuple(map(str, range(self.classes)))
 
     def steps(self, epochs: int | float) -> int:
-        """The steps of so many epochs, rounded; at least 1."""
+        """The steps of so many epochs, rounded; at least 1.
+
+        Raises:
+          ValueError: more than one epoch of rows that are met once.
+        """
+        if self.passes == "once" and epochs > 1:
+            raise ValueError(
+                f"{self.name} is read once: epochs must be at most 1, got {epochs:g}"
+            )
         return max(1, round(epochs * self._per_epoch()))
 
     def shapes(self) -> dict[str, Any]:
@@ -149,20 +218,49 @@ class Source:
         return dataclasses.replace(self.siblings[name](), **same)
 
     def labels(self) -> Int[np.ndarray, " n"]:
-        """The label of every row, in order."""
+        """The class number of every row, in order.
+
+        Raises:
+          ValueError: no labels, or targets that are no class numbers [n].
+        """
         held = self.table is not None
         labels = self.table.get("label") if held else self.records.labels
         if labels is None:
             raise ValueError(f"{self.name} has no labels")
+        if labels.ndim != 1 or labels.dtype.kind not in "iu":
+            raise ValueError(
+                f"{self.name}: label is {labels.dtype}{list(labels.shape)}, no class "
+                f'numbers [n]; targets("label") gives it as it is'
+            )
         return labels
 
+    def targets(self, name: str = "label") -> np.ndarray:
+        """A target of every row, in order: classes [n], tags [n, l], poses [n, d] ...
+
+        Raises:
+          ValueError: no such column.
+        """
+        if name == "label" and self.table is None and self.records.labels is not None:
+            return self.records.labels
+        known = self.table if self.table is not None else self.records[0]
+        if name not in known:
+            what = "labels" if name == "label" else f"column {name!r}"
+            raise ValueError(f"{self.name} has no {what}; it has {', '.join(known)}")
+        return self.column(name)
+
+    def _is_target(self, name):
+        return name == "label" or self.field_of(name).is_target
+
     def _row(self):
+        """The first row, without the columns that stay on the host."""
         if self.table is None:
-            return dict(self.records[0])
-        return {name: array[0] for name, array in self.table.items()}
+            row = self.records[0]
+        else:
+            row = {name: array[0] for name, array in self.table.items()}
+        return {name: x for name, x in row.items() if not self.field_of(name).on_host}
 
     def _fields(self):
-        return tuple(name for name in self._row() if self.labeled or name != "label")
+        return tuple(x for x in self._row() if self.labeled or not self._is_target(x))
 
     def _per_epoch(self):
         if self.size < self.batch:
@@ -173,6 +271,10 @@ class Source:
 
     def _rows(self, order):
         """step -> the rows of its global batch."""
+        if self.passes == "once":
+            if order is not None:
+                raise ValueError(f"{self.name} is read once, in its own order")
+            return partial(_once, self.name, self.size, self.batch)
         if order is None:
             self._per_epoch()
             return partial(_shuffled, self.size, self.batch, self.seed)
@@ -225,6 +327,12 @@ def _shuffled(size, batch, seed, step):
     return _permutation(size, seed, epoch)[i * batch : (i + 1) * batch]
 
 
+def _once(name, size, batch, step):
+    if (step + 1) * batch > size:
+        raise ValueError(f"{name} has no rows left at step {step}: it is read once")
+    return step * batch + np.arange(batch)
+
+
 def _followed(order, batch, step):
     return order[(step * batch + np.arange(batch)) % len(order)]
 
@@ -266,20 +374,27 @@ def dataset(
     *,
     split: str = "train",
     classes: int | None = None,
+    fields: Mapping[str, Field] = {},
+    context: Mapping[str, Any] = {},
     **knobs: Any,
 ) -> Source:
-    """A Source over arrays of one's own.
+    """Creates a Source over arrays of any kind.
 
     Args:
       name: of the data set.
-      splits: what each split holds: fields of equal length, among them "image" uint8
-        [n, h, w, c] (or points, float32 [n, d]) and, where it is known, "label" int
-        [n]; or `Records`; or a function that returns either, which is called when the
-        split is first needed.
+      splits: for each split, columns of equal length, among them, where it is known,
+        "label" int [n]; or `Records`; or a function that returns either, which is called
+        when the split is first needed. "index" is reserved.
       batch: rows of one global batch.
-      split: which to return; the others are its `split(name)`.
-      classes: how many there are; None counts up to the largest label of an array.
-      **knobs: other fields of `Source`.
+      split: the one to return; the others are its `split(name)`.
+      classes: number of classes; None counts up to the largest label of an array.
+      fields: of the columns and of the context, by name; images, videos, audio and labels
+        are known by the names "image", "video", "audio", "label".
+      context: arrays that every batch carries whole.
+      **knobs: other attributes of `Source`.
+
+    Raises:
+      ValueError: columns of different lengths, or not as their field wants them.
 
     >>> digits = {"image": np.zeros((6, 8, 8, 1), np.uint8)}
     >>> source = dataset("mine", {"train": digits}, batch=2)
@@ -296,38 +411,47 @@ def dataset(
 
     def opened(which):
         data = held(which)
-        fields = {"name": f"{name}/{which}", "batch": batch, "siblings": siblings}
+        found = {"name": f"{name}/{which}", "batch": batch, "siblings": siblings}
         if isinstance(data, Mapping):
-            table = _table(f"{name}/{which}", data)
-            fields |= {"table": table, "size": len(next(iter(table.values())))}
-            fields |= {"digest": fingerprint(*itertools.chain(*sorted(table.items())))}
-            known = int(table["label"].max()) + 1 if "label" in table else 0
+            table = _table(f"{name}/{which}", data, fields, context)
+            found |= {"table": table, "size": len(next(iter(table.values())))}
+            digest = fingerprint(*itertools.chain(*sorted(table.items())))
+            known = _classes(table.get("label"))
         else:
-            fields |= {"records": data, "size": len(data), "digest": data.digest}
-            known = 0
-        return Source(classes=known if classes is None else classes, **fields, **knobs)
+            found |= {"records": data, "size": len(data)}
+            digest, known = data.digest, 0
+        if context:
+            digest = fingerprint(digest, *itertools.chain(*sorted(context.items())))
+        known = known if classes is None else classes
+        found |= {"digest": digest, "fields": fields, "context": context}
+        return Source(classes=known, **found, **knobs)
 
     siblings = {which: partial(opened, which) for which in splits}
     return opened(split)
 
 
-_IMAGES = ((4, np.uint8), (2, np.float32))  # axes and dtype
+def _classes(label):
+    """One more than the largest class number; 0 for targets of other kinds."""
+    classified = label is not None and label.ndim == 1 and label.dtype.kind in "iu"
+    return int(label.max()) + 1 if classified else 0
 
 
-def _table(name, fields):
-    lengths = {key: len(array) for key, array in fields.items()}
+def _table(name, columns, fields, context):
+    """The columns, once checked."""
+    lengths = {key: len(array) for key, array in columns.items()}
     if len(set(lengths.values())) != 1 or not all(lengths.values()):
         raise ValueError(f"{name}: fields must be equally long, got {lengths}")
-    image, label = fields.get("image"), fields.get("label")
-    if image is not None and (image.ndim, image.dtype) not in _IMAGES:
+    taken = {"index", *context} & set(columns)
+    if taken:
         raise ValueError(
-            f"{name}: image must be uint8[n, h, w, c] or points, float32[n, d], got "
-            f"{image.dtype}{list(image.shape)}"
+            f"{name}: no column may be called {min(taken)!r}, the name of "
+            f"{'row numbers' if 'index' in taken else 'a context array'}"
         )
-    if label is None:
-        return dict(fields)
-    if label.ndim != 1 or label.dtype.kind not in "iu":
-        raise ValueError(
-            f"{name}: label must be int[n], got {label.dtype}{list(label.shape)}"
-        )
-    return dict(fields) | {"label": label.astype(np.int32)}
+    for key, array in columns.items():
+        kind = fields.get(key) or KNOWN.get(key) or Field()
+        kind.check(f"{name}: {key}", array)
+    label = columns.get("label")
+    classified = label is not None and isinstance(
+        fields.get("label", KNOWN["label"]), Labels
+    )
+    return dict(columns) | ({"label": label.astype(np.int32)} if classified else {})

@@ -1,15 +1,15 @@
 """Toy worlds: points of the plane whose density is known."""
 
-from typing import Any
-
 import numpy as np
 from jaxtyping import Float
+
+from jssl.data.fields import Dataset, Field
 
 RING = np.stack([f(2 * np.pi * np.arange(8) / 8) for f in (np.cos, np.sin)], axis=1)
 """The eight means of `ring8`, [8, 2], on the unit circle."""
 
 
-def ring8(*, deviation: float = 0.05) -> tuple[dict[str, Any], int]:
+def ring8(*, deviation: float = 0.05) -> Dataset:
     """55,000 points of eight equal Gaussians on a circle, 2,500 each for val and test.
 
     The label is the Gaussian. A standard test of whether a generator covers all modes:
@@ -22,10 +22,11 @@ def ring8(*, deviation: float = 0.05) -> tuple[dict[str, Any], int]:
     if not deviation > 0:
         raise ValueError(f"ring8: deviation must be positive, got {deviation}")
     sizes = {"train": 50_000, "val": 2_500, "test": 2_500}
-    return {
+    splits = {
         part: _ring(size, deviation, seed)
         for seed, (part, size) in enumerate(sizes.items())
-    }, 8
+    }
+    return Dataset(splits, 8, {"image": Field()})  # points under the images' name
 
 
 def _ring(n, deviation, seed):

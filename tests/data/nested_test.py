@@ -117,7 +117,7 @@ def test_the_scan_and_the_splits_of_minibatches_are_plain():
     read = minibatches(numbers(), k=3)
     assert_same(list(read.scan()), list(numbers().scan()))
     assert read.split("test").name == "numbers/test"
-    assert read.table is read.source.table
+    assert read.table is read.main.table
 
 
 def test_processes_share_each_of_the_k_batches(monkeypatch):
@@ -136,7 +136,7 @@ def test_minibatches_of_a_pair_stack_both_parts():
 
 
 def test_nesting_the_wrong_way_round_is_refused():
-    with pytest.raises(ValueError, match="pair: wants two plain sources"):
+    with pytest.raises(ValueError, match="pair: two or more plain sources"):
         pair(labeled=numbers(), unlabeled=minibatches(numbers(), k=2))
     with pytest.raises(ValueError, match="minibatches: k must be positive, got 0"):
         minibatches(numbers(), k=0)

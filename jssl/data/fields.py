@@ -1,0 +1,272 @@
+"""Fields: the kinds of columns that a data set has.
+
+A field states how a column travels and is decoded, its rows without a network, its
+picture, and which arrays are valid. Sources hold their fields by name; methods, evals and
+reports know none of these kinds.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jssl import pictures
+
+
+@dataclass(frozen=True)
+class Field:
+    """Numbers [n, ...] that travel as they are."""
+
+    on_host: ClassVar[bool] = False  # whether the column stays off the device
+    is_target: ClassVar[bool] = False  # whether unlabeled streams lack it
+
+    def decode(self, x: Any) -> Any:
+        """The array that a method receives, made on the device."""
+        return x
+
+    def plain(self, x: Any, batch: Mapping[str, Any]) -> Any | None:
+        """Rows [n, d] without a network, as a baseline; None: there are none.
+
+        Args:
+          x: the decoded column.
+          batch: all decoded fields, and the context.
+        """
+        return x.reshape(len(x), -1) if jnp.issubdtype(x.dtype, jnp.floating) else None
+
+    def shown(
+        self, x: Any, columns: tuple[str, ...] = (), batch: Mapping[str, Any] = {}
+    ) -> pictures.Picture | None:
+        """A picture of decoded values [rows, columns, ...]; None: they have none."""
+        return None
+
+    def check(self, name: str, x: np.ndarray) -> None:
+        """Raises ValueError, in one line, unless `x` is a valid column."""
+
+
+@dataclass(frozen=True)
+class Image(Field):
+    """Images [n, h, w, c]: bytes, decoded to numbers in [0, 1], or floats in [0, 1]."""
+
+    def decode(self, x):
+        return x.astype(jnp.float32) / 255 if x.dtype == jnp.uint8 else x
+
+    def plain(self, x, batch):
+        return x.reshape(len(x), -1)
+
+    def shown(self, x, columns=(), batch={}):
+        return pictures.Grid(x, columns) if x.shape[-1] in (1, 3) else None
+
+    def check(self, name, x):
+        if x.ndim != 4 or x.dtype not in (np.uint8, np.float32):
+            raise ValueError(
+                f"{name} must be uint8[n, h, w, c], or float32 in [0, 1], got "
+                f"{x.dtype}{list(x.shape)}; fields={{...: Field()}} takes other arrays"
+            )
+
+
+@dataclass(frozen=True)
+class Video(Image):
+    """Clips [n, t, h, w, c]: bytes, decoded to numbers in [0, 1], or floats in [0, 1].
+
+    Attributes:
+      fps: frames a second.
+    """
+
+    fps: float = 8.0
+
+    def shown(self, x, columns=(), batch={}):
+        return pictures.Clip(x, columns, self.fps) if x.shape[-1] in (1, 3) else None
+
+    def check(self, name, x):
+        if x.ndim != 5 or x.dtype not in (np.uint8, np.float32):
+            raise ValueError(
+                f"{name} must be uint8[n, t, h, w, c], or float32 in [0, 1], got "
+                f"{x.dtype}{list(x.shape)}"
+            )
+
+
+@dataclass(frozen=True)
+class Sound(Field):
+    """Waveforms [n, s] or [n, s, channels]: 16 bits or floats, decoded to [-1, 1].
+
+    Attributes:
+      rate: samples a second.
+    """
+
+    rate: int = 16_000
+
+    def decode(self, x):
+        return x.astype(jnp.float32) / 2**15 if x.dtype == jnp.int16 else x
+
+    def shown(self, x, columns=(), batch={}):
+        mono = x if x.ndim == 3 else np.asarray(x).mean(-1)
+        return pictures.Sound(mono, columns, self.rate)
+
+    def check(self, name, x):
+        if x.ndim not in (2, 3) or x.dtype not in (np.int16, np.float32):
+            raise ValueError(
+                f"{name} must be int16 or float32 [n, s] or [n, s, channels], got "
+                f"{x.dtype}{list(x.shape)}"
+            )
+
+
+@dataclass(frozen=True)
+class Tokens(Field):
+    """Token numbers [n, l] of a vocabulary, decoded to int32.
+
+    Attributes:
+      vocabulary: the tokens; number i stands for vocabulary[i].
+      mask: name of the field that is 1 on tokens and 0 on padding, [n, l], if there is one.
+      separator: text between two tokens when shown.
+    """
+
+    vocabulary: tuple[str, ...] = ()
+    mask: str = "mask"
+    separator: str = " "
+
+    def decode(self, x):
+        return x.astype(jnp.int32)
+
+    def plain(self, x, batch):
+        """Counts of every token: a bag of words [n, len(vocabulary)]."""
+        if not self.vocabulary or x.ndim != 2:
+            return None
+        weight = jnp.asarray(batch.get(self.mask, jnp.ones(x.shape)), jnp.float32)
+        size = len(self.vocabulary)
+        return jax.vmap(lambda x, m: jnp.zeros(size).at[x].add(m))(x, weight)
+
+    def shown(self, x, columns=(), batch={}):
+        x = np.asarray(x)
+        mask = np.broadcast_to(np.asarray(batch.get(self.mask, True), bool), x.shape)
+
+        def words(tokens, kept):
+            names = self.vocabulary or range(tokens.max() + 1)
+            return self.separator.join(str(names[i]) for i in tokens[kept])
+
+        rows, count = x.shape[:2]
+        cells = [[words(x[i, j], mask[i, j]) for j in range(count)] for i in range(rows)]
+        return "\n".join(_listed(row, columns) for row in cells)
+
+    def check(self, name, x):
+        if x.dtype.kind not in "iu":
+            raise ValueError(f"{name} must be int[n, l], got {x.dtype}{list(x.shape)}")
+        top = len(self.vocabulary)
+        if top and x.size and not 0 <= x.min() <= x.max() < top:
+            raise ValueError(
+                f"{name}: tokens must be 0 to {top - 1}, got {x.min()} to {x.max()}"
+            )
+
+
+@dataclass(frozen=True)
+class Labels(Field):
+    """Class numbers, int [n], or tags, int [n, l]; -1 where there is none.
+
+    Attributes:
+      names: of the classes.
+    """
+
+    is_target: ClassVar[bool] = True
+
+    names: tuple[str, ...] = ()
+
+    def plain(self, x, batch):
+        return None
+
+    def check(self, name, x):
+        if x.dtype.kind not in "iu":
+            raise ValueError(f"{name} must be int[n], got {x.dtype}{list(x.shape)}")
+
+
+@dataclass(frozen=True)
+class Edges(Field):
+    """Adjacency matrices [n, v, v] of graphs padded to v nodes: weights, 0 for no edge."""
+
+    def shown(self, x, columns=(), batch={}):
+        return pictures.Graph(x, columns)
+
+    def check(self, name, x):
+        if x.ndim != 3 or x.shape[1] != x.shape[2]:
+            raise ValueError(f"{name} must be [n, v, v], got {x.dtype}{list(x.shape)}")
+
+
+@dataclass(frozen=True)
+class Text(Field):
+    """Strings [n]. They stay on the host: batches lack them, `Source.column` has them."""
+
+    on_host: ClassVar[bool] = True
+
+    def shown(self, x, columns=(), batch={}):
+        return "\n".join(_listed(row, columns) for row in x)
+
+    def check(self, name, x):
+        if x.dtype.kind not in "UO":
+            raise ValueError(f"{name} must be strings [n], got {x.dtype}{list(x.shape)}")
+
+
+@dataclass(frozen=True)
+class Index(Field):
+    """Positions in a context array, int [n]: a row is an item of it, or a window.
+
+    Attributes:
+      of: name of the context array.
+      length: of the window from the position on; 0: the item alone.
+      kind: field of the values there.
+    """
+
+    of: str
+    length: int = 0
+    kind: Field = field(default_factory=Field)
+
+    def take(self, x: Any, batch: Mapping[str, Any]) -> Any:
+        """The values at positions x [n]: [n, ...], or [n, length, ...]."""
+        return batch[self.of][x[..., None] + jnp.arange(self.length) if self.length else x]
+
+    def plain(self, x, batch):
+        return self.kind.plain(self.take(x, batch), batch)
+
+    def shown(self, x, columns=(), batch={}):
+        if self.of not in batch:
+            return None
+        return self.kind.shown(np.asarray(self.take(jnp.asarray(x), batch)), columns, batch)
+
+    def check(self, name, x):
+        if x.ndim != 1 or x.dtype.kind not in "iu":
+            raise ValueError(f"{name} must be int[n], got {x.dtype}{list(x.shape)}")
+
+
+def _listed(cells, columns):
+    """A row of texts, one a line under the first."""
+    heads = columns or ("",) * len(cells)
+    return pictures.text_table(zip(heads, map(str, cells), strict=True)) + "\n"
+
+
+KNOWN: Mapping[str, Field] = {
+    "image": Image(),
+    "video": Video(),
+    "audio": Sound(),
+    "label": Labels(),
+}
+"""Fields of columns that have these names, unless a source states others."""
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A loader's result.
+
+    Attributes:
+      splits: by name, a table of equally long arrays, `Records`, or a function that
+        returns either.
+      classes: number of classes of "label"; 0: unlabeled.
+      fields: by column; columns of known names need none.
+      context: arrays that every batch carries whole.
+      license: of the data, as stated by the publisher.
+    """
+
+    splits: Mapping[str, Mapping[str, Any] | Callable | Any]
+    classes: int = 0
+    fields: Mapping[str, Field] = field(default_factory=dict)
+    context: Mapping[str, Any] = field(default_factory=dict)
+    license: str = ""

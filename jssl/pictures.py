@@ -1,0 +1,287 @@
+"""Pictures of the report: images, clips, sounds, graphs, text, points and curves.
+
+A method's `render`, an eval and a field of the data return these; `draw` writes them as
+files that a browser shows.
+"""
+
+import wave
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+
+class Grid(NamedTuple):
+    """Images in rows and columns.
+
+    Attributes:
+      images: [rows, columns, h, w, c] in [0, 1], c 1 or 3.
+      columns: a heading for each column, or none.
+    """
+
+    images: Any
+    columns: tuple[str, ...] = ()
+
+
+class Clip(NamedTuple):
+    """Videos in rows and columns, played together as one GIF.
+
+    Attributes:
+      frames: [rows, columns, t, h, w, c] in [0, 1], c 1 or 3.
+      columns: a heading for each column, or none.
+      fps: frames a second.
+    """
+
+    frames: Any
+    columns: tuple[str, ...] = ()
+    fps: float = 8.0
+
+
+class Sound(NamedTuple):
+    """Waveforms in rows and columns: their spectrograms, and a WAV file of each row.
+
+    Attributes:
+      waves: [rows, columns, samples] in [-1, 1].
+      columns: a heading for each column, or none.
+      rate: samples a second.
+    """
+
+    waves: Any
+    columns: tuple[str, ...] = ()
+    rate: int = 16_000
+
+
+class Graph(NamedTuple):
+    """Graphs in rows and columns, their nodes on circles.
+
+    Attributes:
+      edges: [rows, columns, nodes, nodes], weights; 0 where there is no edge.
+      columns: a heading for each column, or none.
+    """
+
+    edges: Any
+    columns: tuple[str, ...] = ()
+
+
+class Scatter(NamedTuple):
+    """Points of the plane, colored by label.
+
+    Attributes:
+      xy: float32 [n, 2].
+      labels: int [n].
+      title: text above the picture.
+    """
+
+    xy: np.ndarray
+    labels: np.ndarray
+    title: str
+
+
+class Lines(NamedTuple):
+    """Curves against 1, 2, 3 ...
+
+    Attributes:
+      ys: by name, [n].
+      title: text above the picture.
+      x: label of the x axis.
+      log: whether the y axis is logarithmic.
+      marker: of the points, as in matplotlib.
+    """
+
+    ys: Mapping[str, np.ndarray]
+    title: str
+    x: str
+    log: bool = False
+    marker: str = ""
+
+
+Picture = Grid | Clip | Sound | Graph | Scatter | Lines | str
+
+
+def text_table(cells: Any, columns: tuple[str, ...] = ()) -> str:
+    """Rows of strings as text in aligned columns.
+
+    >>> print(text_table([["a", "bcd"], ["ef", "g"]], ("x", "y")))
+    x   y
+    a   bcd
+    ef  g
+    """
+    rows = [list(map(str, row)) for row in ([columns] if columns else []) + list(cells)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    padded = (
+        "  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) for row in rows
+    )
+    return "\n".join(line.rstrip() for line in padded)
+
+
+def draw(picture: Picture, name: str, path: Path) -> None:
+    """Writes a picture to `path`, whose suffix is added: .png, .gif, .wav or .txt.
+
+    A `Sound` becomes an image of spectrograms and one WAV file a row, `path--row1.wav`,
+    in which the columns follow one another.
+
+    Raises:
+      ValueError: `picture` is none of the kinds of this module.
+    """
+    if isinstance(picture, str):
+        _with_suffix(path, ".txt").write_text(picture)
+    elif isinstance(picture, Clip):
+        _gif(picture, _with_suffix(path, ".gif"))
+    elif type(picture) in _PAINTERS:
+        from matplotlib.figure import Figure
+
+        figure = Figure(dpi=110, layout="constrained")
+        _PAINTERS[type(picture)](figure, picture)
+        figure.savefig(_with_suffix(path, ".png"))
+        if isinstance(picture, Sound):
+            for i, row in enumerate(np.asarray(picture.waves), 1):
+                _wav(row, picture.rate, _with_suffix(path, f"--row{i}.wav"))
+    else:
+        raise ValueError(
+            f"{name}: a picture is a Grid, Clip, Sound, Graph, Scatter, Lines or text, "
+            f"got {type(picture)}"
+        )
+
+
+def _with_suffix(path, suffix):
+    """`Path.with_suffix` would cut a name that holds a dot."""
+    return Path(path).with_name(Path(path).name + suffix)
+
+
+def _canvas(images):
+    """[rows, columns, ..., h, w, c] as one image [..., h, w, c], with white gaps."""
+    images = np.clip(np.asarray(images, np.float32), 0, 1)
+    rows, columns, *frames, h, w, c = images.shape
+    gap = 1 if max(h, w) < 64 else 2
+    canvas = np.ones((*frames, rows * (h + gap), columns * (w + gap), c), np.float32)
+    for i in range(rows):
+        for j in range(columns):
+            top, left = i * (h + gap), j * (w + gap)
+            canvas[..., top : top + h, left : left + w, :] = images[i, j]
+    return canvas, w + gap
+
+
+def _headed(axes, columns, width, count):
+    """Column headings above a picture of `count` columns, `width` pixels each."""
+    axes.set_xticks((np.arange(count) + 0.5) * width if columns else [], columns)
+    axes.xaxis.tick_top()
+    axes.tick_params(length=0, labelsize=9)
+    axes.set_yticks([])
+    axes.set_frame_on(False)
+
+
+def _grid(figure, grid):
+    rows, columns, h, w, c = np.shape(grid.images)
+    canvas, width = _canvas(grid.images)
+    inches = (1.3 if grid.columns else 0.5) * max(1, min(3, max(h, w) / 64))
+    figure.set_size_inches(inches * columns + 0.2, inches * rows * h / w + 0.4)
+    axes = figure.subplots()
+    axes.imshow(canvas.squeeze(-1) if c == 1 else canvas, cmap="gray", vmin=0, vmax=1)
+    _headed(axes, grid.columns, width, columns)
+
+
+def _gif(clip, path):
+    from PIL import Image, ImageDraw
+
+    canvas, width = _canvas(clip.frames)
+    scale = max(1, round(96 / max(np.shape(clip.frames)[3:5])))
+    head = 14 if clip.columns else 0
+    frames = []
+    for frame in np.uint8(np.rint(255 * canvas)):
+        image = Image.fromarray(frame[..., 0] if frame.shape[-1] == 1 else frame)
+        image = image.convert("RGB").resize(
+            (scale * image.width, scale * image.height), Image.Resampling.NEAREST
+        )
+        page = Image.new("RGB", (image.width, image.height + head), "white")
+        page.paste(image, (0, head))
+        for i, heading in enumerate(clip.columns):
+            ImageDraw.Draw(page).text((i * width * scale + 2, 1), heading, fill="black")
+        frames.append(page)
+    pause = round(1000 / clip.fps)
+    frames[0].save(path, save_all=True, append_images=frames[1:], duration=pause, loop=0)
+
+
+def _sound(figure, sound):
+    waves = np.asarray(sound.waves, np.float32)
+    rows, columns, _ = waves.shape
+    figure.set_size_inches(1.6 * columns + 0.2, 1.1 * rows + 0.4)
+    for axes, wave_ in zip(
+        np.ravel(figure.subplots(rows, columns, squeeze=False)),
+        waves.reshape(rows * columns, -1),
+        strict=True,
+    ):
+        axes.imshow(_spectrogram(wave_), origin="lower", aspect="auto", cmap="magma")
+        axes.set_xticks([])
+        axes.set_yticks([])
+    for axes, heading in zip(figure.axes, sound.columns, strict=False):
+        axes.set_title(heading, fontsize=9)
+
+
+def _spectrogram(wave_):
+    """Log power [frequencies, frames] of Hann windows, a quarter of which is the hop."""
+    size = min(256, len(wave_))
+    frames = np.lib.stride_tricks.sliding_window_view(wave_, size)[:: max(1, size // 4)]
+    power = np.abs(np.fft.rfft(frames * np.hanning(size), axis=1)) ** 2
+    return np.log(power + 1e-6).T
+
+
+def _wav(row, rate, path):
+    """The columns of a row, one after the other with a fifth of a second between them."""
+    gap = np.zeros(rate // 5, np.float32)
+    samples = np.concatenate([x for column in row for x in (column, gap)][:-1])
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(rate)
+        file.writeframes(np.int16(np.rint(np.clip(samples, -1, 1) * 32767)).tobytes())
+
+
+def _graph(figure, graph):
+    edges = np.asarray(graph.edges)
+    rows, columns, n, _ = edges.shape
+    turn = 2 * np.pi * np.arange(n) / n
+    places = np.stack([np.cos(turn), np.sin(turn)], 1)
+    figure.set_size_inches(1.3 * columns + 0.2, 1.3 * rows + 0.4)
+    for axes, weights in zip(
+        np.ravel(figure.subplots(rows, columns, squeeze=False)),
+        edges.reshape(rows * columns, n, n),
+        strict=True,
+    ):
+        linked = (weights != 0) | (weights.T != 0)
+        used = linked.any(0)
+        for a, b in np.argwhere(np.triu(linked)):
+            axes.plot(*places[[a, b]].T, color="0.5", lw=0.8)
+        axes.scatter(*places[used].T, s=12, color="C0", zorder=2)
+        axes.set(xticks=[], yticks=[], aspect="equal")
+        axes.set_frame_on(False)
+    for axes, heading in zip(figure.axes, graph.columns, strict=False):
+        axes.set_title(heading, fontsize=9)
+
+
+def _scatter(figure, scatter):
+    figure.set_size_inches(6.4, 5.6)
+    axes = figure.subplots()
+    labels = np.asarray(scatter.labels)
+    for label in np.unique(labels):
+        x, y = np.asarray(scatter.xy)[labels == label].T
+        axes.scatter(x, y, s=7, color=f"C{int(label) % 10}", label=str(label))
+    axes.legend(markerscale=2, fontsize=8, ncols=2, framealpha=0.6)
+    axes.set_title(scatter.title, fontsize=8)
+    axes.set_xticks([])
+    axes.set_yticks([])
+
+
+def _lines(figure, lines):
+    figure.set_size_inches(6.4, 3.6)
+    axes = figure.subplots()
+    for name, y in lines.ys.items():
+        axes.plot(np.arange(1, len(y) + 1), y, label=name, marker=lines.marker)
+    axes.set_yscale("log" if lines.log else "linear")
+    axes.set_xlabel(lines.x)
+    axes.set_title(lines.title, fontsize=8)
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8)
+
+
+_PAINTERS = {Grid: _grid, Sound: _sound, Graph: _graph, Scatter: _scatter, Lines: _lines}
