@@ -80,7 +80,7 @@ def observe(case, kind, out):
     """Trains one case; keeps its history and, where it is logged, the step at which the
     projections of a batch had lost nine tenths of their spread."""
     from jssl import config, loop
-    from jssl.report import Log, read_lines
+    from jssl.log import Log, read_lines
 
     stage = config.load(spec(case, kind)).stages()[-1]
     every = EVERY if stage.dispatch == 1 else 10 * EVERY
@@ -89,7 +89,7 @@ def observe(case, kind, out):
     with tempfile.TemporaryDirectory() as folder:
         log = Log(Path(folder))
         done = loop.run(stage, Path(folder), {}, log)
-        history = log.examined(stage.name)
+        history = log.history(stage.name)
         rows = read_lines(folder)
     spread = [(row["step"], row["z_spread"]) for row in rows if "z_spread" in row]
     fact = next((step for step, value in spread if value < 0.1), None)

@@ -23,10 +23,10 @@ from jssl import evals, loop, optim
 from jssl.config import Stage
 from jssl.data import Source, labels_per_class, pair
 from jssl.engine import decode
+from jssl.log import Log, write_json
 from jssl.method import Augment, Method, identity
 from jssl.methods.transfer.supervised import supervised
 from jssl.nets import Net
-from jssl.report import Log, write_json
 
 
 def cache_folder() -> Path:

@@ -59,7 +59,7 @@ def parser() -> argparse.ArgumentParser:
 
 def launch(options) -> int:
     from jssl.config import load
-    from jssl.report import write_json
+    from jssl.log import write_json
 
     kind, chips = topology(options.topology)
     chip = CHIPS[kind]
@@ -100,7 +100,7 @@ def plan(experiment, name: str | None, slice_: str, devices: list, chip: Chip) -
       chip: what one of them can do.
     """
     from jssl.baselines import cache_folder
-    from jssl.report import write_json
+    from jssl.log import write_json
 
     experiment = with_blank_data(experiment)
     kept = cache_folder() / "plans" / f"{digest(experiment, name, slice_)}.json"
@@ -252,7 +252,7 @@ def show(found: Mapping[str, Any]) -> None:
     for part, seconds in found["seconds"].items():
         print(f"  {'at the peak: ' + part:<22} {1e3 * seconds:10.3f} ms a step")
     print(
-        f"roofline: {found['images a second']:.0f} images/s, bound by {found['bound']}, "
+        f"roofline: {found['images a second']:.0f} samples/s, bound by {found['bound']}, "
         f"model-FLOP utilisation {100 * found['utilisation']:.0f} %"
     )
 

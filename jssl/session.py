@@ -21,8 +21,9 @@ from jssl.checkpoint import Checkpoints
 from jssl.cluster import together
 from jssl.config import Experiment, Stage, load
 from jssl.engine import Engine
+from jssl.log import Log, write_json
 from jssl.ops.cores import cores
-from jssl.report import Log, write_json, write_report
+from jssl.report import write_report
 
 PACKAGES = ("jssl", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
 
@@ -46,10 +47,10 @@ def run(
     config = describe(experiment)
     first = jax.process_index() == 0
     with claim(workdir, config, first):
-        return _claimed(experiment, workdir, keep, config, first)
+        return _run(experiment, workdir, keep, config, first)
 
 
-def _claimed(experiment, workdir, keep, config, first):
+def _run(experiment, workdir, keep, config, first):
     """`run`, in a workdir that is this run's alone."""
     known = workdir / "result.json"
     if known.exists():
@@ -63,7 +64,7 @@ def _claimed(experiment, workdir, keep, config, first):
             "metrics": finished.metrics,
             "steps": stage.steps,
             "seconds": round(finished.seconds, 1),
-            "images_per_second": round(finished.images / max(finished.seconds, 1e-9)),
+            "samples_per_second": round(finished.samples / max(finished.seconds, 1e-9)),
             "baselines": list(stage.baselines),
             "doctor": finished.verdict.words,
         }
@@ -168,7 +169,7 @@ def _lock(workdir, held):
     os.pwrite(file, f"process {os.getpid()} on host {socket.gethostname()}".encode(), 0)
 
 
-def asked(workdir: Path) -> dict[str, Any]:
+def read_config(workdir: Path) -> dict[str, Any]:
     """The config.json of a run.
 
     Raises:
@@ -184,7 +185,7 @@ def asked(workdir: Path) -> dict[str, Any]:
         raise ValueError(f"{path} is not a run's config: {error}") from error
 
 
-def restored(
+def restore(
     workdir: Path, config: dict[str, Any], file: str | None = None, name: str | None = None
 ) -> tuple[Stage, Any]:
     """A stage of a run, and its newest state, whole on every device.

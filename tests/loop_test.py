@@ -16,7 +16,7 @@ from jssl.data import dataset, load, pair
 from jssl.engine import Engine
 from jssl.evals import Eval
 from jssl.method import Grid, Method
-from jssl.report import Log, read_lines
+from jssl.log import Log, read_lines
 
 
 def source(n=32, batch=8):

@@ -38,6 +38,10 @@ class _Around(Source):
         """A field of every row, in order."""
         return self.main.column(name)
 
+    def at(self, rows) -> Batch:
+        """The columns of some rows, undecoded."""
+        return self.main.at(rows)
+
     def split(self, name: str) -> Source:
         """Another split of the rows, in plain batches."""
         return self.main.split(name)

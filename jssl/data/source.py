@@ -206,6 +206,14 @@ class Source:
         parts = self._run(rows, (name,), 0, -(-self.size // self.batch), slice(None))
         return np.concatenate([part[name] for part in parts])[: self.size]
 
+    def at(self, rows) -> Batch:
+        """The columns of some rows, undecoded, those that stay on the host included."""
+        rows = np.asarray(rows)
+        if self.table is not None:
+            return {name: array[rows] for name, array in self.table.items()}
+        read = [self.records[int(i)] for i in rows]
+        return {name: np.stack([row[name] for row in read]) for name in read[0]}
+
     def split(self, name: str) -> "Source":
         """Another split of the same data set, with the same batch."""
         if name == self.name.rpartition("/")[2].partition("[")[0]:
@@ -247,6 +255,11 @@ class Source:
             what = "labels" if name == "label" else f"column {name!r}"
             raise ValueError(f"{self.name} has no {what}; it has {', '.join(known)}")
         return self.column(name)
+
+    def target_columns(self) -> dict[str, tuple[int, ...]]:
+        """The shape of a row of each column that is a target: () for class numbers."""
+        row = self._row()
+        return {name: np.shape(x) for name, x in row.items() if self._is_target(name)}
 
     def _is_target(self, name):
         return name == "label" or self.field_of(name).is_target

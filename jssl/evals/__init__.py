@@ -75,9 +75,10 @@ from jssl.evals.linear import (
     logreg_predict_proba,
 )
 from jssl.evals.modes import Coverage, mode_coverage, modes
-from jssl.evals.picture import Lines, Scatter, embedding_picture, pca
-from jssl.evals.protocol import Eval, Features
+from jssl.evals.picture import embedding_picture, pca
+from jssl.evals.protocol import Eval, Features, rows_of
 from jssl.evals.reconstruction import reconstruction
+from jssl.evals.regression import regression, ridge_fit
 from jssl.evals.retrieval import average_precision, recall_at_k, retrieval, retrieve
 from jssl.evals.segmentation import hypercolumns, segmentation
 from jssl.evals.sgd_probe import linear_probe_sgd, sgd_probe
@@ -88,9 +89,7 @@ __all__ = [
     "Coverage",
     "Eval",
     "Features",
-    "Lines",
     "Prdc",
-    "Scatter",
     "Verdict",
     "accuracy",
     "action",
@@ -153,8 +152,11 @@ __all__ = [
     "recall_at_k",
     "reconstruction",
     "resultant",
+    "regression",
     "retrieval",
     "retrieve",
+    "ridge_fit",
+    "rows_of",
     "segmentation",
     "sgd_probe",
     "singular_values",
