@@ -103,9 +103,7 @@ class Above(NamedTuple):
 def above(lower: Method, upper: Method) -> Method[Above]:
     """`upper`, with `lower`'s representation h [n, d] for images: a greedy stack's layer.
 
-    Its stage needs the lower one's state, frozen from then on:
-
-        start=lambda state, done: state._replace(below=done["layer1"])
+    Its stage needs the lower one's state, frozen from then on: start=beneath("layer1").
 
     It stacks: the lower method may itself stand above another.
     """
@@ -127,3 +125,8 @@ def above(lower: Method, upper: Method) -> Method[Above]:
         return upper.embed(state.own, lifted(state.below, batch))
 
     return Method(init, step, embed)
+
+
+def beneath(stage: str) -> Callable[[Above, Mapping[str, Any]], Above]:
+    """The start of a stage `above` another: (state, done) -> state, with its final state."""
+    return lambda state, done: state._replace(below=done[stage])

@@ -11,6 +11,8 @@ the accuracy, and 20 usually served DINO best (https://arxiv.org/abs/2104.14294)
 is the default here.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -102,6 +104,11 @@ def knn(k: int = 20, temperature: float = 0.07) -> Eval:
         return {"knn": knn_accuracy(bank, judge, k=k, temperature=temperature)}
 
     return Eval(f"weighted kNN: k={k}, cosine, temperature={temperature:g}", run)
+
+
+def knn_if_labeled(source: Any) -> dict[str, Eval]:
+    """{"knn": knn()} for a source with classes, {} for one without."""
+    return {"knn": knn()} if source.classes else {}
 
 
 def knn_accuracy(

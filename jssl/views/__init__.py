@@ -1,6 +1,6 @@
 """Views: (key, images) -> images, pure and on the device.
 
-`recipe("simclr")` names what a paper does, `View` says it field by field, `multi_view`
+`augment("simclr")` draws a paper's views, `recipe("simclr")` lists them, `View` says it field by field, `multi_view`
 makes a batch's views; the operations on one image are here too. Images are float, [n, h,
 w, c], in [0, 1], and every random function takes its key first.
 """
@@ -35,7 +35,7 @@ from jssl.views.geometry import (
 )
 from jssl.views.mixing import cutmix, mixup, mixup_or_cutmix
 from jssl.views.randaugment import rand_augment
-from jssl.views.recipes import RECIPES, recipe
+from jssl.views.recipes import RECIPES, augment, recipe
 from jssl.views.view import View, multi_crop, multi_view
 
 __all__ = [
@@ -45,6 +45,7 @@ __all__ = [
     "Statistics",
     "View",
     "affine",
+    "augment",
     "brightness",
     "center_crop",
     "color_jitter",

@@ -37,6 +37,7 @@ class State(NamedTuple):
 def deepcluster(
     net: Net,
     tx: optax.GradientTransformation,
+    *,
     size: int,
     clusters: int,
     components: int = 256,

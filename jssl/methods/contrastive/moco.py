@@ -40,6 +40,7 @@ def moco(
     net: Net,
     tx: optax.GradientTransformation,
     augment: Augment,
+    *,
     steps: int,
     queue: int = 65536,
     temperature: float = 0.07,

@@ -24,6 +24,7 @@ def simclr(
     net: Net,
     tx: optax.GradientTransformation,
     augment: Augment,
+    *,
     temperature: float = 0.1,
     prepare: Callable = identity,
     chunk: int | None = None,

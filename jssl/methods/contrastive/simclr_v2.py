@@ -45,6 +45,7 @@ def simclr_v2(
     net: Net,
     tx: optax.GradientTransformation,
     augment: Augment,
+    *,
     temperature: float = 0.1,
     queue: int = 0,
     momentum: float = 0.999,
@@ -66,7 +67,7 @@ def simclr_v2(
       prepare: what the network sees of an image outside training.
       chunk: candidates a block: see `nt_xent`.
     """
-    plain = simclr(net, tx, augment, temperature, prepare, chunk)
+    plain = simclr(net, tx, augment, temperature=temperature, prepare=prepare, chunk=chunk)
 
     def init(key, batch):
         if not queue:

@@ -81,6 +81,7 @@ def wake_sleep(key, dbn: DBN, v, k=1, mean=True):
 def dbn(
     hidden: Sequence[int],
     tx: optax.GradientTransformation,
+    *,
     steps: int,
     sweeps: Sequence[int] = (3, 6, 10),
     mean: bool = True,

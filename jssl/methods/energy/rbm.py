@@ -44,6 +44,7 @@ def flat(images):
 def rbm(
     hidden: int,
     tx: optax.GradientTransformation,
+    *,
     k: int = 1,
     chains: int = 0,
     visible: Units = "bernoulli",

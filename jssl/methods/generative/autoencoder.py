@@ -52,6 +52,7 @@ def readout(error: str, output: str) -> Callable:
 def autoencoder(
     net: Net,
     tx: optax.GradientTransformation,
+    *,
     error: str = "squared",
     sparsity: str = "",
     weight: float = 1.0,

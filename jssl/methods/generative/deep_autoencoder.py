@@ -49,6 +49,7 @@ def deep_autoencoder(
     net: Net,
     tx: optax.GradientTransformation,
     augment: Augment | None = None,
+    *,
     prepare: Callable = identity,
 ) -> Method[Learner]:
     """Lowers the cross entropy between images and their reconstructions.

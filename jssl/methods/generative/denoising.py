@@ -28,6 +28,7 @@ def denoising(
     net: Net,
     tx: optax.GradientTransformation,
     corrupt: Callable,
+    *,
     alpha: float = 1.0,
     beta: float = 1.0,
     error: str = "squared",

@@ -41,6 +41,7 @@ def gan(
     generator_tx: optax.GradientTransformation,
     discriminator_tx: optax.GradientTransformation,
     prior: Callable,
+    *,
     loss: str = "non_saturating",
     r1: float = 0.0,
     prepare: Callable = identity,

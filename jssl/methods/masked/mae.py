@@ -28,6 +28,7 @@ def mae(
     tx: optax.GradientTransformation,
     patch: int,
     augment: Augment | None = None,
+    *,
     prepare: Callable = identity,
     mask: float = 0.75,
     norm_pixels: bool = True,

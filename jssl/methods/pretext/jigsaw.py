@@ -42,6 +42,7 @@ def jigsaw(
     permutations: Integer[np.ndarray | Array, "count 9"],
     tile: int,
     augment: Augment | None = None,
+    *,
     prepare: Callable = identity,
 ) -> Method[Learner]:
     """Predicts the permutation.

@@ -22,6 +22,7 @@ def rotation(
     net: Net,
     tx: optax.GradientTransformation,
     augment: Augment | None = None,
+    *,
     prepare: Callable = identity,
 ) -> Method[Learner]:
     """Predicts the turn.

@@ -45,6 +45,7 @@ def mean_teacher(
     net: Net,
     tx: optax.GradientTransformation,
     augment: Augment,
+    *,
     weight: float = 20.0,
     ramp: int = 1000,
     momentum: float = 0.99,

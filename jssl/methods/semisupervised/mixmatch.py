@@ -36,6 +36,7 @@ def mixmatch(
     net: Net,
     tx: optax.GradientTransformation,
     augment: Augment,
+    *,
     weight: float = 75.0,
     ramp: int = 16384,
     k: int = 2,

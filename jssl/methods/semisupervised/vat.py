@@ -29,6 +29,7 @@ def vat(
     net: Net,
     tx: optax.GradientTransformation,
     augment: Augment,
+    *,
     epsilon: float = 2.0,
     weight: float = 1.0,
     entropy_weight: float = 0.0,

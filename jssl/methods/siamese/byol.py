@@ -41,6 +41,7 @@ def byol(
     net: Net,
     tx: optax.GradientTransformation,
     augment: Augment,
+    *,
     steps: int,
     momentum: float = 0.996,
     prepare: Callable = identity,

@@ -24,6 +24,7 @@ def simsiam(
     net: Net,
     tx: optax.GradientTransformation,
     augment: Augment,
+    *,
     prepare: Callable = identity,
     stop_gradient: bool = True,
 ) -> Method[Learner]:

@@ -26,6 +26,7 @@ def vicreg(
     net: Net,
     tx: optax.GradientTransformation,
     augment: Augment,
+    *,
     invariance: float = 25.0,
     variance: float = 25.0,
     covariance: float = 1.0,

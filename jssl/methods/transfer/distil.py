@@ -45,6 +45,7 @@ def distil(
     net: Net,
     teacher: Net,
     tx: optax.GradientTransformation,
+    *,
     temperature: float = 1.0,
     alpha: float = 1.0,
     augment: Augment | None = None,

@@ -20,6 +20,7 @@ def supervised(
     tx: optax.GradientTransformation,
     classes: int,
     augment: Augment | None = None,
+    *,
     prepare: Callable = identity,
     mix: Callable | None = None,
     smoothing: float = 0.0,
