@@ -89,9 +89,14 @@ def field(name: str, then: Callable = identity) -> Prepare:
     return lambda batch: then(batch[name])
 
 
-def first(x: Any) -> Any:
+def first_row(x: Any) -> Any:
     """The first row of every leaf, [1, ...]."""
     return jax.tree.map(lambda leaf: leaf[:1], x)
+
+
+def view(views: Any, i: int) -> Any:
+    """View number i of every row: [n, v, ...] -> [n, ...], in every leaf."""
+    return jax.tree.map(lambda leaf: leaf[:, i], views)
 
 
 def fold(views: Any) -> Any:

@@ -15,11 +15,35 @@ def warmup_cosine(peak: float, warmup: int, steps: int, end: float = 0.0) -> opt
     >>> schedule = warmup_cosine(1.0, warmup=2, steps=6)
     >>> [round(float(schedule(i)), 3) for i in (0, 1, 2, 4, 6)]
     [0.0, 0.5, 1.0, 0.5, 0.0]
+
+    A warm-up as long as the training or longer is cut, so that the last step has `peak`.
     """
+    warmup = max(min(warmup, steps - 1), 0)
     start = 0.0 if warmup else peak
-    return optax.warmup_cosine_decay_schedule(
-        start, peak, warmup, max(steps, warmup + 1), end
-    )
+    return optax.warmup_cosine_decay_schedule(start, peak, warmup, max(steps, 1), end)
+
+
+def adamw(
+    lr: float, steps: int, *, decay: float = 1e-4, b2: float = 0.999
+) -> optax.GradientTransformation:
+    """AdamW with linear warm-up over a twentieth of the steps and cosine decay to 0.
+
+    Args:
+      lr: peak of the learning rate.
+      steps: of the whole training.
+      decay: of the weights, matrices only.
+      b2: decay of the second moment.
+    """
+    schedule = warmup_cosine(lr, steps // 20, steps)
+    return optax.adamw(schedule, b2=b2, weight_decay=decay, mask=matrices)
+
+
+def decayed_sgd(
+    learning_rate: optax.ScalarOrSchedule, *, decay: float, nesterov: bool = False
+) -> optax.GradientTransformation:
+    """SGD with momentum 0.9, where the decay is added to the gradient of all weights."""
+    sgd = optax.sgd(learning_rate, momentum=0.9, nesterov=nesterov)
+    return optax.chain(optax.add_decayed_weights(decay), sgd)
 
 
 def matrices(params):
@@ -152,6 +176,19 @@ def momentum(decay: float | optax.Schedule) -> optax.GradientTransformation:
         return velocity, MomentumState(state.count + 1, velocity)
 
     return optax.GradientTransformation(init, update)
+
+
+def rbm_sgd(lr: float, steps: int, *, decay: float) -> optax.GradientTransformation:
+    """SGD for RBMs: momentum 0.5 for a twelfth of the steps, then 0.9; matrices decay.
+
+    Hinton 2010, "A Practical Guide to Training Restricted Boltzmann Machines", sections 9
+    and 10.
+    """
+    return optax.chain(
+        optax.add_decayed_weights(decay, matrices),
+        optax.scale_by_learning_rate(lr),
+        momentum(optax.piecewise_constant_schedule(0.5, {steps // 12: 1.8})),
+    )
 
 
 class MomentumState(NamedTuple):

@@ -92,7 +92,7 @@ def _run(experiment, workdir, keep, config, first):
 
 def describe(experiment: Experiment) -> dict[str, Any]:
     """What was asked for."""
-    knobs = {k: list(v) if isinstance(v, tuple) else v for k, v in experiment.knobs.items()}
+    knobs = json.loads(json.dumps(dict(experiment.knobs)))  # with lists for tuples
     return {
         "title": experiment.name,
         "file": experiment.path.name,
@@ -201,7 +201,7 @@ def restore(
     gone = sorted(set(config["knobs"]) - set(experiment.knobs))
     if gone:
         raise ValueError(f"{path} no longer has the knob {gone[0]!r} of the run {workdir}")
-    then = {k: tuple(v) if isinstance(v, list) else v for k, v in config["knobs"].items()}
+    then = {knob: _tuples(value) for knob, value in config["knobs"].items()}
     stages = {s.name: s for s in replace(experiment, knobs=then).stages()}
     name = name or list(stages)[-1]
     if name not in stages:
@@ -215,6 +215,11 @@ def restore(
     if found is None:
         raise ValueError(f"the run has no checkpoint of its stage {name} in {folder}")
     return stage, found[1]
+
+
+def _tuples(value):
+    """A value of a config.json as the knob had it."""
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
 
 
 def _refuse(workdir, what, old, new):

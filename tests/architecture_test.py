@@ -26,6 +26,7 @@ RANKS = {  # a module imports what ranks below it, or its own room
     "weights": 5,
     "exhibits": 5,
     "report": 6,
+    "knobs": 6,
     "engine": 7,
     "loop": 8,
     "baselines": 9,

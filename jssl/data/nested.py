@@ -200,4 +200,6 @@ def minibatches(source: Source, k: int) -> Minibatches:
     """
     if k < 1:
         raise ValueError(f"minibatches: k must be positive, got {k}")
+    if source.context:
+        raise ValueError("minibatches: sources with context cannot be stacked")
     return Minibatches(source, k)

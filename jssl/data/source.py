@@ -176,6 +176,11 @@ class Source:
             for name, x in row.items()
         }
 
+    @property
+    def side(self) -> int:
+        """Height of the images, in pixels."""
+        return self.row_shapes()["image"].shape[1]
+
     def indices(self, start: int = 0, order=None) -> Iterator[Batch]:
         """The rows that `stream` would read, without reading them."""
         return map(

@@ -65,7 +65,7 @@ from jssl.evals.generation import (
     prdc,
 )
 from jssl.evals.iou import confusion_matrix, iou_from_confusion, mean_iou
-from jssl.evals.knn import knn, knn_predict
+from jssl.evals.knn import knn, knn_if_labeled, knn_predict
 from jssl.evals.layers import layer_probes, pool_to_budget
 from jssl.evals.linear import (
     KORNBLITH_GRID,
@@ -128,6 +128,7 @@ __all__ = [
     "kid",
     "kid_subsets",
     "knn",
+    "knn_if_labeled",
     "knn_predict",
     "layer_probes",
     "linear_probe",

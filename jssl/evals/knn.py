@@ -11,6 +11,8 @@ the accuracy, and 20 usually served DINO best (https://arxiv.org/abs/2104.14294)
 is the default here.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -106,6 +108,11 @@ def knn(
 
     how = f"weighted kNN: k={k}, cosine, temperature={temperature:g}"
     return Eval(how + of_which(name, target), run)
+
+
+def knn_if_labeled(source: Any) -> dict[str, Eval]:
+    """{"knn": knn()} for a source with classes, {} for one without."""
+    return {"knn": knn()} if source.classes else {}
 
 
 def knn_accuracy(

@@ -29,9 +29,7 @@ class Ridge(NamedTuple):
         return (x - self.mean) / self.std @ self.weights + self.bias
 
 
-def ridge_fit(
-    x: Float[np.ndarray, "n d"], y: Float[np.ndarray, "n k"], l2: float
-) -> Ridge:
+def ridge_fit(x: Float[np.ndarray, "n d"], y: Float[np.ndarray, "n k"], l2: float) -> Ridge:
     """Fits a ridge regression exactly, in float64, by the smaller of two systems.
 
     >>> x = np.array([[-1.0], [1.0]])

@@ -126,6 +126,12 @@ class ResNet(nn.Module):
             tap(self, "layers", x)
         return x.mean((1, 2)).astype(jnp.promote_types(x.dtype, jnp.float32))
 
+    @property
+    def features(self) -> int:
+        """The number d of features."""
+        kind, counts = DEPTHS[self.depth]
+        return self.width * 2 ** (len(counts) - 1) * EXPANSION[kind]
+
     def filters(self):
         """The stem's kernels, [width, side, side, c]."""
         return self.variables["params"]["conv"]["kernel"].transpose(3, 0, 1, 2)

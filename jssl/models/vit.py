@@ -8,6 +8,7 @@ drawn within the bounds that the joint [d, 3d] matrix of the authors' code would
 """
 
 import math
+import re
 from typing import Any
 
 import flax.linen as nn
@@ -38,12 +39,22 @@ def sizes(variant: str) -> dict[str, int]:
 
     >>> sizes("B/16")
     {'width': 768, 'depth': 12, 'heads': 12, 'patch': 16}
+
+    Other sizes are written WIDTHxDEPTHxHEADS.
+
+    >>> sizes("384x6x4/8")
+    {'width': 384, 'depth': 6, 'heads': 4, 'patch': 8}
     """
     name, _, patch = variant.partition("/")
-    if name not in SIZES or not patch.isdigit():
+    own = re.fullmatch(r"(\d+)x(\d+)x(\d+)", name)
+    if not (own or name in SIZES) or not patch.isdigit():
         known = ", ".join(SIZES)
-        raise ValueError(f"no ViT is called {variant!r}: write SIZE/PATCH, SIZE of {known}")
-    return dict(zip(("width", "depth", "heads"), SIZES[name], strict=True)) | {
+        raise ValueError(
+            f"no ViT is called {variant!r}: write SIZE/PATCH, SIZE of {known} or "
+            f"WIDTHxDEPTHxHEADS"
+        )
+    numbers = map(int, own.groups()) if own else SIZES[name]
+    return dict(zip(("width", "depth", "heads"), numbers, strict=True)) | {
         "patch": int(patch)
     }
 

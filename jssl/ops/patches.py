@@ -60,3 +60,16 @@ def normalize_patches(
     mean = patches.mean(-1, keepdims=True)
     var = patches.var(-1, keepdims=True, ddof=1)
     return (patches - mean) / jnp.sqrt(var + eps)
+
+
+def denormalize_patches(
+    t: Float[Array, "n l k"], patches: Float[Array, "n l k"], eps: float = 1e-6
+) -> Float[Array, "n l k"]:
+    """The inverse of `normalize_patches`, with the mean and variance of `patches`.
+
+    >>> t = jnp.array([[[0.0, 2.0]]])
+    >>> denormalize_patches(normalize_patches(t), t).round(4).tolist()
+    [[[0.0, 2.0]]]
+    """
+    mean = patches.mean(-1, keepdims=True)
+    return t * jnp.sqrt(patches.var(-1, keepdims=True, ddof=1) + eps) + mean

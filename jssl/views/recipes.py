@@ -10,11 +10,13 @@ signs, small rotations and shifts instead of flips.
 """
 
 import difflib
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from jssl.views.color import IMAGENET
-from jssl.views.view import ORDER, View
+from jssl.views.view import ORDER, View, multi_view
 
 # SimCLR: Chen et al., 2020, https://arxiv.org/abs/2002.05709
 _SIMCLR = View(
@@ -139,3 +141,21 @@ def recipe(name: str, **changes: Any) -> tuple[View, ...]:
         hint = f"; did you mean {close[0]!r}?" if close else ""
         raise ValueError(f"recipe: no {name!r} among {sorted(RECIPES)}{hint}")
     return tuple(replace(view, **changes) for view in RECIPES[name])
+
+
+def augment(name: str, **changes: Any) -> Callable:
+    """(key, batch) -> views of its images, [n, views, size, size, c], by a recipe's name.
+
+    Args and errors are those of `recipe`. The views must be of one size.
+    """
+    return on(partial(multi_view, views=recipe(name, **changes)))
+
+
+def on(view: Callable, field: str = "image") -> Callable:
+    """(key, batch) -> view(key, batch[field]): a view of arrays as a method takes it.
+
+    >>> flipped = on(lambda key, images: images[:, :, ::-1])
+    >>> float(flipped(None, {"image": jnp.arange(2.0).reshape(1, 1, 2, 1)})[0, 0, 0, 0])
+    1.0
+    """
+    return lambda key, batch: view(key, batch[field])

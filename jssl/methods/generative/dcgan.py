@@ -23,6 +23,7 @@ def dcgan(
     discriminator: Net,
     generator_tx: optax.GradientTransformation,
     discriminator_tx: optax.GradientTransformation,
+    *,
     noise: int = 100,
 ) -> Method[State]:
     """A non-saturating `gan` in the ranges of the paper. A training batch is [k, n, ...].
