@@ -19,7 +19,7 @@ from sklearn.metrics import normalized_mutual_info_score
 
 from jssl.learner import Learner, fresh, minimize
 from jssl.losses.clustering import deepcluster as cross_entropy
-from jssl.method import Augment, Method, field, first_row
+from jssl.method import Augment, Method, Prepare, field, first_row
 from jssl.nets import Net
 from jssl.ops.balance import balanced_order
 from jssl.ops.kmeans import kmeans

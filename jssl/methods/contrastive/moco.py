@@ -20,7 +20,7 @@ import optax
 
 from jssl.learner import Learner, fresh, minimize, without_predictor
 from jssl.losses.contrastive import info_nce
-from jssl.method import Augment, Method, field, first_row, view
+from jssl.method import Augment, Method, Prepare, field, first_row, view
 from jssl.nets import Net
 from jssl.ops.ema import cosine_momentum, ema
 from jssl.ops.memory import Queue, queue_init, queue_push

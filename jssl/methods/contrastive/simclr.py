@@ -8,11 +8,12 @@ Visual Representations", ICML 2020. https://arxiv.org/abs/2002.05709
 over all 2n views z, j the other view of i's image, s the cosine.
 """
 
+import jax
 import optax
 
 from jssl.learner import Learner, fresh, minimize
 from jssl.losses.contrastive import nt_xent
-from jssl.method import Augment, Method, field, first_row, fold
+from jssl.method import Augment, Method, Prepare, field, first_row, fold
 from jssl.nets import Net
 from jssl.ops.vectors import unit
 from jssl.pictures import Grid, in_range

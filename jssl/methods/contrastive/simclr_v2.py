@@ -19,7 +19,7 @@ import optax
 
 from jssl.learner import Learner, minimize
 from jssl.losses.contrastive import nt_xent
-from jssl.method import Augment, Method, field, first_row, fold, view
+from jssl.method import Augment, Method, Prepare, field, first_row, fold, view
 from jssl.methods.contrastive.simclr import simclr
 from jssl.nets import Net
 from jssl.ops.ema import ema

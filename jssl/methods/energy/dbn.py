@@ -26,7 +26,7 @@ import optax
 
 from jssl.learner import Learner, descend, fresh
 from jssl.losses.energy import cd_gradients
-from jssl.method import Above, Method, field, first_row
+from jssl.method import Above, Method, Prepare, field, first_row
 from jssl.methods.energy.rbm import flat
 from jssl.ops.belief import DBN, Layer, ancestral, down, generate, stacked, up
 from jssl.ops.gibbs import RBM, free_energy, hidden_mean, sample_hidden, visible_mean

@@ -18,7 +18,7 @@ import optax
 
 from jssl.learner import Learner, descend, fresh
 from jssl.losses.energy import cd_gradients, pcd_gradients
-from jssl.method import Method, field, first_row
+from jssl.method import Method, Prepare, field, first_row
 from jssl.ops.gibbs import (
     RBM,
     Units,

@@ -24,7 +24,7 @@ import optax
 from jssl.learner import Learner, fresh, minimize
 from jssl.losses.reconstruction import bernoulli_cross_entropy, squared_error
 from jssl.losses.sparsity import average_activation, kl_sparsity, l1_sparsity
-from jssl.method import Augment, Method, field, first_row, identity
+from jssl.method import Augment, Method, Prepare, field, first_row, identity
 from jssl.nets import Net
 
 

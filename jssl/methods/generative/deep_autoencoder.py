@@ -21,7 +21,7 @@ import optax
 
 from jssl.learner import Learner, fresh, minimize
 from jssl.losses.reconstruction import bernoulli_cross_entropy
-from jssl.method import Augment, Method, field, first_row
+from jssl.method import Augment, Method, Prepare, field, first_row
 from jssl.nets import Net
 from jssl.ops.gibbs import RBM
 

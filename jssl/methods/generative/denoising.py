@@ -19,7 +19,7 @@ import optax
 
 from jssl.learner import Learner, fresh, minimize
 from jssl.losses.reconstruction import emphasized_cross_entropy, emphasized_squared_error
-from jssl.method import Method, field, first_row
+from jssl.method import Method, Prepare, field, first_row
 from jssl.methods.generative.autoencoder import readout
 from jssl.nets import Net
 from jssl.pictures import Grid

@@ -24,7 +24,7 @@ from jssl.losses.adversarial import (
     non_saturating_generator,
     r1_penalty,
 )
-from jssl.method import Method, field, first_row, identity
+from jssl.method import Method, Prepare, field, first_row, identity
 from jssl.nets import Net
 
 LOSSES = {"non_saturating": non_saturating_generator, "minimax": minimax_generator}

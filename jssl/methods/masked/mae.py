@@ -15,10 +15,10 @@ import optax
 
 from jssl.learner import Learner, fresh, minimize
 from jssl.losses.reconstruction import masked_patch_error
-from jssl.method import Augment, Method, field, first_row
+from jssl.method import Augment, Method, Prepare, field, first_row
 from jssl.nets import Net
 from jssl.ops.masking import random_masking
-from jssl.ops.patches import normalize_patches, patchify, unpatchify
+from jssl.ops.patches import denormalize_patches, normalize_patches, patchify, unpatchify
 from jssl.pictures import Grid
 
 

@@ -15,7 +15,7 @@ import optax
 from jaxtyping import Array, Integer
 
 from jssl.learner import Learner, fresh, minimize
-from jssl.method import Augment, Method, field, first_row
+from jssl.method import Augment, Method, Prepare, field, first_row
 from jssl.nets import Net
 from jssl.ops.puzzles import cut_tiles, lay_out, normalize_tiles, shuffle, unshuffle
 from jssl.pictures import Grid, in_range

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import optax
 
 from jssl.learner import Learner, fresh, minimize
-from jssl.method import Augment, Method, field, first_row
+from jssl.method import Augment, Method, Prepare, field, first_row
 from jssl.nets import Net
 from jssl.ops.rotations import rotate_all
 from jssl.pictures import Grid, in_range

@@ -19,7 +19,7 @@ import optax
 
 from jssl.learner import Learner, fresh, minimize
 from jssl.losses.consistency import softmax_kl, softmax_squared_error
-from jssl.method import Augment, Method, field, first_row, part
+from jssl.method import Augment, Method, Prepare, field, first_row, part
 from jssl.nets import Net
 from jssl.ops.ema import ema, ema_decay_warmup
 from jssl.ops.ramps import sigmoid_rampup

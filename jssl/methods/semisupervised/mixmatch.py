@@ -19,7 +19,7 @@ import optax
 
 from jssl.learner import Learner, fresh, minimize
 from jssl.losses.consistency import mixmatch as cross_entropy_and_squared_error
-from jssl.method import Augment, Method, field, first_row, part
+from jssl.method import Augment, Method, Prepare, field, first_row, part
 from jssl.nets import Net
 from jssl.ops.mixing import mixmatch_batch
 from jssl.ops.ramps import linear_rampup

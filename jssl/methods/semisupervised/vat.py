@@ -19,7 +19,7 @@ from jssl.learner import Learner, fresh, minimize
 from jssl.losses.consistency import entropy
 from jssl.losses.vat import vat as divergence
 from jssl.losses.vat import vat_perturbation
-from jssl.method import Augment, Method, field, first_row, part
+from jssl.method import Augment, Method, Prepare, field, first_row, part
 from jssl.nets import Net
 from jssl.pictures import Grid, in_range
 

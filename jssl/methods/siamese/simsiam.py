@@ -13,7 +13,7 @@ import optax
 
 from jssl.learner import Learner, fresh, minimize
 from jssl.losses.siamese import negative_cosine
-from jssl.method import Augment, Method, field, first_row, view
+from jssl.method import Augment, Method, Prepare, field, first_row, view
 from jssl.nets import Net
 from jssl.ops.vectors import cosine, unit
 

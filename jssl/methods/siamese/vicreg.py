@@ -16,7 +16,7 @@ import optax
 
 from jssl.learner import Learner, fresh, minimize
 from jssl.losses.redundancy import vicreg_terms
-from jssl.method import Augment, Method, field, first_row, view
+from jssl.method import Augment, Method, Prepare, field, first_row, view
 from jssl.nets import Net
 from jssl.pictures import Grid
 

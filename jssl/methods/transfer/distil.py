@@ -18,7 +18,7 @@ import jax
 import optax
 
 from jssl.learner import Learner, fresh, minimize
-from jssl.method import Augment, Method, field, first_row, part
+from jssl.method import Augment, Method, Prepare, field, first_row, part
 from jssl.nets import Net
 from jssl.ops.divergences import entropy, soft_cross_entropy
 

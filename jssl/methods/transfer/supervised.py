@@ -8,10 +8,11 @@ method has learned. With soft targets (mixup, cutmix) and smoothing s, target t 
 from collections.abc import Callable
 
 import jax
+import jax.numpy as jnp
 import optax
 
 from jssl.learner import Learner, fresh, minimize
-from jssl.method import Augment, Method, field, first_row
+from jssl.method import Augment, Method, Prepare, field, first_row
 from jssl.nets import Net
 
 
