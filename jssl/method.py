@@ -128,5 +128,5 @@ def above(lower: Method, upper: Method) -> Method[Above]:
 
 
 def beneath(stage: str) -> Callable[[Above, Mapping[str, Any]], Above]:
-    """The start of a stage `above` another: (state, done) -> state, with its final state."""
+    """The start of a stage `above` another, whose final state it takes."""
     return lambda state, done: state._replace(below=done[stage])

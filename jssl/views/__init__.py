@@ -1,8 +1,9 @@
 """Views: (key, images) -> images, pure and on the device.
 
-`augment("simclr")` draws a paper's views, `recipe("simclr")` lists them, `View` says it field by field, `multi_view`
-makes a batch's views; the operations on one image are here too. Images are float, [n, h,
-w, c], in [0, 1], and every random function takes its key first.
+`augment("simclr")` draws a paper's views and `recipe("simclr")` lists them; `View` says
+them field by field, `multi_view` makes a batch's views; the operations on one image are
+here too. Images are float, [n, h, w, c], in [0, 1], and every random function takes its
+key first.
 """
 
 from jssl.views.color import (
