@@ -47,12 +47,12 @@ CASES = {  # what was planted: (config, knobs, what the doctor should say)
 NARROW = "widths=(16, 32, 64)"
 SETS = {  # further knobs, those of garments, of other widths, seed
     "fixed": ("", "", 0),
-    "garments": ("source=fashion_mnist,limit=3500", "look=garments", 1),
+    "garments": ("source=fashion_mnist,limit=3500", "recipe=garments", 1),
     "narrow": ("", NARROW, 2),
     "fresh": ("", "", 3),
 }
-LOOKS = ("simsiam", "byol", "simclr", "vicreg", "moco", "deepcluster")
-WIDE = (*LOOKS, "rotation")
+VIEWED = ("simsiam", "byol", "simclr", "vicreg", "moco", "deepcluster")
+WIDE = (*VIEWED, "rotation")
 EVERY = 50
 
 
@@ -68,7 +68,7 @@ def spec(case, kind):
             knobs = knobs.replace(
                 f"epochs={epochs:g}", f"epochs={epochs * 3500 / 55000:.3f}"
             )
-    elif own.startswith("look") and name not in LOOKS:
+    elif own.startswith("recipe") and name not in VIEWED:
         own = ""
     elif own == NARROW and name not in WIDE:
         own = "width=64" if name == "mae" else ""

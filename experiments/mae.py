@@ -18,6 +18,7 @@ from jssl import Stage, baselines, evals, nets, optim, sharding, views
 from jssl.config import tiny
 from jssl.knobs import FASHION, IMAGES, PAPER, ImageNet, Images, Run
 from jssl.learner import graft
+from jssl.method import field
 from jssl.methods.masked.mae import mae
 from jssl.methods.transfer.supervised import supervised
 from jssl.models import vit
@@ -62,14 +63,14 @@ def laptop(
         nets.linen(vit.MaskedAutoencoder(encoder, *decoder, heads, pool)),
         adamw(train.steps(images.epochs)),
         patch,
-        prepare=center,
+        prepare=field("image", center),
         mask=mask,
         norm_pixels=norm_pixels,
     )
     classifier = nets.linen(vit.Classifier(encoder, train.classes, pool, head_std=0.02))
     return [
         baselines.pretrain_stage(
-            run, images, train, method, classifier, prepare=center, tx=adamw
+            run, images, train, method, classifier, prepare=field("image", center), tx=adamw
         )
     ]
 
@@ -138,7 +139,7 @@ def paper(
         nets.linen(vit.MaskedAutoencoder(encoder(), *decoder, pool="cls")),
         adamw(train, images.lr, images.warmup, images.epochs, optim.matrices, b2=0.95),
         sizes["patch"],
-        views.recipe("mae", size=images.size, statistics=views.IMAGENET)[0],
+        views.on(views.recipe("mae", size=images.size, statistics=views.IMAGENET)[0]),
         prepare=prepare,
         mask=mask,
     )
@@ -152,7 +153,7 @@ def paper(
         nets.linen(network),
         adamw(tune, tune_lr or rate, warmup, tune_epochs, optim.kernels, layers=layers),
         tune.classes,
-        views.recipe("mae_finetune", size=images.size)[0],
+        views.on(views.recipe("mae_finetune", size=images.size)[0]),
         prepare=prepare,
         mix=partial(views.mixup_or_cutmix, mixup_alpha=0.8, cutmix_alpha=1.0),
         smoothing=0.1,

@@ -137,9 +137,7 @@ def few_label_stage(
     few: FewLabels,
     train: Source,
     method: Method,
-    classifier: Net,
     *,
-    tx: optax.GradientTransformation,
     augment: Augment,
     further: Mapping[str, Callable] = MappingProxyType({}),
     **fields: Any,
@@ -155,12 +153,10 @@ def few_label_stage(
 
     Args:
       run: how all of them are run; its seed draws the labels, too.
-      few: the number of labels, the labeled batch, and the budget.
+      few: the labels and the budget, the network and its optimizer, which the method has
+        too. The baselines predict with an average of weights.
       train: the unlabeled training source; the images with labels are among its own.
       method: what learns, of nested batches; embeds "logits".
-      classifier: images -> {"logits", "h"}, the method's network.
-      tx: moves the baselines' weights, as the method's; where the method predicts with an
-        average of weights, it ends in `ema_weights`.
       augment: (key, batch) -> one view of each row, as the method's.
       further: evals of the method alone, by name.
       **fields: further fields of the stage.
@@ -170,7 +166,8 @@ def few_label_stage(
     every = with_labels(train, batch=few.labeled_batch)
     some = labels_per_class(every, few.labels, run.seed)
     steps = train.steps(few.epochs)
-    reference = _of_labeled(supervised(classifier, tx, every.classes, augment))
+    net, tx = few.classifier(every), few.averaged_adam(train)
+    reference = _of_labeled(supervised(net, tx, every.classes, augment))
 
     def from_labels(name, labeled):
         both = pair(labeled=labeled, unlabeled=train)

@@ -18,12 +18,15 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jssl import data, optim, views
+from jssl import data, nets, optim, views
 from jssl.config import Stage
 from jssl.data import Source
+from jssl.learner import ema_weights
 from jssl.method import Augment, Batch, Method, beneath
 from jssl.models.convnet import ConvNet
+from jssl.models.heads import Classifier
 from jssl.models.resnet import ResNet
+from jssl.nets import Net
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,6 +150,18 @@ class FewLabels(Data):
     def adam(self, train: Source) -> optax.GradientTransformation:
         """Adam with the learning rate's cosine over the whole training."""
         return optax.adam(optax.cosine_decay_schedule(self.lr, train.steps(self.epochs)))
+
+    def averaged_adam(self, train: Source) -> optax.GradientTransformation:
+        """The same, with an average of the weights that makes the predictions."""
+        return optax.chain(self.adam(train), ema_weights(self.decay))
+
+    def classifier(self, train: Source) -> Net:
+        """A small convolutional network: images -> {"logits", "h"}."""
+        return nets.linen(Classifier(ConvNet(self.widths), train.classes))
+
+    def view(self, train: Source, **more: Any) -> Augment:
+        """(key, batch) -> a shifted view of each image; `more` are fields of `View`."""
+        return views.on(views.View(size=train.side, shift=self.shift, **more))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,17 +24,23 @@ def warmup_cosine(peak: float, warmup: int, steps: int, end: float = 0.0) -> opt
 
 
 def adamw(
-    lr: float, steps: int, *, decay: float = 1e-4, b2: float = 0.999
+    lr: float,
+    steps: int,
+    *,
+    warmup: float = 0.05,
+    decay: float = 1e-4,
+    b2: float = 0.999,
 ) -> optax.GradientTransformation:
-    """AdamW with linear warm-up over a twentieth of the steps and cosine decay to 0.
+    """AdamW with linear warm-up and cosine decay to 0.
 
     Args:
       lr: peak of the learning rate.
       steps: of the whole training.
+      warmup: fraction of the steps in which the rate climbs.
       decay: of the weights, matrices only.
       b2: decay of the second moment.
     """
-    schedule = warmup_cosine(lr, steps // 20, steps)
+    schedule = warmup_cosine(lr, int(warmup * steps), steps)
     return optax.adamw(schedule, b2=b2, weight_decay=decay, mask=matrices)
 
 

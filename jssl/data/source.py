@@ -177,9 +177,14 @@ class Source:
         }
 
     @property
+    def image_shape(self) -> tuple[int, ...]:
+        """Shape of one image, (h, w, c)."""
+        return self.row_shapes()["image"].shape[1:]
+
+    @property
     def side(self) -> int:
         """Height of the images, in pixels."""
-        return self.row_shapes()["image"].shape[1]
+        return self.image_shape[0]
 
     def indices(self, start: int = 0, order=None) -> Iterator[Batch]:
         """The rows that `stream` would read, without reading them."""

@@ -24,7 +24,8 @@ SIZE, CLUSTERS = 8, 3
 def tiny(tx):
     net = nets.linen(Classifier(ConvNet((8, 16)), CLUSTERS))
     tx = tx or optax.adam(3e-3)
-    method = deepcluster(net, tx, SIZE, CLUSTERS, components=4, augment=noisy)
+    how = dict(size=SIZE, clusters=CLUSTERS, components=4, augment=noisy)
+    method = deepcluster(net, tx, **how)
     return method, {"image": images(), "index": jnp.arange(8, dtype=jnp.int32)}
 
 
