@@ -18,6 +18,7 @@ from typing import Any
 import jax
 import numpy as np
 import optax
+from jax.interpreters.partial_eval import dce_jaxpr
 
 from jssl import evals, loop, optim
 from jssl.cache import cache_folder
@@ -216,19 +217,26 @@ def fingerprint(stage: Stage) -> str:
     key = jax.random.key(0)
     state = jax.eval_shape(method.init, key, batch)
     parts = [data.name, data.digest, [e.protocol for e in stage.evals.values()]]
-    traced = [jax.make_jaxpr(method.embed)(state, rows)]
-    init = jax.make_jaxpr(method.init)(key, batch)
+    traced = [_live(method.embed, state, rows)]
+    init = _live(method.init, key, batch)
     if init.eqns or stage.steps:
         parts += [stage.seed]
         traced += [init]
     if stage.steps:
         parts += [data.batch, data.seed, stage.steps]
-        traced += [jax.make_jaxpr(method.step)(key, state, batch)]
+        traced += [_live(method.step, key, state, batch)]
     if method.generate is not no_samples:
-        traced += [jax.make_jaxpr(method.generate)(key, state, rows)]
+        traced += [_live(method.generate, key, state, rows)]
     text = "\n".join([*map(str, parts), *(_without_names(str(x)) for x in traced)])
     constants = [np.asarray(c).tobytes() for jaxpr in traced for c in jaxpr.consts]
     return hashlib.sha256(b"".join([text.encode(), *constants])).hexdigest()[:16]
+
+
+def _live(fn, *args):
+    """The jaxpr of fn(*args), without equations on which no result depends."""
+    traced = jax.make_jaxpr(fn)(*args)
+    used = [True] * len(traced.jaxpr.outvars)
+    return traced.replace(jaxpr=dce_jaxpr(traced.jaxpr, used, instantiate=True)[0])
 
 
 def _without_names(program: str) -> str:

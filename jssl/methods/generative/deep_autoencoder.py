@@ -82,7 +82,7 @@ def deep_autoencoder(
         images = prepare(batch)
         out, _ = net.apply(state.weights, state.stats, images)
         seen = jax.nn.sigmoid(out["logits"])
-        rows = {"input": images, "reconstruction": seen}
+        rows = {"reconstruction": seen, "input": images}
         return {"h": out["h"]} | {k: x.reshape(len(x), -1) for k, x in rows.items()}
 
     return Method(init, step, embed)
