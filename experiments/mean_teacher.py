@@ -10,7 +10,7 @@ The number to read is top1, beside that of "supervised, same labels": kNN and li
 judge h with all labels of the training split.
 """
 
-from jssl import Stage, baselines, evals, views
+from jssl import Stage, baselines, evals
 from jssl.config import tiny
 from jssl.knobs import FEW_LABELS, FewLabels, Run
 from jssl.methods.semisupervised.mean_teacher import mean_teacher
