@@ -44,9 +44,7 @@ def laptop(
     )
     classifier = nets.linen(Classifier(small.encoder(), train.classes))
     chance = {"loss": math.log(4)}
-    return [
-        baselines.pretrain_stage(run, images, train, method, classifier, chance=chance)
-    ]
+    return [baselines.pretrain_stage(run, images, train, method, classifier, chance=chance)]
 
 
 @tiny(DATA, source="photos", epochs=0.02, blocks=((3, (4,)), (3, (4,))))
