@@ -2,8 +2,8 @@
 
 import flax.linen as nn
 
+from jssl.models.intermediates import tap
 from jssl.models.norm import BatchNorm
-from jssl.models.tap import tap
 
 
 class ConvNet(nn.Module):

@@ -19,8 +19,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from jssl.models.intermediates import tap
 from jssl.models.norm import BatchNorm
-from jssl.models.tap import tap
 from jssl.ops.maps import doubled, max_cells
 
 NORMAL = nn.initializers.normal(0.02)

@@ -7,8 +7,8 @@ https://arxiv.org/abs/1803.07728
 
 import flax.linen as nn
 
+from jssl.models.intermediates import tap
 from jssl.models.norm import BatchNorm
-from jssl.models.tap import tap
 
 BLOCKS = (  # (side, widths) of each; those after the first layer of a block are 1 x 1
     (5, (192, 160, 96)),

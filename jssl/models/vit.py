@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jssl.models.tap import tap, tapped
+from jssl.models.intermediates import tap, tapped
 from jssl.ops.masking import restore_tokens, take_tokens
 from jssl.ops.patches import patchify
 from jssl.ops.positions import sincos_2d

@@ -14,7 +14,7 @@ from jssl import nets
 from jssl.methods.clustering.deepcluster import deepcluster
 from jssl.models.convnet import ConvNet
 from jssl.models.heads import Classifier
-from jssl.ops.balance import balanced_order
+from jssl.ops.order import balanced_order
 from jssl.ops.edges import sobel
 
 headline = "loss"
