@@ -1,13 +1,16 @@
-"""What a network says of itself beside its output: maps of its layers, attention."""
+"""Intermediate values that a network exposes: feature maps of its layers, attention."""
 
 
 def tapped(module, kind) -> bool:
-    """Whether somebody asks for `kind`, "layers" or "attention": nobody does in training,
-    nor at initialisation, whose variables are to be weights and statistics only."""
+    """True if `kind`, "layers" or "attention", is collected in this call.
+
+    False in training, and at initialization, whose variables must be weights and
+    statistics only.
+    """
     return module.is_mutable_collection(kind) and not module.is_initializing()
 
 
 def tap(module, kind, value) -> None:
-    """Sows a value, if somebody asks."""
+    """Sows an intermediate value if its kind is collected."""
     if tapped(module, kind):
         module.sow(kind, "tap", value)
