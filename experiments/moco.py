@@ -34,7 +34,7 @@ from jssl.models import vit
 from jssl.models.heads import MLP, Classifier, Siamese
 
 RUNS = {"": 5, f"{GARMENTS},epochs=10,supervised_epochs=10": 1}
-QUEUE = [("queue/keys$", sharding.divided)]
+QUEUE = [("queue/keys$", sharding.rows_sharded)]
 
 
 @tiny(CONVNET, projector=(8, 4), queue=24, groups=4)

@@ -18,7 +18,7 @@ import jax
 
 from jssl import baselines, loop
 from jssl.checkpoint import Checkpoints
-from jssl.cluster import together
+from jssl.cluster import raise_everywhere
 from jssl.config import Experiment, Stage, load
 from jssl.engine import Engine
 from jssl.log import Log, write_json
@@ -112,7 +112,7 @@ def claim(workdir: Path, config: dict[str, Any], first: bool) -> Iterator[None]:
       ValueError: when the workdir holds a run of other knobs, or another run holds it.
     """
     with contextlib.ExitStack() as held:
-        together(partial(_claim, workdir, config, first, held))
+        raise_everywhere(partial(_claim, workdir, config, first, held))
         yield
 
 

@@ -14,8 +14,8 @@ from jssl import nets
 from jssl.methods.clustering.deepcluster import deepcluster
 from jssl.models.convnet import ConvNet
 from jssl.models.heads import Classifier
-from jssl.ops.balance import balanced_order
 from jssl.ops.edges import sobel
+from jssl.ops.order import balanced_order
 
 headline = "loss"
 SIZE, CLUSTERS = 8, 3
