@@ -18,7 +18,7 @@ rounding alone turns a trajectory into another one under an adaptive optimizer,
 The agreement of devices, in float64 and float32, is marked `agreement`: see `tiers`.
 """
 
-from functools import cache, partial
+from functools import partial
 from typing import Any, NamedTuple
 
 import chex

@@ -51,7 +51,7 @@ def layer_probes(budget: int = 600, l2_grid: Sequence[float] = TOY_GRID) -> Eval
     return Eval(f"each layer's maps, averaged to {budget} numbers; {probe.protocol}", run)
 
 
-class _Layer:
+class _Layer(Features):
     """One layer's pooled maps as h."""
 
     def __init__(self, features, pooled, i):

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import jax.numpy as jnp
 import numpy as np
@@ -12,6 +12,7 @@ from jaxtyping import Array, Float
 Labeled = tuple[np.ndarray, np.ndarray]
 
 
+@runtime_checkable
 class Features(Protocol):
     """The members of `jssl.features.Features` that evals use.
 

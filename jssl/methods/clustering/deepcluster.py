@@ -21,8 +21,8 @@ from jssl.learner import Learner, fresh, minimize
 from jssl.losses.clustering import deepcluster as cross_entropy
 from jssl.method import Augment, Method, Prepare, field, first_row
 from jssl.nets import Net
-from jssl.ops.order import balanced_order
 from jssl.ops.kmeans import kmeans
+from jssl.ops.order import balanced_order
 from jssl.ops.vectors import unit
 from jssl.ops.whitening import pca_whiten
 from jssl.pictures import Grid, in_range
