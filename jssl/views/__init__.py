@@ -1,8 +1,8 @@
-"""Views: (key, images) -> images, pure and on the device.
+"""Image augmentations: pure functions (key, images) -> images that run on the device.
 
-`recipe("simclr")` names what a paper does, `View` says it field by field, `multi_view`
-makes a batch's views; the operations on one image are here too. Images are float, [n, h,
-w, c], in [0, 1], and every random function takes its key first.
+`recipe("simclr")` gives the augmentations of a paper, `View` configures one, `multi_view`
+applies several to a batch; operations on single images are also available. Images are
+float [n, h, w, c] in [0, 1], and the key is the first argument of random functions.
 """
 
 from jssl.views.color import (
