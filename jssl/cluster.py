@@ -48,22 +48,22 @@ def join(
       OSError: if process 0 cannot listen on its port.
     """
     named = coordinator, processes, process
-    told = any(x is not None for x in named)
-    if named == (None, 1, None) or not (told or announced(os.environ)):
+    explicit = any(x is not None for x in named)
+    if named == (None, 1, None) or not (explicit or announced(os.environ)):
         return
     import jax
 
     how = {"local_device_ids": whole_node(os.environ)}
-    if told:
+    if explicit:
         how = {"cluster_detection_method": "deactivate"}  # it would assign GPUs by itself
     here = "this process"
-    if told:
+    if explicit:
         _check(*named)
         here = f"process {process} of {processes}"
     connected = threading.Event()
     where = coordinator or "the coordinator address of the environment"
-    given = connected, here, where, wait
-    watch = threading.Thread(target=_watch, args=given, daemon=True)
+    arguments = connected, here, where, wait
+    watch = threading.Thread(target=_watch, args=arguments, daemon=True)
     watch.start()
     try:
         jax.distributed.initialize(
@@ -73,7 +73,7 @@ def join(
             heartbeat_timeout_seconds=SILENCE,
         )
     except (ValueError, RuntimeError) as error:
-        if told:
+        if explicit:
             raise ValueError(f"{here} cannot connect to the others: {error}") from error
         raise ValueError(
             f"the environment announces several processes, but JAX cannot connect them "

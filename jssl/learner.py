@@ -26,7 +26,7 @@ class Learner(NamedTuple):
 
     @property
     def ema(self) -> Any | None:
-        """The running average of the weights, or None if the chain keeps none."""
+        """The running average of the weights (the first, if several), or None."""
         nodes = jax.tree.leaves(self.opt, is_leaf=_is_average)
         return next((x.average for x in nodes if _is_average(x)), None)
 
@@ -92,7 +92,7 @@ def ema_weights(decay: float) -> optax.GradientTransformationExtraArgs:
     (2.0, 1.0)
     """
     if not 0 <= decay <= 1:
-        raise ValueError(f"ema_weights wants a decay between 0 and 1, got {decay}")
+        raise ValueError(f"ema_weights needs a decay between 0 and 1, got {decay}")
 
     def init(params):
         return AveragedWeights(jax.tree.map(jnp.copy, params))

@@ -252,7 +252,7 @@ def show(found: Mapping[str, Any]) -> None:
         print(f"  {'at peak rate: ' + part:<22} {1e3 * seconds:10.3f} ms per step")
     print(
         f"roofline: {found['images a second']:.0f} samples/s, bound by {found['bound']}, "
-        f"model-FLOP utilisation {100 * found['utilisation']:.0f} %"
+        f"model-FLOP utilization {100 * found['utilisation']:.0f} %"
     )
 
 

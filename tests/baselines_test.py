@@ -13,7 +13,6 @@ import pytest
 from jssl import baselines, nets
 from jssl.config import Stage
 from jssl.data import dataset
-from jssl.engine import decode
 from jssl.evals import Eval
 from jssl.knobs import FewLabels, Images, Run
 from jssl.learner import fresh, minimize

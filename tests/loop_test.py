@@ -16,7 +16,8 @@ from jssl.data import dataset, load, pair
 from jssl.engine import Engine
 from jssl.evals import Eval
 from jssl.log import Log, read_lines
-from jssl.method import Grid, Method
+from jssl.method import Method
+from jssl.pictures import Grid
 
 
 def source(n=32, batch=8):

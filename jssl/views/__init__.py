@@ -1,9 +1,9 @@
-"""Views: (key, images) -> images, pure and on the device.
+"""Image augmentations: pure functions (key, images) -> images that run on the device.
 
-`recipe("simclr")` is a paper's views, `View` describes one field by field, `multi_view`
-draws those of many images, `augment` and `on` take a batch in the images' place; the
-operations on one image are here too. Images are float, [n, h, w, c], in [0, 1], and every
-random function takes its key first.
+`recipe("simclr")` gives the augmentations of a paper, `View` configures one, `multi_view`
+applies several to images, `augment` and `on` make functions of a batch, as methods take
+them; operations on single images are also available. Images are
+float [n, h, w, c] in [0, 1], and the key is the first argument of random functions.
 """
 
 from jssl.views.color import (
