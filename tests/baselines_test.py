@@ -92,7 +92,7 @@ def test_the_names_of_jitted_functions_do_not_count():
 
 
 def test_what_decides_nothing_does_not_count():
-    raw = stage(method=baselines.raw_pixels(), steps=0)
+    raw = stage(method=baselines.plain(source()), steps=0)
     larger = replace(source(seed=1), batch=16)
     same = replace(raw, seed=1, data=larger)
     assert baselines.fingerprint(same) == baselines.fingerprint(raw)
@@ -108,7 +108,7 @@ def test_a_score_is_computed_once_and_then_read(tmp_path, monkeypatch):
 
 
 def test_raw_pixels_are_the_pixels():
-    h = baselines.raw_pixels().embed((), {"image": jnp.arange(8.0).reshape(2, 2, 2, 1)})[
+    h = baselines.plain(source()).embed((), {"image": jnp.arange(8.0).reshape(2, 2, 2, 1)})[
         "h"
     ]
     np.testing.assert_array_equal(h, np.arange(8.0).reshape(2, 4))
@@ -193,8 +193,8 @@ def test_a_baseline_of_few_labels_sees_the_methods_labeled_batches_and_nothing_e
     few = stage.baselines["supervised, same labels"]
     ours, theirs = next(stage.data.stream(2)), next(few.data.stream(2))
     chex.assert_trees_all_equal(ours, theirs)
-    batch = decode(ours)
-    other = batch | {"unlabeled": {"image": jnp.ones((8, 2, 2, 1))}}
+    batch = stage.data.decode(ours)
+    other = batch | {"unlabeled": {"image": jnp.ones((8, 2, 2, 1)), "index": jnp.arange(8)}}
     state = few.method.init(jax.random.key(0), batch)
     one, two = (few.method.step(jax.random.key(1), state, b)[0] for b in (batch, other))
     chex.assert_trees_all_equal(one, two)

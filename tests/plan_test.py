@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from jax.sharding import PartitionSpec as P
 
-from jssl import plan, sharding
-from jssl.chips import CHIPS, Chip
-from jssl.compiled import Collective, collectives, products
+from jssl import sharding
+from jssl.plan import __main__ as plan
+from jssl.plan.chips import CHIPS, Chip
+from jssl.plan.compiled import Collective, collectives, products
 
 
 def compiled(body, out, size=32):

@@ -5,7 +5,7 @@ ICCV 2019 (https://arxiv.org/abs/1904.01355). Every cell of a map that lies in a
 says which class it is, how far the left, top, right and bottom of its box are (l, t, r,
 b), and how central the cell is in it. Over the N cells in objects it minimises
 
-    1/N sum_all focal(class)  +  sum c (1 - GIoU) / sum c  +  1/N sum BCE(centreness, c),
+    1/N sum_all focal(class)  +  sum c (1 - GIoU) / sum c  +  1/N sum BCE(centerness, c),
     c = sqrt(min(l, r) / max(l, r) * min(t, b) / max(t, b)).
 
 Departures: one map, not a pyramid of five; two convolutions without norms, not four with.
@@ -98,7 +98,7 @@ def fcos_targets(
 
 
 def fcos_loss(said: Cells, true: Cells) -> Float[Array, ""]:
-    """Focal loss of the classes + 1 - GIoU of the boxes + BCE of the centreness.
+    """Focal loss of the classes + 1 - GIoU of the boxes + BCE of the centerness.
 
     In the focal loss (gamma 2, alpha .25, https://arxiv.org/abs/1708.02002) each class is a
     sigmoid of its own. Equation 2 has -ln IoU; the authors' later version 1 - GIoU.
@@ -291,6 +291,6 @@ def _seen(features, scenes, splits, name):
 
 
 def _checked(function, said, **others):
-    wanted = {"label": "... p c", "distances": "... p 4", "centreness": "... p"}
+    wanted = {"label": "... p c", "distances": "... p 4", "centerness": "... p"}
     said = {field: (getattr(said, field), wanted[field]) for field in wanted}
     return expect(function, **said, **others)

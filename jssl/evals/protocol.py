@@ -118,7 +118,7 @@ def of_which(name: str, target: str) -> str:
 
 def rows_of(
     x: Float[Array, "n *places d"], budget: int | None = None
-) -> Float[Array, "n d"]:
+) -> Float[Array, "n k"]:
     """Representations of places as rows: means over a grid of cells.
 
     [n, d] stays; [n, l, d] (tokens, frames, nodes), [n, h, w, d] and [n, t, h, w, d] are

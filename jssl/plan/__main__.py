@@ -22,8 +22,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from jssl.chips import CHIPS, Chip, devices_of, topology
 from jssl.main import say
+from jssl.plan.chips import CHIPS, Chip, devices_of, topology
 
 GB = 1e9
 
@@ -150,8 +150,8 @@ def digest(experiment, name, slice_) -> str:
 
 def examine(stage, devices: list) -> dict[str, Any]:
     """Compiles and analyzes a stage's step; one that does not fit has only "needs"."""
-    from jssl.compiled import collectives, products
     from jssl.engine import Engine
+    from jssl.plan.compiled import collectives, products
 
     engine = Engine(stage, devices)
     traced = engine.traced()
