@@ -47,12 +47,12 @@ CASES = {  # what was planted: (config, knobs, what the doctor should say)
 NARROW = "widths=(16, 32, 64)"
 SETS = {  # further knobs, those of garments, of other widths, seed
     "fixed": ("", "", 0),
-    "garments": ("source=fashion_mnist,limit=3500", "look=garments", 1),
+    "garments": ("source=fashion_mnist,limit=3500", "recipe=garments", 1),
     "narrow": ("", NARROW, 2),
     "fresh": ("", "", 3),
 }
-LOOKS = ("simsiam", "byol", "simclr", "vicreg", "moco", "deepcluster")
-WIDE = (*LOOKS, "rotation")
+VIEWED = ("simsiam", "byol", "simclr", "vicreg", "moco", "deepcluster")
+WIDE = (*VIEWED, "rotation")
 EVERY = 50
 
 
@@ -68,7 +68,7 @@ def spec(case, kind):
             knobs = knobs.replace(
                 f"epochs={epochs:g}", f"epochs={epochs * 3500 / 55000:.3f}"
             )
-    elif own.startswith("look") and name not in LOOKS:
+    elif own.startswith("recipe") and name not in VIEWED:
         own = ""
     elif own == NARROW and name not in WIDE:
         own = "width=64" if name == "mae" else ""
@@ -80,7 +80,7 @@ def observe(case, kind, out):
     """Trains one case; keeps its history and, where it is logged, the step at which the
     projections of a batch had lost nine tenths of their spread."""
     from jssl import config, loop
-    from jssl.report import Log, read_lines
+    from jssl.log import Log, read_lines
 
     stage = config.load(spec(case, kind)).stages()[-1]
     every = EVERY if stage.dispatch == 1 else 10 * EVERY
@@ -89,7 +89,7 @@ def observe(case, kind, out):
     with tempfile.TemporaryDirectory() as folder:
         log = Log(Path(folder))
         done = loop.run(stage, Path(folder), {}, log)
-        history = log.examined(stage.name)
+        history = log.history(stage.name)
         rows = read_lines(folder)
     spread = [(row["step"], row["z_spread"]) for row in rows if "z_spread" in row]
     fact = next((step for step, value in spread if value < 0.1), None)

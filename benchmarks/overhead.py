@@ -17,7 +17,7 @@ import jax
 
 from jssl import config, loop
 from jssl.engine import Engine
-from jssl.report import Log
+from jssl.log import Log
 
 CONFIGS = ("experiments/mae.py", "experiments/simclr.py")
 STEPS, FIRST, TURNS = 60, 12, 5  # the first are compilation

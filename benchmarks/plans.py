@@ -58,7 +58,7 @@ PLANS = {  # name: (what it is, config, topology)
         "simclr.py:paper,batch=32768,chunk=4096",
         "v5e:16x16",
     ),
-    "moco-v3-B-16x16": ("MoCo v3 ViT-B/16, 4,096", "moco.py:transformer", "v5e:16x16"),
+    "moco-v3-B-16x16": ("MoCo v3 ViT-B/16, 4,096", "moco.py:v3_vit", "v5e:16x16"),
 }
 COLUMNS = (
     "step",

@@ -6,7 +6,8 @@
 `run` does what is missing or stale, each run in a process of its own, `--jobs` of them at a
 time on cores of their own; stopped anywhere, it goes on from there. What a run ended with
 is kept in docs/results/, with a fingerprint: it is stale when its traced computation, data
-or protocols are no longer those of the code. `make results` does both.
+or protocols are no longer those of the code. `make results` does both. The runs of an
+experiment are declared in its file, as `RUNS`.
 """
 
 import argparse
@@ -29,23 +30,6 @@ from jssl.evals.statistics import paired_t
 
 ROOT = Path(__file__).parent.parent
 KEPT = ROOT / "docs" / "results"
-FASHION = "source=fashion_mnist,limit=10000"
-RUNS = {  # knobs -> seeds; every other experiment: its laptop, one seed
-    "mae": {"": 5, f"{FASHION},epochs=14,supervised_epochs=7": 1},
-    "simclr": {"": 5, f"{FASHION},look=garments,epochs=10,supervised_epochs=10": 1},
-    "moco": {"": 5, f"{FASHION},look=garments,epochs=10,supervised_epochs=10": 1},
-    "byol": {"": 5, f"{FASHION},look=garments,epochs=10,supervised_epochs=10": 1},
-    "deepcluster": {"": 5, f"{FASHION},look=garments,epochs=8,supervised_epochs=4": 1},
-    "rotation": {"": 5, f"{FASHION},epochs=5,supervised_epochs=4": 1},
-    "rbm": {"": 1, "chains=50,lr=0.01": 1},
-    "dbn": {"": 1, "hidden=(500, 250, 30)": 1},
-    "deep_autoencoder": {"": 1, "pretrained=False": 1},
-    "gan": {"": 1, "ring": 5},
-    "dcgan": {"": 1, f"{FASHION},epochs=6,supervised_epochs=4": 1},
-    "mean_teacher": {"": 3},
-    "mixmatch": {"": 3},
-    "vat": {"": 3},
-}
 EXPERIMENTS = sorted(path.stem for path in (ROOT / "experiments").glob("*.py"))
 PROBES = ("linear", "knn", "top1")
 
@@ -55,7 +39,8 @@ def specs(only=()):
     for name in EXPERIMENTS:
         if only and name not in only:
             continue
-        for knobs, seeds in RUNS.get(name, {"": 1}).items():
+        runs = config.evidence(ROOT / "experiments" / f"{name}.py")
+        for knobs, seeds in runs.items():
             short = f"{name}-{digest(knobs)}" if knobs else name
             for seed in range(seeds):
                 words = [*filter(None, [knobs]), f"seed={seed}"]

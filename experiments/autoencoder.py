@@ -11,16 +11,18 @@ Ours: docs/results.md.
 import flax.linen as nn
 import optax
 
-from jssl import Stage, baselines, data, nets, optim
+from jssl import Stage, baselines, nets, optim
+from jssl.config import tiny
+from jssl.knobs import IMAGES, Images, Run
 from jssl.methods.generative.autoencoder import autoencoder
 from jssl.models.dense import Autoencoder, Dense
 from jssl.models.heads import Classifier
 
 
+@tiny(IMAGES, hidden=16)
 def laptop(
-    source: str = "mnist",
-    epochs: float = 200.0,
-    batch: int = 128,
+    run: Run = Run(dispatch=10, save_every=1000),
+    images: Images = Images(epochs=200.0, batch=128, supervised_epochs=20.0),
     lr: float = 1e-3,
     hidden: int = 64,
     error: str = "squared",
@@ -29,66 +31,36 @@ def laptop(
     rho: float = 0.05,
     momentum: float = 0.0,
     tied: bool = False,
-    supervised_epochs: float = 20.0,
-    dispatch: int = 10,
-    save_every: int = 1000,
-    seed: int = 0,
-    mesh: str = "",
-    tiny: bool = False,
 ) -> list[Stage]:
     """One hidden layer of sigmoids on small images: under a minute on two cores.
 
     Args:
-      source: mnist, fashion_mnist, digits ...
-      epochs: passes over the training split.
-      batch: images a step; 100 or more for sparsity=kl without momentum.
-      lr: learning rate, which does not change.
-      hidden: units of the code.
-      error: squared or cross_entropy.
-      sparsity: empty, kl, or l1; l1 has rectified codes, and decoder rows of length 1
-        unless they are tied.
-      weight: of the sparsity; 0: 3 for kl, 0.1 for l1.
-      rho: how active a unit should be, for kl.
-      momentum: of the average activation between steps, for kl; 0 forgets.
-      tied: whether the decoder's matrix is the encoder's, transposed.
-      supervised_epochs: of the supervised reference, computed once and cached.
-      dispatch: steps compiled into one.
-      save_every: steps between checkpoints.
-      seed: of weights and the order of the data.
-      mesh: device axes, such as data=2; empty puts all devices on data.
-      tiny: the sizes that tests run.
+      batch: Images per step; 100 or more for sparsity=kl without momentum.
+      lr: Learning rate of Adam, constant.
+      hidden: Units of the code.
+      error: Reconstruction error: squared or cross_entropy.
+      sparsity: Sparsity penalty: empty, kl, or l1; l1 has rectified codes, and decoder
+        rows of length 1 unless they are tied.
+      weight: Weight of the sparsity penalty; 0: 3 for kl, 0.1 for l1.
+      rho: Target activation of a unit, for sparsity=kl.
+      momentum: Momentum of the average activation, for sparsity=kl; 0: each batch's own.
+      tied: Use the encoder's matrix, transposed, in the decoder.
     """
-    if tiny:
-        source, batch, hidden, dispatch = "digits", 16, 16, 1
-        epochs = supervised_epochs = 0.03
-    train = data.load(source, batch, seed=seed)
-    steps, shape = train.steps(epochs), train.shapes()["image"].shape[1:]
+    train = images.load(run)
     tx, code, output = optax.adam(lr), nn.sigmoid, "sigmoid"
     if sparsity == "l1":  # units with a ceiling could not reach through rows of length 1
         code, output = nn.relu, "linear" if error == "squared" else "sigmoid"
         if not tied:  # tied rows are bound: what they gain the encoder gains
             tx = optax.chain(tx, optim.unit_rows("decoder/dense0/kernel"))
     method = autoencoder(
-        nets.linen(Autoencoder(shape, (hidden,), code=code, tied=tied)),
+        nets.linen(Autoencoder(train.image_shape, (hidden,), code=code, tied=tied)),
         tx,
-        error,
-        sparsity,
-        weight or {"kl": 3.0, "l1": 0.1}.get(sparsity, 0.0),
-        rho,
-        momentum,
-        output,
+        error=error,
+        sparsity=sparsity,
+        weight=weight or {"kl": 3.0, "l1": 0.1}.get(sparsity, 0.0),
+        rho=rho,
+        momentum=momentum,
+        output=output,
     )
-    return [
-        baselines.compared(
-            method,
-            train,
-            steps,
-            nets.linen(Classifier(Dense((hidden,)), train.classes)),
-            data.load(source, batch, seed=seed, labeled=True),
-            supervised_epochs,
-            dispatch=dispatch,
-            save_every=save_every,
-            seed=seed,
-            mesh=mesh,
-        )
-    ]
+    classifier = nets.linen(Classifier(Dense((hidden,)), train.classes))
+    return [baselines.pretrain_stage(run, images, train, method, classifier)]

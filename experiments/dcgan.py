@@ -10,96 +10,78 @@ ImageNet: 82.8 % on CIFAR-10 (table 1); 22.48 % error on SVHN with 1,000 labels 
 Ours: `paper` not run; `laptop` is what docs/results.md holds.
 """
 
+from dataclasses import dataclass
+
 import optax
 
 from jssl import Stage, baselines, data, evals, nets
+from jssl.config import tiny
+from jssl.knobs import CONVNET, FASHION, PHOTOS, Images, Photos, Run, with_labels
 from jssl.methods.generative.dcgan import dcgan
 from jssl.models.convnet import ConvNet
 from jssl.models.dcgan import Discriminator, Generator
 from jssl.models.heads import Classifier
 
-
-def players(shape, widths, kernel, lr, noise):
-    """The method: both networks, each under Adam."""
-    return dcgan(
-        nets.linen(Generator(shape, widths, kernel)),
-        nets.linen(Discriminator(tuple(reversed(widths)), kernel)),
-        optax.adam(lr, b1=0.5),
-        optax.adam(lr, b1=0.5),
-        noise,
-    )
+RUNS = {"": 1, f"{FASHION},epochs=6,supervised_epochs=4": 1}
 
 
-def laptop(
-    source: str = "mnist",
-    limit: int = 0,
-    epochs: float = 15.0,
-    batch: int = 64,
-    lr: float = 2e-4,
-    k: int = 1,
-    noise: int = 64,
-    widths: tuple[int, ...] = (64, 32),
-    kernel: int = 4,
-    supervised_epochs: float = 10.0,
-    save_every: int = 200,
-    seed: int = 0,
-    mesh: str = "",
-    tiny: bool = False,
-) -> list[Stage]:
-    """Two layers each on small images: about two minutes on two cores.
+@dataclass(frozen=True, kw_only=True)
+class Players:
+    """Generator and discriminator, each under Adam.
 
-    Args:
-      source: mnist, fashion_mnist, digits, photos, folder:PATH, tfds:NAME ...
-      limit: only so many training images, of each class its share; 0: all.
-      epochs: passes over the training split.
-      batch: images of each of the k minibatches of a step.
-      lr: learning rate of both players, which does not change.
-      k: steps of the discriminator before each one of the generator.
-      noise: numbers of which an image is made.
-      widths: channels of the generator's maps; the discriminator's in reverse.
-      kernel: side of the kernels, 4 or 5.
-      supervised_epochs: of the supervised reference, computed once and cached.
-      save_every: steps between checkpoints.
-      seed: of weights, noise and the order of the data.
-      mesh: device axes, such as data=2; empty puts all devices on data.
-      tiny: the sizes that tests run.
+    Attributes:
+      lr: Learning rate of both players, constant.
+      k: Steps of the discriminator before each of the generator, a minibatch each.
+      noise: Numbers of which an image is made.
+      widths: Channels of the generator's maps; the discriminator has them in reverse.
+      kernel: Side of the kernels, 4 or 5.
     """
-    if tiny:
-        source, batch, noise, widths = "digits", 16, 4, (8, 4)
-        epochs = supervised_epochs = 0.03
-    plain = data.load(source, batch, seed=seed, limit=limit)
-    train = data.minibatches(plain, k)
-    steps, shape = train.steps(epochs), plain.shapes()["image"].shape[1:]
+
+    lr: float = 2e-4
+    k: int = 1
+    noise: int = 64
+    widths: tuple[int, ...] = (64, 32)
+    kernel: int = 4
+
+    def method(self, shape):
+        return dcgan(
+            nets.linen(Generator(shape, self.widths, self.kernel)),
+            nets.linen(Discriminator(self.widths[::-1], self.kernel)),
+            optax.adam(self.lr, b1=0.5),
+            optax.adam(self.lr, b1=0.5),
+            noise=self.noise,
+        )
+
+
+@tiny(CONVNET, noise=4, widths=(8, 4))
+def laptop(
+    run: Run = Run(),
+    images: Images = Images(epochs=15.0),
+    players: Players = Players(),
+) -> list[Stage]:
+    """Two layers each on small images: about two minutes on two cores."""
+    plain = images.load(run)
+    train = data.minibatches(plain, players.k)
+    encoder = ConvNet(players.widths[::-1])
     return [
-        baselines.compared(
-            players(shape, widths, kernel, lr, noise),
+        baselines.pretrain_stage(
+            run,
+            images,
             train,
-            steps,
-            nets.linen(Classifier(ConvNet(tuple(reversed(widths))), plain.classes)),
-            data.load(source, batch, seed=seed, limit=limit, labeled=True),
-            supervised_epochs,
-            render_every=max(1, steps // 4),
-            save_every=save_every,
-            seed=seed,
-            mesh=mesh,
+            players.method(plain.image_shape),
+            nets.linen(Classifier(encoder, plain.classes)),
+            labeled=with_labels(plain) if plain.classes else None,
+            render_every=max(1, train.steps(images.epochs) // 4),
         )
     ]
 
 
+@tiny(PHOTOS, stored=16, noise=4, widths=(8, 4))
 def paper(
-    source: str = "tfds:celeb_a",
-    epochs: float = 25.0,
-    batch: int = 128,
-    lr: float = 2e-4,
-    k: int = 1,
-    noise: int = 100,
-    widths: tuple[int, ...] = (1024, 512, 256, 128),
-    workers: int = 16,
+    run: Run = Run(save_every=1000),
+    images: Photos = Photos(source="tfds:celeb_a", epochs=25.0, batch=128, stored=64),
+    players: Players = Players(noise=100, widths=(1024, 512, 256, 128), kernel=5),
     render_every: int = 1000,
-    save_every: int = 1000,
-    seed: int = 0,
-    mesh: str = "",
-    tiny: bool = False,
 ) -> list[Stage]:
     """Faces of 64 x 64 pixels, with the networks and rates of the released code.
 
@@ -107,43 +89,18 @@ def paper(
     the faces, which were never released, are those that `source` names.
 
     Args:
-      source: folder:PATH or a prepared TFDS data set, of images with or without labels.
-      epochs: passes over the training split.
-      batch: images of each of the k minibatches of a step.
-      lr: learning rate of both players, which does not change.
-      k: steps of the discriminator before each one of the generator.
-      noise: numbers of which an image is made.
-      widths: channels of the generator's maps; the discriminator's in reverse.
-      workers: processes that read and decode, on each host.
-      render_every: steps between pictures.
-      save_every: steps between checkpoints.
-      seed: of weights, noise and the order of the data.
-      mesh: device axes, such as data=8; empty puts all devices on data.
-      tiny: the sizes that tests run.
+      render_every: Steps between pictures.
     """
-    size = 64
-    if tiny:
-        source, size, batch, noise, widths, epochs = "photos", 16, 16, 4, (8, 4), 0.02
-        workers = 0
-    plain = data.load(
-        source, batch, seed=seed, size=size, threads=2 * workers + 2, workers=workers
-    )
-    train = data.minibatches(plain, k)
-    method = players(plain.shapes()["image"].shape[1:], widths, 5, lr, noise)
-    judged = {"knn": evals.knn()} if plain.classes else {}
+    train = data.minibatches(images.load(run), players.k)
+    method, judged = players.method(train.image_shape), evals.knn_if_labeled(train)
     return [
-        Stage(
-            name="pretrain",
-            method=method,
-            data=train,
-            steps=train.steps(epochs),
+        run.stage(
+            "pretrain",
+            method,
+            train,
+            train.steps(images.epochs),
             evals=judged,
-            baselines=baselines.beside(method, train, judged, seed=seed, mesh=mesh)
-            if judged
-            else {},
+            baselines=baselines.rows(run, method, train, judged) if judged else {},
             render_every=render_every,
-            save_every=save_every,
-            seed=seed,
-            mesh=mesh,
         )
     ]

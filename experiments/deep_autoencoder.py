@@ -8,30 +8,31 @@ Hinton and Salakhutdinov 2006, https://doi.org/10.1126/science.1127647. Referenc
 Ours: docs/results.md.
 """
 
-from dataclasses import replace
 from functools import partial
 from itertools import accumulate
 
 import flax.linen as nn
-import jax.numpy as jnp
 import optax
 
-from jssl import Stage, baselines, data, evals, nets, optim
+from jssl import Stage, baselines, evals, nets, optim
+from jssl.config import tiny
+from jssl.knobs import IMAGES, Images, Run, mean_image
 from jssl.learner import fresh
-from jssl.method import above
+from jssl.method import above, field
 from jssl.methods.energy.dbn import machines
 from jssl.methods.energy.rbm import rbm
 from jssl.methods.generative.deep_autoencoder import deep_autoencoder, unrolled
 from jssl.models.dense import Autoencoder, Dense, linear
 from jssl.models.heads import Classifier
 
+RUNS = {"": 1, "pretrained=False": 1}
 
+
+@tiny(IMAGES, layer_epochs=0.03, hidden=(16, 8, 4))
 def laptop(
-    source: str = "mnist",
-    limit: int = 0,
+    run: Run = Run(dispatch=10, save_every=1000),
+    images: Images = Images(epochs=150.0, batch=100),
     layer_epochs: float = 50.0,
-    epochs: float = 150.0,
-    batch: int = 100,
     layer_lr: float = 0.1,
     code_lr: float = 0.001,
     lr: float = 1e-3,
@@ -39,94 +40,52 @@ def laptop(
     pretrained: bool = True,
     scale: float = 0.1,
     decay: float = 2e-4,
-    supervised_epochs: float = 10.0,
-    dispatch: int = 10,
-    save_every: int = 1000,
-    seed: int = 0,
-    mesh: str = "",
-    tiny: bool = False,
 ) -> list[Stage]:
     """Small images through a code of sixteen numbers: one to two minutes on two cores.
 
     Args:
-      source: mnist, fashion_mnist, digits ...
-      limit: only so many training images, of each class its share; 0: all.
-      layer_epochs: passes over the training split for each layer's RBM.
-      epochs: passes of fine-tuning.
-      batch: images a step.
-      layer_lr: the RBMs' learning rate; momentum is 0.5 for a twelfth of the steps,
-        then 0.9.
-      code_lr: that of the top RBM, whose hidden units are Gaussian.
-      lr: learning rate of fine-tuning, by Adam.
-      hidden: units of each of the encoder's layers, the code last; two or more.
-      pretrained: whether RBMs come first; if not, the same network learns for the same
-        steps of fine-tuning from small random weights.
-      scale: deviation of the first weights, the RBMs' or the network's.
-      decay: of the RBMs' weights.
-      supervised_epochs: of the supervised reference, computed once and cached.
-      dispatch: steps compiled into one.
-      save_every: steps between checkpoints.
-      seed: of weights, draws and the order of the data.
-      mesh: device axes, such as data=2; empty puts all devices on data.
-      tiny: the sizes that tests run.
+      epochs: Passes over the training split in fine-tuning.
+      layer_epochs: Passes over the training split for each layer's RBM.
+      layer_lr: Learning rate of the RBMs, constant; momentum is 0.5 for a twelfth of the
+        steps, then 0.9.
+      code_lr: Learning rate of the top RBM, whose hidden units are Gaussian.
+      lr: Learning rate of fine-tuning, by Adam.
+      hidden: Units of each of the encoder's layers, the code last; two or more.
+      pretrained: Train the RBMs first; without, the same network has the same steps of
+        fine-tuning from small random weights.
+      scale: Standard deviation of the initial weights, the RBMs' or the network's.
+      decay: Weight decay of the RBMs.
     """
-    if tiny:
-        source, batch, hidden, dispatch = "digits", 16, (16, 8, 4), 1
-        layer_epochs = epochs = supervised_epochs = 0.03
-    train = data.load(source, batch, seed=seed, limit=limit)
-    rest = dict(dispatch=dispatch, save_every=save_every, seed=seed, mesh=mesh)
-    often = train.column("image").mean(0) / 255
-    steps = train.steps(layer_epochs)
-
-    def recipe(rate):
-        return optax.chain(
-            optax.add_decayed_weights(decay, optim.matrices),
-            optax.scale_by_learning_rate(rate),
-            optim.momentum(optax.piecewise_constant_schedule(0.5, {steps // 12: 1.8})),
-        )
-
+    train = images.load(run)
+    steps, tx = train.steps(layer_epochs), optax.adam(lr)
+    recipe = partial(optim.rbm_sgd, steps=steps, decay=decay)
     binary = dict(tx=recipe(layer_lr), scale=scale)
-    layers = [
-        rbm(hidden[0], frequency=jnp.asarray(often.ravel()), **binary),
-        *(rbm(units, **binary) for units in hidden[1:-1]),
-        rbm(hidden[-1], recipe(code_lr), units="gaussian", scale=scale),
+    stack = [
+        rbm(hidden[0], frequency=mean_image(train), **binary),
+        *(rbm(units, prepare=field("below"), **binary) for units in hidden[1:-1]),
+        rbm(
+            hidden[-1],
+            recipe(code_lr),
+            units="gaussian",
+            scale=scale,
+            prepare=field("below"),
+        ),
     ]
-    stages = [
-        Stage(
-            name=f"layer{i + 1}",
-            method=method,
-            data=train,
-            steps=steps,
-            start=partial(on_top, f"layer{i}") if i else None,
-            **rest,
-        )
-        for i, method in enumerate(accumulate(layers, above))
-    ]
-    tx = optax.adam(lr)
-    net = Autoencoder(
-        train.shapes()["image"].shape[1:],
-        hidden,
-        code=linear,
-        kernel_init=nn.initializers.normal(scale),
-    )
+    layers = run.layers(accumulate(stack, above), train, steps)
+    init = nn.initializers.normal(scale)
+    net = Autoencoder(train.image_shape, hidden, code=linear, kernel_init=init)
 
     def unfolded(state, done):
-        return fresh(tx, unrolled(machines(done[stages[-1].name])), state.stats)
+        return fresh(tx, unrolled(machines(done[layers[-1].name])), state.stats)
 
-    tune = baselines.compared(
-        deep_autoencoder(nets.linen(net), tx),
+    tune = baselines.pretrain_stage(
+        run,
+        images,
         train,
-        train.steps(epochs),
+        deep_autoencoder(nets.linen(net), tx),
         nets.linen(Classifier(Dense(hidden, last=linear), train.classes)),
-        data.load(source, batch, seed=seed, limit=limit, labeled=True),
-        supervised_epochs,
+        name="fine-tune",
         pictures={"beside PCA": evals.reconstruction()},
         start=unfolded if pretrained else None,
-        **rest,
     )
-    return [*(stages if pretrained else ()), replace(tune, name="fine-tune")]
-
-
-def on_top(below, state, done):
-    """Hands on the stack as it stands."""
-    return state._replace(below=done[below])
+    return [*(layers if pretrained else ()), tune]

@@ -9,82 +9,55 @@ top-1 by a linear layer on conv3. Ours: docs/results.md.
 
 import math
 
-import optax
-
-from jssl import Stage, baselines, data, nets, views
+from jssl import Stage, baselines, nets, optim, views
+from jssl.config import tiny
+from jssl.knobs import CONVNET, GARMENTS, Run, Small, ViewedImages
+from jssl.method import field
 from jssl.methods.clustering.deepcluster import deepcluster
-from jssl.models.convnet import ConvNet
 from jssl.models.heads import Classifier
 from jssl.ops.edges import sobel
 
+RUNS = {"": 5, f"{GARMENTS},epochs=8,supervised_epochs=4": 1}
 
+
+@tiny(CONVNET, clusters=5, components=4)
 def laptop(
-    source: str = "mnist",
-    limit: int = 0,
-    look: str = "digits",
-    epochs: float = 24.0,
+    run: Run = Run(),
+    images: ViewedImages = ViewedImages(epochs=24.0),
+    small: Small = Small(lr=0.05),
     rounds: int = 6,
-    batch: int = 64,
-    lr: float = 0.05,
     clusters: int = 64,
     components: int = 32,
-    widths: tuple[int, ...] = (32, 64, 128),
-    supervised_epochs: float = 10.0,
-    save_every: int = 200,
-    seed: int = 0,
-    mesh: str = "",
-    tiny: bool = False,
 ) -> list[Stage]:
     """A small convolutional network on the edges of small images: about two minutes.
 
     Args:
-      source: mnist, fashion_mnist, digits, folder:PATH, tfds:NAME ...
-      limit: only so many training images, of each class its share; 0: all.
-      look: the views' recipe: digits, garments, simclr_cifar ...
-      epochs: passes over the training split.
-      rounds: of clustering, evenly spaced. (The paper clusters at every epoch, of 5,000
-        steps; a new head learns nothing in 50.)
-      batch: images a step.
-      lr: learning rate, which does not change.
-      clusters: how many; the paper takes ten times the classes.
-      components: of the features, after PCA.
-      widths: channels of the encoder's layers.
-      supervised_epochs: of the supervised reference, computed once and cached.
-      save_every: steps between checkpoints.
-      seed: of weights, views and the order of the data.
-      mesh: device axes, such as data=2; empty puts all devices on data.
-      tiny: the sizes that tests run.
+      lr: Learning rate of SGD, constant.
+      rounds: Number of clusterings, evenly spaced. (The paper clusters at every epoch, of
+        5,000 steps; a new head learns nothing in 50.)
+      clusters: Number of clusters; the paper takes ten times the classes.
+      components: Principal components of the features that are clustered.
     """
-    if tiny:
-        source, batch, widths, clusters, components = "digits", 16, (4, 8), 5, 4
-        epochs = supervised_epochs = 0.03
-    train = data.load(source, batch, seed=seed, limit=limit)
-    steps, encoder = train.steps(epochs), ConvNet(widths)
-    size = train.shapes()["image"].shape[1]
-    view = views.recipe(look, size=size)[0]
-    tx = optax.chain(optax.add_decayed_weights(1e-5), optax.sgd(lr, momentum=0.9))
+    train = images.load(run)
+    view = views.recipe(images.recipe, size=train.side)[0]
     method = deepcluster(
-        nets.linen(Classifier(encoder, clusters)),
-        tx,
-        train.size,
-        clusters,
-        components,
-        augment=lambda key, images: sobel(view(key, images)),
-        prepare=sobel,
+        nets.linen(Classifier(small.encoder(), clusters)),
+        optim.decayed_sgd(small.lr, decay=1e-5),
+        size=train.size,
+        clusters=clusters,
+        components=components,
+        augment=lambda key, batch: sobel(view(key, batch["image"])),
+        prepare=field("image", sobel),
     )
     return [
-        baselines.compared(
-            method,
+        baselines.pretrain_stage(
+            run,
+            images,
             train,
-            steps,
-            nets.linen(Classifier(encoder, train.classes)),
-            data.load(source, batch, seed=seed, limit=limit, labeled=True),
-            supervised_epochs,
-            prepare=sobel,
-            refresh_every=max(1, steps // rounds),
+            method,
+            nets.linen(Classifier(small.encoder(), train.classes)),
+            prepare=field("image", sobel),
+            refresh_every=max(1, train.steps(images.epochs) // rounds),
             chance={"loss": math.log(clusters)},
-            save_every=save_every,
-            seed=seed,
-            mesh=mesh,
         )
     ]

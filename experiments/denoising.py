@@ -11,17 +11,19 @@ from functools import partial
 
 import optax
 
-from jssl import Stage, baselines, data, nets
+from jssl import Stage, baselines, nets
+from jssl.config import one_of, tiny
+from jssl.knobs import IMAGES, Images, Run
 from jssl.methods.generative.denoising import denoising
 from jssl.models.dense import Autoencoder, Dense
 from jssl.models.heads import Classifier
 from jssl.ops import corruption
 
 
+@tiny(IMAGES, hidden=16)
 def laptop(
-    source: str = "mnist",
-    epochs: float = 60.0,
-    batch: int = 64,
+    run: Run = Run(dispatch=10, save_every=1000),
+    images: Images = Images(epochs=60.0, supervised_epochs=20.0),
     lr: float = 1e-3,
     hidden: int = 256,
     noise: str = "salt_and_pepper",
@@ -31,66 +33,33 @@ def laptop(
     beta: float = 1.0,
     error: str = "cross_entropy",
     tied: bool = False,
-    supervised_epochs: float = 20.0,
-    dispatch: int = 10,
-    save_every: int = 1000,
-    seed: int = 0,
-    mesh: str = "",
-    tiny: bool = False,
 ) -> list[Stage]:
     """One hidden layer of sigmoids on small images: about a minute on two cores.
 
     Args:
-      source: mnist, fashion_mnist, digits ...
-      epochs: passes over the training split.
-      batch: images a step.
-      lr: learning rate, which does not change.
-      hidden: units of the code.
-      noise: salt_and_pepper, masking or gaussian.
-      share: of the pixels that salt and pepper, or masking, may fall on.
-      deviation: of gaussian noise.
-      alpha: weight of the pixels that were corrupted.
-      beta: weight of the others; 0 is full emphasis.
-      error: cross_entropy or squared.
-      tied: whether the decoder's matrix is the encoder's, transposed.
-      supervised_epochs: of the supervised reference, computed once and cached.
-      dispatch: steps compiled into one.
-      save_every: steps between checkpoints.
-      seed: of weights, noise and the order of the data.
-      mesh: device axes, such as data=2; empty puts all devices on data.
-      tiny: the sizes that tests run.
+      lr: Learning rate of Adam, constant.
+      hidden: Units of the code.
+      noise: Corruption of the input: salt_and_pepper, masking or gaussian.
+      share: Fraction of the pixels corrupted by salt and pepper or masking.
+      deviation: Standard deviation of gaussian noise.
+      alpha: Weight of the corrupted pixels in the error.
+      beta: Weight of the other pixels; 0: full emphasis.
+      error: Reconstruction error: cross_entropy or squared.
+      tied: Use the encoder's matrix, transposed, in the decoder.
     """
-    if tiny:
-        source, batch, hidden, dispatch = "digits", 16, 16, 1
-        epochs = supervised_epochs = 0.03
-    kinds = {
+    corrupt = one_of("noise", noise, {
         "salt_and_pepper": partial(corruption.salt_and_pepper, share=share),
         "masking": partial(corruption.masking, share=share),
         "gaussian": partial(corruption.gaussian, deviation=deviation),
-    }
-    if noise not in kinds:
-        raise ValueError(f"noise must be one of {', '.join(kinds)}, got {noise!r}")
-    train = data.load(source, batch, seed=seed)
-    steps, shape = train.steps(epochs), train.shapes()["image"].shape[1:]
+    })  # fmt: skip
+    train = images.load(run)
     method = denoising(
-        nets.linen(Autoencoder(shape, (hidden,), tied=tied)),
+        nets.linen(Autoencoder(train.image_shape, (hidden,), tied=tied)),
         optax.adam(lr),
-        kinds[noise],
-        alpha,
-        beta,
-        error,
+        corrupt,
+        alpha=alpha,
+        beta=beta,
+        error=error,
     )
-    return [
-        baselines.compared(
-            method,
-            train,
-            steps,
-            nets.linen(Classifier(Dense((hidden,)), train.classes)),
-            data.load(source, batch, seed=seed, labeled=True),
-            supervised_epochs,
-            dispatch=dispatch,
-            save_every=save_every,
-            seed=seed,
-            mesh=mesh,
-        )
-    ]
+    classifier = nets.linen(Classifier(Dense((hidden,)), train.classes))
+    return [baselines.pretrain_stage(run, images, train, method, classifier)]

@@ -9,158 +9,109 @@ deviation 0.01 on a ring: 6.3 of 8 modes, 98.2 % of samples of high quality (Lin
 2018, https://arxiv.org/abs/1712.04086, a GAN without penalty). Ours: docs/results.md.
 """
 
+from dataclasses import dataclass
+
 import flax.linen as nn
 import jax
 import optax
 
 from jssl import Stage, baselines, data, evals, nets
+from jssl.config import tiny
 from jssl.data import toys
+from jssl.knobs import IMAGES, Images, Run, with_labels
 from jssl.learner import ema_weights
 from jssl.methods.generative.gan import gan
 from jssl.models.dense import Dense, linear
 from jssl.models.gan import Discriminator, Generator
 from jssl.models.heads import Classifier
 
-
-def normal(width):
-    """Noise: normal vectors [n, width]."""
-    return lambda key, n: jax.random.normal(key, (n, width))
+RUNS = {"": 1, "ring": 5}
 
 
+@dataclass(frozen=True, kw_only=True)
+class Game:
+    """How the two players learn.
+
+    Attributes:
+      lr: Learning rate of both players, constant.
+      k: Steps of the discriminator before each of the generator, a minibatch each.
+      loss: Loss of the generator: non_saturating or minimax.
+      r1: Weight gamma of the penalty on the discriminator's gradient; 0: none.
+      average: Decay of the averaged generator, which makes the samples; 0: none.
+      noise: Numbers of which a sample is made.
+    """
+
+    lr: float = 2e-4
+    k: int = 1
+    loss: str = "non_saturating"
+    r1: float = 0.0
+    average: float = 0.0
+    noise: int = 64
+
+    def method(self, generator, discriminator):
+        adam = optax.adam(self.lr, b1=0.5)
+        averaged = optax.chain(adam, ema_weights(self.average)) if self.average else adam
+        return gan(
+            nets.linen(generator),
+            nets.linen(discriminator),
+            averaged,
+            adam,
+            lambda key, n: jax.random.normal(key, (n, self.noise)),
+            loss=self.loss,
+            r1=self.r1,
+        )
+
+
+@tiny(IMAGES, noise=4, widths=(8, 16))
 def laptop(
-    source: str = "mnist",
-    epochs: float = 200.0,
-    batch: int = 64,
-    lr: float = 2e-4,
-    k: int = 1,
-    loss: str = "non_saturating",
-    r1: float = 0.0,
-    noise: int = 64,
+    run: Run = Run(dispatch=10, save_every=2000),
+    images: Images = Images(epochs=200.0),
+    game: Game = Game(),
     widths: tuple[int, ...] = (256, 512),
     dropout: float = 0.3,
-    supervised_epochs: float = 10.0,
-    dispatch: int = 10,
-    save_every: int = 2000,
-    seed: int = 0,
-    mesh: str = "",
-    tiny: bool = False,
 ) -> list[Stage]:
     """Dense layers on small images: a minute or two on two cores.
 
     Args:
-      source: mnist, fashion_mnist, digits ...
-      epochs: passes over the training split.
-      batch: images of each of the k minibatches of a step.
-      lr: learning rate of both players, which does not change.
-      k: steps of the discriminator before each one of the generator.
-      loss: of the generator: non_saturating or minimax.
-      r1: gamma, the weight of the penalty on the discriminator's slope; 0: none.
-      noise: numbers of which an image is made.
-      widths: of the generator's hidden layers; the discriminator's in reverse.
-      dropout: share of its hidden outputs that the discriminator's training leaves out.
-      supervised_epochs: of the supervised reference, computed once and cached.
-      dispatch: steps compiled into one.
-      save_every: steps between checkpoints.
-      seed: of weights, noise and the order of the data.
-      mesh: device axes, such as data=2; empty puts all devices on data.
-      tiny: the sizes that tests run.
+      widths: Widths of the generator's hidden layers; the discriminator has them in
+        reverse.
+      dropout: Fraction of the discriminator's hidden outputs dropped in training.
     """
-    if tiny:
-        source, batch, noise, widths, dispatch = "digits", 16, 4, (8, 16), 1
-        epochs = supervised_epochs = 0.03
-    plain = data.load(source, batch, seed=seed)
-    train, down = data.minibatches(plain, k), tuple(reversed(widths))
-    steps, shape = train.steps(epochs), plain.shapes()["image"].shape[1:]
-    method = gan(
-        nets.linen(Generator(shape, widths)),
-        nets.linen(Discriminator(down, dropout)),
-        optax.adam(lr, b1=0.5),
-        optax.adam(lr, b1=0.5),
-        normal(noise),
-        loss=loss,
-        r1=r1,
-    )
+    plain = images.load(run)
+    train, down = data.minibatches(plain, game.k), widths[::-1]
     encoder = Dense(down, nn.relu, nn.relu, nn.initializers.he_normal())
     return [
-        baselines.compared(
-            method,
+        baselines.pretrain_stage(
+            run,
+            images,
             train,
-            steps,
+            game.method(Generator(plain.image_shape, widths), Discriminator(down, dropout)),
             nets.linen(Classifier(encoder, plain.classes)),
-            data.load(source, batch, seed=seed, labeled=True),
-            supervised_epochs,
-            dispatch=dispatch,
-            render_every=max(1, steps // 4),
-            save_every=save_every,
-            seed=seed,
-            mesh=mesh,
+            labeled=with_labels(plain) if plain.classes else None,
+            render_every=max(1, train.steps(images.epochs) // 4),
         )
     ]
 
 
+@tiny(batch=64, widths=(8, 8), dispatch=1, epochs=0.004, eval_every=0)
 def ring(
+    run: Run = Run(dispatch=50, eval_every=2000, save_every=5000),
+    game: Game = Game(lr=1e-3, r1=0.1, average=0.999, noise=2),
     epochs: float = 50.0,
     batch: int = 256,
-    lr: float = 1e-3,
-    k: int = 1,
-    loss: str = "non_saturating",
-    r1: float = 0.1,
-    average: float = 0.999,
-    noise: int = 2,
     widths: tuple[int, ...] = (128, 128),
     deviation: float = 0.05,
-    dispatch: int = 50,
-    eval_every: int = 2000,
-    save_every: int = 5000,
-    seed: int = 0,
-    mesh: str = "",
-    tiny: bool = False,
 ) -> list[Stage]:
     """Eight Gaussians on a circle, and which of them the generator finds: under a minute.
 
     Args:
-      epochs: passes over the 50,000 points.
-      batch: points of each of the k minibatches of a step.
-      lr: learning rate of both players, which does not change.
-      k: steps of the discriminator before each one of the generator.
-      loss: of the generator: non_saturating or minimax.
-      r1: gamma, the weight of the penalty on the discriminator's slope; 0: none.
-      average: decay of the generator's average weights, which make the samples; 0: none.
-      noise: numbers of which a point is made.
-      widths: of the hidden layers of both players.
-      deviation: of each Gaussian; 0.01 in the papers.
-      dispatch: steps compiled into one.
-      eval_every: steps between judgements on the validation split; 0: at the end only.
-      save_every: steps between checkpoints.
-      seed: of weights, noise and the order of the data.
-      mesh: device axes, such as data=2; empty puts all devices on data.
-      tiny: the sizes that tests run.
+      epochs: Passes over the 50,000 points.
+      batch: Points per minibatch.
+      widths: Widths of the hidden layers of both players.
+      deviation: Standard deviation of each Gaussian; 0.01 in the papers.
     """
-    if tiny:
-        batch, widths, dispatch, epochs, eval_every = 64, (8, 8), 1, 0.004, 0
-    source = data.load("ring8", batch, seed=seed, deviation=deviation)
-    train = data.minibatches(source, k)
-    adam = optax.adam(lr, b1=0.5)
-    method = gan(
-        nets.linen(Generator((2,), widths, linear)),
-        nets.linen(Discriminator(widths)),
-        optax.chain(adam, ema_weights(average)) if average else adam,
-        adam,
-        normal(noise),
-        loss=loss,
-        r1=r1,
-    )
-    return [
-        Stage(
-            name="train",
-            method=method,
-            data=train,
-            steps=train.steps(epochs),
-            evals={"high_quality": evals.modes(toys.RING, deviation)},
-            dispatch=dispatch,
-            eval_every=eval_every,
-            save_every=save_every,
-            seed=seed,
-            mesh=mesh,
-        )
-    ]
+    source = data.load("ring8", batch, seed=run.seed, deviation=deviation)
+    train = data.minibatches(source, game.k)
+    method = game.method(Generator((2,), widths, linear), Discriminator(widths))
+    judged = {"high_quality": evals.modes(toys.RING, deviation)}
+    return [run.stage("train", method, train, train.steps(epochs), evals=judged)]

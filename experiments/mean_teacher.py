@@ -10,84 +10,46 @@ The number to read is top1, beside that of "supervised, same labels": kNN and li
 judge h with all labels of the training split.
 """
 
-import optax
-
-from jssl import Stage, baselines, data, evals, nets, views
-from jssl.learner import ema_weights
+from jssl import Stage, baselines, evals
+from jssl.config import tiny
+from jssl.knobs import FEW_LABELS, FewLabels, Run
 from jssl.methods.semisupervised.mean_teacher import mean_teacher
-from jssl.models.convnet import ConvNet
-from jssl.models.heads import Classifier
+
+RUNS = {"": 3}
 
 
+@tiny(FEW_LABELS)
 def laptop(
-    source: str = "mnist",
-    limit: int = 0,
-    labels: int = 10,
-    epochs: float = 30.0,
-    batch: int = 100,
-    labeled_batch: int = 50,
-    lr: float = 0.002,
+    run: Run = Run(),
+    images: FewLabels = FewLabels(),
     weight: float = 50.0,
     ramp: int = 300,
     consistency: str = "mse",
-    decay: float = 0.99,
-    shift: float = 2.0,
     rotate: float = 15.0,
     noise: float = 0.15,
-    widths: tuple[int, ...] = (32, 64, 128),
-    save_every: int = 200,
-    seed: int = 0,
-    mesh: str = "",
-    tiny: bool = False,
 ) -> list[Stage]:
     """A small convolutional network, a hundred labels: about two minutes on two cores.
 
     Args:
-      source: mnist, fashion_mnist, digits, folder:PATH, tfds:NAME ...
-      limit: only so many training images, of each class its share; 0: all.
-      labels: of each class.
-      epochs: passes over the unlabelled images, which are the training split.
-      batch: unlabelled images a step.
-      labeled_batch: labelled images a step.
-      lr: learning rate at first; a cosine takes it to 0.
-      weight: of the agreement with the teacher, after the ramp.
-      ramp: steps in which the weight rises.
-      consistency: how the two are compared: mse, or kl, which wants a weight of 1 to 10.
-      decay: of the teacher, and of the average that the supervised ones predict with.
-      shift: most shift of a view, in pixels either way.
-      rotate: most rotation of a view, in degrees either way.
-      noise: deviation of the Gaussian noise of a view; the paper's 0.15.
-      widths: channels of the encoder's layers.
-      save_every: steps between checkpoints.
-      seed: of weights, views, the order of the data, and which images have labels.
-      mesh: device axes, such as data=2; empty puts all devices on data.
-      tiny: the sizes that tests run.
+      decay: Decay of the teacher, and of the average that the baselines predict with.
+      weight: Weight of the agreement with the teacher, after the ramp.
+      ramp: Steps in which the weight rises.
+      consistency: Distance of student and teacher: mse, or kl, with a weight of 1 to 10.
+      rotate: Largest rotation of a view, in degrees.
+      noise: Standard deviation of the Gaussian noise of a view; the paper's 0.15.
     """
-    if tiny:
-        source, labels, batch, labeled_batch, widths = "digits", 2, 16, 16, (4, 8)
-        epochs = 0.03
-    unlabeled = data.load(source, batch, seed=seed, limit=limit)
-    labeled = data.load(source, labeled_batch, seed=seed, limit=limit, labeled=True)
-    steps = unlabeled.steps(epochs)
-    size = unlabeled.shapes()["image"].shape[1]
-    view = views.View(size=size, shift=shift, rotate=rotate, noise=noise)
-    adam = optax.adam(optax.cosine_decay_schedule(lr, steps))
-    averaged = optax.chain(adam, ema_weights(decay))
-    net = nets.linen(Classifier(ConvNet(widths), labeled.classes))
-    method = mean_teacher(net, adam, view, weight, ramp, decay, consistency)
+    train = images.load(run)
+    view = images.view(train, rotate=rotate, noise=noise)
+    method = mean_teacher(
+        images.classifier(train),
+        images.adam(train),
+        view,
+        weight=weight,
+        ramp=ramp,
+        momentum=images.decay,
+        consistency=consistency,
+    )
+    student = {"student_top1": evals.accuracy("student_logits", "student_top1")}
     return [
-        baselines.few_labels(
-            method,
-            labeled,
-            unlabeled,
-            labels,
-            steps,
-            net,
-            averaged,
-            view,
-            {"student_top1": evals.accuracy("student_logits", "student_top1")},
-            seed=seed,
-            save_every=save_every,
-            mesh=mesh,
-        )
+        baselines.few_label_stage(run, images, train, method, augment=view, further=student)
     ]

@@ -10,80 +10,41 @@ The number to read is top1, beside that of "supervised, same labels": kNN and li
 judge h with all labels of the training split.
 """
 
-import optax
-
-from jssl import Stage, baselines, data, nets, views
-from jssl.learner import ema_weights
+from jssl import Stage, baselines
+from jssl.config import tiny
+from jssl.knobs import FEW_LABELS, FewLabels, Run
 from jssl.methods.semisupervised.mixmatch import mixmatch
-from jssl.models.convnet import ConvNet
-from jssl.models.heads import Classifier
+
+RUNS = {"": 3}
 
 
+@tiny(FEW_LABELS)
 def laptop(
-    source: str = "mnist",
-    limit: int = 0,
-    labels: int = 10,
-    epochs: float = 30.0,
-    batch: int = 100,
-    labeled_batch: int = 50,
-    lr: float = 0.002,
+    run: Run = Run(),
+    images: FewLabels = FewLabels(),
     weight: float = 75.0,
     k: int = 2,
     temperature: float = 0.5,
     alpha: float = 0.75,
-    decay: float = 0.99,
-    shift: float = 2.0,
-    widths: tuple[int, ...] = (32, 64, 128),
-    save_every: int = 200,
-    seed: int = 0,
-    mesh: str = "",
-    tiny: bool = False,
 ) -> list[Stage]:
     """A small convolutional network, a hundred labels: about two minutes on two cores.
 
     Args:
-      source: mnist, fashion_mnist, digits, folder:PATH, tfds:NAME ...
-      limit: only so many training images, of each class its share; 0: all.
-      labels: of each class.
-      epochs: passes over the unlabelled images, which are the training split.
-      batch: unlabelled images a step.
-      labeled_batch: labelled images a step.
-      lr: learning rate at first; a cosine takes it to 0.
-      weight: of the guesses at the end; it rises along a line from 0.
-      k: views of an unlabelled image, whose predictions are averaged.
-      temperature: that sharpens a guess.
-      alpha: of the Beta distribution that the shares of a mixture come from.
-      decay: of the average of weights that predicts in the end.
-      shift: most shift of a view, in pixels either way.
-      widths: channels of the encoder's layers.
-      save_every: steps between checkpoints.
-      seed: of weights, views, the order of the data, and which images have labels.
-      mesh: device axes, such as data=2; empty puts all devices on data.
-      tiny: the sizes that tests run.
+      weight: Final weight of the guessed labels; it rises linearly from 0.
+      k: Views of an unlabeled image, whose predictions are averaged.
+      temperature: Temperature that sharpens a guess.
+      alpha: Parameter of the Beta distribution of the mixing shares.
     """
-    if tiny:
-        source, labels, batch, labeled_batch, widths = "digits", 2, 16, 16, (4, 8)
-        epochs = 0.03
-    unlabeled = data.load(source, batch, seed=seed, limit=limit)
-    labeled = data.load(source, labeled_batch, seed=seed, limit=limit, labeled=True)
-    steps = unlabeled.steps(epochs)
-    view = views.View(size=unlabeled.shapes()["image"].shape[1], shift=shift)
-    adam = optax.adam(optax.cosine_decay_schedule(lr, steps))
-    averaged = optax.chain(adam, ema_weights(decay))
-    net = nets.linen(Classifier(ConvNet(widths), labeled.classes))
-    method = mixmatch(net, averaged, view, weight, steps, k, temperature, alpha)
-    return [
-        baselines.few_labels(
-            method,
-            labeled,
-            unlabeled,
-            labels,
-            steps,
-            net,
-            averaged,
-            view,
-            seed=seed,
-            save_every=save_every,
-            mesh=mesh,
-        )
-    ]
+    train = images.load(run)
+    view = images.view(train)
+    method = mixmatch(
+        images.classifier(train),
+        images.averaged_adam(train),
+        view,
+        weight=weight,
+        ramp=train.steps(images.epochs),
+        k=k,
+        temperature=temperature,
+        alpha=alpha,
+    )
+    return [baselines.few_label_stage(run, images, train, method, augment=view)]

@@ -3,7 +3,8 @@
     python -m jssl.main --config=experiments/moco.py
     python -m jssl.main --config=experiments/moco.py:version=3
     python -m jssl.main --config=experiments/moco.py:paper,version=2,mesh=data=8
-    python -m jssl.main --config=experiments/moco.py:transformer,mesh=data=256
+    python -m jssl.main --config=experiments/moco.py:v3,mesh=data=128
+    python -m jssl.main --config=experiments/moco.py:v3_vit,mesh=data=256
 
 He et al. 2020, https://arxiv.org/abs/1911.05722; Chen et al. 2020,
 https://arxiv.org/abs/2003.04297; Chen et al. 2021, https://arxiv.org/abs/2104.02057.
@@ -12,258 +13,188 @@ epochs, 72.8 %, ViT-S 73.2 %, ViT-B 76.7 %. Ours: not run; `laptop` is in docs/r
 """
 
 import math
-from functools import partial
 
-import jax
-import jax.numpy as jnp
 import optax
 
-from jssl import Stage, baselines, data, evals, nets, optim, sharding, views
+from jssl import Stage, baselines, evals, nets, optim, sharding, views
+from jssl.config import one_of, tiny
+from jssl.knobs import (
+    CONVNET,
+    GARMENTS,
+    PAPER,
+    RESNET,
+    ImageNet,
+    Large,
+    Run,
+    Small,
+    ViewedImages,
+)
 from jssl.methods.contrastive.moco import moco
 from jssl.models import vit
-from jssl.models.convnet import ConvNet
 from jssl.models.heads import MLP, Classifier, Siamese
-from jssl.models.resnet import ResNet
+
+RUNS = {"": 5, f"{GARMENTS},epochs=10,supervised_epochs=10": 1}
+QUEUE = [("queue/keys$", sharding.rows_sharded)]
 
 
+@tiny(CONVNET, projector=(8, 4), queue=24, groups=4)
 def laptop(
-    source: str = "mnist",
-    limit: int = 0,
+    run: Run = Run(),
+    images: ViewedImages = ViewedImages(batch=256, supervised_epochs=30.0),
+    small: Small = Small(lr=0.002),
     version: int = 2,
-    look: str = "digits",
-    epochs: float = 30.0,
-    batch: int = 256,
-    lr: float = 0.002,
     temperature: float = 0.1,
     queue: int = 1024,
     momentum: float = 0.99,
     groups: int = 8,
-    widths: tuple[int, ...] = (32, 64, 128),
     projector: tuple[int, ...] = (128, 64),
-    supervised_epochs: float = 30.0,
-    save_every: int = 200,
-    seed: int = 0,
-    mesh: str = "",
-    tiny: bool = False,
 ) -> list[Stage]:
     """A small convolutional network on small images: about two minutes on two cores.
 
     Args:
-      source: mnist, fashion_mnist, digits, folder:PATH, tfds:NAME ...
-      limit: only so many training images, of each class its share; 0: all.
-      version: 1 (a linear head), 2 (a deeper one) or 3 (no queue, a predictor).
-      look: the views' recipe: digits, garments, simclr_cifar ...
-      epochs: passes over the training split.
-      batch: images a step.
-      lr: peak of the learning rate; a twentieth of the steps warm up, then a cosine.
-      temperature: of the similarities.
-      queue: keys remembered; version 3 remembers none.
-      momentum: of the keys' encoder; in version 3 it reaches 1 along a cosine.
-      groups: of the batch norm, which stand for the paper's devices; 1 in version 3.
-      widths: channels of the encoder's layers.
-      projector: widths of its layers; of the last only, in version 1.
-      supervised_epochs: of the supervised reference, computed once and cached.
-      save_every: steps between checkpoints.
-      seed: of weights, views and the order of the data.
-      mesh: device axes, such as data=2; empty puts all devices on data.
-      tiny: the sizes that tests run.
+      version: MoCo version: 1 (linear head), 2 (deeper head), 3 (predictor, no queue).
+      temperature: Temperature of the similarities.
+      queue: Number of keys in the queue (versions 1 and 2).
+      momentum: Momentum of the key encoder; in version 3 it rises to 1 along a cosine.
+      groups: Batch norm groups, for the paper's devices (versions 1 and 2).
+      projector: Widths of the projector's layers; version 1 has the last only.
     """
-    if tiny:
-        source, batch, widths, projector = "digits", 16, (4, 8), (8, 4)
-        epochs, supervised_epochs, queue, groups = 0.03, 0.03, 24, 4
-    train = data.load(source, batch, seed=seed, limit=limit)
-    steps, encoder = train.steps(epochs), ConvNet(widths)
-    if version not in (1, 2, 3):
-        raise ValueError(f"moco: version must be 1, 2 or 3, got {version}")
-    size = train.shapes()["image"].shape[1]
-    augment = partial(views.multi_view, views=views.recipe(look, size=size))
-    schedule = optim.warmup_cosine(lr, steps // 20, steps)
-    tx = optax.adamw(schedule, weight_decay=1e-4, mask=optim.matrices)
-    grouped = ConvNet(widths, groups=1 if version == 3 else groups)
-    head = MLP(projector[-1:] if version == 1 else projector, norm=version == 3)
-    predictor = MLP(projector) if version == 3 else None
-    net = nets.linen(Siamese(grouped, head, predictor))
-    kept = 0 if version == 3 else queue
-    method = moco(net, tx, augment, steps, kept, temperature, momentum)
+    head, predictor = one_of("version", version, {
+        1: (MLP(projector[-1:], norm=False), None),
+        2: (MLP(projector, norm=False), None),
+        3: (MLP(projector), MLP(projector)),
+    })  # fmt: skip
+    if version == 3:
+        queue, groups = 0, 1
+    train = images.load(run)
+    steps = train.steps(images.epochs)
+    method = moco(
+        nets.linen(Siamese(small.encoder(groups=groups), head, predictor)),
+        small.adamw(steps),
+        images.augment(train),
+        steps=steps,
+        queue=queue,
+        temperature=temperature,
+        momentum=momentum,
+    )
+    classifier = nets.linen(Classifier(small.encoder(), train.classes))
+    chance = {"loss": math.log(1 + queue)} if queue else {}
     return [
-        baselines.compared(
-            method,
-            train,
-            steps,
-            nets.linen(Classifier(encoder, train.classes)),
-            data.load(source, batch, seed=seed, limit=limit, labeled=True),
-            supervised_epochs,
-            chance={"loss": math.log(1 + queue)} if version < 3 else {},
-            rules=[("queue/keys$", sharding.divided)],
-            save_every=save_every,
-            seed=seed,
-            mesh=mesh,
+        baselines.pretrain_stage(
+            run, images, train, method, classifier, chance=chance, rules=QUEUE
         )
     ]
 
 
+@tiny(RESNET, projector=(8, 4), queue=32)
 def paper(
+    run: Run = Run(save_every=1000),
+    images: ImageNet = ImageNet(epochs=200.0, batch=256, lr=0.03),
+    resnet: Large = Large(),
     version: int = 2,
-    depth: int = 50,
-    source: str = "tfds:imagenet2012",
+    projector: tuple[int, ...] = (),
     queue: int = 65536,
     groups: int = 8,
-    workers: int = 16,
-    save_every: int = 1000,
-    seed: int = 0,
-    mesh: str = "",
-    tiny: bool = False,
 ) -> list[Stage]:
-    """The published settings on ImageNet, with a ResNet-50.
+    """v1 and v2 on ImageNet: ResNet-50, SGD, batches of 256, 200 epochs.
 
-    v1 and v2: 200 epochs, SGD, batches of 256; v1's rate falls tenfold at epochs 120 and
-    160, v2's along a cosine. v3: 300 epochs, LARS, batches of 4,096; for its ViTs see
-    `transformer`.
-
-    Departure: crops are drawn on the device, from the central square of 256 pixels that
-    the loader cuts, not from the whole photograph.
+    The learning rate of v1 falls tenfold at epochs 120 and 160, that of v2 along a cosine.
 
     Args:
-      version: 1, 2 or 3.
-      depth: of the ResNet.
-      source: a prepared TFDS data set, or folder:PATH.
-      queue: keys remembered by v1 and v2.
-      groups: of their batch norm, the paper's 8 devices.
-      workers: processes that read and decode, on each host.
-      save_every: steps between checkpoints.
-      seed: of weights, views and the order of the data.
-      mesh: device axes, such as data=128.
-      tiny: the sizes that tests run.
+      warmup: Epochs of linear warm-up of the learning rate (version 2).
+      version: MoCo version, 1 or 2; version 3 is `v3` and `v3_vit`.
+      projector: Widths of the projector's layers; empty: those of the version.
+      queue: Number of keys in the queue.
+      groups: Batch norm groups, for the paper's 8 devices.
     """
-    size, stored, dtype, width = 224, 256, jnp.bfloat16, 64
-    epochs, batch, warmup = (300.0, 4096, 10.0) if version == 3 else (200.0, 256, 0.0)
-    heads = {1: (128,), 2: (2048, 128), 3: (4096, 256)}
-    if version not in heads:
-        raise ValueError(f"moco: version must be 1, 2 or 3, got {version}")
-    head, recipe = heads[version], {3: "moco_v3_resnet"}.get(version, f"moco_v{version}")
-    if tiny:
-        size, stored, source, workers, dtype, width = 16, 32, "photos", 0, None, 4
-        epochs, warmup, batch, depth, queue, head = 0.02, 0.01, 16, 10, 32, (8, 4)
-    read = dict(size=stored, threads=2 * workers + 2, workers=workers)
-    train = data.load(source, batch, seed=seed, **read)
-    steps = train.steps(epochs)
-    if version == 3:
-        begin = min(train.steps(warmup), steps - 1)
-        schedule = optim.warmup_cosine(0.3 * batch / 256, begin, steps)
-        tx = optim.lars(schedule, weight_decay=1e-6)
-        projector, predictor = MLP(head, last_bias=False, last_norm="plain"), MLP(head)
-        queue, groups, temperature, momentum = 0, 1, 1.0, 0.99
-    else:
-        rate = 0.03 * batch / 256
-        fall = {int(0.6 * steps): 0.1, int(0.8 * steps): 0.1}
-        schedule = {
-            1: optax.piecewise_constant_schedule(rate, fall),
-            2: optim.warmup_cosine(rate, 0, steps),
-        }[version]
-        sgd = optax.sgd(schedule, momentum=0.9)
-        tx = optax.chain(optax.add_decayed_weights(1e-4), sgd)
-        projector, predictor = MLP(head, norm=False), None
-        temperature, momentum = {1: 0.07, 2: 0.2}[version], 0.999
-    encoder = ResNet(depth, width=width, groups=groups, dtype=dtype)
+    train = images.load(run)
+    steps = train.steps(images.epochs)
+    falls = {int(0.6 * steps): 0.1, int(0.8 * steps): 0.1}
+    schedule, temperature, head = one_of("version", version, {
+        1: (optax.piecewise_constant_schedule(images.peak, falls), 0.07, (128,)),
+        2: (images.schedule(train), 0.2, (2048, 128)),
+    })  # fmt: skip
+    head = MLP(projector or head, norm=False)
     method = moco(
-        nets.linen(Siamese(encoder, projector, predictor)),
-        tx,
-        partial(views.multi_view, views=views.recipe(recipe, size=size)),
-        steps,
-        queue,
-        temperature,
-        momentum,
-        prepare=jax.vmap(lambda image: views.center_crop(image, size / stored)),
+        nets.linen(Siamese(resnet.encoder(images, groups=groups), head)),
+        optim.decayed_sgd(schedule, decay=1e-4),
+        views.augment(f"moco_v{version}", size=images.size),
+        steps=steps,
+        queue=queue,
+        temperature=temperature,
+        momentum=0.999,
+        prepare=images.prepare,
     )
-    return [
-        Stage(
-            name="pretrain",
-            method=method,
-            data=train,
-            steps=steps,
-            evals={"knn": evals.knn()} if train.classes else {},
-            rules=[("queue/keys$", sharding.divided)],
-            mesh=mesh,
-            save_every=save_every,
-            seed=seed,
-        )
-    ]
+    judged = evals.knn_if_labeled(train)
+    return [run.stage("pretrain", method, train, steps, evals=judged, rules=QUEUE)]
 
 
-def transformer(
+@tiny(RESNET, projector=(8, 4), warmup=0.01)
+def v3(
+    run: Run = Run(save_every=1000),
+    images: ImageNet = ImageNet(epochs=300.0, batch=4096, lr=0.3, warmup=10.0),
+    resnet: Large = Large(),
+    projector: tuple[int, ...] = (4096, 256),
+) -> list[Stage]:
+    """v3 on ImageNet: ResNet-50, LARS, batches of 4,096, 300 epochs.
+
+    Args:
+      projector: Widths of the projector's layers, and of the predictor's.
+    """
+    train = images.load(run)
+    steps = train.steps(images.epochs)
+    head = MLP(projector, last_bias=False, last_norm="plain")
+    method = moco(
+        nets.linen(Siamese(resnet.encoder(images), head, MLP(projector))),
+        optim.lars(images.schedule(train), weight_decay=1e-6),
+        views.augment("moco_v3_resnet", size=images.size),
+        steps=steps,
+        queue=0,
+        temperature=1.0,
+        momentum=0.99,
+        prepare=images.prepare,
+    )
+    judged = evals.knn_if_labeled(train)
+    return [run.stage("pretrain", method, train, steps, evals=judged)]
+
+
+@tiny(PAPER, variant="16x1x2/8", projector=(8, 8, 4), predictor=(8, 4), warmup=0.01)
+def v3_vit(
+    run: Run = Run(save_every=1000),
+    images: ImageNet = ImageNet(epochs=300.0, batch=4096, lr=1.5e-4, warmup=40.0),
     variant: str = "B/16",
-    source: str = "tfds:imagenet2012",
-    epochs: float = 300.0,
-    batch: int = 4096,
-    lr: float = 1.5e-4,
-    warmup: float = 40.0,
     temperature: float = 0.2,
     momentum: float = 0.99,
+    projector: tuple[int, ...] = (4096, 4096, 256),
+    predictor: tuple[int, ...] = (4096, 256),
     remat: bool = False,
-    workers: int = 16,
-    save_every: int = 1000,
-    seed: int = 0,
-    mesh: str = "",
-    tiny: bool = False,
 ) -> list[Stage]:
-    """MoCo v3 with a vision transformer, whose patch projection stays as it was drawn.
+    """v3 with a vision transformer, whose patch projection stays as it was drawn.
 
-    Departure: crops are drawn on the device, from the central square of 256 pixels that
-    the loader cuts, not from the whole photograph.
+    The mesh axis fsdp cuts weights and moments, the axis tensor heads and hidden units.
 
     Args:
-      variant: S/16 or B/16.
-      source: a prepared TFDS data set, or folder:PATH.
-      epochs: passes over the training split.
-      batch: images a step, of two views each.
-      lr: for a batch of 256; scales with the batch.
-      warmup: epochs in which the rate climbs.
-      temperature: of the similarities.
-      momentum: of the keys' encoder, at the start of its cosine to 1.
-      remat: computes the blocks' insides anew in the backward pass, for memory.
-      workers: processes that read and decode, on each host.
-      save_every: steps between checkpoints.
-      seed: of weights, views and the order of the data.
-      mesh: device axes, data=64;fsdp=4: weights and moments are cut along fsdp, heads and
-        hidden units along tensor.
-      tiny: the sizes that tests run.
+      variant: Size and patch of the ViT: S/16, B/16, or WIDTHxDEPTHxHEADS/PATCH.
+      temperature: Temperature of the similarities.
+      momentum: Initial momentum of the key encoder, rising to 1 along a cosine.
+      projector: Widths of the projector's layers.
+      predictor: Widths of the predictor's layers.
+      remat: Recompute the blocks' activations in the backward pass, to save memory.
     """
-    size, stored, dtype, heads = 224, 256, jnp.bfloat16, ((4096, 4096, 256), (4096, 256))
-    sizes = vit.sizes(variant)
-    if tiny:
-        size, stored, source, workers, dtype = 16, 32, "photos", 0, None
-        epochs, warmup, batch, heads = 0.02, 0.01, 16, ((8, 8, 4), (8, 4))
-        sizes = dict(width=16, depth=1, heads=2, patch=8)
-    read = dict(size=stored, threads=2 * workers + 2, workers=workers)
-    train = data.load(source, batch, seed=seed, **read)
-    steps = train.steps(epochs)
-    climb = min(train.steps(warmup), steps - 1)
-    schedule = optim.warmup_cosine(lr * batch / 256, climb, steps)
-    encoder = vit.Pooled(vit.Encoder(**sizes, dtype=dtype, remat=remat), "cls")
-    projector, predictor = (MLP(h, last_bias=False, last_norm="plain") for h in heads)
+    train = images.load(run)
+    steps = train.steps(images.epochs)
+    encoder = vit.Encoder(**vit.sizes(variant), dtype=images.dtype or None, remat=remat)
+    heads = (MLP(x, last_bias=False, last_norm="plain") for x in (projector, predictor))
+    adamw = optax.adamw(images.schedule(train), weight_decay=0.1, mask=optim.matrices)
     method = moco(
-        nets.linen(Siamese(encoder, projector, predictor)),
-        optim.all_but(
-            "embedding",
-            optax.adamw(schedule, weight_decay=0.1, mask=optim.matrices),
-        ),
-        partial(views.multi_view, views=views.recipe("moco_v3", size=size)),
-        steps,
-        0,
-        temperature,
-        momentum,
-        prepare=jax.vmap(lambda image: views.center_crop(image, size / stored)),
+        nets.linen(Siamese(vit.Pooled(encoder, "cls"), *heads)),
+        optim.all_but("embedding", adamw),
+        views.augment("moco_v3", size=images.size),
+        steps=steps,
+        queue=0,
+        temperature=temperature,
+        momentum=momentum,
+        prepare=images.prepare,
     )
-    return [
-        Stage(
-            name="pretrain",
-            method=method,
-            data=train,
-            steps=steps,
-            evals={"knn": evals.knn()} if train.classes else {},
-            rules=sharding.TRANSFORMER,
-            mesh=mesh,
-            save_every=save_every,
-            seed=seed,
-        )
-    ]
+    judged, rules = evals.knn_if_labeled(train), sharding.TRANSFORMER
+    return [run.stage("pretrain", method, train, steps, evals=judged, rules=rules)]

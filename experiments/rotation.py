@@ -13,114 +13,65 @@ import math
 
 import optax
 
-from jssl import Stage, baselines, data, evals, nets, optim, views
+from jssl import Stage, baselines, evals, nets, optim, views
+from jssl.config import tiny
+from jssl.knobs import CONVNET, DATA, FASHION, Data, Images, Run, Small
 from jssl.methods.pretext.rotation import rotation
-from jssl.models.convnet import ConvNet
 from jssl.models.heads import Classifier
 from jssl.models.nin import BLOCKS, NIN
 
+RUNS = {"": 5, f"{FASHION},epochs=5,supervised_epochs=4": 1}
 
+
+@tiny(CONVNET)
 def laptop(
-    source: str = "mnist",
-    limit: int = 0,
-    epochs: float = 15.0,
-    batch: int = 64,
-    lr: float = 0.002,
+    run: Run = Run(),
+    images: Images = Images(epochs=15.0),
+    small: Small = Small(),
     shift: float = 2.0,
-    widths: tuple[int, ...] = (32, 64, 128),
-    supervised_epochs: float = 10.0,
-    save_every: int = 200,
-    seed: int = 0,
-    mesh: str = "",
-    tiny: bool = False,
 ) -> list[Stage]:
     """A small convolutional network on small images: about two minutes on two cores.
 
     Args:
-      source: mnist, fashion_mnist, digits, folder:PATH, tfds:NAME ...
-      limit: only so many training images, of each class its share; 0: all.
-      epochs: passes over the training split.
-      batch: images a step, each turned in four ways.
-      lr: peak of the learning rate; a twentieth of the steps warm up, then a cosine.
-      shift: most pixels by which an image is moved before it is turned.
-      widths: channels of the encoder's layers.
-      supervised_epochs: of the supervised reference, computed once and cached.
-      save_every: steps between checkpoints.
-      seed: of weights, views and the order of the data.
-      mesh: device axes, such as data=2; empty puts all devices on data.
-      tiny: the sizes that tests run.
+      batch: Images per step, each turned in four ways.
+      shift: Largest shift of an image before it is turned, in pixels.
     """
-    if tiny:
-        source, batch, widths = "digits", 16, (4, 8)
-        epochs = supervised_epochs = 0.03
-    train = data.load(source, batch, seed=seed, limit=limit)
-    steps, encoder = train.steps(epochs), ConvNet(widths)
-    size = train.shapes()["image"].shape[1]
-    schedule = optim.warmup_cosine(lr, steps // 20, steps)
-    tx = optax.adamw(schedule, weight_decay=1e-4, mask=optim.matrices)
-    net = nets.linen(Classifier(encoder, 4))
-    method = rotation(net, tx, views.View(size=size, shift=shift))
-    return [
-        baselines.compared(
-            method,
-            train,
-            steps,
-            nets.linen(Classifier(encoder, train.classes)),
-            data.load(source, batch, seed=seed, limit=limit, labeled=True),
-            supervised_epochs,
-            chance={"loss": math.log(4)},
-            save_every=save_every,
-            seed=seed,
-            mesh=mesh,
-        )
-    ]
+    train = images.load(run)
+    method = rotation(
+        nets.linen(Classifier(small.encoder(), 4)),
+        small.adamw(train.steps(images.epochs)),
+        views.on(views.View(size=train.side, shift=shift)),
+    )
+    classifier = nets.linen(Classifier(small.encoder(), train.classes))
+    chance = {"loss": math.log(4)}
+    return [baselines.pretrain_stage(run, images, train, method, classifier, chance=chance)]
 
 
+@tiny(DATA, source="photos", epochs=0.02, blocks=((3, (4,)), (3, (4,))))
 def paper(
-    source: str = "tfds:cifar10",
-    epochs: float = 200.0,
-    batch: int = 128,
+    run: Run = Run(save_every=1000),
+    images: Data = Data(source="tfds:cifar10", epochs=200.0, batch=128),
     lr: float = 0.1,
-    save_every: int = 1000,
-    seed: int = 0,
-    mesh: str = "",
-    tiny: bool = False,
+    blocks: tuple = BLOCKS,
 ) -> list[Stage]:
     """The published setting for CIFAR-10: network in network, SGD, 200 epochs.
 
-    h is the mean of the second block's maps; the paper trains classifiers on the maps.
+    The rate falls fivefold after 30, 60 and 80 % of the steps. h is the mean of the second
+    block's maps; the paper trains classifiers on the maps.
 
     Args:
-      source: a prepared TFDS data set, or folder:PATH.
-      epochs: passes over the training split; the rate falls fivefold after 30, 60 and
-        80 % of them.
-      batch: images a step, each turned in four ways.
-      lr: at first.
-      save_every: steps between checkpoints.
-      seed: of weights, views and the order of the data.
-      mesh: device axes, such as data=4; empty puts all devices on data.
-      tiny: the sizes that tests run.
+      batch: Images per step, each turned in four ways.
+      lr: Initial learning rate.
+      blocks: (kernel, widths of the layers) of each block of the network.
     """
-    blocks = BLOCKS
-    if tiny:
-        source, batch, epochs, blocks = "photos", 16, 0.02, ((3, (4,)), (3, (4,)))
-    train = data.load(source, batch, seed=seed)
-    steps, size = train.steps(epochs), train.shapes()["image"].shape[1]
+    train = images.load(run)
+    steps = train.steps(images.epochs)
     falls = {round(share * steps): 0.2 for share in (0.3, 0.6, 0.8)}
-    tx = optax.chain(
-        optax.add_decayed_weights(5e-4),
-        optax.sgd(optax.piecewise_constant_schedule(lr, falls), 0.9, nesterov=True),
+    schedule = optax.piecewise_constant_schedule(lr, falls)
+    method = rotation(
+        nets.linen(NIN(4, blocks)),
+        optim.decayed_sgd(schedule, decay=5e-4, nesterov=True),
+        views.on(views.View(size=train.side, shift=4.0, flip=0.5)),
     )
-    view = views.View(size=size, shift=4.0, flip=0.5)
-    return [
-        Stage(
-            name="pretrain",
-            method=rotation(nets.linen(NIN(4, blocks)), tx, view),
-            data=train,
-            steps=steps,
-            evals={"knn": evals.knn()} if train.classes else {},
-            save_every=save_every,
-            seed=seed,
-            mesh=mesh,
-        )
-    ]
+    judged = evals.knn_if_labeled(train)
+    return [run.stage("pretrain", method, train, steps, evals=judged)]

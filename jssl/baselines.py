@@ -1,16 +1,16 @@
-"""What a representation is held against: computed once, then taken from a cache.
+"""Baselines: raw inputs, the untrained network, a supervised network; cached.
 
-A baseline is a stage like any other, judged by the same evals: raw pixels and untrained
-networks are stages of no steps. Its number is kept under a fingerprint of everything
-that determines it: the data, the budget, the protocols, and the traced computation itself
-(architecture, optimiser and schedule constants included).
+A baseline is a stage like any other, evaluated alike: raw inputs and untrained networks are
+stages of no steps. Its number is kept under a fingerprint of everything that determines it:
+the data, the budget, the protocols, and the traced computation itself (architecture,
+optimizer and schedule constants included).
 """
 
 import hashlib
 import json
-import os
 import re
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -18,182 +18,186 @@ from typing import Any
 import jax
 import numpy as np
 import optax
+from jax.interpreters.partial_eval import dce_jaxpr
 
 from jssl import evals, loop, optim
+from jssl.cache import cache_folder
 from jssl.config import Stage
 from jssl.data import Source, labels_per_class, pair
-from jssl.engine import decode
-from jssl.method import Augment, Method, identity
+from jssl.knobs import FewLabels, Images, Run, with_labels
+from jssl.log import Log, write_json
+from jssl.method import Augment, Method, Prepare, field, no_samples, part
 from jssl.methods.transfer.supervised import supervised
 from jssl.nets import Net
-from jssl.report import Log, write_json
 
 
-def cache_folder() -> Path:
-    """$JSSL_CACHE, or jssl in the user's cache folder."""
-    fallback = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "jssl"
-    return Path(os.environ.get("JSSL_CACHE", fallback))
-
-
-def raw_pixels() -> Method:
-    """Represents an image by its pixels."""
+def plain(source: Source) -> Method:
+    """The method without a network: pixels, a waveform, counts of words."""
 
     def step(key, state, batch):
-        raise ValueError("raw pixels learn nothing: give the stage no steps")
+        raise ValueError("raw inputs learn nothing: give the stage no steps")
 
     def embed(state, batch):
-        return {"h": batch["image"].reshape(len(batch["image"]), -1)}
+        return {"h": source.plain(batch)}
 
     return Method(lambda key, batch: (), step, embed)
 
 
-def beside(
-    method, data, judged, reference: Stage | None = None, **shared
+def has_plain(source: Source) -> bool:
+    """Whether the columns of a source give rows [n, d] without a network."""
+    rows = jax.eval_shape(source.decode, source.row_shapes(), _context(source))
+    return jax.eval_shape(source.plain, rows) is not None
+
+
+def _context(source):
+    return jax.eval_shape(source.decoded_context)
+
+
+def rows(
+    run: Run,
+    method: Method,
+    train: Source,
+    judged: Mapping[str, Callable],
+    *,
+    reference: Stage | None = None,
 ) -> dict[str, Stage]:
-    """The rows that stand beside a method's number: raw pixels, its untrained network,
-    and a supervised stage if there is one.
+    """The baselines of every method: raw inputs, its untrained network, and a supervised
+    stage if there is one. Raw inputs are left out where the data have no such rows.
 
     Args:
-      method: whose initial state is the untrained network.
-      data: the training source.
-      judged: the evals, which judge them all.
-      reference: learns from the labels.
-      **shared: further fields of the stages.
+      run: how they are run.
+      method: its initial state is the untrained network.
+      train: the training source.
+      judged: the evals of both.
+      reference: a stage that learns from labels.
     """
-    still = dict(data=data, steps=0, evals=judged) | shared
-    stages = {
-        "raw pixels": Stage(name="raw-pixels", method=raw_pixels(), **still),
-        "untrained network": Stage(name="untrained", method=method, **still),
-    }
+    stages = {}
+    if has_plain(train):
+        name = train.plain_name
+        stages[name] = run.baseline(
+            name.replace(" ", "-"), plain(train), train, 0, evals=judged
+        )
+    stages["untrained network"] = run.baseline("untrained", method, train, 0, evals=judged)
     return stages if reference is None else stages | {"supervised reference": reference}
 
 
-def compared(
-    method: Method,
+def pretrain_stage(
+    run: Run,
+    images: Images,
     train: Source,
-    steps: int,
-    classifier: Net,
-    labeled: Source,
-    supervised_epochs: float,
-    prepare: Callable = identity,
+    method: Method,
+    classifier: Net | None,
+    *,
+    name: str = "pretrain",
+    labeled: Source | None = None,
+    prepare: Prepare = field("image"),
+    tx: Callable[[int], optax.GradientTransformation] = partial(optim.adamw, 1e-3),
     pictures: Mapping[str, Callable] = MappingProxyType({}),
-    lr: float = 1e-3,
-    **fields,
+    **fields: Any,
 ) -> Stage:
-    """The stage "pretrain", judged by kNN and linear probe beside its baselines.
+    """A stage evaluated by kNN and linear probe, with raw inputs, the untrained network and
+    a supervised network as baselines.
 
-    The supervised reference is `classifier` under AdamW, a short warm-up and a cosine.
+    A source without labels has no evaluation, and no baselines.
 
     Args:
+      run: how all of them are run.
+      images: the budget: `epochs` of the stage, `supervised_epochs` of the baseline.
+      train: the training source.
       method: what learns.
-      train: its source.
-      steps: of training.
-      classifier: images -> {"logits", "h"}, an encoder as the method's.
-      labeled: the training source, with labels.
-      supervised_epochs: of the supervised reference.
-      prepare: what the classifier sees of an image, as the method's.
+      classifier: of the supervised baseline: images -> {"logits", "h"}, with an encoder as
+        the method's; None without labels.
+      name: of the stage.
+      labeled: the source of the supervised baseline; None: `train`, with labels.
+      prepare: batch -> the input of the classifier, as the method's.
+      tx: steps -> the optimizer of the supervised baseline.
       pictures: further evals, by name.
-      lr: peak of the supervised learning rate.
-      **fields: further ones of the stage; seed, mesh and dispatch also of its baselines.
+      **fields: further fields of the stage.
     """
+    stage = partial(run.stage, name, method, train, train.steps(images.epochs), **fields)
+    if not train.classes:
+        return stage(evals=pictures)
+    labeled = labeled or with_labels(train)
+    steps = labeled.steps(images.supervised_epochs)
     judged = {"knn": evals.knn(), "linear": evals.linear_probe()}
-    shared = {k: v for k, v in fields.items() if k in ("seed", "mesh", "dispatch")}
-    budget = labeled.steps(supervised_epochs)
-    schedule = optim.warmup_cosine(lr, budget // 20, budget)
-    tx = optax.adamw(schedule, weight_decay=1e-4, mask=optim.matrices)
-    reference = Stage(
-        name="supervised",
-        method=supervised(classifier, tx, labeled.classes, prepare=prepare),
-        data=labeled,
-        steps=budget,
-        evals=judged,
-        **shared,
+    reference = run.baseline(
+        "supervised",
+        supervised(classifier, tx(steps), labeled.classes, prepare=prepare),
+        labeled,
+        steps,
+        evals=judged | {"top1": evals.accuracy()},
     )
-    return Stage(
-        name="pretrain",
-        method=method,
-        data=train,
-        steps=steps,
+    return stage(
         evals=judged | {"embedding": evals.embedding_picture()} | dict(pictures),
-        baselines=beside(method, train, judged, reference, **shared),
-        **fields,
+        baselines=rows(run, method, train, judged, reference=reference),
     )
 
 
-def few_labels(
+def few_label_stage(
+    run: Run,
+    few: FewLabels,
+    train: Source,
     method: Method,
-    labeled: Source,
-    unlabeled: Source,
-    per_class: int,
-    steps: int,
-    classifier: Net,
-    tx: optax.GradientTransformation,
+    *,
     augment: Augment,
     further: Mapping[str, Callable] = MappingProxyType({}),
-    seed: int = 0,
-    **fields,
+    **fields: Any,
 ) -> Stage:
-    """The stage "train" of semi-supervised learning, beside learning from labels alone.
+    """The stage "train" of semi-supervised learning; its baselines learn from labels alone.
 
-    Its baselines have the same network, optimiser, augmentation, number of updates and
-    batches of labels, and no unlabelled images: one with the same few labels, which the
+    Its baselines have the same network, optimizer, augmentation, number of updates and
+    batches of labels, and no unlabeled images: one with the same few labels, which the
     method should beat, and one with all labels, which it may come up to.
 
     The number to read is top1, of the classifier that was trained. kNN and linear probe
     judge h, and are given every label of the training split to do so.
 
     Args:
+      run: how all of them are run; its seed draws the labels, too.
+      few: the labels and the budget, the network and its optimizer, which the method has
+        too. The baselines predict with an average of weights.
+      train: the unlabeled training source; the images with labels are among its own.
       method: what learns, of nested batches; embeds "logits".
-      labeled: the training source, with labels and the batch of labelled rows.
-      unlabeled: the same with the batch of unlabelled rows; those with labels are among
-        them.
-      per_class: labels of each class.
-      steps: of training, the baselines' too.
-      classifier: images -> {"logits", "h"}, the method's network.
-      tx: moves the baselines' weights, as the method's; where the method predicts with an
-        average of weights, it ends in `ema_weights`.
-      augment: (key, images) -> one view of each, as the method's.
+      augment: (key, batch) -> one view of each row, as the method's.
       further: evals of the method alone, by name.
-      seed: of the stages, and of the draw of labels.
-      **fields: further ones of the stage; mesh also of its baselines.
+      **fields: further fields of the stage.
     """
     judged = {"knn": evals.knn(), "linear": evals.linear_probe()}
     own = {"top1": evals.accuracy()} | judged
-    shared = dict(seed=seed) | {k: v for k, v in fields.items() if k == "mesh"}
-    few = labels_per_class(labeled, per_class, seed)
-    reference = _of_labeled(supervised(classifier, tx, labeled.classes, augment))
+    every = with_labels(train, batch=few.labeled_batch)
+    some = labels_per_class(every, few.labels, run.seed)
+    steps = train.steps(few.epochs)
+    net, tx = few.classifier(every), few.averaged_adam(train)
+    reference = _of_labeled(supervised(net, tx, every.classes, augment))
 
-    def taught(name, source):
-        both = pair(labeled=source, unlabeled=unlabeled)
-        return Stage(
-            name=name, method=reference, data=both, steps=steps, evals=own, **shared
-        )
+    def from_labels(name, labeled):
+        both = pair(labeled=labeled, unlabeled=train)
+        return run.baseline(name, reference, both, steps, evals=own)
 
-    both = pair(labeled=few, unlabeled=unlabeled)
-    return Stage(
-        name="train",
-        method=method,
-        data=both,
-        steps=steps,
+    both = pair(labeled=some, unlabeled=train)
+    return run.stage(
+        "train",
+        method,
+        both,
+        steps,
         evals=own | dict(further) | {"embedding": evals.embedding_picture()},
         baselines={
-            "supervised, same labels": taught("supervised-few", few),
-            "supervised, all labels": taught("supervised-all", labeled),
+            "supervised, same labels": from_labels("supervised-few", some),
+            "supervised, all labels": from_labels("supervised-all", every),
         }
-        | beside(method, both, judged, **shared),
-        seed=seed,
+        | rows(run, method, both, judged),
         **fields,
     )
 
 
 def _of_labeled(method: Method) -> Method:
-    """A method of plain batches, for the labelled half of nested ones."""
+    """A method of plain batches, for the labeled half of nested ones."""
 
     def init(key, batch):
-        return method.init(key, batch["labeled"])
+        return method.init(key, part(batch, "labeled"))
 
     def step(key, state, batch):
-        return method.step(key, state, batch["labeled"])
+        return method.step(key, state, part(batch, "labeled"))
 
     return method._replace(init=init, step=step)
 
@@ -204,22 +208,35 @@ def fingerprint(stage: Stage) -> str:
     A seed or a batch that decides nothing does not count: raw pixels are raw pixels.
     """
     method, data = stage.method, stage.data
-    batch = jax.eval_shape(decode, data.shapes())
-    rows = jax.eval_shape(_two_rows, data.row_shapes())
+    context = _context(data)
+    batch = jax.eval_shape(data.decode, data.shapes(), context)
+    two = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct((2, *x.shape[1:]), x.dtype), data.row_shapes()
+    )
+    rows = jax.eval_shape(data.decode, two, context)
     key = jax.random.key(0)
     state = jax.eval_shape(method.init, key, batch)
     parts = [data.name, data.digest, [e.protocol for e in stage.evals.values()]]
-    traced = [jax.make_jaxpr(method.embed)(state, rows)]
-    init = jax.make_jaxpr(method.init)(key, batch)
+    traced = [_live(method.embed, state, rows)]
+    init = _live(method.init, key, batch)
     if init.eqns or stage.steps:
         parts += [stage.seed]
         traced += [init]
     if stage.steps:
         parts += [data.batch, data.seed, stage.steps]
-        traced += [jax.make_jaxpr(method.step)(key, state, batch)]
+        traced += [_live(method.step, key, state, batch)]
+    if method.generate is not no_samples:
+        traced += [_live(method.generate, key, state, rows)]
     text = "\n".join([*map(str, parts), *(_without_names(str(x)) for x in traced)])
     constants = [np.asarray(c).tobytes() for jaxpr in traced for c in jaxpr.consts]
     return hashlib.sha256(b"".join([text.encode(), *constants])).hexdigest()[:16]
+
+
+def _live(fn, *args):
+    """The jaxpr of fn(*args), without equations on which no result depends."""
+    traced = jax.make_jaxpr(fn)(*args)
+    used = [True] * len(traced.jaxpr.outvars)
+    return traced.replace(jaxpr=dce_jaxpr(traced.jaxpr, used, instantiate=True)[0])
 
 
 def _without_names(program: str) -> str:
@@ -236,11 +253,6 @@ def _without_names(program: str) -> str:
 
     program = re.sub(r"((?:^let |\b\w*jaxpr=))(\w+)", number, program, flags=re.MULTILINE)
     return re.sub(r"\b(?:name|jvp|fwd|bwd)=[\w.<>]+| at 0x[0-9a-f]+", "", program)
-
-
-def _two_rows(batch):
-    """Its first two rows, decoded."""
-    return jax.tree.map(lambda x: x[:2], decode(batch))
 
 
 def score(

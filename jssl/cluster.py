@@ -1,12 +1,12 @@
-"""Joining a run of several processes, agreeing in it, and leaving one that has failed.
+"""Multi-process runs: initialization, broadcasts and error handling.
 
-The same command starts on every host. Under SLURM, Open MPI and Kubernetes (indexed
-jobs) and on TPU pods JAX finds the others by itself; elsewhere they are told:
+Start the same command on every host. Under SLURM, Open MPI and Kubernetes (indexed jobs)
+and on TPU pods JAX detects the other processes; elsewhere add the arguments
 
-  --coordinator=host:1234 --processes=4 --process=0    and 1, 2, 3 on the others
+  --coordinator=host:1234 --processes=4 --process=0    and 1, 2, 3 on the other hosts
 
-where the first, number 0, runs on `host`. `--processes=1` is a run of one's own whatever
-the environment says. https://docs.jax.dev/en/latest/multi_process.html
+where process 0 runs on `host`. `--processes=1` forces a single-process run in any
+environment. https://docs.jax.dev/en/latest/multi_process.html
 """
 
 import os
@@ -18,10 +18,10 @@ import traceback
 from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
-WAIT = 300  # seconds for all to come: machines of a pod boot at different times
-PATIENCE = 15  # seconds before we say that we wait
-SILENCE = 60  # seconds without a sign of life after which JAX ends the others
-SLURM = ("JOB_ID", "STEP_NODELIST", "NTASKS", "PROCID", "LOCALID")  # what JAX needs
+WAIT = 300  # seconds for all processes to connect: hosts of a pod boot at different times
+PATIENCE = 15  # seconds before a message reports the wait
+SILENCE = 60  # seconds without a heartbeat after which JAX ends the other processes
+SLURM = ("JOB_ID", "STEP_NODELIST", "NTASKS", "PROCID", "LOCALID")  # required by JAX
 LOST = r"Gloo .*failed|reset by peer|closed by peer|heartbeat|Broken pipe"
 
 
@@ -31,37 +31,39 @@ def join(
     process: int | None = None,
     wait: float = WAIT,
 ) -> None:
-    """Joins the other processes, if there are any, before anything is computed.
+    """Initializes `jax.distributed` if this is a multi-process run.
 
-    Ends the process, with one line, when the others do not come.
+    Must run before any computation. On a timeout the process exits with a one-line
+    message.
 
     Args:
-      coordinator: "host:port", where process 0 listens.
-      processes: how many there are.
-      process: which this is, from 0.
-      wait: seconds for all to come.
+      coordinator: "host:port", the address on which process 0 listens.
+      processes: number of processes.
+      process: index of this process, from 0.
+      wait: timeout in seconds for all processes to connect.
 
     Raises:
-      ValueError: only some of the three are given, or nonsense, or the environment says
-        that there are several processes but not where they meet.
-      OSError: process 0 cannot listen at its port.
+      ValueError: if only some of the three are given or one is invalid, or if the
+        environment announces several processes without a usable coordinator address.
+      OSError: if process 0 cannot listen on its port.
     """
     named = coordinator, processes, process
-    told = any(x is not None for x in named)
-    if named == (None, 1, None) or not (told or announced(os.environ)):
+    explicit = any(x is not None for x in named)
+    if named == (None, 1, None) or not (explicit or announced(os.environ)):
         return
     import jax
 
     how = {"local_device_ids": whole_node(os.environ)}
-    if told:
-        how = {"cluster_detection_method": "deactivate"}  # which would share out the GPUs
+    if explicit:
+        how = {"cluster_detection_method": "deactivate"}  # it would assign GPUs by itself
     here = "this process"
-    if told:
+    if explicit:
         _check(*named)
         here = f"process {process} of {processes}"
-    together = threading.Event()
-    where = coordinator or "the place that the environment names"
-    watch = threading.Thread(target=_watch, args=(together, here, where, wait), daemon=True)
+    connected = threading.Event()
+    where = coordinator or "the coordinator address of the environment"
+    arguments = connected, here, where, wait
+    watch = threading.Thread(target=_watch, args=arguments, daemon=True)
     watch.start()
     try:
         jax.distributed.initialize(
@@ -71,22 +73,22 @@ def join(
             heartbeat_timeout_seconds=SILENCE,
         )
     except (ValueError, RuntimeError) as error:
-        if told:
-            raise ValueError(f"{here} cannot join the others: {error}") from error
+        if explicit:
+            raise ValueError(f"{here} cannot connect to the others: {error}") from error
         raise ValueError(
-            f"the environment speaks of several processes, but JAX cannot join them "
+            f"the environment announces several processes, but JAX cannot connect them "
             f"({error}): give --coordinator, --processes and --process, or --processes=1 "
-            f"for a run of its own"
+            f"for a single-process run"
         ) from error
     finally:
-        together.set()
+        connected.set()
 
 
 def announced(environment: Mapping[str, str]) -> bool:
-    """Whether the environment says that this is one process of several.
+    """True if the environment announces a run of several processes.
 
-    It is asked for what JAX itself reads; what it says of one process alone is passed
-    over, so that a command typed on a login node or a single TPU host runs as it is.
+    Checks the variables that JAX reads. Those of a single process are ignored, so that a
+    command runs unchanged on a login node or a single TPU host.
 
     >>> announced({"OMPI_COMM_WORLD_SIZE": "2", "OMPI_COMM_WORLD_RANK": "0"})
     True
@@ -113,9 +115,9 @@ def announced(environment: Mapping[str, str]) -> bool:
 
 
 def whole_node(environment: Mapping[str, str]) -> list[int] | None:
-    """The numbers of all GPUs of a node that has one process, under SLURM.
+    """Indices of all GPUs of a node that runs a single SLURM process, else None.
 
-    JAX would give that process the first alone, as where each GPU has its process.
+    By default JAX would give that process only the first GPU.
 
     >>> node = {"SLURM_NTASKS": "2", "SLURM_STEP_NUM_NODES": "2"}
     >>> whole_node(node | {"SLURM_GPUS_ON_NODE": "4"})
@@ -129,38 +131,38 @@ def whole_node(environment: Mapping[str, str]) -> list[int] | None:
     return list(range(int(gpus)))
 
 
-def agree(said: str = "") -> str:
-    """What the first process that says anything says, in every process."""
+def broadcast(text: str = "") -> str:
+    """Broadcasts the first non-empty string among all processes to all of them."""
     import jax
 
     if jax.process_count() == 1:
-        return said
+        return text
     import numpy as np
     from jax.experimental import multihost_utils
 
-    gather, own = multihost_utils.process_allgather, said.encode()
+    gather, own = multihost_utils.process_allgather, text.encode()
     size = -(-int(gather(np.int32(len(own))).max()) // 1024) * 1024
     rows = gather(np.frombuffer(own.ljust(size, b"\0"), np.uint8)) if size else ()
     return next((row.tobytes().rstrip(b"\0").decode() for row in rows if row.any()), "")
 
 
-def together(work: Callable[[], Any]) -> Any:
-    """work(); the ValueError or OSError that one process meets is raised in all."""
+def raise_everywhere(work: Callable[[], Any]) -> Any:
+    """Returns work(); a ValueError or OSError in one process is raised in all of them."""
     try:
         result, error = work(), None
     except (ValueError, OSError) as met:
         result, error = None, met
-    said = agree("" if error is None else str(error) or type(error).__name__)
-    if said:
-        raise error or OSError(said)
+    message = broadcast("" if error is None else str(error) or type(error).__name__)
+    if message:
+        raise error or OSError(message)
     return result
 
 
 def run(command: Callable[[], int]) -> NoReturn:
-    """Ends this process with the command's status.
+    """Runs a command and exits with its status.
 
-    One process of several that failed ends at once: at a regular exit JAX waits for the
-    others, which wait for this one's share of the next step.
+    In a multi-process run a failed process exits immediately: a regular exit would
+    deadlock, since JAX waits for the other processes, which wait for the next collective.
     """
     try:
         status = command()
@@ -179,34 +181,34 @@ def run(command: Callable[[], int]) -> NoReturn:
 
 
 def joined() -> bool:
-    """Whether this is a process of several."""
+    """True in a multi-process run."""
     jax = sys.modules.get("jax")
     return jax is not None and jax.distributed.is_initialized()
 
 
 def reason(error: BaseException) -> str:
-    """What an error says, in one line; of a lost connection, what it means."""
+    """An error as one line of text; lost connections are explained."""
     text = " ".join(str(error).split()) or type(error).__name__
     if joined() and re.search(LOST, text):
         return (
-            f"another process of this run is gone: look for its own last words; the same "
-            f"commands go on from the last checkpoint ({text[:160]})"
+            f"another process of this run is gone: see its own error message; the same "
+            f"commands resume from the last checkpoint ({text[:160]})"
         )
     return text
 
 
 def _check(coordinator, processes, process):
     if None in (coordinator, processes, process):
-        raise ValueError("--coordinator, --processes and --process go together")
+        raise ValueError("give all three of --coordinator, --processes and --process")
     if processes < 1 or not 0 <= process < processes:
         raise ValueError(
-            f"--process counts from 0 to one less than --processes, got {process} of "
+            f"--process must be from 0 to one less than --processes, got {process} of "
             f"{processes}"
         )
     address = re.fullmatch(r"(\[.+\]|[^:\s]+):(\d+)", coordinator)
     if not address or not 0 < int(address[2]) < 2**16:
-        raise ValueError(f"a coordinator reads HOST:PORT, got {coordinator!r}")
-    if process == 0:  # where it cannot listen, JAX 0.10 crashes
+        raise ValueError(f"--coordinator must be HOST:PORT, got {coordinator!r}")
+    if process == 0:  # JAX 0.10 crashes if it cannot listen
         both = socket.has_dualstack_ipv6()
         family = socket.AF_INET6 if both else socket.AF_INET
         try:
@@ -218,27 +220,29 @@ def _check(coordinator, processes, process):
             ) from error
 
 
-def _watch(together, here, where, wait):
-    """Says that the others are awaited, and gives up with a line: JAX would abort."""
+def _watch(connected, here, where, wait):
+    """Reports the wait, and exits with a one-line message before JAX would abort."""
     patience = min(PATIENCE, wait)
-    if together.wait(patience):
+    if connected.wait(patience):
         return
     print(
-        f"jssl: {here} waits for the others at {where}, up to {wait:.0f} s", file=sys.stderr
+        f"jssl: {here} is waiting up to {wait:.0f} s for the others at {where}",
+        file=sys.stderr,
     )
-    if together.wait(wait - patience):
+    if connected.wait(wait - patience):
         return
     print(
-        f"jssl: {here} gives up: not all have met at {where} within {wait:.0f} s; is each "
-        f"of them running, does number 0 run there, and can this host reach it?",
+        f"jssl: {here} timed out: not all processes connected to {where} within "
+        f"{wait:.0f} s; check that each is running, that number 0 runs there, and that "
+        f"this host can reach it",
         file=sys.stderr,
     )
     os._exit(1)
 
 
 def _on_tpu_vm():
-    """A TPU host that names no others: on Google's VMs, JAX asks the metadata server."""
-    import jax  # has looked for the chips, and knows where there is no server to ask
+    """True on a Google TPU VM, where JAX finds the other hosts by the metadata server."""
+    import jax  # sets TPU_SKIP_MDS_QUERY on import if the host has no TPU chip
 
     platforms = (jax.config.jax_platforms or "").split(",")
     return "tpu" in platforms and "TPU_SKIP_MDS_QUERY" not in os.environ

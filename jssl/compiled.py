@@ -1,12 +1,12 @@
-"""What a compiled step needs: memory, arithmetic, and what its chips say to each other.
+"""Memory, FLOPs and communication of a compiled step.
 
-Products are counted in the traced step, whatever the compiler makes of it; memory and
-collectives are read from the compiled program, each collective as often as the loop
-around it turns. A ring of g chips sends of S bytes
+FLOPs of products are counted in the traced step, before compilation; memory and
+collectives are read from the compiled program, where collectives inside a loop count once
+per iteration. In a ring of g chips each chip sends
 
     all-reduce 2 (g-1)/g S,  all-gather and all-to-all (g-1)/g S,  reduce-scatter (g-1) S
 
-with S the bytes of the result on one chip, and a permutation sends S.
+bytes, where S is the size of the result on one chip; a permutation sends S.
 """
 
 import math
@@ -28,9 +28,9 @@ class Collective(NamedTuple):
     """All collectives of one kind in a step.
 
     Attributes:
-      count: how many, loops counted.
-      bytes: of their results on one chip.
-      sent: bytes that one chip sends.
+      count: number of executions in a step, loop iterations included.
+      bytes: size of their results on one chip.
+      sent: bytes sent by one chip.
     """
 
     count: int = 0
@@ -41,8 +41,8 @@ class Collective(NamedTuple):
 def products(jaxpr: Any) -> float:
     """FLOPs of matrix products and convolutions in a (closed) jaxpr, on all devices.
 
-    Two for each multiplication and addition; loops count as often as they turn (a
-    `while` once), the costlier branch of a `cond`.
+    A multiply-add counts as two. Loops count once per iteration (`while` once), and a
+    `cond` as its most expensive branch.
 
     >>> import jax
     >>> step = jax.make_jaxpr(lambda a, b: jax.lax.map(lambda row: row @ b, a))
@@ -78,7 +78,7 @@ def _inside(params):
 
 
 def collectives(text: str) -> dict[str, Collective]:
-    """{kind: its sum} of a compiled program's text; kinds that it lacks are left out."""
+    """Collectives in the text of a compiled program, summed by kind."""
     parts = _computations(text)
     found = defaultdict(Collective)
     for name, turns in _turns(text, parts).items():
@@ -95,7 +95,7 @@ def collectives(text: str) -> dict[str, Collective]:
 
 
 def _computations(text):
-    """{name: its lines}, the entry under "ENTRY"."""
+    """{name of a computation: its lines}; the entry computation is "ENTRY"."""
     parts, lines = {}, None
     for line in text.splitlines():
         head = re.match(r"(ENTRY )?%?([\w.-]+) \(.*\{$", line)
@@ -109,7 +109,7 @@ def _computations(text):
 
 
 def _turns(text, parts):
-    """How often each computation that is reached from the entry runs in one step."""
+    """{computation: number of executions per step}, for those reachable from the entry."""
     turns, todo = defaultdict(int), [("ENTRY", 1)]
     while todo:
         name, times = todo.pop()
@@ -132,7 +132,7 @@ def _turns(text, parts):
 
 
 def _trips(line, condition):
-    """Of a loop: as the compiler knows it, or the number its condition compares with."""
+    """Trip count of a loop, from the compiler or from the constant in its condition."""
     known = re.search(r"known_trip_count[^0-9]*(\d+)", line)
     if known:
         return int(known[1])
@@ -141,7 +141,7 @@ def _trips(line, condition):
 
 
 def _result_bytes(shape, kind, started):
-    """Of the result: what starts and is done later also carries its operands."""
+    """Size of a result; the tuple of an asynchronous start also holds the operands."""
     if started and kind != "all-reduce":
         shape = _elements(shape)[1]
     total = 0
@@ -153,7 +153,7 @@ def _result_bytes(shape, kind, started):
 
 
 def _elements(shape):
-    """Of a tuple's text, its elements' texts."""
+    """Splits the text of a tuple into the texts of its elements."""
     depth, found = 0, [""]
     for letter in shape.strip()[1:-1]:
         depth += (letter in "([{") - (letter in ")]}")
@@ -165,7 +165,7 @@ def _elements(shape):
 
 
 def _group(line):
-    """How many chips take part together."""
+    """Number of chips in a replica group; 0 if unknown."""
     listed = re.search(r"replica_groups=\{\{([\d,]+)\}", line)
     if listed:
         return listed[1].count(",") + 1

@@ -3,9 +3,15 @@
 experiments/mae.py                          its function `laptop`, default knobs
 experiments/mae.py:epochs=2,batch=64        other knobs
 experiments/mae.py:paper,variant=L/16       another function
+
+A parameter is a knob, or a group of knobs: a frozen dataclass, whose fields are then knobs
+of the config like all others (`jssl.knobs` has the usual ones). What tests change is
+declared by `tiny`, and what the results page runs by `RUNS` (see `evidence`): a new
+experiment is one file.
 """
 
 import ast
+import dataclasses
 import difflib
 import importlib.util
 import inspect
@@ -75,8 +81,94 @@ class Experiment:
         function = self.function.__name__
         return self.path.stem + ("" if function == "laptop" else f"-{function}")
 
+    @property
+    def defaults(self) -> dict[str, Any]:
+        """The knobs that hold unless others are given."""
+        preset = getattr(self.function, "tiny", {}) if self.knobs.get("tiny") else {}
+        return schema(self.function) | preset
+
     def stages(self) -> list[Stage]:
-        return self.function(**self.knobs)
+        """The config's stages. Knobs that are not given have their defaults."""
+        knobs, arguments = schema(self.function) | self.knobs, {}
+        for name, default in _parameters(self.function).items():
+            if dataclasses.is_dataclass(default):
+                fields = {field: knobs[field] for field in vars(default)}
+                arguments[name] = dataclasses.replace(default, **fields)
+            else:
+                arguments[name] = knobs[name]
+        return self.function(**arguments)
+
+
+def tiny(*presets: Mapping[str, Any], **knobs: Any) -> Callable[[Callable], Callable]:
+    """Declares the knobs that a config has with `tiny=True`, as tests run it.
+
+    Knobs given by the user win over them.
+
+    Args:
+      *presets: knobs by name; later ones win.
+      **knobs: further ones.
+
+    Raises:
+      ValueError: when the file loads, for knobs that the config does not have or values
+        of another type than the knob's.
+
+    >>> @tiny(dict(epochs=0.1), width=2)
+    ... def laptop(epochs: float = 30.0, width: int = 64) -> list[Stage]:
+    ...     return []
+    >>> laptop.tiny
+    {'epochs': 0.1, 'width': 2}
+    """
+    preset = {name: x for each in (*presets, knobs) for name, x in each.items()}
+
+    def declare(function):
+        known = schema(function)
+        for knob, value in preset.items():
+            if knob not in known:
+                raise ValueError(
+                    f"tiny: {function.__name__} has no knob {knob!r}; "
+                    + _known(knob, known, "knobs")
+                )
+            if type(value) is not type(known[knob]):
+                raise ValueError(
+                    f"tiny: {knob} of {function.__name__} must be of type "
+                    f"{type(known[knob]).__name__}, got {value!r}"
+                )
+        function.tiny = preset
+        return function
+
+    return declare
+
+
+def schema(function: Callable) -> dict[str, Any]:
+    """{knob: default} of a config, its groups' fields among them.
+
+    Raises:
+      ValueError: for a parameter without a default, or two knobs of one name.
+    """
+    found: dict[str, Any] = {}
+    for name, default in _parameters(function).items():
+        knobs = vars(default) if dataclasses.is_dataclass(default) else {name: default}
+        if inspect.Parameter.empty in knobs.values():
+            raise ValueError(f"{function.__name__}: the knob {name!r} has no default")
+        if both := sorted(set(found) & set(knobs)):
+            raise ValueError(f"{function.__name__} has two knobs called {both[0]!r}")
+        found |= knobs
+    return found | ({"tiny": False} if hasattr(function, "tiny") else {})
+
+
+def one_of(knob: str, value: Any, choices: Mapping[Any, Any]) -> Any:
+    """choices[value].
+
+    Raises:
+      ValueError: for a value that is no choice; it names the knob and the choices.
+
+    >>> one_of("version", 2, {1: "linear", 2: "deep"})
+    'deep'
+    """
+    if value not in choices:
+        known = ", ".join(map(repr, choices))
+        raise ValueError(f"{knob} must be one of {known}, got {value!r}")
+    return choices[value]
 
 
 def load(spec: str, overrides: Sequence[str] = ()) -> Experiment:
@@ -103,37 +195,69 @@ def load(spec: str, overrides: Sequence[str] = ()) -> Experiment:
             f"{path} has no function {name!r}; " + _known(name, functions, "functions")
         )
     function = functions[name]
-    schema = inspect.signature(function).parameters
-    knobs = {knob: parameter.default for knob, parameter in schema.items()}
+    known, given = schema(function), {}
     for word in [*words, *overrides]:
         knob, equals, text = word.partition("=")
         knob = knob.strip()
         if not equals:
             raise ValueError(f"{word!r} is not of the form KNOB=VALUE")
-        if knob not in schema:
+        if knob not in known:
             raise ValueError(
-                f"{path}:{name} has no knob {knob!r}; " + _known(knob, schema, "knobs")
+                f"{path}:{name} has no knob {knob!r}; " + _known(knob, known, "knobs")
             )
-        knobs[knob] = _value(knob, text.strip(), schema[knob].default)
-    return Experiment(path, function, knobs)
+        given[knob] = _value(knob, text.strip(), known[knob])
+    experiment = Experiment(path, function, given)
+    return dataclasses.replace(experiment, knobs=experiment.defaults | given)
 
 
 def listing(experiment: Experiment) -> list[tuple[str, str, str, str]]:
-    """(knob, type, default, description) of every knob; described under "Args:"."""
-    text = inspect.getdoc(experiment.function) or ""
-    told = dict(re.findall(r"^  (\w+): (.*(?:\n    .*)*)", text, flags=re.MULTILINE))
+    """(knob, type, default, description) of every knob.
+
+    Descriptions are those under "Args:" of the config, else under "Attributes:" of the
+    group or of what it inherits from.
+    """
+    groups = [type(x) for x in _parameters(experiment.function).values()]
+    sources = [parent for group in groups for parent in reversed(group.__mro__)]
+    described = {"tiny": "Use the sizes that tests run."}
+    for source in [*filter(dataclasses.is_dataclass, sources), experiment.function]:
+        text = inspect.getdoc(source) or ""
+        described |= re.findall(r"^  (\w+): (.*(?:\n    .*)*)", text, flags=re.MULTILINE)
     return [
         (
             knob,
-            type(parameter.default).__name__,
-            str(parameter.default) if parameter.default != "" else '""',
-            re.sub(r"\s+", " ", told.get(knob, "")),
+            type(default).__name__,
+            str(default) if default != "" else '""',
+            re.sub(r"\s+", " ", described.get(knob, "")),
         )
-        for knob, parameter in inspect.signature(experiment.function).parameters.items()
+        for knob, default in experiment.defaults.items()
     ]
 
 
-def _functions(path):
+def evidence(path: Path) -> dict[str, int]:
+    """{knobs: seeds} of the runs that the results page has of an experiment.
+
+    An experiment declares them as RUNS = {"": 5, "paper,epochs=2": 1}, where "" is
+    `laptop` with its defaults; without, it is {"": 1}.
+
+    Raises:
+      ValueError: for knobs or functions that the experiment does not have.
+    """
+    runs = getattr(_module(Path(path)), "RUNS", {"": 1})
+    for knobs in runs:
+        load(f"{path}:{knobs}")
+    return dict(runs)
+
+
+def _parameters(function):
+    """{name: default} of the signature."""
+    return {
+        name: parameter.default
+        for name, parameter in inspect.signature(function).parameters.items()
+    }
+
+
+def _module(path):
+    """The file, executed."""
     if not path.is_file():
         folder = path.parent if path.parent.is_dir() else Path("experiments")
         there = [str(p) for p in sorted(folder.glob("*.py"))]
@@ -146,6 +270,12 @@ def _functions(path):
         found.loader.exec_module(module)
     except SyntaxError as error:
         raise ValueError(f"{path}, line {error.lineno}: {error.msg}") from error
+    return module
+
+
+def _functions(path):
+    """Its configs: the functions that return list[Stage], by name."""
+    module = _module(path)
     return {
         name: value
         for name, value in vars(module).items()

@@ -1,11 +1,11 @@
-"""A stage on its mesh: the compiled functions of its method, and what evals see of it.
+"""A stage on its mesh: the compiled functions of its method.
 
 The state is one pytree: born sharded, donated to each step. Step i gets fold_in(key, i).
 """
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, partial
-from numbers import Real
 from typing import Any
 
 import jax
@@ -15,8 +15,6 @@ import numpy as np
 from jssl import sharding
 from jssl.config import Stage
 from jssl.data import Source
-from jssl.evals import doctor
-from jssl.method import identity
 
 
 class Engine:
@@ -35,10 +33,11 @@ class Engine:
         names = ("init", "step", "refresh", "render")
         keys = jax.random.split(jax.random.key(stage.seed), len(names))
         self.keys = dict(zip(names, keys, strict=True))
-        self.batch = jax.eval_shape(decode, stage.data.shapes())
+        context = jax.eval_shape(stage.data.decoded_context)
+        self.batch = jax.eval_shape(stage.data.decode, stage.data.shapes(), context)
+        self.rows = jax.eval_shape(stage.data.decode, stage.data.row_shapes(), context)
         state = jax.eval_shape(stage.method.init, self.keys["init"], self.batch)
-        rows = jax.eval_shape(decode, stage.data.row_shapes())
-        seen = jax.eval_shape(stage.method.embed, state, rows)
+        seen = jax.eval_shape(stage.method.embed, state, self.rows)
         check_rows(seen, stage.data.batch)  # mistakes show before work
         shardings = sharding.infer(state, self.mesh, stage.rules)
         self.shapes = jax.tree.map(
@@ -48,7 +47,9 @@ class Engine:
         )
         self.shardings = shardings
         self.everywhere = sharding.replicated(self.mesh)
-        self.own = partial(copied, shardings=shardings)
+        self.copied = partial(copied, shardings=shardings)
+        self.functions: dict[Any, Callable] = {}  # of a batch, kept to be compiled once
+        self._programs: dict[Any, Callable] = {}
 
     def begin(self, done) -> Any:
         """The state before the first step, with earlier stages' weights if it has them."""
@@ -58,7 +59,7 @@ class Engine:
             return self.stage.method.init(key, zeros)
 
         state = jax.jit(init, out_shardings=self.shardings)(self.keys["init"])
-        return self.own(self.stage.start(state, done)) if self.stage.start else state
+        return self.copied(self.stage.start(state, done)) if self.stage.start else state
 
     @cached_property
     def table(self) -> Any:
@@ -71,18 +72,24 @@ class Engine:
         )
 
     @cached_property
+    def context(self) -> Any:
+        """The decoded context, whole on every device."""
+        return jax.device_put(self.stage.data.decoded_context(), self.everywhere)
+
+    @cached_property
     def _advance(self):
-        def one(key, table, state, item):
-            step, batch = item
-            batch = decode(batch if table is None else look_up(table, batch))
+        def one(key, held, state, item):
+            (table, context), (step, batch) = held, item
+            batch = batch if table is None else look_up(table, batch)
+            batch = self.stage.data.decode(batch, context)
             return self.stage.method.step(jax.random.fold_in(key, step), state, batch)
 
-        def advance(state, key, table, step, batches):
+        def advance(state, key, held, step, batches):
             count = len(jax.tree.leaves(batches)[0])
             if count > 1:
                 items = step + jnp.arange(count), batches
-                return jax.lax.scan(partial(one, key, table), state, items)
-            state, metrics = one(key, table, state, (step, row(batches, 0)))
+                return jax.lax.scan(partial(one, key, held), state, items)
+            state, metrics = one(key, held, state, (step, row(batches, 0)))
             return state, jax.tree.map(lambda x: x[None], metrics)
 
         outputs = (self.shardings, self.everywhere)
@@ -90,7 +97,8 @@ class Engine:
 
     def advance(self, state, step, batches) -> tuple[Any, dict[str, jax.Array]]:
         """Some steps in one dispatch; metrics come as [steps]."""
-        return self._advance(state, self.keys["step"], self.table, np.int32(step), batches)
+        held = self.table, self.context
+        return self._advance(state, self.keys["step"], held, np.int32(step), batches)
 
     def traced(self) -> jax.stages.Traced:
         """One step, ready to be lowered and compiled, with nothing placed anywhere."""
@@ -103,11 +111,12 @@ class Engine:
             (*front, *x.shape), x.dtype, sharding=sharding
         )
         whole = partial(jax.tree.map, partial(shaped, sharding=self.everywhere))
+        held = whole(table), whole(jax.eval_shape(data.decoded_context))
         rows = sharding.rows(self.mesh, axis)
         some = jax.tree.map(lambda x: shaped(x, rows, 1), batch)
         step = jax.ShapeDtypeStruct((), jnp.int32)
         key = jax.eval_shape(lambda: jax.random.key(0))
-        return self._advance.trace(self.shapes, key, whole(table), step, some)
+        return self._advance.trace(self.shapes, key, held, step, some)
 
     def batches(self, begin, order):
         """From step `begin` on, the batches of each dispatch, placed: [steps, n, ...]."""
@@ -118,7 +127,7 @@ class Engine:
             some = [next(stream) for _ in range(count)]
             yield sharding.place(stacked(some), self.mesh, 1 + data.batch_axis)
 
-    def due(self, period, step) -> bool:
+    def is_due(self, period, step) -> bool:
         """Whether something with this period falls on this step."""
         whole = -(-period // self.stage.dispatch) * self.stage.dispatch
         return bool(period) and step % whole == 0
@@ -126,140 +135,43 @@ class Engine:
     def refresh(self, state, step):
         key = jax.random.fold_in(self.keys["refresh"], step)
         state, order = self.stage.method.refresh(key, state, self.collect)
-        return self.own(state), None if order is None else np.asarray(order)
+        return self.copied(state), None if order is None else np.asarray(order)
 
-    def collect(self, fn, *args, split="train") -> Any:
-        """fn(*args, batch) for every row of a split, in order, as numpy on every host."""
-        return self.over(self.stage.data.split(split), fn, *args)
+    def collect(self, fn, *args, split="train", rows: int | None = None) -> Any:
+        """fn(*args, batch) for the rows of a split, in order, as numpy on every host.
 
-    def over(self, source, fn, *args) -> Any:
-        """fn(*args, batch) for every row of a source, in order, as numpy on every host."""
-        each = self._compiled(fn)
+        Args:
+          fn: (*args, batch) -> a tree of arrays with a row for each of the batch.
+          split: of the stage's data.
+          rows: so many of the first rows; None: all.
+        """
+        source = self.stage.data.split(split)
+        return self._over(source, self._compiled(fn, self.stage.data.decode), args, rows)
+
+    def over(self, source: Source, fn, *args) -> Any:
+        """`collect` for every row of a source whose columns are decoded already."""
+        compiled = self._compiled(fn, lambda batch, context: dict(batch) | dict(context))
+        return self._over(source, compiled, args, None)
+
+    def _over(self, source, compiled, args, rows):
+        size = source.size if rows is None else min(rows, source.size)
+        batches = itertools.islice(source.scan(), -(-size // source.batch))
         parts = [
-            jax.device_get(each(args, sharding.place(batch, self.mesh)))
-            for batch in source.scan()
+            jax.device_get(compiled(args, sharding.place(batch, self.mesh), self.context))
+            for batch in batches
         ]
         check_rows(parts[0], source.batch)
-        return jax.tree.map(lambda *x: np.concatenate(x)[: source.size], *parts)
+        return jax.tree.map(lambda *x: np.concatenate(x)[:size], *parts)
 
-    def _compiled(self, fn):
+    def _compiled(self, fn, decode):
         """Compiles fn(*args, batch) once, however often it is collected."""
-        known = self.__dict__.setdefault("_known", {})
-        if fn not in known:
-            known[fn] = jax.jit(
-                lambda args, batch: fn(*args, decode(batch)), out_shardings=self.everywhere
+        key = fn, decode == self.stage.data.decode
+        if key not in self._programs:
+            self._programs[key] = jax.jit(
+                lambda args, batch, context: fn(*args, decode(batch, context)),
+                out_shardings=self.everywhere,
             )
-        return known[fn]
-
-    @cached_property
-    def _embed(self):
-        """(name, then) -> then(embedding of that name), compiled; XLA drops the others."""
-
-        def make(wanted):
-            name, then = wanted
-
-            def embed(state, batch):
-                outputs = with_maps(self.stage.method.embed(state, batch))
-                if name not in outputs:
-                    known = ", ".join(outputs)
-                    raise ValueError(f"embed gives no {name!r}; it gives {known}")
-                return then(outputs[name])
-
-            return embed
-
-        return _Table(make)
-
-    def evaluate(self, state, *, final: bool) -> tuple[dict, dict, dict]:
-        """The numbers of all evals, the doctor's, and their pictures."""
-        features = Features(self, state)
-        scores, signs, pictures = {}, {}, {}
-        if self.stage.steps:
-            split = self._at_hand("test" if final else "val")
-            signs = doctor.examine(features, split)
-            pictures["spectrum"] = doctor.spectrum(features, split)
-        for evaluate in self.stage.evals.values():
-            for name, value in evaluate(features, final).items():
-                (scores if isinstance(value, Real) else pictures)[name] = value
-        return {name: float(score) for name, score in scores.items()}, signs, pictures
-
-    def _at_hand(self, split):
-        """This split, or the training one where the data have no other."""
-        try:
-            self.stage.data.split(split)
-        except ValueError:
-            return "train"
-        return split
-
-    def render(self, state) -> Mapping[str, Any]:
-        """The method's own pictures, on the first rows of the test split."""
-        source = self.stage.data.split(self._at_hand("test"))
-        batch = sharding.place(next(source.scan()), self.mesh)
-        draw = partial(self.stage.method.render, collect=self.collect)
-        pictures = draw(self.keys["render"], state, decode(batch))
-        return jax.device_get(pictures)
-
-
-class Features:
-    """What an eval sees: the representation of every row of a split, and the labels."""
-
-    def __init__(self, engine: Engine, state: Any):
-        self.engine, self.state = engine, state
-        self.seen: dict[Any, Any] = {}
-
-    @cached_property
-    def names(self) -> tuple[str, ...]:
-        """What embed gives, and "maps" where its last layer has places."""
-        rows = jax.eval_shape(decode, self.engine.stage.data.row_shapes())
-        method, shapes = self.engine.stage.method, self.engine.shapes
-        return tuple(with_maps(jax.eval_shape(method.embed, shapes, rows)))
-
-    def __call__(self, split: str, name: str = "h", then: Callable = identity) -> Any:
-        """What embed calls `name`, of every row; `then` makes less of it on the device."""
-        if (split, name, then) not in self.seen:
-            embed = self.engine._embed[name, then]
-            found = self.engine.collect(embed, self.state, split=split)
-            self.seen[split, name, then] = found
-        return self.seen[split, name, then]
-
-    def of(self, images: np.ndarray, name: str = "h", then: Callable = identity) -> Any:
-        """The same of other images [n, h, w, c], floats in [0, 1]."""
-        batch, table = self.engine.stage.data.batch, {"image": np.asarray(images)}
-        source = Source(name="other images", size=len(images), batch=batch, table=table)
-        return self.engine.over(source, self.engine._embed[name, then], self.state)
-
-    def network(self, name: str = "h") -> tuple[Callable, Any]:
-        """(apply, state): apply(state, images [n, h, w, c]) is what embed calls `name`."""
-
-        def apply(state, images):
-            index = jnp.arange(len(images), dtype=jnp.int32)
-            return self.engine.stage.method.embed(
-                state, {"image": images, "index": index}
-            )[name]
-
-        return apply, self.state
-
-    def start(self) -> Any:
-        """The state before the first step."""
-        return self.engine.begin({}) if not self.engine.stage.start else self.state
-
-    def images(self, split: str) -> np.ndarray:
-        """The images themselves, in [0, 1]."""
-        return self.engine.collect(pictured, split=split)
-
-    def labels(self, split: str) -> np.ndarray:
-        return self.engine.stage.data.split(split).labels()
-
-
-class _Table(dict):
-    """A dict that makes what is missing."""
-
-    def __init__(self, make):
-        super().__init__()
-        self.make = make
-
-    def __missing__(self, name):
-        self[name] = self.make(name)
-        return self[name]
+        return self._programs[key]
 
 
 def copied(state: Any, shardings: Any = None) -> Any:
@@ -274,25 +186,11 @@ def stacked(batches: list[Any]) -> Any:
     return jax.tree.map(lambda *x: np.stack(x), *batches)
 
 
-def decode(batch: Any) -> Any:
-    """Raw bytes, as they travel, become numbers in [0, 1]; the rest stays."""
-    return jax.tree.map(
-        lambda x: x.astype(jnp.float32) / 255 if x.dtype == jnp.uint8 else x, batch
-    )
-
-
 def look_up(table: Any, batch: Any) -> Any:
     """The rows that batch["index"] names, in every table of a nest."""
     if "index" not in batch:
         return {name: look_up(table[name], part) for name, part in batch.items()}
     return {name: column[batch["index"]] for name, column in table.items()} | dict(batch)
-
-
-def with_maps(outputs: Mapping[str, Any]) -> dict[str, Any]:
-    """What embed gave, and its last layer as "maps" if that is [n, h, w, d]."""
-    layers = outputs.get("layers", ())
-    there = bool(layers) and layers[-1].ndim == 4
-    return ({"maps": layers[-1]} if there else {}) | dict(outputs)
 
 
 def check_rows(outputs: Any, batch: int) -> None:
@@ -303,11 +201,6 @@ def check_rows(outputs: Any, batch: int) -> None:
                 f"what is seen of a batch of {batch} must have a row for each, got "
                 f"{x.dtype}{list(x.shape)}"
             )
-
-
-def pictured(batch: Any) -> Any:
-    """A batch's images."""
-    return batch["image"]
 
 
 def _like(table, shapes):

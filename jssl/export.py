@@ -39,8 +39,8 @@ def launch(options, rest) -> int:
     from jssl import session
 
     workdir = Path(options.workdir)
-    config = session.asked(workdir)
-    stage, state = session.restored(workdir, config, options.config, options.stage)
+    config = session.read_config(workdir)
+    stage, state = session.restore(workdir, config, options.config, options.stage)
     arrays, layout = encoder(stage, state)
     from jssl.weights import write
 
@@ -79,9 +79,10 @@ def encoder(stage: Stage, state: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     import jax
 
     from jssl import weights
-    from jssl.engine import decode
 
-    rows = jax.eval_shape(decode, stage.data.row_shapes())
+    data = stage.data
+    context = jax.eval_shape(data.decoded_context)
+    rows = jax.eval_shape(data.decode, data.row_shapes(), context)
     module, variables, image = weights.used(stage.method.embed, state, rows)
     layout = weights.described(module, image)
     if layout["names"] != "timm":

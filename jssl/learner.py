@@ -1,4 +1,4 @@
-"""Weights, and the two verbs that move them."""
+"""Weights with their optimizer state, and the two functions that update them."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -11,13 +11,13 @@ from jssl.ops.gather import pmean
 
 
 class Learner(NamedTuple):
-    """One player: weights with all that follows them.
+    """The weights of one network with their statistics and optimizer state.
 
     Attributes:
-      params: what the optimiser moves.
-      stats: what the forward pass moves (batch-norm averages), or nothing.
-      opt: the optimiser's state, the running average of the weights included where
-        the chain ends in `ema_weights`.
+      params: trained by the optimizer.
+      stats: updated by the forward pass (batch-norm averages); may be empty.
+      opt: optimizer state; includes the running average of the weights if the chain
+        ends in `ema_weights`.
     """
 
     params: Any
@@ -26,24 +26,27 @@ class Learner(NamedTuple):
 
     @property
     def ema(self) -> Any | None:
-        """The running average of the weights, or None if the chain keeps none."""
-        found = optax.tree.get(self.opt, "EmaState")
-        return None if found is None else found.average
+        """The running average of the weights (the first, if several), or None."""
+        nodes = jax.tree.leaves(self.opt, is_leaf=_is_average)
+        return next((x.average for x in nodes if _is_average(x)), None)
 
     @property
     def weights(self) -> Any:
-        """What `embed` should use: the running average where it exists."""
+        """Weights for evaluation: the running average if there is one, else `params`."""
         average = self.ema
         return self.params if average is None else average
 
 
 def fresh(tx: optax.GradientTransformation, params: Any, stats: Any = ()) -> Learner:
-    """A learner that has taken no step."""
+    """A learner before its first step."""
     return Learner(params, stats, tx.init(params))
 
 
 def descend(tx: optax.GradientTransformation, learner: Learner, grads: Any) -> Learner:
-    """One step of `tx` along gradients, however they were come by."""
+    """Applies one optimizer step to gradients from any source.
+
+    They may come from autodiff or from an estimator such as contrastive divergence.
+    """
     updates, opt = tx.update(grads, learner.opt, learner.params)
     return learner._replace(params=optax.apply_updates(learner.params, updates), opt=opt)
 
@@ -55,28 +58,32 @@ def minimize(
     *args,
     axis_name: str | None = None,
 ) -> tuple[Learner, Any]:
-    """One step of `tx` down loss(params, stats, *args) -> (value, (stats, metrics)).
+    """Takes one gradient step on loss(params, stats, *args) -> (value, (stats, metrics)).
 
-    Under `pmap`, and under `shard_map` without varying-axes checks, name the axis: the
-    devices' gradients are then averaged. Under `jit` there is nothing to average.
+    Under `pmap`, and under `shard_map` without varying-axes checks, pass the axis name:
+    gradients are then averaged over devices. `jit` needs no axis name.
     """
     grad = jax.grad(loss, has_aux=True)
     grads, (stats, metrics) = grad(learner.params, learner.stats, *args)
     return descend(tx, learner._replace(stats=stats), pmean(grads, axis_name)), metrics
 
 
-class EmaState(NamedTuple):
-    """What `ema_weights` remembers."""
+class AveragedWeights(NamedTuple):
+    """State of `ema_weights`."""
 
     average: Any
 
 
-def ema_weights(decay: float) -> optax.GradientTransformationExtraArgs:
-    """Keeps a running average of the weights, as the last link of an optax chain.
+def _is_average(node):
+    return isinstance(node, AveragedWeights)
 
-    average <- decay * average + (1 - decay) * weights, after each update, begun at the
-    first weights. It sees real updates only, so `optax.MultiSteps` around the chain does
-    not dilute it. (`optax.ema` averages updates, which is something else.)
+
+def ema_weights(decay: float) -> optax.GradientTransformationExtraArgs:
+    """Maintains a running average of the weights; the last transformation of a chain.
+
+    average <- decay * average + (1 - decay) * weights after each update, starting from
+    the initial weights. `optax.MultiSteps` around the chain calls it once per real
+    update. (`optax.ema`, by contrast, averages updates.)
     Polyak and Juditsky 1992, https://doi.org/10.1137/0330046
 
     >>> tx = optax.chain(optax.sgd(1.0), ema_weights(0.5))
@@ -85,16 +92,16 @@ def ema_weights(decay: float) -> optax.GradientTransformationExtraArgs:
     (2.0, 1.0)
     """
     if not 0 <= decay <= 1:
-        raise ValueError(f"ema_weights wants a decay between 0 and 1, got {decay}")
+        raise ValueError(f"ema_weights needs a decay between 0 and 1, got {decay}")
 
     def init(params):
-        return EmaState(jax.tree.map(jnp.copy, params))
+        return AveragedWeights(jax.tree.map(jnp.copy, params))
 
     def update(updates, state, params=None, **_):
         if params is None:
             raise ValueError("ema_weights needs the weights: tx.update(grads, opt, params)")
         after = optax.apply_updates(params, updates)
-        return updates, EmaState(
+        return updates, AveragedWeights(
             jax.tree.map(lambda a, w: decay * a + (1 - decay) * w, state.average, after)
         )
 
@@ -102,7 +109,7 @@ def ema_weights(decay: float) -> optax.GradientTransformationExtraArgs:
 
 
 def without_predictor(learner: Learner) -> tuple[Any, Any]:
-    """(params, stats) less those of the predictor, of which a target has no copy."""
+    """(params, stats) without the predictor's, which a target network does not have."""
 
     def rest(tree):
         return {name: part for name, part in tree.items() if name != "predictor"}
@@ -111,16 +118,16 @@ def without_predictor(learner: Learner) -> tuple[Any, Any]:
 
 
 def graft(learner: Learner, **sources: Any) -> Learner:
-    """Weights of earlier stages, put in the place of fresh ones.
+    """Replaces parts of a new network by pretrained weights.
 
     `graft(learner, encoder=pretrained)` replaces `params["encoder"]` by the same subtree
-    of `pretrained` (a Learner; its running average where it has one), and the statistics
-    of that name likewise. Weights that the old network has and the new one lacks are left
-    behind; a running average kept by the new chain starts from the grafted weights.
+    of `pretrained` (a Learner; its running average if it has one), and the statistics of
+    that name likewise. Pretrained weights without a counterpart are dropped. If the new
+    chain keeps a running average, it restarts from the grafted weights.
 
     Raises:
-      ValueError: when the new network has a weight that the old one lacks, or of another
-        shape, with its path.
+      ValueError: if a weight of the new network is missing in the pretrained one or has
+        another shape there; the message gives its path.
     """
     params = dict(learner.params)
     stats = {kind: dict(tree) for kind, tree in dict(learner.stats or {}).items()}
@@ -133,7 +140,8 @@ def graft(learner: Learner, **sources: Any) -> Learner:
                 tree[name] = _transplant(tree[name], source.stats[kind][name], name)
     opt = learner.opt
     if learner.ema is not None:
-        opt = optax.tree.set(opt, EmaState=EmaState(params))
+        restart = lambda node: AveragedWeights(params) if _is_average(node) else node
+        opt = jax.tree.map(restart, opt, is_leaf=_is_average)
     return Learner(params, stats if stats else learner.stats, opt)
 
 
@@ -141,10 +149,10 @@ def _transplant(new, old, where):
     if isinstance(new, dict):
         missing = set(new) - set(old) if isinstance(old, dict) else set(new)
         if missing:
-            raise ValueError(f"graft: the old network has no {where}/{min(missing)}")
+            raise ValueError(f"graft: the pretrained network has no {where}/{min(missing)}")
         return {k: _transplant(new[k], old[k], f"{where}/{k}") for k in new}
     if jnp.shape(new) != jnp.shape(old):
         raise ValueError(
-            f"graft: {where} has shape {jnp.shape(new)}, the old one {jnp.shape(old)}"
+            f"graft: {where} has shape {jnp.shape(new)}, pretrained {jnp.shape(old)}"
         )
     return old

@@ -20,7 +20,8 @@ from jssl.checkpoint import Checkpoints
 from jssl.config import Stage
 from jssl.engine import Engine, row
 from jssl.evals.doctor import Verdict, diagnose
-from jssl.report import Log
+from jssl.features import Features, evaluate, render
+from jssl.log import Log
 
 
 class Stopped(Exception):
@@ -38,14 +39,14 @@ class Finished(NamedTuple):
       state: its last.
       metrics: the last step's, and the evals' on the test split.
       seconds: spent in training, in this process.
-      images: trained on, in this process.
+      samples: trained on, in this process.
       verdict: the doctor's.
     """
 
     state: Any
     metrics: dict[str, float]
     seconds: float
-    images: int
+    samples: int
     verdict: Verdict
 
 
@@ -75,7 +76,7 @@ def run(
         stack.enter_context(log.stage(stage, begin))
         pending, last, clock, step = [], {}, time.perf_counter(), begin
         batches = engine.batches(begin, order)
-        history = log.examined(stage.name)  # by an earlier process
+        history = log.history(stage.name)  # of an earlier process
 
         def drain():
             for at, metrics in pending:
@@ -84,7 +85,7 @@ def run(
             pending.clear()
 
         while step < stage.steps:
-            if engine.due(stage.refresh_every, step):
+            if engine.is_due(stage.refresh_every, step):
                 state, order = engine.refresh(state, step)
                 batches = engine.batches(step, order)
             state, metrics = engine.advance(state, step, next(batches))
@@ -93,29 +94,31 @@ def run(
             pending += [(step + i + 1, row(metrics, i)) for i in range(count)]
             step += count
             stop = _stopping(came)
-            if stop or engine.due(stage.save_every, step) or step == stage.steps:
+            if stop or engine.is_due(stage.save_every, step) or step == stage.steps:
                 drain()
                 saved.save(step, state, order)
             if stop:
                 raise Stopped(
                     f"stopped by SIGTERM after step {step} of {stage.steps}; saved"
                 )
-            if engine.due(stage.eval_every, step) and step < stage.steps:
+            if engine.is_due(stage.eval_every, step) and step < stage.steps:
                 drain()
-                scores, signs, pictures = engine.evaluate(state, final=False)
+                features = Features(engine, state, done)
+                scores, signs, pictures = evaluate(features, final=False)
                 log.metrics(step, scores | prefixed(signs), "val/")
                 log.pictures(stage.steps, pictures)
                 history.append((step, last | signs))
-                log.say(diagnose(history, stage.chance))
-            if engine.due(stage.render_every, step) and step < stage.steps:
-                log.pictures(step, engine.render(state))
+                log.print_verdict(diagnose(history, stage.chance))
+            if engine.is_due(stage.render_every, step) and step < stage.steps:
+                log.pictures(step, render(Features(engine, state, done)))
         seconds = time.perf_counter() - clock
-        images = (step - begin) * stage.data.batch
-    scores, signs, pictures = engine.evaluate(state, final=True)
-    log.pictures(step, pictures | engine.render(state))
-    metrics = last or log.recall(stage.name)
+        samples = (step - begin) * stage.data.batch
+    features = Features(engine, state, done)
+    scores, signs, pictures = evaluate(features, final=True)
+    log.pictures(step, pictures | render(features))
+    metrics = last or log.last_metrics(stage.name)
     verdict = diagnose([*history, (step, metrics | signs)], stage.chance)
-    return Finished(state, metrics | scores | prefixed(signs), seconds, images, verdict)
+    return Finished(state, metrics | scores | prefixed(signs), seconds, samples, verdict)
 
 
 def prefixed(signs: Mapping[str, float]) -> dict[str, float]:

@@ -126,8 +126,8 @@ def folder_name(experiment: Experiment) -> str:
     """The experiment's name and the knobs that are not at their defaults."""
     changed = [
         f"{knob}={experiment.knobs[knob]}"
-        for knob, _, default, _ in listing(experiment)
-        if str(experiment.knobs[knob]) != default and experiment.knobs[knob] != ""
+        for knob, default in experiment.defaults.items()
+        if experiment.knobs[knob] not in (default, "")
     ]
     return re.sub(r"[^\w=.,+-]+", "_", ",".join([experiment.name, *changed]))
 

@@ -1,7 +1,23 @@
-"""What a method is: pure functions over one state."""
+"""The interface of a learning method: pure functions over one state.
+
+Names that `embed` may give, beside any of a method's own:
+
+    h               [n, d], the representation, which every eval judges
+    z, p            [n, k], projection and prediction
+    logits          [n, classes]
+    prototypes      [n, k], scores of prototypes or clusters
+    layers          a tuple of maps [n, h, w, d], tokens [n, l, d] or frames [n, t, h, w, d]
+    maps            the last of the layers, where it is [n, h, w, d]; evals derive it
+    tokens          [n, l, d]
+    attention       a tuple of probabilities [n, heads, 1 + l, 1 + l]
+    input           what `reconstruction` should come near, of the same shape
+    reconstruction  [n, ...]
+
+"h/text", "z/image": outputs of one of several towers.
+"""
 
 from collections.abc import Callable, Mapping
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -9,47 +25,99 @@ import jax.numpy as jnp
 State = TypeVar("State")
 Batch = Mapping[str, Any]  # arrays by name; nests: batch["labeled"]["image"]
 Metrics = Mapping[str, jax.Array]  # scalars by name: "disc/loss"
-Augment = Callable[[jax.Array, jax.Array], jax.Array]  # (key, images) -> views
+Augment = Callable[[jax.Array, Batch], Any]  # (key, batch) -> x, rows first, views second
+Prepare = Callable[[Batch], Any]  # batch -> x, rows first
 Collect = Callable[..., Any]  # (fn, *args, split="train") -> fn(*args, batch), all rows
 
 
-class Grid(NamedTuple):
-    """Pictures for the report.
+class Init(Protocol):
+    """Creates the first state; uses the batch for its shapes only."""
 
-    Attributes:
-      images: [rows, columns, h, w, c] in [0, 1], c 1 or 3.
-      columns: a heading for each column, or none.
+    def __call__(self, key: jax.Array, batch: Batch, /) -> Any: ...
+
+
+class Step(Protocol):
+    """Makes one update: the next state, and metrics of this one."""
+
+    def __call__(self, key: jax.Array, state: Any, batch: Batch, /) -> tuple[Any, Any]: ...
+
+
+class Embed(Protocol):
+    """Computes outputs by name, "h" among them; row i must not depend on other rows."""
+
+    def __call__(self, state: Any, batch: Batch, /) -> Mapping[str, Any]: ...
+
+
+class Refresh(Protocol):
+    """Updates a state between epochs from all the data: cluster labels, a memory bank.
+
+    The second result, if not None, is the sequence of row numbers that the stream follows
+    until the next refresh.
     """
 
-    images: Any
-    columns: tuple[str, ...] = ()
+    def __call__(self, key: jax.Array, state: Any, collect: Collect, /) -> tuple: ...
 
 
-def tiled(filters, columns=16) -> Grid:
-    """Filters [d, h, w, c], each stretched to [0, 1], in full rows of `columns`.
+class Render(Protocol):
+    """Draws a method's own pictures (`jssl.pictures`), with the same key each time."""
 
-    Channels that make no colour, neither one nor three, stand one after the other.
+    def __call__(
+        self, key: jax.Array, state: Any, batch: Batch, collect: Collect, /
+    ) -> Mapping[str, Any]: ...
+
+
+class Generate(Protocol):
+    """Samples a row for each row of the batch, by field: {"image": [n, h, w, c]}.
+
+    The batch carries conditions: labels, captions, prefixes, low-resolution images.
     """
-    if filters.shape[-1] not in (1, 3):
-        filters = jnp.moveaxis(filters, -1, 1).reshape(-1, *filters.shape[1:3], 1)
-    columns = min(columns, len(filters))
-    low = filters.min((1, 2, 3), keepdims=True)
-    high = filters.max((1, 2, 3), keepdims=True)
-    shown = (filters - low) / jnp.maximum(high - low, 1e-12)
-    rows = len(filters) // columns
-    return Grid(shown[: rows * columns].reshape(rows, columns, *filters.shape[1:]))
+
+    def __call__(self, key: jax.Array, state: Any, batch: Batch, /) -> dict[str, Any]: ...
 
 
-def neighbors(images, h, queries=8, shown=7) -> Grid:
-    """The first of images [n, h, w, c], each beside those whose h [n, d] is nearest."""
-    h = h / jnp.maximum(jnp.linalg.norm(h, axis=1, keepdims=True), 1e-12)
-    order = jnp.argsort(-h[:queries] @ h.T, axis=1)[:, : shown + 1]  # itself comes first
-    return Grid(images[order], ("query", *[f"nearest {i + 1}" for i in range(shown)]))
+def identity(x):
+    """Returns its argument."""
+    return x
 
 
-def identity(images):
-    """Images as they are."""
-    return images
+def field(name: str, then: Callable = identity) -> Prepare:
+    """A function from a batch to one of its fields, `then` applied.
+
+    >>> field("image", lambda x: 2 * x)({"image": jnp.ones(3)}).tolist()
+    [2.0, 2.0, 2.0]
+    """
+    return lambda batch: then(batch[name])
+
+
+def first_row(x: Any) -> Any:
+    """The first row of every leaf, [1, ...]."""
+    return jax.tree.map(lambda leaf: leaf[:1], x)
+
+
+def view(views: Any, i: int) -> Any:
+    """View number i of every row: [n, v, ...] -> [n, ...], in every leaf."""
+    return jax.tree.map(lambda leaf: leaf[:, i], views)
+
+
+def fold(views: Any) -> Any:
+    """Views [n, v, ...] as rows [n v, ...], in every leaf; those of a row stay together.
+
+    Views of unlike sizes are a tuple of such arrays.
+    """
+    return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), views)
+
+
+def part(batch: Batch, *names: str) -> Batch:
+    """The rows of one nested batch, or of several one below the other, and the context.
+
+    Of several, the fields that all of them have.
+    """
+    streams = [batch[name] for name in names]
+    shared = [name for name in streams[0] if all(name in stream for stream in streams)]
+    context = {name: x for name, x in batch.items() if not isinstance(x, Mapping)}
+    if len(streams) == 1:
+        return context | dict(streams[0])
+    return context | {n: jnp.concatenate([s[n] for s in streams]) for n in shared}
 
 
 def unchanged(key, state, collect):
@@ -59,37 +127,42 @@ def unchanged(key, state, collect):
 
 
 def nothing(key, state, batch, collect):
-    """The pictures of a method that draws none."""
+    """The render of a method that has no pictures of its own."""
     del key, state, batch, collect
+    return {}
+
+
+def no_samples(key, state, batch):
+    """The generate of a method that models no distribution."""
+    del key, state, batch
     return {}
 
 
 class Method(NamedTuple, Generic[State]):
     """A way to learn a representation, as pure functions of its state.
 
-    Images reach a method as floats in [0, 1], whatever travelled.
+    A batch holds the decoded fields of its rows (`jssl.data.fields`), "index" [n], and the
+    context of its source whole.
 
     Attributes:
-      init: (key, batch) -> state. Uses the batch for its shapes only.
-      step: (key, state, batch) -> (state, metrics). One update. The loop compiles it.
-      embed: (state, batch) -> {"h": [n, d], ...}. "h" is what every eval judges; row i
-        must not depend on row j. Other names: z, tokens, logits; layers, a tuple of maps
-        [n, h, w, c], of which evals call the last one maps.
-      refresh: (key, state, collect) -> (state, order). Between epochs, free to read all
-        the data: cluster labels, a memory bank. `order`, if not None, is the sequence of
-        sample indices that the stream follows until the next refresh.
-      render: (key, state, batch, collect) -> {name: Grid | text}. The same key each time.
+      init: (key, batch) -> state.
+      step: (key, state, batch) -> (state, metrics).
+      embed: (state, batch) -> {"h": [n, d], ...}.
+      refresh: (key, state, collect) -> (state, order).
+      render: (key, state, batch, collect) -> {name: picture}.
+      generate: (key, state, batch) -> {field: [n, ...]}.
     """
 
-    init: Callable[[jax.Array, Batch], State]
-    step: Callable[[jax.Array, State, Batch], tuple[State, Metrics]]
-    embed: Callable[[State, Batch], Mapping[str, Any]]
-    refresh: Callable[[jax.Array, State, Collect], tuple[State, Any]] = unchanged
-    render: Callable[[jax.Array, State, Batch, Collect], Mapping[str, Any]] = nothing
+    init: Init
+    step: Step
+    embed: Embed
+    refresh: Refresh = unchanged
+    render: Render = nothing
+    generate: Generate = no_samples
 
 
 class Above(NamedTuple):
-    """The state of a method that learns from what a lower one embeds.
+    """The state of a method that learns from the embeddings of a lower one.
 
     Attributes:
       below: the lower method's state, which never moves.
@@ -101,18 +174,19 @@ class Above(NamedTuple):
 
 
 def above(lower: Method, upper: Method) -> Method[Above]:
-    """`upper`, with `lower`'s representation h [n, d] for images: a greedy stack's layer.
+    """Stacks `upper` on `lower`, whose h [n, d] it finds in the batch as "below".
 
-    Its stage needs the lower one's state, frozen from then on:
+    The upper method's `prepare` is `field("below")`. Its stage starts from the lower one's
+    state, frozen from then on:
 
-        start=lambda state, done: state._replace(below=done["layer1"])
+        start=beneath("layer1")
 
     It stacks: the lower method may itself stand above another.
     """
 
     def lifted(below, batch):
         h = jax.lax.stop_gradient(lower.embed(below, batch)["h"])
-        return dict(batch) | {"image": h}
+        return dict(batch) | {"below": h}
 
     def init(key, batch):
         one, two = jax.random.split(key)
@@ -127,3 +201,8 @@ def above(lower: Method, upper: Method) -> Method[Above]:
         return upper.embed(state.own, lifted(state.below, batch))
 
     return Method(init, step, embed)
+
+
+def beneath(stage: str) -> Callable[[Above, Mapping[str, Any]], Above]:
+    """The `start` of a stage whose method stands above that of an earlier stage."""
+    return lambda state, done: state._replace(below=done[stage])

@@ -1,4 +1,4 @@
-"""A network as two pure functions, whoever drew it."""
+"""Networks as pairs of pure functions, made from Flax Linen or Flax NNX modules."""
 
 import re
 from collections.abc import Callable
@@ -8,19 +8,19 @@ import jax
 
 
 class Net(NamedTuple):
-    """What a method knows of its network.
+    """A network as two pure functions.
 
     Attributes:
       init: (key, *inputs) -> (params, stats). Must run every submodule once.
       apply: (params, stats, *inputs, train=False, keys={}, capture=(), method=None)
-        -> (out, stats). `train` says whether running statistics move and noise is drawn;
-        `keys` holds a key for each kind of noise ("dropout", "drop_path"); `method` names
-        another function of the network ("encode"). With `capture`, names of submodules,
-        out is (out, {name: what the submodule returned}). Unless `train`, the statistics
-        come back as they went in, and an out that is a dict has also what the modules
-        sow: "layers", the maps [n, h, w, c] of each layer from the first on, and
-        "attention", a ViT's probabilities [n, heads, 1 + l, 1 + l]. XLA drops what nobody
-        asks for.
+        -> (out, stats). With `train`, noise is drawn and running statistics are updated;
+        otherwise the statistics are returned unchanged. `keys` holds a random key for each
+        kind of noise ("dropout", "drop_path"). `method` names another function of the
+        network ("encode"). With `capture`, names of submodules, the output is
+        (out, {name: output of the submodule}). Outside training, if the output is a dict,
+        intermediate values sown by the modules are added to it: "layers", the feature maps
+        [n, h, w, c] of each layer, first to last, and "attention", the attention
+        probabilities [n, heads, 1 + l, 1 + l] of a ViT. XLA removes those that are unused.
     """
 
     init: Callable[..., tuple[Any, Any]]
@@ -31,7 +31,7 @@ SOWN = ("layers", "attention")
 
 
 def linen(module) -> Net:
-    """A Flax Linen module whose functions take (*inputs, train)."""
+    """A network from a Flax Linen module whose functions take (*inputs, train)."""
 
     def init(key, *inputs):
         variables = dict(module.init(key, *inputs, train=False))
@@ -58,8 +58,74 @@ def linen(module) -> Net:
     return Net(init, apply)
 
 
+def nnx(make: Callable[[Any], Any]) -> Net:
+    """A network from a Flax NNX module built by make(rngs), with functions of (*inputs).
+
+    `nnx.Param`s become params, and all other variables except random streams become
+    {"batch_stats": ...}; both are nested dicts. `module.train()` or `module.eval()` sets
+    the mode of each call, and each entry of `keys` reseeds the random stream of its name.
+
+    Raises:
+      ValueError: in `apply`, if the module draws from a stream that is not in `keys`.
+
+    >>> from flax import nnx as flax
+    >>> net = nnx(lambda rngs: flax.Linear(3, 2, rngs=rngs))
+    >>> params, stats = net.init(jax.random.key(0))
+    >>> net.apply(params, stats, jax.numpy.ones((5, 3)))[0].shape
+    (5, 2)
+    """
+    from flax import nnx as flax
+    from flax.traverse_util import flatten_dict
+
+    def build(key):
+        return make(flax.Rngs(key, dropout=key, drop_path=key))
+
+    def split(module):
+        graph, *states = flax.split(module, flax.Param, flax.RngState, ...)
+        params, streams, stats = map(flax.to_pure_dict, states)
+        return graph, params, streams, {"batch_stats": stats} if stats else {}
+
+    graph, _, streams, _ = split(flax.eval_shape(build, jax.random.key(0)))
+
+    def init(key, *_):
+        _, params, _, stats = split(build(key))
+        return params, stats
+
+    def apply(params, stats, *inputs, train=False, keys={}, capture=(), method=None):
+        absent = jax.tree.map(lambda x: _NoKey(x.shape), streams)
+        module = flax.merge(graph, params, absent, stats.get("batch_stats", {}))
+        flax.reseed(module, **keys)
+        module.train() if train else module.eval()
+        outputs = flax.Intermediate if capture else None
+        call = getattr(module, method or "__call__")
+        call = flax.capture(call, flax.Intermediate, method_outputs=outputs)
+        out, seen = call(*inputs)
+        seen = flax.to_pure_dict(seen)
+        if isinstance(out, dict) and not train:
+            for kind in SOWN:
+                sown = {str(p): x for p, x in flatten_dict(seen).items() if p[-1] == kind}
+                out = out | ({kind: _in_order(sown)} if sown else {})
+        if capture:
+            out = out, _by_name(seen, capture)
+        return out, split(module)[3] if train else stats
+
+    return Net(init, apply)
+
+
+class _NoKey:
+    """Placeholder for the state of a random stream without a key."""
+
+    def __init__(self, shape):
+        self.shape = shape
+
+    def __getitem__(self, _):
+        raise ValueError(
+            "the network draws noise from a stream without a key: pass keys={NAME: key}"
+        )
+
+
 def _in_order(sown):
-    """What was sown, by the modules' names: block2 before block10."""
+    """Sown values ordered by module name, numbers by value: block2 before block10."""
     parts = jax.tree_util.tree_flatten_with_path(sown)[0]
     numbered = [
         (re.split(r"(\d+)", jax.tree_util.keystr(path)), leaf) for path, leaf in parts
@@ -71,7 +137,7 @@ def _in_order(sown):
 
 
 def _by_name(tree, names):
-    """Finds each captured output in Flax's nested dict of one-tuples."""
+    """{name: captured output} from Flax's nested dict of one-tuples."""
     found = {}
     for name, child in tree.items():
         if not isinstance(child, dict):

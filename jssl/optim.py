@@ -1,4 +1,4 @@
-"""Schedules, and the optax transformations that pre-training papers share."""
+"""Learning-rate schedules and optax transformations shared by pre-training papers."""
 
 import re
 from collections.abc import Callable
@@ -10,34 +10,64 @@ import optax
 
 
 def warmup_cosine(peak: float, warmup: int, steps: int, end: float = 0.0) -> optax.Schedule:
-    """Linearly up to `peak` in `warmup` steps, then down half a cosine to `end`.
+    """Linear warm-up to `peak` in `warmup` steps, then cosine decay to `end`.
 
     >>> schedule = warmup_cosine(1.0, warmup=2, steps=6)
     >>> [round(float(schedule(i)), 3) for i in (0, 1, 2, 4, 6)]
     [0.0, 0.5, 1.0, 0.5, 0.0]
+
+    A warm-up as long as the training or longer is cut, so that the last step has `peak`.
     """
+    warmup = max(min(warmup, steps - 1), 0)
     start = 0.0 if warmup else peak
-    return optax.warmup_cosine_decay_schedule(
-        start, peak, warmup, max(steps, warmup + 1), end
-    )
+    return optax.warmup_cosine_decay_schedule(start, peak, warmup, max(steps, 1), end)
+
+
+def adamw(
+    lr: float,
+    steps: int,
+    *,
+    warmup: float = 0.05,
+    decay: float = 1e-4,
+    b2: float = 0.999,
+) -> optax.GradientTransformation:
+    """AdamW with linear warm-up and cosine decay to 0.
+
+    Args:
+      lr: peak of the learning rate.
+      steps: of the whole training.
+      warmup: fraction of the steps in which the rate climbs.
+      decay: of the weights, matrices only.
+      b2: decay of the second moment.
+    """
+    schedule = warmup_cosine(lr, int(warmup * steps), steps)
+    return optax.adamw(schedule, b2=b2, weight_decay=decay, mask=matrices)
+
+
+def decayed_sgd(
+    learning_rate: optax.ScalarOrSchedule, *, decay: float, nesterov: bool = False
+) -> optax.GradientTransformation:
+    """SGD with momentum 0.9, where the decay is added to the gradient of all weights."""
+    sgd = optax.sgd(learning_rate, momentum=0.9, nesterov=nesterov)
+    return optax.chain(optax.add_decayed_weights(decay), sgd)
 
 
 def matrices(params):
-    """True for the leaves that weight decay concerns: those of two axes or more."""
+    """Weight-decay mask: True for leaves of two or more axes, no biases and norms."""
     return jax.tree.map(lambda x: x.ndim > 1, params)
 
 
 def kernels(params):
-    """True for the leaves called "kernel": no biases, norms, nor learned tokens."""
+    """Weight-decay mask: True for leaves named "kernel", no biases, norms and tokens."""
     return jax.tree_util.tree_map_with_path(
         lambda path, _: path[-1].key == "kernel", params
     )
 
 
 def all_but(name: str, tx: optax.GradientTransformation) -> optax.GradientTransformation:
-    """Moves all weights as `tx` does, but for those with `name` in their path, which stay.
+    """Applies `tx` to all weights except those with `name` in their path, which are frozen.
 
-    What stays has no moments, and no weight decay.
+    Frozen weights have no optimizer moments and no weight decay.
     """
 
     def labels(params):
@@ -52,16 +82,16 @@ def all_but(name: str, tx: optax.GradientTransformation) -> optax.GradientTransf
 def scale_by_layer(
     decay: float, layers: int, layer: Callable[[str], int]
 ) -> optax.GradientTransformation:
-    """Multiplies updates by decay^(layers - layer(path)): deeper layers move more.
+    """Layer-wise learning-rate decay: scales updates by decay^(layers - layer(path)).
 
-    It belongs after the adaptive transformation: Adam undoes a scaling of gradients.
+    Place it after the adaptive transformation: Adam cancels a scaling of gradients.
     Clark et al. 2020, https://arxiv.org/abs/2003.10555; Bao et al. 2021,
     https://arxiv.org/abs/2106.08254
 
     Args:
-      decay: the factor between neighbours; 1 changes nothing.
-      layers: the number of the last layer, whose factor is 1.
-      layer: "encoder/block3/fc1/kernel" -> its layer's number, from 0.
+      decay: ratio between consecutive layers; 1 has no effect.
+      layers: index of the last layer, whose factor is 1.
+      layer: "encoder/block3/fc1/kernel" -> index of its layer, from 0.
 
     >>> scale = scale_by_layer(0.5, 2, lambda path: int(path[-1]))
     >>> grads = {"w0": 1.0, "w2": 1.0}
@@ -79,8 +109,9 @@ def scale_by_layer(
 
 
 def vit_layer(depth: int) -> Callable[[str], int]:
-    """Numbers a ViT's leaves: what comes before the blocks 0, block i i + 1, the rest
-    depth + 1.
+    """Layer index of a ViT's weights by path, for `scale_by_layer`.
+
+    0 for the embedding, i + 1 for block i, depth + 1 for all others.
 
     >>> [vit_layer(12)(p) for p in ("encoder/cls", "encoder/block0/fc1", "head/bias")]
     [0, 1, 13]
@@ -102,21 +133,21 @@ def lars(
     trust: float = 0.001,
     rate_in_momentum: bool = False,
 ) -> optax.GradientTransformation:
-    r"""Steps in proportion to each layer's weights, for very large batches.
+    r"""LARS: step sizes proportional to each layer's weight norm, for very large batches.
 
     .. math:: g' = g + \lambda w, \qquad \rho = \eta \lVert w \rVert / \lVert g' \rVert
 
-    then, with the rate inside the momentum (SimCLR; `optax.lars`) v <- beta v + lr rho g',
-    w <- w - v, and with it outside (BYOL, Barlow Twins, VICReg, MoCo v3)
-    v <- beta v + rho g', w <- w - lr v. The two differ as soon as the rate moves. Biases
-    and norms, vectors all, have neither decay nor rho.
+    then, with the learning rate inside the momentum (SimCLR; `optax.lars`)
+    v <- beta v + lr rho g', w <- w - v, and with it outside (BYOL, Barlow Twins, VICReg,
+    MoCo v3) v <- beta v + rho g', w <- w - lr v. The two differ when the learning rate
+    changes. Biases and norms, i.e. all vectors, have neither weight decay nor rho.
 
     You, Gitman and Ginsburg 2017, https://arxiv.org/abs/1708.03888
 
     Args:
       weight_decay: lambda.
       trust: eta.
-      rate_in_momentum: which of the two.
+      rate_in_momentum: whether the learning rate is inside the momentum.
     """
     scale, trace = optax.scale_by_learning_rate(learning_rate), optax.trace(momentum)
     return optax.chain(
@@ -127,10 +158,10 @@ def lars(
 
 
 def momentum(decay: float | optax.Schedule) -> optax.GradientTransformation:
-    """Adds up updates, each step's old sum times `decay`, which may follow a schedule.
+    """Momentum whose decay may follow a schedule: v <- decay_t v + u.
 
-    v <- decay_t v + u. With the learning rate in front it is Hinton's: 0.5 at first,
-    then 0.9, on velocities.
+    Placed after the learning rate it is Hinton's momentum on velocities, whose decay is
+    0.5 at first and 0.9 later.
 
     >>> tx = momentum(lambda step: 0.5 * step)
     >>> state = tx.init(0.0)
@@ -154,25 +185,38 @@ def momentum(decay: float | optax.Schedule) -> optax.GradientTransformation:
     return optax.GradientTransformation(init, update)
 
 
+def rbm_sgd(lr: float, steps: int, *, decay: float) -> optax.GradientTransformation:
+    """SGD for RBMs: momentum 0.5 for a twelfth of the steps, then 0.9; matrices decay.
+
+    Hinton 2010, "A Practical Guide to Training Restricted Boltzmann Machines", sections 9
+    and 10.
+    """
+    return optax.chain(
+        optax.add_decayed_weights(decay, matrices),
+        optax.scale_by_learning_rate(lr),
+        momentum(optax.piecewise_constant_schedule(0.5, {steps // 12: 1.8})),
+    )
+
+
 class MomentumState(NamedTuple):
-    """The steps taken, and where they lead."""
+    """State of `momentum`: step count and velocity."""
 
     count: jax.Array
     velocity: Any
 
 
 def unit_rows(where: str) -> optax.GradientTransformation:
-    """Keeps the rows of some kernels [m, d] at length 1, as the last link of a chain.
+    """Normalizes the rows of some kernels [m, d] to length 1; the last of a chain.
 
-    Whatever the update, w + u is divided by its length. A sparse code needs it: with the
-    decoder's rows unbound, a code half as long reconstructs as well through rows twice
-    as long, and a penalty on the code binds nothing.
+    After each update u, w + u is divided by its row norms. Sparse coding needs this: with
+    an unconstrained decoder, a code half as long reconstructs as well through rows twice
+    as long, so a penalty on the code has no effect.
 
     Args:
-      where: regex that the kernels' paths match somewhere, "decoder/dense0/kernel".
+      where: regex searched in the paths of the weights, e.g. "decoder/dense0/kernel".
 
     Raises:
-      ValueError: when no weight's path matches.
+      ValueError: if no path matches.
 
     >>> tx = unit_rows("w")
     >>> params, updates = {"w": jnp.array([[1.0, 0.0]])}, {"w": jnp.array([[-1.0, 2.0]])}

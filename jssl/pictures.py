@@ -99,6 +99,12 @@ class Lines(NamedTuple):
 Picture = Grid | Clip | Sound | Graph | Scatter | Lines | str
 
 
+def in_range(images: Any) -> Any:
+    """Images mapped linearly to [0, 1] if any number leaves it, as normalized ones do."""
+    low, high = min(float(images.min()), 0.0), max(float(images.max()), 1.0)
+    return (images - low) / (high - low)
+
+
 def text_table(cells: Any, columns: tuple[str, ...] = ()) -> str:
     """Rows of strings as text in aligned columns.
 

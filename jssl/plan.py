@@ -1,13 +1,12 @@
-"""What a training step costs on a machine that need not be there: does it fit, what
-does it move, what bounds it?
+"""Plans a run on accelerators that need not be present: memory, traffic and roofline.
 
   python -m jssl.plan --config=experiments/mae.py:paper --topology=v5e:16x16
   python -m jssl.plan --config=experiments/simclr.py --topology=cpu:8
 
-The real step of the config's stage is compiled for that many chips and read. TPUs (v4,
-v5e, v5p, v6e) need `pip install 'jssl[plan]'`, and no TPU; a large model takes minutes
-to compile, and the answer is kept. Data sets that are not here are stood in for by blank
-images of their size. If the step does not fit, knobs that save memory are tried.
+The actual training step of the config is compiled for these chips and analyzed. TPUs (v4,
+v5e, v5p, v6e) need `pip install 'jssl[plan]'` but no TPU; compiling a large model takes
+minutes, and the plan is cached. A data set that is not available is replaced by blank
+images of the same size. If the step does not fit, knobs that save memory are tried.
 """
 
 import argparse
@@ -30,10 +29,10 @@ GB = 1e9
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The command `python -m jssl.plan`; returns the exit status.
+    """Runs the command `python -m jssl.plan` and returns its exit status.
 
-    0: it fits, or nothing is known of the memory. 2: it does not fit. 1: a mistake of
-    the user's, said in one line.
+    0: the step fits, or the memory of the chips is unknown. 2: it does not fit. 1: a user
+    error, reported in one line.
     """
     options = parser().parse_args(arguments)
     return say(lambda: launch(options), options.debug)
@@ -50,16 +49,16 @@ def parser() -> argparse.ArgumentParser:
     add("--config", required=True, metavar="FILE[:FUNCTION][,KNOB=VALUE ...]")
     add("--topology", required=True, metavar="KIND:SHAPE", help="v5e:16x16, cpu:8 ...")
     add("--stage", help="which stage of the config (default: the first that trains)")
-    add("--memory", type=float, metavar="GB", help="of a chip, if not the published")
-    add("--json", metavar="FILE", help="writes the plan there too")
-    add("--no-search", action="store_true", help="do not try what would make it fit")
+    add("--memory", type=float, metavar="GB", help="memory of a chip (default: published)")
+    add("--json", metavar="FILE", help="also write the plan to this file")
+    add("--no-search", action="store_true", help="do not search for knobs that make it fit")
     add("--debug", action="store_true", help="show tracebacks")
     return parse
 
 
 def launch(options) -> int:
     from jssl.config import load
-    from jssl.report import write_json
+    from jssl.log import write_json
 
     kind, chips = topology(options.topology)
     chip = CHIPS[kind]
@@ -83,24 +82,24 @@ def launch(options) -> int:
                 show(other)
                 break
         else:
-            print("nothing that this config can be told makes it fit")
+            print("no knobs of this config make it fit")
     if options.json:
         write_json(Path(options.json), found)
     return 0 if found["fits"] else 2
 
 
 def plan(experiment, name: str | None, slice_: str, devices: list, chip: Chip) -> dict:
-    """What a stage's step needs on these devices, from the cache if it was asked before.
+    """The resources of a stage's training step on these devices; cached.
 
     Args:
-      experiment: whose stage; a data set that is not here is replaced by a blank one.
-      name: of the stage; None: the first that trains.
-      slice_: the topology's name.
-      devices: to compile for.
-      chip: what one of them can do.
+      experiment: the experiment; an unavailable data set is replaced by blank images.
+      name: stage name; None is the first stage that trains.
+      slice_: name of the topology.
+      devices: devices to compile for.
+      chip: peak rates of one device.
     """
     from jssl.baselines import cache_folder
-    from jssl.report import write_json
+    from jssl.log import write_json
 
     experiment = with_blank_data(experiment)
     kept = cache_folder() / "plans" / f"{digest(experiment, name, slice_)}.json"
@@ -111,12 +110,12 @@ def plan(experiment, name: str | None, slice_: str, devices: list, chip: Chip) -
         kept.parent.mkdir(parents=True, exist_ok=True)
         write_json(kept, read)
     knobs = {k: v for k, v in experiment.knobs.items() if k != "tiny"}
-    told = {"config": experiment.name, "knobs": knobs, "topology": slice_}
-    return told | read | judged(read, chip, len(devices))
+    given = {"config": experiment.name, "knobs": knobs, "topology": slice_}
+    return given | read | judged(read, chip, len(devices))
 
 
 def with_blank_data(experiment):
-    """The same, with blank images where its data set would have to be prepared."""
+    """The experiment with blank images in place of a tfds data set."""
     source = str(experiment.knobs.get("source", ""))
     kind, _, name = source.partition(":")
     if kind != "tfds":
@@ -135,10 +134,10 @@ def choose(experiment, name: str | None):
 
 
 def digest(experiment, name, slice_) -> str:
-    """Of all that decides a plan: the code, the knobs, the slice and the compiler."""
+    """Cache key of a plan: a digest of code, knobs, topology and compiler versions."""
     code = hashlib.sha256(experiment.path.read_bytes())
     for path in sorted(Path(__file__).parent.rglob("*.py")):
-        if path.name != "chips.py":  # whose rates are applied to what is kept
+        if path.name != "chips.py":  # peak rates are applied after the cache
             code.update(path.read_bytes())
     versions = []
     for package in ("jax", "jaxlib", "libtpu", "flax", "optax"):
@@ -150,7 +149,7 @@ def digest(experiment, name, slice_) -> str:
 
 
 def examine(stage, devices: list) -> dict[str, Any]:
-    """Compiles the stage's step and reads it. What does not fit has only "needs"."""
+    """Compiles and analyzes a stage's step; one that does not fit has only "needs"."""
     from jssl.compiled import collectives, products
     from jssl.engine import Engine
 
@@ -187,7 +186,7 @@ def examine(stage, devices: list) -> dict[str, Any]:
 
 
 def judged(read: Mapping[str, Any], chip: Chip, count: int) -> dict[str, Any]:
-    """Whether it fits, and the roofline: seconds if each kind of work ran at its peak."""
+    """Fit and roofline: seconds per step if each kind of work ran at its peak rate."""
     needs = read["memory"]["needs"]
     fits = bool("flops" in read and (chip.memory is None or needs <= chip.memory))
     found = {"chips": count, "memory of a chip": chip.memory, "fits": fits}
@@ -209,7 +208,7 @@ def judged(read: Mapping[str, Any], chip: Chip, count: int) -> dict[str, Any]:
 
 
 def savers(experiment, name: str | None, count: int) -> Iterator[dict[str, Any]]:
-    """Knobs of this config that save memory, the cheapest in time first."""
+    """Knob settings of this config that save memory, the least slowdown first."""
     knobs = experiment.knobs
     remat = {"remat": True} if knobs.get("remat") is False else {}
     if remat:
@@ -230,7 +229,7 @@ def savers(experiment, name: str | None, count: int) -> Iterator[dict[str, Any]]
 
 
 def show(found: Mapping[str, Any]) -> None:
-    """A plan as a table."""
+    """Prints a plan as a table."""
     print(f"{found['config']}, {found['stage']}: batch {found['batch']}, ", end="")
     print(f"{found['topology']}, {found['chips']} chips, mesh {found['mesh']}")
     print(memory_line(found))
@@ -238,31 +237,31 @@ def show(found: Mapping[str, Any]) -> None:
         return
     sizes = found["memory"]
     for part in ("argument", "output", "alias", "temp"):
-        print(f"  {part:<22} {sizes[part] / GB:10.3f} GB a chip")
-    print(f"  {'products':<22} {found['products'] / 1e12:10.3f} TFLOP a chip, as written")
-    print(f"  {'all arithmetic':<22} {found['flops'] / 1e12:10.3f} TFLOP a chip, compiled")
-    print(f"  {'moved in memory':<22} {found['moved'] / GB:10.3f} GB a chip")
+        print(f"  {part:<22} {sizes[part] / GB:10.3f} GB per chip")
+    print(f"  {'products':<22} {found['products'] / 1e12:10.3f} TFLOP per chip, as traced")
+    print(f"  {'all FLOPs':<22} {found['flops'] / 1e12:10.3f} TFLOP per chip, compiled")
+    print(f"  {'memory traffic':<22} {found['moved'] / GB:10.3f} GB per chip")
     for kind, c in found["collectives"].items():
         print(
-            f"  {kind:<22} {c['sent'] / 1e6:10.3f} MB sent by a chip, {c['count']} of "
-            f"them, results of {c['bytes'] / 1e6:.3f} MB"
+            f"  {kind:<22} {c['sent'] / 1e6:10.3f} MB sent per chip, {c['count']} calls, "
+            f"results of {c['bytes'] / 1e6:.3f} MB"
         )
     if "seconds" not in found:
         return
     for part, seconds in found["seconds"].items():
-        print(f"  {'at the peak: ' + part:<22} {1e3 * seconds:10.3f} ms a step")
+        print(f"  {'at peak rate: ' + part:<22} {1e3 * seconds:10.3f} ms per step")
     print(
-        f"roofline: {found['images a second']:.0f} images/s, bound by {found['bound']}, "
-        f"model-FLOP utilisation {100 * found['utilisation']:.0f} %"
+        f"roofline: {found['images a second']:.0f} samples/s, bound by {found['bound']}, "
+        f"model-FLOP utilization {100 * found['utilisation']:.0f} %"
     )
 
 
 def memory_line(found: Mapping[str, Any]) -> str:
     needs, has = found["memory"]["needs"] / GB, found["memory of a chip"]
     if has is None:
-        return f"needs {needs:.3f} GB a chip; what it has is not known: --memory=GB"
+        return f"needs {needs:.3f} GB per chip; memory of a chip unknown: give --memory=GB"
     word = "fits" if found["fits"] else "does not fit"
-    return f"{word}: needs {needs:.2f} GB a chip, which has {has / GB:.2f}"
+    return f"{word}: needs {needs:.2f} GB per chip of {has / GB:.2f} GB"
 
 
 if __name__ == "__main__":

@@ -18,11 +18,12 @@ import jax
 
 from jssl import baselines, loop
 from jssl.checkpoint import Checkpoints
-from jssl.cluster import together
+from jssl.cluster import raise_everywhere
 from jssl.config import Experiment, Stage, load
 from jssl.engine import Engine
+from jssl.log import Log, write_json
 from jssl.ops.cores import cores
-from jssl.report import Log, write_json, write_report
+from jssl.report import write_report
 
 PACKAGES = ("jssl", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
 
@@ -46,10 +47,10 @@ def run(
     config = describe(experiment)
     first = jax.process_index() == 0
     with claim(workdir, config, first):
-        return _claimed(experiment, workdir, keep, config, first)
+        return _run(experiment, workdir, keep, config, first)
 
 
-def _claimed(experiment, workdir, keep, config, first):
+def _run(experiment, workdir, keep, config, first):
     """`run`, in a workdir that is this run's alone."""
     known = workdir / "result.json"
     if known.exists():
@@ -63,7 +64,7 @@ def _claimed(experiment, workdir, keep, config, first):
             "metrics": finished.metrics,
             "steps": stage.steps,
             "seconds": round(finished.seconds, 1),
-            "images_per_second": round(finished.images / max(finished.seconds, 1e-9)),
+            "samples_per_second": round(finished.samples / max(finished.seconds, 1e-9)),
             "baselines": list(stage.baselines),
             "doctor": finished.verdict.words,
         }
@@ -91,7 +92,7 @@ def _claimed(experiment, workdir, keep, config, first):
 
 def describe(experiment: Experiment) -> dict[str, Any]:
     """What was asked for."""
-    knobs = {k: list(v) if isinstance(v, tuple) else v for k, v in experiment.knobs.items()}
+    knobs = json.loads(json.dumps(dict(experiment.knobs)))  # with lists for tuples
     return {
         "title": experiment.name,
         "file": experiment.path.name,
@@ -111,7 +112,7 @@ def claim(workdir: Path, config: dict[str, Any], first: bool) -> Iterator[None]:
       ValueError: when the workdir holds a run of other knobs, or another run holds it.
     """
     with contextlib.ExitStack() as held:
-        together(partial(_claim, workdir, config, first, held))
+        raise_everywhere(partial(_claim, workdir, config, first, held))
         yield
 
 
@@ -168,7 +169,7 @@ def _lock(workdir, held):
     os.pwrite(file, f"process {os.getpid()} on host {socket.gethostname()}".encode(), 0)
 
 
-def asked(workdir: Path) -> dict[str, Any]:
+def read_config(workdir: Path) -> dict[str, Any]:
     """The config.json of a run.
 
     Raises:
@@ -184,7 +185,7 @@ def asked(workdir: Path) -> dict[str, Any]:
         raise ValueError(f"{path} is not a run's config: {error}") from error
 
 
-def restored(
+def restore(
     workdir: Path, config: dict[str, Any], file: str | None = None, name: str | None = None
 ) -> tuple[Stage, Any]:
     """A stage of a run, and its newest state, whole on every device.
@@ -200,7 +201,7 @@ def restored(
     gone = sorted(set(config["knobs"]) - set(experiment.knobs))
     if gone:
         raise ValueError(f"{path} no longer has the knob {gone[0]!r} of the run {workdir}")
-    then = {k: tuple(v) if isinstance(v, list) else v for k, v in config["knobs"].items()}
+    then = {knob: _tuples(value) for knob, value in config["knobs"].items()}
     stages = {s.name: s for s in replace(experiment, knobs=then).stages()}
     name = name or list(stages)[-1]
     if name not in stages:
@@ -214,6 +215,11 @@ def restored(
     if found is None:
         raise ValueError(f"the run has no checkpoint of its stage {name} in {folder}")
     return stage, found[1]
+
+
+def _tuples(value):
+    """A value of a config.json as the knob had it."""
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
 
 
 def _refuse(workdir, what, old, new):

@@ -1,4 +1,4 @@
-"""Where the arrays live: the device mesh, and a sharding for every leaf of a state."""
+"""Device meshes and shardings: batches by rows, states leaf by leaf."""
 
 import math
 import re
@@ -10,46 +10,50 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-BATCH_AXES = ("data", "fsdp")  # the axes among which the rows of a batch are divided
+BATCH_AXES = ("data", "fsdp")  # mesh axes over which the rows of a batch are sharded
 Rules = Sequence[tuple[str, PartitionSpec | Callable]]
 
 
 def make_mesh(axes: str = "", devices: Sequence | None = None) -> Mesh:
-    """A mesh of all devices from "data=8;fsdp=4"; "" puts them all on "data".
+    """A mesh of all devices from "data=8;fsdp=4"; "" puts them all on the data axis.
 
-    Axes are Auto: under Explicit ones, jax.make_mesh's default, `z @ z.T` of a sharded z
-    is refused.
+    Axes are Auto: with Explicit axes, the default of jax.make_mesh, `z @ z.T` of a
+    sharded z is an error.
 
     Raises:
-      ValueError: when the sizes do not multiply to the number of devices.
+      ValueError: if the sizes do not multiply to the number of devices.
     """
     count = len(devices) if devices else jax.device_count()
     sizes = {"data": count}
     if axes:
         if not re.fullmatch(r"\w+=\d+(;\w+=\d+)*", axes):
-            raise ValueError(f"a mesh reads 'data=8;fsdp=4', got {axes!r}")
+            raise ValueError(f"a mesh must look like 'data=8;fsdp=4', got {axes!r}")
         sizes = {k: int(n) for k, n in (axis.split("=") for axis in axes.split(";"))}
     if math.prod(sizes.values()) != count:
         wanted = math.prod(sizes.values())
-        raise ValueError(f"the mesh {axes!r} wants {wanted} devices, there are {count}")
+        raise ValueError(f"the mesh {axes!r} needs {wanted} devices, there are {count}")
     kinds = (AxisType.Auto,) * len(sizes)
     names, shape = tuple(sizes), tuple(sizes.values())
     return jax.make_mesh(shape, names, axis_types=kinds, devices=devices)
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
-    """The same array on every device."""
+    """A full copy of the array on every device."""
     return NamedSharding(mesh, PartitionSpec())
 
 
 def rows(mesh: Mesh, axis: int = 0) -> NamedSharding:
-    """Divides axis number `axis`, the samples, among the devices."""
+    """Axis number `axis`, the samples, sharded over the batch axes of the mesh."""
     names = tuple(name for name in BATCH_AXES if name in mesh.axis_names)
     return NamedSharding(mesh, PartitionSpec(*[None] * axis, names))
 
 
 def check_divides(batch: int, mesh: Mesh) -> None:
-    """Raises ValueError unless the devices can share the rows of a batch evenly."""
+    """Checks that the rows of a batch divide evenly among the devices.
+
+    Raises:
+      ValueError: if they do not.
+    """
     parts = math.prod(mesh.shape[name] for name in BATCH_AXES if name in mesh.axis_names)
     if batch % parts:
         raise ValueError(
@@ -59,7 +63,7 @@ def check_divides(batch: int, mesh: Mesh) -> None:
 
 
 def place(batch: Any, mesh: Mesh, axis: int = 0) -> Any:
-    """This process's rows, as its share of global arrays."""
+    """Builds global arrays from the rows that each process has loaded."""
     wanted = rows(mesh, axis)
     read = wanted if _in_order(mesh) else _as_read(mesh, axis)
     placed = jax.tree.map(
@@ -70,10 +74,10 @@ def place(batch: Any, mesh: Mesh, axis: int = 0) -> Any:
 
 @cache
 def _in_order(mesh):
-    """Whether the first process's devices hold the first rows, and so on.
+    """True if the devices of process 0 hold the first rows, those of 1 the next, etc.
 
-    On a TPU pod they need not: jax.make_mesh follows the wires. Nor where a row lies on
-    devices of several processes.
+    False on TPU pods where jax.make_mesh orders devices by their interconnect, and where
+    a row is sharded over devices of several processes.
     """
     batch = [mesh.axis_names.index(a) for a in BATCH_AXES if a in mesh.axis_names]
     rest = [i for i in range(mesh.devices.ndim) if i not in batch]
@@ -83,7 +87,7 @@ def _in_order(mesh):
 
 
 def _as_read(mesh, axis):
-    """Divides the rows among the processes, in their order."""
+    """A sharding of the rows by process, in order of process index."""
     devices = sorted(mesh.devices.flat, key=lambda d: (d.process_index, d.id))
     count = len({d.process_index for d in devices})
     shape, names = (count, len(devices) // count), ("process", "device")
@@ -94,7 +98,7 @@ def _as_read(mesh, axis):
 
 
 def infer(shapes: Any, mesh: Mesh, rules: Rules = ()) -> Any:
-    """A NamedSharding for each leaf, by the first rule whose regex its path contains."""
+    """A NamedSharding for each leaf, from the first rule whose regex matches its path."""
 
     def choose(path, leaf):
         where = jax.tree_util.keystr(path, simple=True, separator="/")
@@ -107,15 +111,18 @@ def infer(shapes: Any, mesh: Mesh, rules: Rules = ()) -> Any:
     return jax.tree_util.tree_map_with_path(choose, shapes)
 
 
-def divided(shape: tuple[int, ...], mesh: Mesh) -> PartitionSpec:
-    """A rule's spec: rows, as those of a queue or a bank, divided like those of a batch."""
+def rows_sharded(shape: tuple[int, ...], mesh: Mesh) -> PartitionSpec:
+    """Spec for a queue or memory bank: rows sharded like those of a batch.
+
+    Replicated if the rows do not divide evenly.
+    """
     names = tuple(name for name in BATCH_AXES if name in mesh.axis_names)
     even = shape and shape[0] % math.prod(mesh.shape[name] for name in names) == 0
     return PartitionSpec(names) if even else PartitionSpec()
 
 
 def fully_sharded(shape: tuple[int, ...], mesh: Mesh) -> PartitionSpec:
-    """A rule's spec: the largest axis that "fsdp" divides is divided (ZeRO-3)."""
+    """Spec for ZeRO-3: shards the largest dimension that the "fsdp" axis divides."""
     parts = mesh.shape.get("fsdp", 1)
     fits = [i for i, n in enumerate(shape) if n % parts == 0]
     if parts == 1 or not fits or math.prod(shape) < 2**14:  # not worth a gather
@@ -124,8 +131,8 @@ def fully_sharded(shape: tuple[int, ...], mesh: Mesh) -> PartitionSpec:
     return PartitionSpec(*(["fsdp" if i == widest else None for i in range(len(shape))]))
 
 
-def cut(shape: tuple[int, ...], mesh: Mesh, names: tuple[str, ...]) -> PartitionSpec:
-    """A rule's spec: axis i along names[i], where the mesh has that and it divides."""
+def along(shape: tuple[int, ...], mesh: Mesh, names: tuple[str, ...]) -> PartitionSpec:
+    """`PartitionSpec(*names)` without axes that the mesh lacks or that do not divide."""
     fits = [
         n in mesh.shape and size % mesh.shape[n] == 0
         for size, n in zip(shape, names, strict=True)
@@ -133,11 +140,11 @@ def cut(shape: tuple[int, ...], mesh: Mesh, names: tuple[str, ...]) -> Partition
     return PartitionSpec(*[n if fit else None for n, fit in zip(names, fits, strict=True)])
 
 
-# Heads and hidden units divided along "tensor", so that a block exchanges two sums each
-# way (Megatron-LM, https://arxiv.org/abs/1909.08053); what is left along "fsdp".
+# Heads and hidden units are sharded along "tensor", so that a block needs two all-reduces
+# in each direction (Megatron-LM, https://arxiv.org/abs/1909.08053), the rest along "fsdp".
 TRANSFORMER: Rules = (
-    (r"(query|key|value|fc1)/kernel$", partial(cut, names=("fsdp", "tensor"))),
-    (r"(query|key|value|fc1)/bias$", partial(cut, names=("tensor",))),
-    (r"(out|fc2)/kernel$", partial(cut, names=("tensor", "fsdp"))),
+    (r"(query|key|value|fc1)/kernel$", partial(along, names=("fsdp", "tensor"))),
+    (r"(query|key|value|fc1)/bias$", partial(along, names=("tensor",))),
+    (r"(out|fc2)/kernel$", partial(along, names=("tensor", "fsdp"))),
     ("", fully_sharded),
 )

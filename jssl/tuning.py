@@ -1,8 +1,8 @@
-"""What the launcher tells XLA's compiler for CPUs, JAX, and the allocator below them.
+"""CPU settings for XLA, JAX and malloc, applied by the launcher.
 
-Measured on two cores (benchmarks/LEVERS.md). Where anything but a CPU might compute, all
-stays as it is: XLA_FLAGS reach every backend of a process. XLA ends a process that names a
-flag it does not know, so versions that were not measured go without, too.
+Measured on two cores (benchmarks/LEVERS.md). Nothing is changed if another backend may be
+in use, since XLA_FLAGS apply to every backend of a process, nor with versions of jaxlib
+that were not measured, since XLA aborts on unknown flags.
 """
 
 import ctypes
@@ -13,19 +13,19 @@ from collections.abc import MutableMapping
 from importlib.util import find_spec
 
 FLAGS = (
-    # Convolutions by Eigen's kernels: YNNPACK's take up to twice as long.
+    # Eigen's convolution kernels: YNNPACK's take up to twice as long.
     "--xla_cpu_experimental_ynn_fusion_type=-individual_convolution",
-    # Barriers hold, which `jssl.ops.convolution` needs.
+    # Preserves optimization barriers, which `jssl.ops.convolution` needs.
     "--xla_disable_hlo_passes=cse_barrier_expander",
 )
 SINCE, BEFORE = (0, 10), (0, 13)  # jaxlib
 
-TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # glibc's names of them, malloc.h
-LIMIT = 2**31 - 1  # bytes: the most that can be said
+TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # parameters of mallopt, from glibc's malloc.h
+LIMIT = 2**31 - 1  # bytes: the largest value that mallopt takes, a C int
 
 
 def tune() -> None:
-    """All of it, for this process, if it computes on CPU; before anything is computed."""
+    """Applies all settings if this process computes on CPU. Call before any computation."""
     if on_cpu():
         tell_xla(os.environ)
         keep_memory()
@@ -33,7 +33,7 @@ def tune() -> None:
 
 
 def on_cpu() -> bool:
-    """Whether JAX was told to compute on CPU, or knows of nothing else here."""
+    """True if JAX is configured for the CPU or has no other backend installed."""
     import jax
 
     if jax.config.jax_platforms:
@@ -43,7 +43,7 @@ def on_cpu() -> bool:
 
 
 def tell_xla(environment: MutableMapping[str, str]) -> None:
-    """Puts FLAGS before what XLA_FLAGS holds, so that the user's own prevail.
+    """Prepends FLAGS to XLA_FLAGS, so that flags set by the user take precedence.
 
     >>> environment = {"XLA_FLAGS": "--xla_dump_to=/tmp/x"}
     >>> tell_xla(environment)
@@ -58,26 +58,26 @@ def tell_xla(environment: MutableMapping[str, str]) -> None:
 
 
 def keep_memory() -> bool:
-    """Has malloc keep the blocks it is given back, up to 2 GiB; whether it was told.
+    """Makes malloc keep freed blocks of up to 2 GiB; returns True if the setting was made.
 
-    XLA asks for a step's scratch and results at every step. glibc gives blocks that large
-    back to the system at once, and fetching them anew, zeroed page by page, took a quarter
-    of a ViT's step. Where the environment tells malloc anything (MALLOC_...,
-    GLIBC_TUNABLES), all is left to it.
+    XLA allocates a step's scratch space and results anew at every step. By default glibc
+    returns such large blocks to the system at once, and getting them back, zeroed page by
+    page, took a quarter of a ViT's step. Nothing is changed if the environment configures
+    malloc (MALLOC_..., GLIBC_TUNABLES), or without glibc.
     """
-    told = any(name.startswith(("MALLOC_", "GLIBC_TUNABLES")) for name in os.environ)
-    if told or platform.libc_ver()[0] != "glibc":
+    configured = any(name.startswith(("MALLOC_", "GLIBC_TUNABLES")) for name in os.environ)
+    if configured or platform.libc_ver()[0] != "glibc":
         return False
     mallopt = ctypes.CDLL(None).mallopt
     return bool(mallopt(MMAP_THRESHOLD, LIMIT) and mallopt(TRIM_THRESHOLD, LIMIT))
 
 
 def one_at_a_time() -> None:
-    """Has JAX compute in the thread that asks, one step after the other.
+    """Disables asynchronous dispatch on CPU: each step runs in the calling thread.
 
-    Ahead of a step, it would take scratch for the next, too, and from threads whose heaps
-    malloc keeps small: blocks above 64 MiB would go back to the system all the same.
-    Programs for several devices are not concerned.
+    Asynchronous dispatch allocates the next step's scratch space early, in threads whose
+    malloc arenas return blocks above 64 MiB to the system in spite of `keep_memory`.
+    Programs for several devices are not affected.
     """
     import jax
 

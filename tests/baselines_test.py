@@ -13,8 +13,8 @@ import pytest
 from jssl import baselines, nets
 from jssl.config import Stage
 from jssl.data import dataset
-from jssl.engine import decode
 from jssl.evals import Eval
+from jssl.knobs import FewLabels, Images, Run
 from jssl.learner import fresh, minimize
 from jssl.method import Method
 
@@ -114,6 +114,13 @@ def test_raw_pixels_are_the_pixels():
     np.testing.assert_array_equal(h, np.arange(8.0).reshape(2, 4))
 
 
+class Wide(FewLabels):
+    """Few labels of a toy source, whose network is linear."""
+
+    def classifier(self, train):
+        return nets.linen(Linear())
+
+
 class Linear(nn.Module):
     """Logits of the pixels, which are h."""
 
@@ -125,19 +132,39 @@ class Linear(nn.Module):
 
 def few_labels():
     """Two labels of each class, and a method that has not been asked for anything."""
-    labeled = replace(source(), batch=4, labeled=True)
-    return baselines.few_labels(
-        scaling(optax.sgd(0.1)),
-        labeled,
+    return baselines.few_label_stage(
+        Run(seed=7, save_every=2, eval_every=1),
+        Wide(labels=2, labeled_batch=4, epochs=0.75),
         source(),
-        per_class=2,
-        steps=3,
-        classifier=nets.linen(Linear()),
-        tx=optax.sgd(0.1),
+        scaling(optax.sgd(0.1)),
         augment=lambda key, images: images,
-        seed=7,
-        save_every=2,
     )
+
+
+def test_pretraining_is_evaluated_with_its_baselines():
+    run, images = Run(seed=7, mesh="data=2"), Images(epochs=2.0, supervised_epochs=1.0)
+    method, net = scaling(optax.sgd(0.1)), nets.linen(Linear())
+    stage = baselines.pretrain_stage(run, images, source(), method, net, render_every=3)
+    raw, untrained, supervised = stage.baselines.values()
+    assert list(stage.baselines) == [
+        "raw pixels",
+        "untrained network",
+        "supervised reference",
+    ]
+    assert (stage.name, stage.steps, stage.render_every) == ("pretrain", 8, 3)
+    assert (raw.steps, untrained.steps, supervised.steps) == (0, 0, 4)
+    assert {"knn", "linear"} == set(raw.evals) == set(untrained.evals)
+    assert {"knn", "linear", "embedding"} == set(stage.evals)
+    assert supervised.data.labeled and not stage.data.labeled
+    assert {(s.seed, s.mesh) for s in stage.baselines.values()} == {(7, "data=2")}
+
+
+def test_pretraining_without_labels_has_no_evals_and_no_baselines():
+    table = {"image": np.zeros((32, 2, 2, 1), np.uint8)}
+    plain = dataset("toy", {"train": table}, 8)
+    method = scaling(optax.sgd(0.1))
+    stage = baselines.pretrain_stage(Run(), Images(), plain, method, None)
+    assert dict(stage.evals) == dict(stage.baselines) == {}
 
 
 def test_few_labels_stand_beside_the_same_and_all_of_them():
@@ -154,6 +181,8 @@ def test_few_labels_stand_beside_the_same_and_all_of_them():
     assert {"knn", "linear", "top1"} == set(few.evals) == set(every.evals)
     assert {"knn", "linear", "top1"} < set(stage.evals)
     assert all(s.seed == 7 for s in (stage, *stage.baselines.values()))
+    assert (stage.save_every, stage.eval_every, stage.steps) == (2, 1, 3)
+    assert all(s.save_every == s.eval_every == 0 for s in stage.baselines.values())
     assert few.data.digest == stage.data.digest != every.data.digest
     assert few.data.parts["labeled"].size == stage.data.parts["labeled"].size == 4
     assert every.data.parts["labeled"].size == every.data.split("train").size == 32

@@ -108,13 +108,13 @@ def flip(path):
 FAULTS = [
     (lose, "big", "is missing"),
     (halve, "big", "bytes, not"),
-    (zero, "big", "has other bytes than were written"),
-    (flip, "big", "has other bytes than were written"),
-    (flip, "order/checkpoint/0", "order/checkpoint/0 has other bytes than were written"),
+    (zero, "big", "does not match its checksum"),
+    (flip, "big", "does not match its checksum"),
+    (flip, "order/checkpoint/0", "order/checkpoint/0 does not match its checksum"),
     (lose, "state/ocdbt.process_0", "is missing"),
     (lose, "state/manifest.ocdbt", "state/manifest.ocdbt is missing"),
     (lose, "state/_METADATA", "state/_METADATA is missing"),
-    (zero, "state/_METADATA", "state/_METADATA has other bytes than were written"),
+    (zero, "state/_METADATA", "state/_METADATA does not match its checksum"),
     (lose, "_CHECKPOINT_METADATA", "_CHECKPOINT_METADATA is missing"),
     (zero, "_CHECKPOINT_METADATA", "_CHECKPOINT_METADATA cannot be read"),
     (lose, "sums.json", "sums.json is missing"),
@@ -133,7 +133,7 @@ def test_a_damaged_checkpoint_is_passed_over_told_of_and_replaced(
     assert step == 2
     np.testing.assert_array_equal(order, ORDER)
     assert line.startswith(f"jssl: {stage}: checkpoint 4 is damaged: ")
-    assert line.endswith(f"{told}; going on from 2\n") or told == "bytes, not"
+    assert line.endswith(f"{told}; resuming from 2\n") or told == "bytes, not"
     assert told in line
     assert line.count("\n") == 1
     assert content(stage) == before  # who only reads changes nothing
@@ -152,7 +152,7 @@ def test_what_a_killed_save_left_is_told_of_and_removed(stage, capfd):
     shutil.copytree(stage / "4", stage / "6.orbax-checkpoint-tmp")
     lose(file(stage / "6.orbax-checkpoint-tmp", "big"))
     assert latest(stage, "data")[0] == 4
-    line = f"jssl: {stage}: checkpoint 6 is unfinished; going on from 4\n"
+    line = f"jssl: {stage}: checkpoint 6 is unfinished; resuming from 4\n"
     assert capfd.readouterr().err == line
     assert "6.orbax-checkpoint-tmp" in steps(stage)
     with Checkpoints(stage) as saved:
@@ -173,11 +173,11 @@ def test_where_none_is_whole_a_line_says_what_to_do_and_nothing_is_touched(stage
     halve(file(stage / "2", "big"))
     lose(stage / "4" / "state" / "_METADATA")
     before = content(stage)
-    with pytest.raises(ValueError, match=r"no checkpoint in .* is whole") as told:
+    with pytest.raises(ValueError, match=r"no checkpoint in .* is intact") as told:
         latest(stage, "data")
     assert "checkpoint 4 is damaged: state/_METADATA is missing" in str(told.value)
     assert "checkpoint 2 is damaged" in str(told.value)
-    assert "put a copy of one there, or remove that folder" in str(told.value)
+    assert "restore a copy of one there, or remove the folder" in str(told.value)
     assert "\n" not in str(told.value)
     assert content(stage) == before
     assert capfd.readouterr().err == ""
@@ -363,7 +363,7 @@ from jax.experimental.multihost_utils import (
 )
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from jssl.checkpoint import Checkpoints
-from jssl.cluster import agree, together
+from jssl.cluster import broadcast, raise_everywhere
 from jssl.session import claim
 
 port, me, folder, held, noise = int(sys.argv[1]), int(sys.argv[2]), *map(Path, sys.argv[3:])
@@ -395,8 +395,9 @@ shapes = jax.tree.map(
 with Checkpoints(folder) as saved:
     for step in (2, 4):
         saved.save(step, state(step), np.arange(5))
-said["agreed"] = [agree(), agree(f"from {me}"), agree("x" * 2000 if me else "")[-1:]]
-said["raised"] = [error(partial(together, partial(fail_in, 1, ValueError)))[0]]
+long = broadcast("x" * 2000 if me else "")
+said["agreed"] = [broadcast(), broadcast(f"from {me}"), long[-1:]]
+said["raised"] = [error(partial(raise_everywhere, partial(fail_in, 1, ValueError)))[0]]
 said["refused"] = error(claim(held, {}, me == 0).__enter__)[0]
 if me == 1:
     path = max((folder / "4").glob("state/ocdbt.process_1/d/*"), key=os.path.getsize)
@@ -461,7 +462,7 @@ def test_two_processes_take_every_decision_together(tmp_path):
     lines = [line for _, err in ends for line in err.splitlines() if "jssl: " in line]
     assert len(lines) == 1
     assert "checkpoint 4 is damaged: state/ocdbt.process_1/d/" in lines[0]
-    assert lines[0].endswith("has other bytes than were written; going on from 2")
+    assert lines[0].endswith("does not match its checksum; resuming from 2")
     assert zero["stopped"] == one["stopped"] < 500  # orbax asks not with its 1000
     assert zero["again"] == one["again"] == 4
     for words, seconds in (zero["failed"], one["failed"]):

@@ -1,10 +1,41 @@
+from pathlib import Path
+
 import pytest
 
 from jssl import config
+from jssl.main import folder_name
 
+ROOT = Path(__file__).parent.parent
 TEXT = '''
-from jssl import Stage
+from dataclasses import dataclass
 
+from jssl import Stage
+from jssl.config import tiny
+
+@dataclass(frozen=True, kw_only=True)
+class Whole:
+    """A group.
+
+    Attributes:
+      batch: Rows per step.
+      rate: Of what
+        it learns.
+    """
+    batch: int = 64
+    rate: float = 0.5
+
+@dataclass(frozen=True, kw_only=True)
+class Part(Whole):
+    """A group that adds to another.
+
+    Attributes:
+      rate: Its own words.
+      shapes: Of blocks.
+    """
+    rate: float = 0.25
+    shapes: tuple = ((1, (2, 3)),)
+
+RUNS = {"": 5, "epochs=2": 1, "paper": 3}
 def laptop(epochs: int = 3, lr: float = 1e-3, name: str = "a", sizes: tuple = (1, 2),
            fast: bool = False) -> list[Stage]:
     """Does things.
@@ -18,6 +49,16 @@ def laptop(epochs: int = 3, lr: float = 1e-3, name: str = "a", sizes: tuple = (1
 
 def paper(variant: str = "B/16", mesh: str = "") -> list[Stage]:
     return []
+
+@tiny({"batch": 8, "depth": 1}, depth=2)
+def grouped(part: Part = Part(batch=32), depth: int = 9) -> list[Stage]:
+    """Has a group.
+
+    Args:
+      batch: Rows, here.
+      depth: Of it.
+    """
+    return [part, depth]
 
 def helper(x):
     return x
@@ -52,6 +93,78 @@ def test_overrides_in_the_other_spelling_win(file):
     assert config.load(f"{file}:epochs=5", ["epochs=7"]).knobs["epochs"] == 7
 
 
+def test_the_fields_of_a_group_are_knobs_and_reach_the_config_as_the_group(file):
+    experiment = config.load(f"{file}:grouped,rate=1,shapes=((5,(6,)),)")
+    assert experiment.knobs == {
+        "batch": 32,
+        "rate": 1.0,
+        "shapes": ((5, (6,)),),
+        "depth": 9,
+        "tiny": False,
+    }
+    part, depth = experiment.stages()
+    assert type(part).__name__ == "Part"
+    assert (part.batch, part.rate, part.shapes, depth) == (32, 1.0, ((5, (6,)),), 9)
+
+
+def test_a_given_knob_wins_over_tiny_whatever_their_order(file):
+    assert config.load(f"{file}:grouped,tiny=True").knobs["batch"] == 8
+    assert config.load(f"{file}:grouped,tiny=True").knobs["depth"] == 2
+    assert config.load(f"{file}:grouped,tiny=True,batch=32").knobs["batch"] == 32
+    assert config.load(f"{file}:grouped,batch=48,tiny=True").knobs["batch"] == 48
+    knobs = config.load(f"{ROOT}/experiments/simclr.py:tiny=True,batch=32,source=mnist")
+    assert knobs.knobs["batch"] == 32
+    assert knobs.knobs["source"] == "mnist"
+    assert knobs.knobs["projector"] == (8, 4)
+
+
+@pytest.mark.parametrize(
+    ("decorator", "message"),
+    [
+        ("@tiny(dept=2)", "tiny: grouped has no knob 'dept'; did you mean depth"),
+        ("@tiny({'bach': 2})", "tiny: grouped has no knob 'bach'; did you mean batch"),
+        ("@tiny(depth=2.5)", "tiny: depth of grouped must be of type int, got 2.5"),
+    ],
+)
+def test_tiny_is_checked_when_the_file_loads(file, decorator, message):
+    file.write_text(TEXT.replace('@tiny({"batch": 8, "depth": 1}, depth=2)', decorator))
+    with pytest.raises(ValueError, match=message):
+        config.load(str(file))
+
+
+def test_two_knobs_of_one_name_are_refused(file):
+    file.write_text(TEXT.replace("depth: int = 9)", "depth: int = 9, rate: int = 1)"))
+    with pytest.raises(ValueError, match="grouped has two knobs called 'rate'"):
+        config.load(f"{file}:grouped")
+
+
+def test_a_config_without_tiny_has_no_such_knob(file):
+    with pytest.raises(ValueError, match="no knob 'tiny'"):
+        config.load(f"{file}:tiny=True")
+
+
+def test_a_folder_is_named_by_what_was_changed(file):
+    name = lambda words: folder_name(config.load(f"{file}:grouped{words}"))
+    assert name("") == "thing-grouped"
+    assert name(",depth=9,rate=0.5") == "thing-grouped,rate=0.5"
+    assert name(",tiny=True,batch=32") == "thing-grouped,batch=32,tiny=True"
+
+
+def test_evidence_is_what_a_file_declares(file):
+    assert config.evidence(file) == {"": 5, "epochs=2": 1, "paper": 3}
+    file.write_text(TEXT.replace('"epochs=2"', '"epoch=2"'))
+    with pytest.raises(ValueError, match="no knob 'epoch'"):
+        config.evidence(file)
+    file.write_text(TEXT.replace("RUNS", "OTHERS"))
+    assert config.evidence(file) == {"": 1}
+
+
+def test_a_choice_outside_the_table_is_named_with_the_choices():
+    assert config.one_of("version", 2, {1: "a", 2: "b"}) == "b"
+    with pytest.raises(ValueError, match="version must be one of 1, 2, got 3"):
+        config.one_of("version", 3, {1: "a", 2: "b"})
+
+
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
@@ -67,6 +180,7 @@ def test_overrides_in_the_other_spelling_win(file):
         ("{}:epochs=True", "of type bool"),
         ("{}:laptop,epochs", "not of the form KNOB=VALUE"),
         ("{}x", "no config file"),
+        ("{}:grouped,bach=5", "no knob 'bach'; did you mean batch"),
     ],
 )
 def test_a_mistake_is_named_with_the_nearest_right_word(file, spec, message):
@@ -81,7 +195,16 @@ def test_a_file_that_does_not_parse_is_named_with_its_line(tmp_path):
         config.load(str(path))
 
 
-def test_the_listing_tells_type_default_and_meaning(file):
+def test_the_listing_has_type_default_and_description(file):
     rows = config.listing(config.load(str(file)))
     assert rows[0] == ("epochs", "int", "3", "how many passes over the data.")
     assert rows[1] == ("lr", "float", "0.001", "how fast.")
+
+
+def test_a_description_is_the_configs_or_else_the_nearest_groups(file):
+    assert config.listing(config.load(f"{file}:grouped"))[:4] == [
+        ("batch", "int", "32", "Rows, here."),
+        ("rate", "float", "0.25", "Its own words."),
+        ("shapes", "tuple", "((1, (2, 3)),)", "Of blocks."),
+        ("depth", "int", "9", "Of it."),
+    ]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from jssl import config
-from jssl.engine import Engine, decode
+from jssl.engine import Engine
 
 FILES = sorted((Path(__file__).parent.parent / "experiments").glob("*.py"))
 
@@ -22,7 +22,6 @@ def functions():
 )
 def test_an_experiment_runs_two_tiny_steps(file, function):
     experiment = config.load(f"{file}:{function},tiny=True")
-    assert all(row[3] for row in config.listing(experiment)), "every knob is described"
     done = {}
     for stage in experiment.stages():
         engine = Engine(stage)
@@ -32,6 +31,19 @@ def test_an_experiment_runs_two_tiny_steps(file, function):
             state, metrics = engine.advance(state, step, batch)
             assert all(np.isfinite(m).all() for m in metrics.values())
         done[stage.name] = state
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_every_knob_of_an_experiment_is_described_in_a_sentence(file):
+    for name in config._functions(file):
+        for knob, _, _, words in config.listing(config.load(f"{file}:{name}")):
+            assert words[:1].isupper(), f"{name}: {knob}: {words!r}"
+            assert words.endswith("."), f"{name}: {knob}: {words!r}"
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_the_runs_that_an_experiment_declares_are_of_knobs_that_it_has(file):
+    assert all(seeds >= 1 for seeds in config.evidence(file).values())
 
 
 @pytest.mark.parametrize(
@@ -45,7 +57,7 @@ def test_the_published_mae_traces_by_shape(variant, encoder):
         f"{path}:paper,variant={variant},source=blank:imagenet2012"
     ).stages()
     for stage in stages:
-        batch = jax.eval_shape(decode, stage.data.shapes())
+        batch = jax.eval_shape(stage.data.decode, stage.data.shapes())
         key = jax.random.key(0)
         state = jax.eval_shape(stage.method.init, key, batch)
         after, _ = jax.eval_shape(stage.method.step, key, state, batch)

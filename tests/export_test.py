@@ -47,7 +47,7 @@ def test_a_run_goes_out_under_the_names_of_timm_and_comes_back(run, tmp_path, ca
     layout = json.loads(told["layout"])
     assert (layout["heads"], layout["grid"], layout["patch"]) == (2, [4, 4], 2)
     loaded = weights.load(out)
-    assert loaded.told["heads_are"] == "written in the file"
+    assert loaded.info["heads_are"] == "written in the file"
     images = jax.random.uniform(jax.random.key(0), (2, 8, 8, 1))
     h = loaded.module.apply({"params": loaded.params}, 2 * images - 1)  # MAE's `center`
     tokens = stage.method.embed(state, {"image": images})["tokens"]

@@ -51,6 +51,25 @@ def test_the_average_counts_real_updates_under_accumulation():
     np.testing.assert_allclose(twice.ema["head"]["b"], [(0.5 + moved) / 2])
 
 
+def test_an_average_of_updates_is_none_of_the_weights():
+    tx = optax.chain(optax.sgd(0.1), optax.ema(0.9))
+    learner, _ = minimize(tx, quadratic, fresh(tx, PARAMS), 3.0)
+    assert learner.ema is None
+    assert learner.weights is learner.params
+
+
+def test_both_averages_may_stand_in_one_chain():
+    tx = optax.chain(optax.sgd(0.1), optax.ema(0.9), ema_weights(0.5))
+    learner, _ = minimize(tx, quadratic, fresh(tx, PARAMS), 3.0)
+    halfway = jax.tree.map(lambda a, b: (a + b) / 2, PARAMS, learner.params)
+    jax.tree.map(np.testing.assert_allclose, learner.weights, halfway)
+    new = graft(learner, encoder=fresh(optax.sgd(0.1), {"encoder": {"w": jnp.ones(2)}}))
+    np.testing.assert_array_equal(new.ema["encoder"]["w"], [1.0, 1.0])
+    updates = lambda state: optax.tree.get(state, "EmaState").ema
+    assert jax.tree.leaves(updates(learner.opt)), "optax's state is found at all"
+    jax.tree.map(np.testing.assert_array_equal, updates(new.opt), updates(learner.opt))
+
+
 def test_gradients_are_averaged_over_a_named_axis():
     tx = optax.sgd(0.5)
 
@@ -82,9 +101,9 @@ def test_a_graft_takes_the_average_and_starts_the_new_one_from_it():
     [
         (
             {"encoder": {"w": jnp.ones(3)}},
-            r"encoder/w has shape \(2,\), the old one \(3,\)",
+            r"encoder/w has shape \(2,\), pretrained \(3,\)",
         ),
-        ({"encoder": {"v": jnp.ones(2)}}, "the old network has no encoder/w"),
+        ({"encoder": {"v": jnp.ones(2)}}, "the pretrained network has no encoder/w"),
         ({"trunk": {}}, "must have a part named 'encoder'"),
     ],
 )

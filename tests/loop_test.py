@@ -15,8 +15,9 @@ from jssl.config import Stage
 from jssl.data import dataset, load, pair
 from jssl.engine import Engine
 from jssl.evals import Eval
-from jssl.method import Grid, Method
-from jssl.report import Log, read_lines
+from jssl.log import Log, read_lines
+from jssl.method import Method
+from jssl.pictures import Grid
 
 
 def source(n=32, batch=8):

@@ -56,7 +56,7 @@ MISTAKES = {
     "patch": ([TINY, "--config.patch=3"], "patch of 3 does not divide an image of 8x8"),
     "devices": ([TINY, "--config.batch=12"], "batch of 12 does not divide among 8"),
     "batch too large": ([TINY, "--config.batch=80000"], "80000"),
-    "mesh": ([TINY, "--config.mesh=data=3"], "wants 3 devices, there are 8"),
+    "mesh": ([TINY, "--config.mesh=data=3"], "needs 3 devices, there are 8"),
     "heads": ([TINY, "--config.heads=3"], "3 heads do not divide a width of 16"),
     "pooling": ([TINY, "--config.pool=median"], "no pooling is called 'median'"),
     "mask": ([TINY, "--config.mask=0.99"], "masking 0.99 of 16 tokens leaves 0 visible"),
@@ -65,7 +65,7 @@ MISTAKES = {
     "unwritable workdir": ([TINY, "--workdir={file}/x"], "cannot write to the workdir"),
     "learning rate": ([TINY, "--config.lr=1e30"], "loss is nan at step", "pretrain"),
     "a bucket for a workdir": ([TINY, "--workdir=gs://mine/run"], "mount the bucket"),
-    "half of a cluster": ([TINY, "--process=0"], "go together"),
+    "half of a cluster": ([TINY, "--process=0"], "give all three of"),
     "variant": ([f"--config={MAE}:paper,variant=B16,tiny=True"], "no ViT is called 'B16'"),
 }
 

@@ -186,7 +186,7 @@ def test_what_does_not_fit_is_told_and_what_would_is_sought(cached, capsys):
     assert "mesh=data=2;fsdp=4 makes it fit" in said
     assert json.loads(out.read_text())["would fit"]["change"] == {"mesh": "data=2;fsdp=4"}
     assert plan.main([*asked[:2], "--memory=0.0001"]) == 2
-    assert "nothing that this config can be told makes it fit" in capsys.readouterr().out
+    assert "no knobs of this config make it fit" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -198,7 +198,7 @@ def test_what_does_not_fit_is_told_and_what_would_is_sought(cached, capsys):
         (["--config=experiments/no.py", "--topology=cpu:8"], "no config file"),
         (
             [f"--config={TINY},mesh=data=3", "--topology=cpu:8"],
-            "wants 3 devices, there are 8",
+            "needs 3 devices, there are 8",
         ),
     ],
 )

@@ -53,13 +53,13 @@ def test_a_process_takes_its_nodes_gpus_or_what_jax_gives_it():
 @pytest.mark.parametrize(
     ("named", "message"),
     [
-        (("host:1234", 2, None), "go together"),
-        ((None, None, 0), "go together"),
-        ((None, 4, None), "go together"),
+        (("host:1234", 2, None), "give all three of"),
+        ((None, None, 0), "give all three of"),
+        ((None, 4, None), "give all three of"),
         (("host:1234", 2, 2), "from 0 to one less than --processes, got 2 of 2"),
         (("host:1234", 2, -1), "got -1 of 2"),
-        (("host", 2, 1), "reads HOST:PORT, got 'host'"),
-        (("host:123456", 2, 1), "reads HOST:PORT"),
+        (("host", 2, 1), "must be HOST:PORT, got 'host'"),
+        (("host:123456", 2, 1), "must be HOST:PORT"),
     ],
 )
 def test_nonsense_about_the_others_is_refused(named, message):
@@ -75,7 +75,7 @@ def test_one_process_is_alone_whatever_the_environment_says(monkeypatch):
 
 def test_an_environment_that_says_half_is_told_of(monkeypatch):
     monkeypatch.setenv("OMPI_COMM_WORLD_SIZE", "2")  # Open MPI 5 names no coordinator
-    with pytest.raises(ValueError, match="or --processes=1 for a run of its own"):
+    with pytest.raises(ValueError, match="or --processes=1 for a single-process run"):
         cluster.join()
 
 
@@ -155,7 +155,7 @@ def test_who_waits_in_vain_is_told_so_in_a_line(tmp_path):
         [sys.executable, "-c", words], capture_output=True, text=True, **how
     )
     assert ran.returncode == 1
-    assert "gives up: not all have met at localhost:1 within 3 s" in ran.stderr
+    assert "timed out: not all processes connected to localhost:1 within 3 s" in ran.stderr
     assert "Traceback" not in ran.stderr
 
 

@@ -19,7 +19,7 @@ def test_a_product_of_sharded_rows_is_not_refused():
 
 @pytest.mark.parametrize(
     ("axes", "message"),
-    [("data=4", "wants 4 devices, there are 8"), ("data:8", "a mesh reads")],
+    [("data=4", "needs 4 devices, there are 8"), ("data:8", "a mesh must look like")],
 )
 def test_a_mesh_that_does_not_fit_is_refused(axes, message):
     with pytest.raises(ValueError, match=message):
@@ -58,8 +58,8 @@ def test_rows_are_placed_in_order():
 
 def test_rows_of_a_queue_are_divided_where_they_divide():
     mesh = sharding.make_mesh("data=2;fsdp=2;tensor=2")
-    assert sharding.divided((64, 3), mesh) == P(("data", "fsdp"))
-    assert sharding.divided((6, 3), mesh) == sharding.divided((), mesh) == P()
+    assert sharding.rows_sharded((64, 3), mesh) == P(("data", "fsdp"))
+    assert sharding.rows_sharded((6, 3), mesh) == sharding.rows_sharded((), mesh) == P()
 
 
 def test_a_transformers_heads_and_hidden_units_are_cut_along_tensor():

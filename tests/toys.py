@@ -1,5 +1,7 @@
 """Eight small pictures, and noisy looks at them, for the tests of methods."""
 
+from collections.abc import Mapping
+
 import jax
 import jax.numpy as jnp
 
@@ -10,19 +12,22 @@ def images():
     return (0.5 + 0.5 * jnp.sin(0.9 * y * (phase % 3) + 0.7 * x + phase))[..., None]
 
 
-def noisy(key, images, deviation=0.01):
-    """One view."""
-    return images + deviation * jax.random.normal(key, images.shape, images.dtype)
+def noisy(key, x, deviation=0.01):
+    """One view of images, or of a batch's."""
+    x = x["image"] if isinstance(x, Mapping) else x
+    return x + deviation * jax.random.normal(key, x.shape, x.dtype)
 
 
-def two_views(key, images, deviation=0.05):
-    """Two views, [n, 2, ...]."""
-    return noisy(key, jnp.stack([images, images], 1), deviation)
+def two_views(key, x, deviation=0.05):
+    """Two views, [n, 2, ...], of images or of a batch's."""
+    x = x["image"] if isinstance(x, Mapping) else x
+    return noisy(key, jnp.stack([x, x], 1), deviation)
 
 
 def few_labels():
     """A batch of two streams: the pictures with labels of three, others without."""
+    index = jnp.arange(8)
     return {
-        "labeled": {"image": images(), "label": jnp.arange(8) % 3},
-        "unlabeled": {"image": images()[:, ::-1]},
+        "labeled": {"image": images(), "label": index % 3, "index": index},
+        "unlabeled": {"image": images()[:, ::-1], "index": index},
     }

@@ -36,7 +36,7 @@ def ours(width, quick):
         nets.linen(Siamese(encoder, MLP(projector, last_norm="affine"))),
         optax.adamw(RATE, weight_decay=DECAY, mask=optim.matrices),
         look(SIZE, 3),
-        TEMPERATURE,
+        temperature=TEMPERATURE,
     )
     source = data.dataset("noise", {"train": {"image": noise(n, SIZE, 3)}}, batch)
     return training(Stage(name="simclr", method=method, data=source, steps=10**9), batch)

@@ -181,6 +181,22 @@ class Labels(Field):
 
 
 @dataclass(frozen=True)
+class Numbers(Field):
+    """Numbers to be predicted, float [n] or [n, k], such as poses: a target like labels."""
+
+    is_target: ClassVar[bool] = True
+
+    def plain(self, x, batch):
+        return None
+
+    def check(self, name, x):
+        if x.ndim not in (1, 2) or x.dtype.kind != "f":
+            raise ValueError(
+                f"{name} must be float[n] or float[n, k], got {x.dtype}{list(x.shape)}"
+            )
+
+
+@dataclass(frozen=True)
 class Edges(Field):
     """Adjacency matrices [n, v, v] of graphs padded to v nodes: weights, 0 for no edge."""
 

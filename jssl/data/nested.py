@@ -38,6 +38,10 @@ class _Around(Source):
         """A field of every row, in order."""
         return self.main.column(name)
 
+    def at(self, rows) -> Batch:
+        """The columns of some rows, undecoded."""
+        return self.main.at(rows)
+
     def split(self, name: str) -> Source:
         """Another split of the rows, in plain batches."""
         return self.main.split(name)
@@ -196,4 +200,6 @@ def minibatches(source: Source, k: int) -> Minibatches:
     """
     if k < 1:
         raise ValueError(f"minibatches: k must be positive, got {k}")
+    if source.context:
+        raise ValueError("minibatches: sources with context cannot be stacked")
     return Minibatches(source, k)

@@ -176,6 +176,16 @@ class Source:
             for name, x in row.items()
         }
 
+    @property
+    def image_shape(self) -> tuple[int, ...]:
+        """Shape of one image, (h, w, c)."""
+        return self.row_shapes()["image"].shape[1:]
+
+    @property
+    def side(self) -> int:
+        """Height of the images, in pixels."""
+        return self.image_shape[0]
+
     def indices(self, start: int = 0, order=None) -> Iterator[Batch]:
         """The rows that `stream` would read, without reading them."""
         return map(
@@ -205,6 +215,14 @@ class Source:
         rows = partial(_ordered, self.size, self.batch)
         parts = self._run(rows, (name,), 0, -(-self.size // self.batch), slice(None))
         return np.concatenate([part[name] for part in parts])[: self.size]
+
+    def at(self, rows) -> Batch:
+        """The columns of some rows, undecoded, those that stay on the host included."""
+        rows = np.asarray(rows)
+        if self.table is not None:
+            return {name: array[rows] for name, array in self.table.items()}
+        read = [self.records[int(i)] for i in rows]
+        return {name: np.stack([row[name] for row in read]) for name in read[0]}
 
     def split(self, name: str) -> "Source":
         """Another split of the same data set, with the same batch."""
@@ -247,6 +265,11 @@ class Source:
             what = "labels" if name == "label" else f"column {name!r}"
             raise ValueError(f"{self.name} has no {what}; it has {', '.join(known)}")
         return self.column(name)
+
+    def target_columns(self) -> dict[str, tuple[int, ...]]:
+        """The shape of a row of each column that is a target: () for class numbers."""
+        row = self._row()
+        return {name: np.shape(x) for name, x in row.items() if self._is_target(name)}
 
     def _is_target(self, name):
         return name == "label" or self.field_of(name).is_target

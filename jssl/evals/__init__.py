@@ -65,7 +65,7 @@ from jssl.evals.generation import (
     prdc,
 )
 from jssl.evals.iou import confusion_matrix, iou_from_confusion, mean_iou
-from jssl.evals.knn import knn, knn_predict
+from jssl.evals.knn import knn, knn_if_labeled, knn_predict
 from jssl.evals.layers import layer_probes, pool_to_budget
 from jssl.evals.linear import (
     KORNBLITH_GRID,
@@ -75,9 +75,10 @@ from jssl.evals.linear import (
     logreg_predict_proba,
 )
 from jssl.evals.modes import Coverage, mode_coverage, modes
-from jssl.evals.picture import Lines, Scatter, embedding_picture, pca
-from jssl.evals.protocol import Eval, Features
+from jssl.evals.picture import embedding_picture, pca
+from jssl.evals.protocol import Eval, Features, rows_of
 from jssl.evals.reconstruction import reconstruction
+from jssl.evals.regression import regression, ridge_fit
 from jssl.evals.retrieval import average_precision, recall_at_k, retrieval, retrieve
 from jssl.evals.segmentation import hypercolumns, segmentation
 from jssl.evals.sgd_probe import linear_probe_sgd, sgd_probe
@@ -88,9 +89,7 @@ __all__ = [
     "Coverage",
     "Eval",
     "Features",
-    "Lines",
     "Prdc",
-    "Scatter",
     "Verdict",
     "accuracy",
     "action",
@@ -129,6 +128,7 @@ __all__ = [
     "kid",
     "kid_subsets",
     "knn",
+    "knn_if_labeled",
     "knn_predict",
     "layer_probes",
     "linear_probe",
@@ -153,8 +153,11 @@ __all__ = [
     "recall_at_k",
     "reconstruction",
     "resultant",
+    "regression",
     "retrieval",
     "retrieve",
+    "ridge_fit",
+    "rows_of",
     "segmentation",
     "sgd_probe",
     "singular_values",

@@ -202,7 +202,7 @@ def _framed(features, clips, split, name, head) -> Labeled:
 def _cells(features, video, name, split):
     """What represents each frame, [m t, k, c]."""
     frames = video.reshape(-1, *video.shape[2:])
-    found = np.asarray(features.of(frames, name), np.float32)
+    found = np.asarray(features.of({"image": frames}, name), np.float32)
     right = found.ndim in (2, 4) and len(found) == len(frames)
     if not right or not np.isfinite(found).all():
         raise ValueError(

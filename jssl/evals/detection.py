@@ -271,7 +271,7 @@ def _seen(features, scenes, splits, name):
         given = scenes(split)
         truth = checked_truths(f"detection, {split} scenes", given, "image")
         image = np.asarray(given["image"])
-        truth["maps"] = np.asarray(features.of(image, name))
+        truth["maps"] = np.asarray(features.of({"image": image}, name))
         shapes[f"{split} image"] = image, f"{split} s s k"
         shapes[f"{split} boxes"] = truth["boxes"], f"{split} m 4"
         shapes[f"{split} maps"] = truth["maps"], f"{split} h h c"

@@ -17,8 +17,8 @@ import numpy as np
 from jssl.evals import collapse
 from jssl.evals.gallery import spectrum_points
 from jssl.evals.generation import prdc
-from jssl.evals.picture import Lines
 from jssl.evals.protocol import Features
+from jssl.pictures import Lines
 
 POINT = {"z": 0.2, "h": 0.05}  # std below it: complete collapse; h after a ReLU is positive
 FLAT = 1.6  # rank below it: dimensional collapse
@@ -63,7 +63,7 @@ def examine(features: Features, split: str, rows: int = 2048) -> dict[str, float
     found = {}
     for name in ("z", "h"):
         if name in features.names:
-            z = np.asarray(features(split, name))[:rows]
+            z = np.asarray(features(split, name, rows=rows))
             if z.ndim != 2 or len(z) < 2:
                 continue
             found |= {
@@ -75,17 +75,19 @@ def examine(features: Features, split: str, rows: int = 2048) -> dict[str, float
                 f"{name}/resultant": collapse.resultant(z),
             }
     if "prototypes" in features.names:
-        logits = np.asarray(features(split, "prototypes"))[:rows]
+        logits = np.asarray(features(split, "prototypes", rows=rows))
         used, unsure = collapse.usage(logits)
         found |= {
             "prototypes/used": used,
             "prototypes/unsure": unsure,
             "prototypes/all": float(logits.shape[1]),
         }
-    if "samples" in features.names:
+    generated = features.generated(split, rows)
+    numbers = [k for k, x in generated.items() if np.issubdtype(x.dtype, np.floating)]
+    for name in numbers[:1]:
         made, real = (
-            np.asarray(x).reshape(len(x), -1)[:rows].astype(np.float64)
-            for x in (features(split, "samples"), features.images(split))
+            np.asarray(x).reshape(len(x), -1).astype(np.float64)
+            for x in (generated[name], features.rows(split, rows)[name])
         )
         found |= {
             "samples/coverage": prdc(real, made, min(5, len(real) - 1)).coverage,
@@ -99,7 +101,9 @@ def spectrum(features: Features, split: str, rows: int = 2048) -> Lines:
     found = {}
     for name in ("z", "h"):
         if name in features.names:
-            z = np.asarray(features(split, name))[:rows]
+            z = np.asarray(features(split, name, rows=rows))
+            if z.ndim != 2 or len(z) < 2:
+                continue
             found[name] = np.maximum(spectrum_points(z), 1e-9)
     title = "singular values: a slow fall is healthy, a cliff is dimensional collapse"
     return Lines(found, title, "rank", log=True)

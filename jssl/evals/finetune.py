@@ -18,7 +18,7 @@ import numpy as np
 import optax
 
 from jssl.evals.few_shot import few_labels
-from jssl.evals.protocol import Eval, Features, joined
+from jssl.evals.protocol import Eval, Features
 
 TRUNK = 0.1  # learning rate of pre-trained weights, as a share of the head's
 LAYER = r"(?:conv|block|dense|stage|norm|shortcut)_?(\d+)"
@@ -55,17 +55,19 @@ def fine_tune(
     name += "" if upto is None else f"/{'frozen ' if frozen else ''}upto {upto}"
 
     def run(features: Features, final: bool) -> dict:
-        images, y = _rows(features, "train")
+        x, y = _rows(features, "train")
         if per_class:
             rows = few_labels(np.random.default_rng(seed), y, per_class)
-            images, y = images[rows], y[rows]
+            x, y = _at(x, rows), y[rows]
         elif final:
-            images, y = joined((images, y), _rows(features, "val"))
+            more, more_y = _rows(features, "val")
+            x = jax.tree.map(lambda *parts: np.concatenate(parts), x, more)
+            y = np.concatenate([y, more_y])
         judged = _rows(features, "test" if final else "val")
         apply, state = features.network("h")
         start = state if upto is None else transferred(state, features.start(), upto)
         groups = _groups(state, upto, frozen)
-        learned = _fit(apply, start, groups, images, y, steps, batch, lr, seed)
+        learned = _fit(apply, start, groups, x, y, steps, batch, lr, seed)
         return {name: _accuracy(apply, *learned, *judged)}
 
     return Eval(
@@ -114,7 +116,7 @@ def _groups(state, upto, frozen):
     return jax.tree_util.tree_map_with_path(group, state)
 
 
-def _fit(apply, state, groups, images, y, steps, batch, lr, seed):
+def _fit(apply, state, groups, x, y, steps, batch, lr, seed):
     """The state and the head, after training. A convolution's gradient inside a loop body
     is slow on CPUs: one call a step."""
     classes = int(y.max()) + 1
@@ -122,9 +124,10 @@ def _fit(apply, state, groups, images, y, steps, batch, lr, seed):
     leaves, tree = jax.tree.flatten(state)
     kinds = jax.tree.leaves(groups)
     moving = {i: x for i, x in enumerate(leaves) if kinds[i] != "still"}
-    width = jax.eval_shape(apply, state, images[:1]).shape[1]
+    width = jax.eval_shape(apply, state, _at(x, slice(1))).shape[1]
     # Features of any scale meet the same head: its inputs have unit variance at first.
-    scale = 1 / max(float(np.std(jax.jit(apply)(state, images[:512]))), 1e-6)
+    h = jax.jit(apply)(state, _at(x, slice(512)))
+    scale = 1 / max(float(np.std(h)), 1e-6)
     head = {"w": jnp.zeros((width, classes)), "b": jnp.zeros(classes)}
     params = {"moving": moving, "head": head}
     rates = {
@@ -149,7 +152,7 @@ def _fit(apply, state, groups, images, y, steps, batch, lr, seed):
 
     rng, opt = np.random.default_rng(seed), tx.init(params)
     for rows in _batches(rng, len(y), batch, steps):
-        params, opt = step(params, opt, images[rows], y[rows])
+        params, opt = step(params, opt, _at(x, rows), y[rows])
     head = params["head"] | {"w": params["head"]["w"] * scale}
     return whole(params["moving"]), head
 
@@ -164,14 +167,19 @@ def _batches(rng, n, batch, steps):
         kept = kept[batch:]
 
 
-def _accuracy(apply, state, head, images, y):
+def _accuracy(apply, state, head, x, y):
     logits = jax.jit(lambda s, x: apply(s, x) @ head["w"] + head["b"])
     parts = [
-        np.asarray(logits(state, images[i : i + 500])).argmax(1)
+        np.asarray(logits(state, _at(x, slice(i, i + 500)))).argmax(1)
         for i in range(0, len(y), 500)
     ]
     return float((np.concatenate(parts) == y).mean())
 
 
 def _rows(features, split):
-    return features.images(split), np.asarray(features.labels(split))
+    """The decoded columns of a split, and its class numbers."""
+    return dict(features.rows(split)), np.asarray(features.labels(split))
+
+
+def _at(x, rows):
+    return jax.tree.map(lambda column: column[rows], x)

@@ -210,7 +210,7 @@ def class_histogram_jsd(
 
 def generation(
     encode: Callable,
-    name: str = "samples",
+    field: str = "image",
     k: int = 5,
     seed: int = 0,
     *,
@@ -219,13 +219,13 @@ def generation(
 ) -> Eval:
     """FID, KID and `prdc` of generated against real images of the split that is judged.
 
-    Real images, `embed`'s "image" or else the split's, are drawn into two halves of n.
+    The real images of the split are drawn into two halves of n.
     Every number is the mean over both, each against n samples; "fid/real_halves" is the
     FID between them: what real images would get in the samples' place.
 
     Args:
       encode: images [n, h, w, c], floats in [0, 1] -> features [n, d].
-      name: of the output with a sample for every row, images or flat rows [N, v].
+      field: name of the images, and of the method's samples, images or flat rows [N, v].
       seed: draws the halves.
       encoder: what the protocol calls `encode`: architecture, and what trained it.
       n: half of the split's rows if None. One n makes numbers on val and test comparable.
@@ -236,7 +236,7 @@ def generation(
     judged = lambda x, y: {"fid": fid(x, y), "kid": kid(x, y)} | prdc(x, y, k)._asdict()
 
     def run(features: Features, final: bool) -> dict:
-        images = _images(features, "test" if final else "val", name)
+        images = _images(features, "test" if final else "val", field)
         real, made = (np.asarray(encode(x), np.float64) for x in images)
         size = len(real) // 2 if n is None else n
         if len(real) < 2 * size:
@@ -248,16 +248,22 @@ def generation(
         return means | {"fid/real_halves": fid(real[one], real[two])}
 
     how = f"n={n or 'half of the split'} of each, mean of two halves, seed={seed}, k={k}"
-    of = f"{name} and real images by {encoder} (not comparable with Inception's numbers)"
+    of = f"samples and real images by {encoder} (not comparable with Inception's numbers)"
     return Eval(f"{of}: {how}", run)
 
 
-def _images(features, split, name):
+def _images(features, split, field):
     """Real images and generated ones, both [N, h, w, c]."""
-    real = features(split, "image") if "image" in features.names else features.images(split)
-    real, made = np.asarray(real), np.asarray(features(split, name))
-    shape = [len(real), *(real if real.ndim == 4 else features.images(split)).shape[1:]]
-    for what, x in (("real images", real), (name, made)):
+    real = np.asarray(features.rows(split)[field])
+    generated = features.generated(split)
+    if field not in generated:
+        raise ValueError(
+            f"generation: the method must generate {field!r}, it generates "
+            f"{', '.join(generated) or 'nothing'}"
+        )
+    made = np.asarray(generated[field])
+    shape = [len(real), *real.shape[1:]]
+    for what, x in (("real images", real), ("samples", made)):
         fits = len(shape) == 4 and len(x) == len(real) and x.size == np.prod(shape) > 0
         if not fits or not (x.min() >= 0 and x.max() <= 1):  # nan is neither
             came = f"{list(x.shape)}" + (f", {x.min():g} ... {x.max():g}" if fits else "")

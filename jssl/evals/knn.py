@@ -11,13 +11,15 @@ the accuracy, and 20 usually served DINO best (https://arxiv.org/abs/2104.14294)
 is the default here.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int, Integer
 
-from jssl.evals.protocol import Eval, Features, Labeled, fit_and_judge
+from jssl.evals.protocol import Eval, Features, Labeled, fit_and_judge, metric, of_which
 from jssl.ops.shapes import expect
 
 BLOCK = 32  # similarities whose largest is looked at first
@@ -88,7 +90,9 @@ def knn_predict(
     return jnp.argmax(scores, axis=1), scores
 
 
-def knn(k: int = 20, temperature: float = 0.07) -> Eval:
+def knn(
+    k: int = 20, temperature: float = 0.07, *, name: str = "h", target: str = "label"
+) -> Eval:
     """Accuracy in [0, 1] of the weighted kNN vote; there is nothing to choose on val.
 
     Raises:
@@ -98,10 +102,17 @@ def knn(k: int = 20, temperature: float = 0.07) -> Eval:
         raise ValueError(f"knn needs k >= 1, temperature > 0, got {k}, {temperature}")
 
     def run(features: Features, final: bool) -> dict:
-        bank, judge = fit_and_judge(features, final)
-        return {"knn": knn_accuracy(bank, judge, k=k, temperature=temperature)}
+        bank, judge = fit_and_judge(features, final, name, target)
+        score = knn_accuracy(bank, judge, k=k, temperature=temperature)
+        return {metric("knn", target): score}
 
-    return Eval(f"weighted kNN: k={k}, cosine, temperature={temperature:g}", run)
+    how = f"weighted kNN: k={k}, cosine, temperature={temperature:g}"
+    return Eval(how + of_which(name, target), run)
+
+
+def knn_if_labeled(source: Any) -> dict[str, Eval]:
+    """{"knn": knn()} for a source with classes, {} for one without."""
+    return {"knn": knn()} if source.classes else {}
 
 
 def knn_accuracy(

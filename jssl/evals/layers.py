@@ -11,12 +11,11 @@ from collections.abc import Sequence
 from functools import cache, partial
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
 from jssl.evals.linear import TOY_GRID, linear_probe
-from jssl.evals.protocol import Eval, Features
+from jssl.evals.protocol import Eval, Features, rows_of
 from jssl.ops.shapes import expect
 
 
@@ -30,10 +29,7 @@ def pool_to_budget(maps: Float[Array, "n h w c"], budget: int) -> Float[Array, "
     [[2.5, 4.5, 10.5, 12.5]]
     """
     expect("pool_to_budget", maps=(maps, "n h w c"))
-    n, h, w, c = maps.shape
-    side = max(1, int((budget / c) ** 0.5))
-    rows, columns = (_shares(min(side, length), length) for length in (h, w))
-    return jnp.einsum("ai,bj,nijc->nabc", rows, columns, maps).reshape(n, -1)
+    return rows_of(maps, budget)
 
 
 def layer_probes(budget: int = 600, l2_grid: Sequence[float] = TOY_GRID) -> Eval:
@@ -55,7 +51,7 @@ def layer_probes(budget: int = 600, l2_grid: Sequence[float] = TOY_GRID) -> Eval
     return Eval(f"each layer's maps, averaged to {budget} numbers; {probe.protocol}", run)
 
 
-class _Layer:
+class _Layer(Features):
     """One layer's pooled maps as h."""
 
     def __init__(self, features, pooled, i):
@@ -70,16 +66,4 @@ class _Layer:
 @cache
 def _pooled(budget):
     """One function a budget, so that it is compiled once."""
-    return partial(jax.tree.map, partial(_flat, budget=budget))
-
-
-def _flat(maps, budget):
-    return pool_to_budget(maps, budget) if maps.ndim == 4 else maps
-
-
-def _shares(cells, length):
-    """[cells, length]: the share of each place in the mean of each cell."""
-    share = np.zeros((cells, length), np.float32)
-    for i in range(cells):
-        share[i, i * length // cells : -(-(i + 1) * length // cells)] = 1
-    return share / share.sum(1, keepdims=True)
+    return partial(jax.tree.map, partial(rows_of, budget=budget))

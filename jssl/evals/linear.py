@@ -24,7 +24,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Integer
 
-from jssl.evals.protocol import Eval, Features, joined, labeled
+from jssl.evals.protocol import Eval, Features, joined, labeled, metric, of_which
 from jssl.ops.cores import cores
 from jssl.ops.shapes import expect
 
@@ -151,34 +151,44 @@ def logreg_path(
     return best, table
 
 
-def linear_probe(l2_grid: Sequence[float] = TOY_GRID) -> Eval:
+def linear_probe(
+    l2_grid: Sequence[float] = TOY_GRID, *, name: str = "h", target: str = "label"
+) -> Eval:
     """Accuracy in [0, 1] of a linear layer on the frozen features.
 
     The penalty is the best on val; at the end the layer is refitted with it on train +
     val (its standardiser too) and judged on test. The accuracy on val that is reported
     during training is the best of the grid, so slightly hopeful. A fit that ran out of
     iterations adds "linear/converged": 0.0.
+
+    Args:
+      l2_grid: penalties to choose from.
+      name: of the output; of tokens [n, l, d], every token with a tag is a row.
+      target: column of class numbers [n], or of tags [n, l].
     """
     grid = tuple(sorted(float(x) for x in l2_grid))
     if not grid or not grid[0] >= 0:
         raise ValueError(f"linear_probe: l2_grid is empty or negative: {grid}")
 
     def run(features: Features, final: bool) -> dict:
-        train, val = labeled(features, "train"), labeled(features, "val")
+        see = partial(labeled, features, name=name, target=target)
+        train, val = see("train"), see("val")
         model, _ = logreg_path(*train, *val, grid)
         judge = val
         if final:
-            both, judge = joined(train, val), labeled(features, "test")
+            both, judge = joined(train, val), see("test")
             classes, l2 = int(both[1].max()) + 1, model.info.l2
             model = logreg_fit(*both, classes=classes, l2=l2)
-        metrics = {"linear": _accuracy(model, *judge)}
+        found = metric("linear", target)
+        metrics = {found: _accuracy(model, *judge)}
         if not model.info.converged:
-            metrics["linear/converged"] = 0.0
+            metrics[f"{found}/converged"] = 0.0
         return metrics
 
     return Eval(
         "linear probe: logistic regression on standardised features, exact (gradient < "
-        f"1e-6 in float64), l2 chosen on val, by fits as exact, from {_spelled(grid)}",
+        f"1e-6 in float64), l2 chosen on val, by fits as exact, from {_spelled(grid)}"
+        + of_which(name, target),
         run,
     )
 

@@ -13,8 +13,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Integer
 
-from jssl.evals.picture import Scatter
 from jssl.evals.protocol import Eval, Features
+from jssl.pictures import Scatter
 
 
 class Coverage(NamedTuple):
@@ -75,7 +75,7 @@ def modes(
     means: Float[np.ndarray, "m d"],
     deviation: float,
     *,
-    name: str = "samples",
+    field: str = "image",
     within: float = 3.0,
     least: int = 20,
 ) -> Eval:
@@ -85,11 +85,11 @@ def modes(
     are of no mode.
 
     Args:
-      name: which of the method's outputs holds the samples [N, d].
+      field: name of the samples [N, d] that the method generates.
     """
 
     def run(features: Features, final: bool) -> dict:
-        samples = np.asarray(features("test" if final else "val", name))
+        samples = np.asarray(features.generated("test" if final else "val")[field])
         found = mode_coverage(samples, means, deviation, within=within, least=least)
         metrics = {
             "modes": float(found.modes),
@@ -107,7 +107,7 @@ def modes(
         return metrics | {"generated": Scatter(samples.astype(np.float32), shown, title)}
 
     return Eval(
-        f"{len(means)} modes of deviation {deviation:g}: {name} within {within:g} "
+        f"{len(means)} modes of deviation {deviation:g}: samples within {within:g} "
         f"deviations, {least} to cover a mode",
         run,
     )

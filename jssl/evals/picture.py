@@ -7,7 +7,6 @@ A picture is never evidence. Sizes of clusters and distances between them mean n
 in t-SNE; so its title carries the kNN accuracy of the features that it was drawn from.
 """
 
-from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -15,34 +14,9 @@ from jaxtyping import Float
 
 from jssl.evals.knn import knn_accuracy
 from jssl.evals.protocol import Eval, Features, fit_and_judge
+from jssl.pictures import Scatter
 
 PERPLEXITY = 30
-
-
-class Scatter(NamedTuple):
-    """Points of the plane to draw, coloured by label."""
-
-    xy: np.ndarray  # float32 [N, 2]
-    labels: np.ndarray  # int [N]
-    title: str
-
-
-class Lines(NamedTuple):
-    """Curves for the report, against 1, 2, 3 ...
-
-    Attributes:
-      ys: by name, [n].
-      title: above the picture.
-      x: what is counted.
-      log: whether the y axis is logarithmic.
-      marker: of the points, as matplotlib's.
-    """
-
-    ys: Mapping[str, np.ndarray]
-    title: str
-    x: str
-    log: bool = False
-    marker: str = ""
 
 
 class Pca(NamedTuple):

@@ -1,12 +1,43 @@
 """What an eval is, and which rows it may learn from and be judged on."""
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
 
+import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float
 
-Features = Callable[..., np.ndarray]
 Labeled = tuple[np.ndarray, np.ndarray]
+
+
+@runtime_checkable
+class Features(Protocol):
+    """The members of `jssl.features.Features` that evals use.
+
+    Splits are "train", "val" and "test"; rows are in the order of the split.
+    """
+
+    names: Sequence[str]
+
+    def __call__(self, split: str, name: str = "h", *args, **kwargs) -> Any:
+        """The output `name` of the method for every row."""
+
+    def labels(self, split: str) -> np.ndarray:
+        """Class numbers [n]."""
+
+    def targets(self, split: str, name: str = "label") -> np.ndarray:
+        """Another column: tags [n, l], poses [n, d] ..."""
+
+    def rows(self, split: str, rows: int | None = None) -> Mapping[str, Any]:
+        """The decoded columns."""
+
+    def of(self, rows: Mapping[str, Any], name: str = "h", *args) -> Any:
+        """The output `name` for other rows."""
+
+    def generated(self, split: str, rows: int | None = None) -> Mapping[str, Any]:
+        """Samples by field; empty: the method gives none."""
 
 
 @dataclass(frozen=True)
@@ -27,20 +58,28 @@ class Eval:
         return self.run(features, final)
 
 
-def labeled(features: Features, split: str, name: str = "h") -> Labeled:
-    """The representation [N, d] of a split and its labels [N].
+def labeled(
+    features: Features, split: str, name: str = "h", target: str = "label"
+) -> Labeled:
+    """The representation [N, d] of a split and its class numbers [N].
+
+    Representations of tokens [n, l, d] with tags [n, l] become rows: those of all tokens
+    whose tag is not negative.
 
     Raises:
       ValueError: the split is missing or empty, has no labels or negative ones, or its
         features are not finite rows, one a label.
     """
     try:
-        h, y = features(split, name), features.labels(split)
+        h = features(split, name)
+        y = features.labels(split) if target == "label" else features.targets(split, target)
     except KeyError as error:
         raise ValueError(f"the {split} split has no {name!r}: {error}") from error
     if h is None or y is None or len(h) == 0:
         raise ValueError(f"the {split} split is missing or empty: this eval needs it")
     h, y = np.asarray(h), np.asarray(y)
+    if h.ndim > 2 and y.shape == h.shape[:-1]:
+        h, y = h[y >= 0], y[y >= 0]
     if h.ndim != 2 or y.shape != h.shape[:1]:
         raise ValueError(
             f"the {split} split must have {name!r} [N, d] and labels [N], got "
@@ -54,13 +93,65 @@ def labeled(features: Features, split: str, name: str = "h") -> Labeled:
 
 
 def fit_and_judge(
-    features: Features, final: bool, name: str = "h"
+    features: Features, final: bool, name: str = "h", target: str = "label"
 ) -> tuple[Labeled, Labeled]:
-    """What to fit on and what to judge on: (train, val), or (train + val, test)."""
-    train, val = labeled(features, "train", name), labeled(features, "val", name)
+    """The rows to fit on and those to judge on: (train, val), or (train + val, test)."""
+    train, val = (labeled(features, split, name, target) for split in ("train", "val"))
     if not final:
         return train, val
-    return joined(train, val), labeled(features, "test", name)
+    return joined(train, val), labeled(features, "test", name, target)
+
+
+def metric(name: str, target: str) -> str:
+    """The name of a number: "knn", or "knn/tags" where another target than label is judged.
+
+    >>> metric("knn", "label"), metric("knn", "tags")
+    ('knn', 'knn/tags')
+    """
+    return name if target == "label" else f"{name}/{target}"
+
+
+def of_which(name: str, target: str) -> str:
+    """The words of a protocol for another output or target than h and label."""
+    return "" if (name, target) == ("h", "label") else f"; {name} against {target}"
+
+
+def rows_of(
+    x: Float[Array, "n *places d"], budget: int | None = None
+) -> Float[Array, "n d"]:
+    """Representations of places as rows: means over a grid of cells.
+
+    [n, d] stays; [n, l, d] (tokens, frames, nodes), [n, h, w, d] and [n, t, h, w, d] are
+    averaged over the finest grid with cells * d <= budget (one cell at least). Axes are
+    divided alike, as in adaptive average pooling: cell i of k goes from floor(i l / k) to
+    ceil((i + 1) l / k).
+
+    Args:
+      x: of one row or of several places a row.
+      budget: most numbers of a row; None: one cell, the mean.
+
+    >>> rows_of(jnp.arange(16.0).reshape(1, 4, 4, 1), 4).tolist()  # 2 x 2 cells
+    [[2.5, 4.5, 10.5, 12.5]]
+    >>> rows_of(jnp.arange(6.0).reshape(1, 6, 1), 3).tolist()  # 3 cells of 2 tokens
+    [[0.5, 2.5, 4.5]]
+    """
+    if x.ndim == 2:
+        return x
+    places, d = x.shape[1:-1], x.shape[-1]
+    cells = 1 if budget is None else max(1, budget // d)
+    side = max(1, math.floor(cells ** (1 / len(places)) + 1e-9))
+    for axis, length in enumerate(places, 1):
+        x = jnp.tensordot(x, _shares(min(side, length), length), ((axis,), (1,)))
+        x = jnp.moveaxis(x, -1, axis)
+    return x.reshape(len(x), -1)
+
+
+def _shares(cells, length):
+    """[cells, length]: the share of each place in the mean of each cell."""
+    share = np.zeros((cells, length), np.float32)
+    for i in range(cells):
+        share[i, i * length // cells : -(-(i + 1) * length // cells)] = 1
+    return share / share.sum(1, keepdims=True)
 
 
 def joined(a: Labeled, b: Labeled) -> Labeled:

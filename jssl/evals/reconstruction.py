@@ -17,9 +17,9 @@ from jssl.evals.protocol import Eval, Features
 def reconstruction(name: str = "reconstruction") -> Eval:
     """Squared error a sample, summed over what it is made of, of the method and of PCA.
 
-    The method's `embed` gives what it was shown as "image" and what it made of it under
-    `name`, both [N, v]. PCA is fitted on the rows that evals may fit on; it has as many
-    components as h has columns, or as many as it can have if those are fewer.
+    The method's `embed` gives "input" and its reconstruction under `name`, both [N, v]. PCA
+    is fitted on the rows that evals may fit on; it has as many components as h has columns,
+    or as many as it can have if those are fewer.
 
     Args:
       name: which of the method's outputs holds the reconstructions.
@@ -29,14 +29,14 @@ def reconstruction(name: str = "reconstruction") -> Eval:
     """
 
     def run(features: Features, final: bool) -> dict:
-        fit = _rows(features, "train", "image")
+        fit = _rows(features, "train", "input")
         if final:
-            fit = np.concatenate([fit, _rows(features, "val", "image")])
+            fit = np.concatenate([fit, _rows(features, "val", "input")])
         split = "test" if final else "val"
-        x, seen = _rows(features, split, "image"), _rows(features, split, name)
+        x, seen = _rows(features, split, "input"), _rows(features, split, name)
         if x.shape != seen.shape:
             raise ValueError(
-                f"reconstruction: 'image' and {name!r} must have one shape, got "
+                f"reconstruction: 'input' and {name!r} must have one shape, got "
                 f"{list(x.shape)} and {list(seen.shape)}: flatten both"
             )
         width = _rows(features, split, "h").shape[1]

@@ -249,7 +249,7 @@ def _mapped(features, scenes, split, name):
     if not {"image", "mask"} <= set(found):
         raise ValueError(f"the {split} scenes need 'image' and 'mask', got {list(found)}")
     images, masks = np.asarray(found["image"]), np.asarray(found["mask"])
-    maps = np.asarray(features.of(images, name, hypercolumns), np.float32)
+    maps = np.asarray(features.of({"image": images}, name, hypercolumns), np.float32)
     if maps.ndim != 4 or not len(maps) == len(masks) > 0 or not np.isfinite(maps).all():
         raise ValueError(
             f"segmentation: {name!r} of the {split} scenes must be finite maps [m, h, w, "

@@ -1,12 +1,12 @@
-"""Losses: arrays in, a scalar out; a file a family.
+"""Losses: functions from arrays to a scalar, one file per family.
 
     from jssl import losses
 
     losses.nt_xent(a, b, temperature=0.1)
 
-None of them knows the rest of jssl. State (a centre, a queue) is passed in and handed
-back; stop-gradients stand inside. Those that compare samples take `axis_name` for `pmap`
-and `shard_map`, and return the global value. docs/losses.md lists them all.
+They depend on `jssl.ops` only. State (a center, a queue) is passed in and returned;
+stop-gradients are applied inside. Losses that compare samples take `axis_name` for
+`pmap` and `shard_map`, and return the global value. docs/losses.md lists them all.
 """
 
 from jssl.losses.adversarial import (

@@ -1,11 +1,11 @@
-r"""Two players: a discriminator tells samples from data, a generator makes them alike.
+r"""Adversarial losses: a generator against a discriminator of real and fake samples.
 
 .. math:: \min_G \max_D \; \mathbb{E}_x[\log D(x)] + \mathbb{E}_z[\log(1 - D(G(z)))]
 
 Every loss takes the discriminator's *logits* s, with D = sigmoid(s), on real and on
-generated samples, of any shape (one a sample, or a map of them), and is to be
-minimised by the player in its name. The gradient stops nowhere in here: each step
-differentiates with respect to one player's weights alone.
+generated samples, of any shape (one per sample, or a map of them), and is minimized by
+the player in its name. No gradient is stopped here: each step differentiates with
+respect to one player's weights alone.
 
 Goodfellow et al., "Generative Adversarial Nets", NIPS 2014.
 https://arxiv.org/abs/1406.2661
@@ -25,13 +25,13 @@ from jssl.ops.shapes import expect
 def minimax_discriminator(
     real: Float[Array, "..."], fake: Float[Array, "..."], smoothing: ScalarLike = 0.0
 ) -> Float[Array, ""]:
-    r"""Cross entropy of telling real from fake: minus the value of the game.
+    r"""Binary cross entropy of the discriminator: minus the value of the minimax game.
 
     .. math:: -\mathbb{E}[\log D(x)] - \mathbb{E}[\log(1 - D(G(z)))]
 
-    `smoothing` (0.1, say) takes that much off the label of real samples only
-    (Salimans et al. 2016, https://arxiv.org/abs/1606.03498). It is the
-    discriminator's loss for the minimax and the non-saturating generator alike.
+    `smoothing` (e.g. 0.1) is one-sided label smoothing: it lowers the label of real
+    samples only (Salimans et al. 2016, https://arxiv.org/abs/1606.03498). The same
+    discriminator loss serves the minimax and the non-saturating generator.
 
     Goodfellow et al. 2014, eq. 1. https://arxiv.org/abs/1406.2661
 
@@ -48,10 +48,10 @@ def minimax_discriminator(
 
 
 def minimax_generator(fake: Float[Array, "..."]) -> Float[Array, ""]:
-    r"""The generator's side of the same game: mean log(1 - D(G(z))).
+    r"""Generator loss of the minimax game: mean log(1 - D(G(z))).
 
-    Its slope, -D, vanishes where the discriminator rejects with confidence: early on,
-    prefer `non_saturating_generator`.
+    Its gradient by the logits, -D, vanishes where D is near 0, as early in training:
+    prefer `non_saturating_generator` there.
 
     Goodfellow et al. 2014, algorithm 1. https://arxiv.org/abs/1406.2661
 
@@ -67,7 +67,7 @@ def minimax_generator(fake: Float[Array, "..."]) -> Float[Array, ""]:
 
 
 def non_saturating_generator(fake: Float[Array, "..."]) -> Float[Array, ""]:
-    r"""Minus mean log D(G(z)), whose slope is steepest where D rejects.
+    r"""Non-saturating generator loss: minus mean log D(G(z)), steepest where D is near 0.
 
     Goodfellow et al. 2014, section 3. https://arxiv.org/abs/1406.2661
 
@@ -85,7 +85,7 @@ def non_saturating_generator(fake: Float[Array, "..."]) -> Float[Array, ""]:
 def hinge_discriminator(
     real: Float[Array, "..."], fake: Float[Array, "..."]
 ) -> Float[Array, ""]:
-    r"""Mean max(0, 1 - s(x)) + mean max(0, 1 + s(G(z))): no more than a margin of 1.
+    r"""Hinge loss of the discriminator: mean max(0, 1 - s(x)) + mean max(0, 1 + s(G(z))).
 
     Lim and Ye 2017, "Geometric GAN". https://arxiv.org/abs/1705.02894
 
@@ -101,7 +101,7 @@ def hinge_discriminator(
 
 
 def hinge_generator(fake: Float[Array, "..."]) -> Float[Array, ""]:
-    r"""Minus mean s(G(z)).
+    r"""Generator loss of the hinge GAN: minus mean s(G(z)).
 
     Lim and Ye 2017, "Geometric GAN". https://arxiv.org/abs/1705.02894
 
@@ -119,7 +119,7 @@ def hinge_generator(fake: Float[Array, "..."]) -> Float[Array, ""]:
 def least_squares_discriminator(
     real: Float[Array, "..."], fake: Float[Array, "..."]
 ) -> Float[Array, ""]:
-    r"""Half the mean squares of s(x) - 1 and of s(G(z)): regression on the label.
+    r"""Least-squares discriminator loss: half the mean squares of s(x) - 1 and s(G(z)).
 
     Mao et al. 2017, "Least Squares Generative Adversarial Networks", eq. 9.
     https://arxiv.org/abs/1611.04076
@@ -137,7 +137,7 @@ def least_squares_discriminator(
 
 
 def least_squares_generator(fake: Float[Array, "..."]) -> Float[Array, ""]:
-    r"""Half the mean square of s(G(z)) - 1.
+    r"""Least-squares generator loss: half the mean square of s(G(z)) - 1.
 
     Mao et al. 2017, eq. 9. https://arxiv.org/abs/1611.04076
 
@@ -155,9 +155,10 @@ def least_squares_generator(fake: Float[Array, "..."]) -> Float[Array, ""]:
 def wasserstein_critic(
     real: Float[Array, "..."], fake: Float[Array, "..."]
 ) -> Float[Array, ""]:
-    r"""Mean s(G(z)) - mean s(x): minus the earth mover's distance, at the best critic.
+    r"""Critic loss of the Wasserstein GAN: mean s(G(z)) - mean s(x).
 
-    The best among functions of slope at most 1, so add `gradient_penalty` (10 times).
+    For the best critic of Lipschitz constant 1 it is minus the Wasserstein-1 distance;
+    add `gradient_penalty` (times 10) for the constraint.
 
     Arjovsky et al. 2017, "Wasserstein GAN". https://arxiv.org/abs/1701.07875
 
@@ -173,7 +174,7 @@ def wasserstein_critic(
 
 
 def wasserstein_generator(fake: Float[Array, "..."]) -> Float[Array, ""]:
-    r"""Minus mean s(G(z)).
+    r"""Generator loss of the Wasserstein GAN: minus mean s(G(z)).
 
     Arjovsky et al. 2017, "Wasserstein GAN". https://arxiv.org/abs/1701.07875
 
@@ -195,12 +196,12 @@ def gradient_penalty(
     fake: Float[Array, "n *d"],
     target: ScalarLike = 1.0,
 ) -> Float[Array, ""]:
-    r"""How far the critic's slope between real and fake samples is from `target`.
+    r"""Squared difference of the critic's gradient norm, between samples, from `target`.
 
     .. math:: \frac{1}{n} \sum_i \big( \lVert \nabla_x s(u_i x_i + (1 - u_i) G(z_i))
               \rVert - 1 \big)^2, \qquad u_i \sim U[0, 1]
 
-    `critic` maps samples to logits, one or more each; it should have no batch norm.
+    `critic` maps samples to logits, one or more each, and should have no batch norm.
     The paper adds 10 times the penalty. A flat critic has penalty 1 and no gradient.
 
     Gulrajani et al. 2017, "Improved Training of Wasserstein GANs", eq. 3.
@@ -224,12 +225,12 @@ def gradient_penalty(
 def r1_penalty(
     critic: Callable[[Array], Array], real: Float[Array, "n *d"]
 ) -> Float[Array, ""]:
-    r"""Mean squared slope of the discriminator at real samples.
+    r"""R1 penalty: mean squared gradient norm of the discriminator at real samples.
 
     .. math:: \frac{1}{n} \sum_i \lVert \nabla_x s(x_i) \rVert^2
 
-    The paper adds gamma / 2 times this with gamma = 10; the authors' trainer leaves the
-    half out.
+    The paper adds gamma / 2 times this with gamma = 10; the authors' code omits the
+    factor 1 / 2.
 
     Mescheder et al. 2018, "Which Training Methods for GANs do actually Converge?",
     eq. 9. https://arxiv.org/abs/1801.04406
@@ -245,7 +246,7 @@ def r1_penalty(
 
 
 def _squared_slope(critic, x):
-    """Squared length of each sample's gradient: [n].
+    """Squared norm of each sample's gradient: [n].
 
     The gradient of the sum is each sample's own unless layers mix samples.
     """

@@ -1,9 +1,9 @@
-r"""Losses whose targets come from the data's own arrangement.
+r"""Losses with targets from clustering or assignment of the features.
 
-DeepCluster clusters its features and learns to tell the clusters apart; Noise As
-Targets gives each sample a fixed random point of the sphere, all different, and learns
-to go there. Both would collapse if the targets followed the features: they are found
-by `jssl.ops.kmeans` and `jssl.ops.assignment`, and held fixed here.
+DeepCluster clusters the features and classifies samples by cluster; Noise As Targets
+assigns each sample a different fixed random point of the sphere and regresses on it.
+Both would collapse if the targets followed the features: they are computed by
+`jssl.ops.kmeans` and `jssl.ops.assignment`, and held fixed here.
 
 Caron et al. 2018, "Deep Clustering for Unsupervised Learning of Visual Features",
 https://arxiv.org/abs/1807.05520; Bojanowski and Joulin 2017, "Unsupervised Learning by
@@ -24,12 +24,12 @@ from jssl.ops.vectors import unit
 def deepcluster(
     logits: Float[Array, "n k"], assignments: Int[Array, " n"]
 ) -> Float[Array, ""]:
-    r"""Cross entropy with the cluster each sample fell into.
+    r"""Cross entropy with each sample's cluster assignment as its label.
 
     .. math:: -\frac{1}{n} \sum_i \log \mathrm{softmax}(s_i)_{c_i}
 
-    Draw the samples so that all clusters are equally likely, or the largest is all that
-    is learned. About log k where the head is new.
+    Draw the samples so that all clusters are equally likely; otherwise the largest
+    dominates. The loss is about log k for a newly initialized head.
 
     Caron et al. 2018, eq. 1. https://arxiv.org/abs/1807.05520
 
@@ -49,13 +49,13 @@ def nat(
     targets: Float[Array, "n d"],
     axis_name: str | None = None,
 ) -> Float[Array, ""]:
-    r"""Squared distance of features, scaled to length 1, to their points of the sphere.
+    r"""Squared distance of unit-norm features to their target points on the sphere.
 
     .. math:: \sum_i \lVert z_i - c_i \rVert^2 = 2 n - 2 \sum_i z_i \cdot c_i
 
     A sum, as in the authors' code, over all devices of `axis_name`. Row i of `targets`
-    has length 1 and is what `nat_reassign` gave sample i; it gets no gradient. A
-    feature of length 0 counts as 0 and gets none either.
+    is the unit vector that `nat_reassign` assigned to sample i, and gets no gradient. A
+    feature of norm 0 counts as 0 and gets none either.
 
     Bojanowski and Joulin 2017, eq. 2. https://arxiv.org/abs/1704.05310
 

@@ -1,13 +1,13 @@
-r"""Semi-supervised losses: what a network should say of samples nobody has labelled.
+r"""Semi-supervised losses: entropy and consistency terms for unlabeled samples.
 
-It should be certain of them (entropy, pseudo-labels), and say the same of a sample
-seen twice: under noise (squared error, KL), halfway to another sample (ICT, MixMatch),
-or under strong augmentation, taught by the weak (UDA, FixMatch). Each is added to the
+Predictions should be confident (entropy, pseudo-labels) and consistent between two
+versions of a sample: under noise (squared error, KL), interpolated with another sample
+(ICT, MixMatch), or weakly and strongly augmented (UDA, FixMatch). Each is added to the
 supervised loss:
 
 .. math:: L = L_{labelled} + w(t) \, L_{unlabelled}
 
-with the weights of `jssl.ops.ramps`. Logits come in; probabilities are taken inside.
+with the weights of `jssl.ops.ramps`. Arguments are logits; the softmax is taken inside.
 Virtual adversarial training is in `jssl.losses.vat`.
 
 Grandvalet and Bengio, "Semi-supervised learning by entropy minimization", NeurIPS 2004;
@@ -35,7 +35,7 @@ def entropy(
     mask: Shaped[Array, " n"] | None = None,
     axis_name: str | None = None,
 ) -> Float[Array, ""]:
-    r"""The mean entropy of the predictions: low when the network is certain.
+    r"""Mean entropy of the predictions.
 
     .. math:: \frac{1}{n} \sum_i H(p_i) = -\frac{1}{n} \sum_i \sum_c p_{ic} \log p_{ic}
 
@@ -62,7 +62,7 @@ def softmax_squared_error(
     teacher: Float[Array, "n c"],
     symmetric: bool = False,
 ) -> Float[Array, ""]:
-    r"""The mean squared difference of two predictions, over samples and classes.
+    r"""Mean squared difference of two softmax predictions, over samples and classes.
 
     .. math:: \frac{1}{n c} \sum_i
               \lVert \mathrm{softmax}(s_i) - \mathrm{softmax}(t_i) \rVert^2
@@ -89,7 +89,7 @@ def softmax_squared_error(
 def softmax_kl(
     student: Float[Array, "n c"], teacher: Float[Array, "n c"]
 ) -> Float[Array, ""]:
-    r"""The mean divergence of the student's predictions from the teacher's.
+    r"""Mean Kullback-Leibler divergence of the student's predictions from the teacher's.
 
     .. math:: \frac{1}{n} \sum_i KL(\mathrm{softmax}(t_i) \Vert \mathrm{softmax}(s_i))
 
@@ -114,14 +114,14 @@ def pseudo_label(
     threshold: ScalarLike | Float[Array, " n"] = 0.95,
     targets_from: Float[Array, "n c"] | None = None,
 ) -> tuple[Float[Array, ""], dict[str, Array]]:
-    r"""Cross entropy with the network's own likeliest class, where it is sure of it.
+    r"""Cross entropy with the predicted class, where its confidence reaches a threshold.
 
     .. math:: \frac{1}{n} \sum_i \mathbb 1[\max_c q_{ic} \ge \tau]\, H(\hat y_i, p_i),
               \qquad \hat y_i = \arg\max_c q_{ic}
 
-    tau is the threshold, and q = p unless `targets_from` gives other logits, those of a
-    cleaner pass. The mean is over all n, kept or not: over the kept alone it would be
-    large when few are. Labels and mask carry no gradient.
+    tau is the threshold, and q = p unless `targets_from` gives other logits, e.g. of a
+    pass without dropout. The mean is over all n samples: over the confident ones alone
+    it would be large when they are few. Labels and mask carry no gradient.
 
     Lee 2013, "Pseudo-Label: The Simple and Efficient Semi-Supervised Learning Method
     for Deep Neural Networks", ICML workshop, where the threshold is 0.
@@ -147,13 +147,13 @@ def fixmatch(
     strong: Float[Array, "n c"],
     threshold: ScalarLike | Float[Array, " n"] = 0.95,
 ) -> tuple[Float[Array, ""], dict[str, Array]]:
-    r"""A weak view's confident label, to be found again under strong augmentation.
+    r"""Cross entropy of the strong view with the weak view's confident pseudo-label.
 
     .. math:: \frac{1}{n} \sum_i \mathbb 1[\max_c q_{ic} \ge \tau]\,
               H(\arg\max_c q_{ic},\ p_i), \qquad q = \mathrm{softmax}(weak),
               \quad p = \mathrm{softmax}(strong)
 
-    tau is the threshold: one number, or one a sample (FlexMatch and FreeMatch give that
+    tau is the threshold: one number, or one per sample (FlexMatch and FreeMatch use that
     of the predicted class). The mean is over all n. `weak` gets no gradient.
 
     Sohn et al. 2020, "FixMatch", eq. 4. https://arxiv.org/abs/2001.07685
@@ -179,14 +179,14 @@ def uda(
     threshold: ScalarLike | Float[Array, " n"] = 0.8,
     temperature: ScalarLike = 0.4,
 ) -> tuple[Float[Array, ""], dict[str, Array]]:
-    r"""A weak view's confident prediction, sharpened, as the target of a strong one.
+    r"""Divergence of the strong view from the weak view's sharpened, confident prediction.
 
     .. math:: \frac{1}{n} \sum_i \mathbb 1[\max_c q_{ic} \ge \tau]\,
               KL\big(\mathrm{softmax}(weak_i / T) \Vert \mathrm{softmax}(strong_i)\big),
               \qquad q = \mathrm{softmax}(weak)
 
-    tau, the threshold, is held against the prediction before it is sharpened. The mean
-    is over all n. `weak` gets no gradient.
+    tau, the threshold, applies to the prediction before sharpening. The mean is over
+    all n. `weak` gets no gradient.
 
     Xie et al. 2020, "Unsupervised Data Augmentation for Consistency Training".
     https://arxiv.org/abs/1904.12848
@@ -216,13 +216,14 @@ def annealed_cross_entropy(
     threshold: ScalarLike,
     axis_name: str | None = None,
 ) -> Float[Array, ""]:
-    r"""Cross entropy over the labelled samples not yet known too well: UDA's annealing.
+    r"""Training-signal annealing: cross entropy over labeled samples below a confidence.
 
     .. math:: \frac{\sum_i m_i \, H(y_i, p_i)}{\sum_i m_i}, \qquad
               m_i = \mathbb 1[p_i(y_i) \le \eta]
 
-    eta, the threshold, is `jssl.ops.ramps.tsa_threshold` of the step. 0 where all are
-    known. The sums run over all devices of `axis_name`. m carries no gradient.
+    eta, the threshold, is `jssl.ops.ramps.tsa_threshold` of the step. The loss is 0 where
+    all samples exceed it. The sums run over all devices of `axis_name`. m carries no
+    gradient.
 
     Xie et al. 2020, "Unsupervised Data Augmentation", section 3.
     https://arxiv.org/abs/1904.12848
@@ -252,7 +253,7 @@ def ict(
     per_sample: bool = True,
     keep_dominant: bool = False,
 ) -> Float[Array, ""]:
-    r"""The prediction between two samples should lie between their predictions.
+    r"""Interpolation consistency: squared error of predictions for mixed samples.
 
     .. math:: \frac{1}{n c} \sum_i \lVert
               p(\lambda_i x_i + (1 - \lambda_i) x_{\pi(i)})
@@ -260,7 +261,7 @@ def ict(
 
     `predict` maps inputs to the student's logits; `teacher` are the logits of x from
     the averaged weights, and get no gradient. q = softmax(teacher) is mixed as in the
-    paper; the authors' code mixes logits (`mix_logits`), one lambda a batch. Under
+    paper; the authors' code mixes logits (`mix_logits`) with one lambda per batch. Under
     `pmap` and `shard_map` each device mixes its own rows.
 
     Verma et al. 2019, "Interpolation Consistency Training for Semi-Supervised
@@ -295,14 +296,14 @@ def mixmatch(
     guesses: Float[Array, "n c"],
     weight: ScalarLike,
 ) -> tuple[Float[Array, ""], dict[str, Array]]:
-    r"""MixMatch's two terms, on the mixed batches of `jssl.ops.mixing.mixmatch_batch`.
+    r"""MixMatch's loss on the mixed batches of `jssl.ops.mixing.mixmatch_batch`.
 
     .. math:: \frac{1}{b} \sum_i H(y_i, p(x_i)) +
               w \, \frac{1}{n c} \sum_j \lVert g_j - p(u_j) \rVert^2
 
     `labeled` and `unlabeled` are logits, `labels` and `guesses` distributions, which
-    get no gradient. The square, at most 2 / c, forgives a wrong guess; a cross entropy
-    at the usual weights of 75 and more diverges.
+    get no gradient. The squared error is at most 2 / c, so wrong guesses do little harm;
+    a cross entropy at the usual weights of 75 and more diverges.
 
     Berthelot et al. 2019, "MixMatch", eqs. 3 to 5. https://arxiv.org/abs/1905.02249
 

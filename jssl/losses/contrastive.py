@@ -1,15 +1,15 @@
-r"""Each sample must pick out its partner from all the others.
+r"""Contrastive losses: identify each sample's partner among all candidates.
 
-The family of InfoNCE: the cross entropy of choosing the partner among N candidates by
+The InfoNCE family: the cross entropy of classifying the partner among N candidates by
 cosine similarity,
 
 .. math:: -\log \frac{\exp(s(a_i, b_i) / \tau)}{\sum_j \exp(s(a_i, b_j) / \tau)}
 
 van den Oord, Li and Vinyals 2018, https://arxiv.org/abs/1807.03748. Its members differ
-in which candidates stand below.
+in the candidates of the denominator.
 
 With `axis_name`, under `pmap` or `shard_map`, the candidates are those of all devices
-and the value is that of one device with all rows. `chunk` cuts the candidates so that
+and the value is that of one device with all rows. `chunk` splits the candidates so that
 memory grows with the batch, not with its square: see `jssl.ops.chunked`.
 """
 
@@ -33,18 +33,19 @@ def info_nce(
     axis_name: str | None = None,
     chunk: int | None = None,
 ) -> Float[Array, ""]:
-    r"""Query i must pick out key i.
+    r"""InfoNCE: cross entropy of classifying key i as the match of query i.
 
     .. math:: -\log \frac{\exp(s(q_i, k_i) / \tau)}
                          {\exp(s(q_i, k_i) / \tau) + \sum_j \exp(s(q_i, k^-_j) / \tau)}
 
-    averaged over queries, s the cosine. Without `negatives` the other keys are the
-    negatives; with them (a queue, or k rows for each query) they alone are, as in MoCo:
-    keys of other queries do not count. The logarithm of the number of candidates, less
-    the loss, bounds the mutual information from below. One query alone costs 0.
+    averaged over queries, where s is the cosine. Without `negatives` the other keys are
+    the negatives. If given (a queue, or k rows for each query), they are the only ones,
+    as in MoCo: keys of other queries do not count. The logarithm of the number of
+    candidates minus the loss is a lower bound of the mutual information. The loss of a
+    single query is 0.
 
-    Nothing is stopped: pass `lax.stop_gradient(keys)` where keys come from a target
-    network. A shared `negatives` is the same on every device of `axis_name`.
+    No gradient is stopped: pass `lax.stop_gradient(keys)` where keys come from a target
+    network. Shared `negatives` must be the same on every device of `axis_name`.
 
     van den Oord, Li and Vinyals 2018, https://arxiv.org/abs/1807.03748;
     He et al. 2020, MoCo, eq. 1, https://arxiv.org/abs/1911.05722.
@@ -77,14 +78,15 @@ def nt_xent(
     chunk: int | None = None,
     negatives: Float[Array, "k d"] | None = None,
 ) -> Float[Array, ""]:
-    r"""Normalised, temperature-scaled cross entropy between two views: SimCLR.
+    r"""SimCLR's normalized, temperature-scaled cross entropy between two views.
 
-    Row i of `a` must pick out row i of `b` from the other 2n - 1 rows, and back:
+    Row i of `a` is classified as the match of row i of `b` among the other 2n - 1 rows,
+    and vice versa:
 
     .. math:: -\log \frac{\exp(s(z_i, z_j) / \tau)}
                          {\sum_{k \neq i} \exp(s(z_i, z_k) / \tau)}
 
-    averaged over all 2n rows (SimCLR's own code adds the two views: twice this value).
+    averaged over all 2n rows (SimCLR's code sums over the two views: twice this value).
     `negatives`, SimCLRv2's memory, are further candidates for every row, the same on
     all devices.
 
@@ -114,12 +116,12 @@ def dcl(
     axis_name: str | None = None,
     chunk: int | None = None,
 ) -> Float[Array, ""]:
-    r"""Decoupled contrastive learning: NT-Xent without the partner below the line.
+    r"""Decoupled contrastive learning: NT-Xent without the positive in the denominator.
 
     .. math:: -s(z_i, z_j) / \tau + \log \sum_{k \neq i, j} \exp(s(z_i, z_k) / \tau)
 
-    averaged over all 2n rows. It may be negative. With n = 1 nobody is left to be told
-    apart from, and only the first term stands.
+    averaged over all 2n rows. It may be negative. With n = 1 there are no negatives and
+    only the first term remains.
 
     Yeh et al. 2022, eq. 6. https://arxiv.org/abs/2110.06848
 
@@ -144,13 +146,13 @@ def dclw(
     axis_name: str | None = None,
     chunk: int | None = None,
 ) -> Float[Array, ""]:
-    r"""DCL in which pairs that already agree pull less.
+    r"""DCL with lower weights for positive pairs that are already similar.
 
     .. math:: -w_i \, s(z_i, z_j) / \tau + \log \sum_{k \neq i, j}
               \exp(s(z_i, z_k) / \tau), \qquad
               w_i = 2 - n \, \mathrm{softmax}_i(s(a_i, b_i) / \sigma)
 
-    The weights average 1 and carry no gradient.
+    The weights have mean 1 and carry no gradient.
 
     Yeh et al. 2022, eq. 7. https://arxiv.org/abs/2110.06848
 
@@ -176,14 +178,14 @@ def supervised_contrastive(
     temperature: ScalarLike = 0.1,
     axis_name: str | None = None,
 ) -> Float[Array, ""]:
-    r"""All samples of one label are partners.
+    r"""Supervised contrastive loss: all samples with the same label are positives.
 
     .. math:: -\frac{1}{|P(i)|} \sum_{p \in P(i)} \log
               \frac{\exp(s(z_i, z_p) / \tau)}{\sum_{k \neq i} \exp(s(z_i, z_k) / \tau)}
 
-    averaged over all rows, P(i) the other rows with the label of row i; a row without
-    one costs 0. Two views are one `z` of 2n rows. With as many labels as samples it is
-    NT-Xent.
+    averaged over all rows, where P(i) are the other rows with the label of row i; the
+    loss of a row without any is 0. Concatenate two views to one `z` of 2n rows. If every
+    sample has its own label, it is NT-Xent.
 
     Khosla et al. 2020, eq. 2, https://arxiv.org/abs/2004.11362
 
@@ -215,13 +217,13 @@ def graph_contrastive(
     axis_name: str | None = None,
     chunk: int | None = None,
 ) -> Float[Array, ""]:
-    r"""GraphCL: a graph against the other graphs' second views alone.
+    r"""GraphCL's loss: negatives are the second views of the other graphs.
 
     .. math:: -s(a_i, b_i) / \tau + \log \sum_{j \neq i} \exp(s(a_i, b_j) / \tau)
 
-    The partner does not stand below the line, so the loss may be negative; with n = 1
-    only the first term stands. Not symmetric in a and b. (`nt_xent` is the other form
-    in use.)
+    The denominator excludes the positive, so the loss may be negative; with n = 1 only
+    the first term remains. Not symmetric in a and b. (`nt_xent` is the other form in
+    use.)
 
     You et al. 2020, eq. 3. https://arxiv.org/abs/2010.13902
 
@@ -242,8 +244,8 @@ def graph_contrastive(
 def _both_views(a, b, temperature, axis_name):
     """Anchors over temperature, candidates, each anchor's own row, and the positives.
 
-    Rows go a0 b0 a1 b1 ..., so that a sharded batch stays where it is; the partner of
-    row i is row i ^ 1.
+    Rows are ordered a0 b0 a1 b1 ..., so that a sharded batch needs no resharding; the
+    partner of row i is row i ^ 1.
     """
     a, b = map(unit, widen(a, b))
     z = jnp.stack([a, b], 1).reshape(-1, a.shape[1])  # [2n, d]
@@ -253,14 +255,14 @@ def _both_views(a, b, temperature, axis_name):
 
 
 def _repulsion(anchors, candidates, exclude, chunk):
-    """The log-sum-exp over those left; 0 where the batch leaves nobody."""
+    """The log-sum-exp over candidates not excluded; 0 where there are none."""
     if exclude.shape[1] == len(candidates):
         return jnp.zeros_like(anchors[:, 0])
     return row_logsumexp(anchors, candidates, exclude, chunk)
 
 
 def _against(scaled, negatives, chunk):
-    """The log-sum-exp of each query's logits against negatives, shared or its own."""
+    """The log-sum-exp of each query's logits over negatives, shared or its own."""
     shared = jnp.ndim(negatives) == 2
     shape = "k d" if shared else "n k d"
     expect("info_nce", queries=(scaled, "n d"), negatives=(negatives, shape))
@@ -269,7 +271,7 @@ def _against(scaled, negatives, chunk):
         return row_logsumexp(scaled, negatives, chunk=chunk)
     if chunk is not None:
         raise ValueError(
-            "info_nce: chunk cuts negatives shared by all queries, float[k, d]; got "
+            "info_nce: chunk needs negatives shared by all queries, float[k, d]; got "
             f"negatives of each query, {list(negatives.shape)}"
         )
     logits = jnp.einsum("nd,nkd->nk", scaled, negatives, precision="highest")

@@ -1,8 +1,8 @@
-r"""An image and its caption, a clip and its narration: two modalities of one thing.
+r"""Cross-modal losses: image and caption, or video clip and narration.
 
-CLIP lets each image choose among captions and each caption among images; SigLIP asks of
-every pair alone whether it matches; MIL-NCE matches a clip to a bag of narrations of
-which some may be right.
+CLIP classifies the caption of each image and the image of each caption; SigLIP
+classifies every pair on its own as matching or not; MIL-NCE matches a clip to a bag of
+narrations of which some may be right.
 
 With `axis_name`, under `pmap` or `shard_map`, the batch is that of all devices.
 """
@@ -25,14 +25,14 @@ def clip(
     axis_name: str | None = None,
     chunk: int | None = None,
 ) -> Float[Array, ""]:
-    r"""Image i must pick out text i among all texts, and text i its image.
+    r"""CLIP: cross entropy of the matching text of each image, and vice versa.
 
     .. math:: -\frac{1}{2n} \sum_i \log \mathrm{softmax}_j(\ell_{ij})_i
               + \log \mathrm{softmax}_j(\ell_{ji})_i,
               \qquad \ell_{ij} = \text{scale} \cdot s(x_i, y_j)
 
     `logit_scale` multiplies the cosine: it is 1 / temperature, not a logarithm. Learn
-    its logarithm, from log(1 / 0.07), and hold it under log 100. `chunk` cuts the
+    its logarithm, initialized to log(1 / 0.07) and clipped at log 100. `chunk` splits the
     candidates on either side: see `jssl.ops.chunked`.
 
     Radford et al. 2021, figure 3. https://arxiv.org/abs/2103.00020
@@ -60,14 +60,14 @@ def siglip(
     bias: ScalarLike,
     axis_name: str | None = None,
 ) -> Float[Array, ""]:
-    r"""Of every pair alone: do this image and this text belong together?
+    r"""SigLIP: binary cross entropy of each image-text pair, matching or not.
 
     .. math:: \frac{1}{n} \sum_{ij} \log(1 + e^{-y_{ij} \ell_{ij}}), \qquad
               \ell_{ij} = \text{scale} \cdot s(x_i, y_j) + \text{bias},
               \quad y_{ij} = \pm 1
 
-    Summed over pairs, divided by n. `logit_scale` multiplies: it is not a logarithm.
-    The paper begins at scale 10 and bias -10, for most pairs do not match.
+    Summed over pairs, divided by n. `logit_scale` is a factor, not a logarithm. The
+    paper initializes scale to 10 and bias to -10, because most pairs do not match.
 
     Zhai et al. 2023, eq. 1. https://arxiv.org/abs/2303.15343
 
@@ -94,15 +94,15 @@ def mil_nce(
     paper: bool = True,
     axis_name: str | None = None,
 ) -> Float[Array, ""]:
-    r"""Some of the p captions nearest in time say what the video shows.
+    r"""MIL-NCE: InfoNCE with a bag of p candidate captions per video as positives.
 
     .. math:: -\frac{1}{n} \sum_i \log \frac{\sum_p e^{x_i \cdot y_{ip}}}
               {\sum_p e^{x_i \cdot y_{ip}} + \sum_{j \neq i, p} e^{x_i \cdot y_{jp}}
                + \sum_{j \neq i, p} e^{x_j \cdot y_{ip}}}
 
-    Inner products as they are, no cosine and no temperature. `paper=False` counts the
-    bag of positives twice below, as the released code does. With n = 1 it is 0
-    (log 2 as released).
+    The captions of a video are the p nearest in time. Similarities are plain inner
+    products, without a temperature. `paper=False` counts the positives twice in the
+    denominator, as the released code does. With n = 1 it is 0 (log 2 as released).
 
     Miech et al. 2020, eq. 1. https://arxiv.org/abs/1912.06430
 

@@ -1,11 +1,11 @@
-r"""A network learns to take noise away; drawing samples is doing so, step by step.
+r"""Denoising diffusion losses: predict the noise that was added to a sample.
 
 .. math:: x_t = \sqrt{\bar\alpha_t}\, x_0 + \sqrt{1 - \bar\alpha_t}\, \epsilon, \qquad
           L_{\text{simple}} = \mathbb{E}_{t, x_0, \epsilon}
           \lVert \epsilon - \epsilon_\theta(x_t, t) \rVert^2
 
-Draw a step for each sample and noise, make x_t with `jssl.ops.diffusion.diffuse`, run
-the network, and hand its output to one of the objectives here.
+Draw a step for each sample and noise, compute x_t with `jssl.ops.diffusion.diffuse`,
+apply the network, and pass its output to one of the objectives here.
 
 Ho, Jain and Abbeel, "Denoising Diffusion Probabilistic Models", NeurIPS 2020.
 https://arxiv.org/abs/2006.11239
@@ -42,17 +42,17 @@ def simple_diffusion(
     epsilon: Float[Array, "n *d"],
     target: Target = "epsilon",
 ) -> Float[Array, ""]:
-    r"""Mean squared error of the network's output at x_t, every noise level alike.
+    r"""Mean squared error of the network's output at x_t, all noise levels weighted alike.
 
-    `target` says what the output predicts: the noise, the sample x_0, or
-    v = signal epsilon - noise x_0. They differ in how levels are weighed against each
-    other: an error in epsilon is one in x_0 times signal / noise.
+    `target` is the quantity predicted: the noise, the sample x_0, or
+    v = signal epsilon - noise x_0. The choice changes the relative weights of the levels:
+    an error in epsilon is one in x_0 times signal / noise.
 
     Args:
       levels: the noise levels.
-      output: what the network makes of `diffuse(levels, x0, i, epsilon)`.
+      output: the network's output for `diffuse(levels, x0, i, epsilon)`.
       x0: clean samples.
-      i: the step of each, less 1: integers in [0, T).
+      i: the step of each sample minus 1: integers in [0, T).
       epsilon: the standard normal noise that was mixed in.
       target: "epsilon", "x0" or "v".
 
@@ -89,21 +89,21 @@ def variational_diffusion(
     .. math:: L_T + \sum_{t > 1} \mathrm{KL}(q(x_{t-1} | x_t, x_0) \,\|\,
               p_\theta(x_{t-1} | x_t)) - \log p_\theta(x_0 | x_1)
 
-    estimated from one step a sample: T times that step's term, and L_T in closed form.
+    estimated from one step per sample: T times that step's term, and L_T in closed form.
     It is unbiased when i is uniform. Where t > 1 and the variance is small, the term is
     beta_t^2 / (2 sigma_t^2 alpha_t (1 - alpha bar_t)) times the squared error of
     epsilon. Divide by d log 2 for bits per dimension.
 
     Args:
       levels: the noise levels.
-      output: what the network makes of `diffuse(levels, x0, i, epsilon)`.
+      output: the network's output for `diffuse(levels, x0, i, epsilon)`.
       x0: clean samples, in [-1, 1] where `gray_levels` is a number.
-      i: the step of each, less 1: integers in [0, T).
+      i: the step of each sample minus 1: integers in [0, T).
       epsilon: the standard normal noise that was mixed in.
-      target: "epsilon", "x0" or "v": what the output predicts.
-      variance: the model's, of x_{t-1} given x_t: "small", the posterior's, or
+      target: the quantity predicted: "epsilon", "x0" or "v".
+      variance: the model's variance of x_{t-1} given x_t: "small", the posterior's, or
         "large", beta_t.
-      gray_levels: values that x0 can take, for log p(x_0 | x_1); None for densities.
+      gray_levels: number of values of x0, for log p(x_0 | x_1); None for a density.
 
     Ho et al. 2020, eq. 5, 12 and 13. https://arxiv.org/abs/2006.11239
 
@@ -138,7 +138,7 @@ def variational_diffusion(
 
 
 def _log_variance(levels, variance):
-    """The model's, of every step; the first has the posterior's of the second."""
+    """The model's log variance of every step; the first takes the second's posterior."""
     if variance == "small":
         return levels.posterior_log_variance
     first = levels.posterior_log_variance[:1]
@@ -154,7 +154,7 @@ def _log_density(x0, mean, log_variance, gray_levels):
 
 
 def _prior_divergence(levels, x0):
-    """L_T: what is left of the samples at the last step, entry by entry."""
+    """L_T: the divergence of q(x_T | x_0) from the prior N(0, I), entry by entry."""
     last = levels.alpha_bar[-1].astype(x0.dtype)
     return gaussian_divergence(jnp.sqrt(last) * x0, jnp.log1p(-last))
 

@@ -1,14 +1,14 @@
-r"""A student matches the codes that a slowly moving teacher, or Sinkhorn, gives out.
+r"""Self-distillation losses: a student predicts codes of a momentum teacher or Sinkhorn.
 
 Codes are distributions over k prototypes; the loss is the cross entropy
 
 .. math:: H(P_t, P_s) = -\sum_k P_t^{(k)} \log P_s^{(k)}
 
-between two views of an image. Centring and sharpening (DINO) or an equal share for each
-prototype (SwAV) keep all images from getting one code.
+between two views of an image. Centering and sharpening (DINO) or equally used prototypes
+(SwAV) prevent collapse to a single code.
 
 Means over samples: under `pmap` and `shard_map`, take the `pmean` of `dino` and `ibot`.
-The centre, Sinkhorn's codes and KoLeo concern the whole batch, and take `axis_name`.
+The center, Sinkhorn's codes and KoLeo depend on the whole batch, and take `axis_name`.
 """
 
 from functools import partial
@@ -32,15 +32,15 @@ def dino(
     student_temperature: ScalarLike = 0.1,
     teacher_temperature: ScalarLike = 0.04,
 ) -> Float[Array, ""]:
-    r"""DINO: every view of the student matches every other view of the teacher.
+    r"""DINO: cross entropy of each student view with every other view of the teacher.
 
     .. math:: \mathrm{mean}_{i, v \neq i} \; H\Big(
               \mathrm{softmax} \frac{t_i - c}{\tau_t}, \;
               \mathrm{softmax} \frac{s_v}{\tau_s} \Big)
 
-    averaged over samples. Logits lie [n, views, k]; the student's first g views are the
-    teacher's, local crops come after. The teacher and the centre pass no gradient.
-    Afterwards: `center = update_center(center, teacher)`.
+    averaged over samples. Logits are [n, views, k]; the student's first g views are the
+    teacher's, followed by local crops. No gradient flows through the teacher or the
+    center. After the step: `center = update_center(center, teacher)`.
 
     Caron et al. 2021, eq. 3. https://arxiv.org/abs/2104.14294
 
@@ -68,12 +68,12 @@ def update_center(
     momentum: ScalarLike = 0.9,
     axis_name: str | None = None,
 ) -> Float[Array, " k"]:
-    r"""DINO's centre after this batch: a running mean of the teacher's logits.
+    r"""Update DINO's center: an exponential moving average of the teacher's logits.
 
     .. math:: c \leftarrow m c + (1 - m) \, \mathrm{mean} \; t
 
-    over samples, views and patches, whatever stands before the last axis, and over the
-    devices of `axis_name`. No gradient.
+    The mean is over all axes but the last (samples, views, patches) and the devices of
+    `axis_name`. No gradient.
 
     Caron et al. 2021, eq. 4. https://arxiv.org/abs/2104.14294
 
@@ -97,14 +97,14 @@ def ibot(
     student_temperature: ScalarLike = 0.1,
     teacher_temperature: ScalarLike = 0.04,
 ) -> Float[Array, ""]:
-    r"""iBOT: at masked patches the student matches a teacher who sees the whole crop.
+    r"""iBOT: cross entropy with the teacher's codes of the unmasked crop at masked patches.
 
     .. math:: \frac{1}{n} \sum_i \frac{1}{\sum_t m_{it}} \sum_t m_{it} \,
               H(P_t^{(it)}, P_s^{(it)})
 
-    t runs over the patches of one crop, `mask` is 1 or True at masked ones; an image
-    with none costs 0. The teacher and the centre pass no gradient; the centre of the
-    patches is `update_center` of the patches.
+    t runs over the patches of one crop, `mask` is 1 or True at masked ones; the loss of
+    an image without any is 0. No gradient flows through the teacher or the center. The
+    center is updated by `update_center` with the teacher's patch logits.
 
     Zhou et al. 2022, eq. 2. https://arxiv.org/abs/2111.07832
 
@@ -133,14 +133,14 @@ def ibot(
 def koleo(
     x: Float[Array, "n d"], eps: float = 1e-8, axis_name: str | None = None
 ) -> Float[Array, ""]:
-    r"""Spreads features over the sphere, by how near the nearest neighbour is.
+    r"""Spread features uniformly over the sphere, by nearest-neighbor distances (KoLeo).
 
     .. math:: -\frac{1}{n} \sum_i \log \left( \lVert \hat x_i - \hat x_{\mathrm{nn}(i)}
               \rVert + \epsilon \right)
 
-    the Kozachenko-Leonenko estimate of (minus) entropy, but for constants. Two equal
-    rows cost log(1 / eps) and pass no gradient between them; a single row costs 0.
-    DINOv2's neighbours are those on one device, ours those on all of `axis_name`.
+    the Kozachenko-Leonenko estimate of (minus) entropy, up to constants. Two equal rows
+    cost log(1 / eps) each, with no gradient between them; a single row costs 0.
+    DINOv2 searches neighbors on one device, this function on all of `axis_name`.
 
     Sablayrolles et al. 2019, eq. 3, https://arxiv.org/abs/1806.03198; DINOv2: Oquab et
     al. 2024, https://arxiv.org/abs/2304.07193.
@@ -171,16 +171,16 @@ def swav(
     iterations: int = 3,
     axis_name: str | None = None,
 ) -> Float[Array, ""]:
-    r"""SwAV: every view predicts the code of every other global view.
+    r"""SwAV: cross entropy of each view with the codes of every other global view.
 
     .. math:: \mathrm{mean}_{i, v \neq i} \;
               H\big( q_i, \mathrm{softmax}(s_v / \tau) \big), \qquad
               q_i = \mathrm{sinkhorn}(s_i, \epsilon)
 
     averaged over samples. Scores are inner products of unit features and unit
-    prototypes, [n, views, k]; the first `crops` views are global and get codes, which
-    are stopped. With a queue, run `sinkhorn` on queue and batch together and pass the
-    last n rows as `codes`; they count for `crops`.
+    prototypes, [n, views, k]; the first `crops` views are global and get codes, without
+    gradient. With a queue, run `sinkhorn` on queue and batch together and pass the last n
+    rows as `codes`; their number of views then replaces `crops`.
 
     Caron et al. 2020, eq. 2 and 6. https://arxiv.org/abs/2006.09882
 
@@ -205,7 +205,7 @@ def swav(
 
 
 def _sharpened(teacher, center, temperature):
-    """The teacher's distribution, centred: a constant."""
+    """The teacher's centered and sharpened distribution, without gradient."""
     center = center.reshape((1,) * (teacher.ndim - 1) + center.shape)
     return lax.stop_gradient(jax.nn.softmax((teacher - center) / temperature))
 
@@ -215,11 +215,11 @@ def _across_views(function, targets, logits):
     g, v = targets.shape[1], logits.shape[1]
     if not 1 <= g <= v or v == 1:
         raise ValueError(
-            f"{function} compares views: it wants at least 2, of which the first have "
-            f"targets; got {v} with {g} targets"
+            f"{function}: the student needs at least 2 views, of which the first have "
+            f"targets; got {v} views and {g} targets"
         )
-    # Per view one target, the others' sum, and no array [n, v, k]: XLA is slow along the
-    # middle of three axes, and where a product makes so little out of so much.
+    # One target per view, the sum of the others, and no array [n, v, k]: XLA is slow along
+    # the middle of three axes, and for products that reduce large arrays to small ones.
     nats = 0.0
     for j in range(v):
         others = [targets[:, i] for i in range(g) if i != j]

@@ -1,11 +1,11 @@
-r"""Restricted Boltzmann machines: raising the likelihood without knowing it.
+r"""Contrastive divergence and related objectives for restricted Boltzmann machines.
 
 .. math:: -\nabla \log p(v) = \nabla F(v) - \mathbb{E}_{v' \sim p}[\nabla F(v')]
 
-is the free energy's slope at the data less that at what the machine itself would
-dream. Contrastive divergence dreams for k Gibbs sweeps begun at the data; persistent
-contrastive divergence goes on from where it stopped at the last step. The machine, its
-free energies and its sweeps are in `jssl.ops.gibbs`; exact likelihoods and their exact
+is the gradient of the free energy at the data minus that at samples of the model.
+Contrastive divergence approximates these by k Gibbs sweeps started at the data;
+persistent contrastive divergence continues the chains of the previous step. The RBM, its
+free energies and Gibbs sweeps are in `jssl.ops.gibbs`; exact likelihoods and their
 gradients in `jssl.ops.partition`.
 
 Hinton, "Training Products of Experts by Minimizing Contrastive Divergence", Neural
@@ -26,7 +26,7 @@ def moments(rbm: RBM, v: Float[Array, "n v"], hidden: Units = "bernoulli") -> RB
     """Means of v h, v and h over samples, h at its mean given v.
 
     Minus the mean gradient of `free_energy`, up to constants (a Gaussian layer's own
-    bias) that cancel between data and dream.
+    bias) that cancel between data and model samples.
 
     >>> rbm = RBM(jnp.zeros((2, 1)), jnp.zeros(2), jnp.zeros(1))
     >>> [x.tolist() for x in moments(rbm, jnp.array([[1.0, 0.0], [1.0, 1.0]]))]
@@ -44,7 +44,7 @@ def contrast(
     model: Float[Array, "m v"],
     hidden: Units = "bernoulli",
 ) -> RBM:
-    """Gradient to descend along: moments of the model's samples less the data's.
+    """Gradient for descent: moments of the model's samples minus those of the data.
 
     It is the gradient of `free_energy_difference`, in closed form.
 
@@ -68,19 +68,19 @@ def cd_gradients(
     hidden: Units = "bernoulli",
     mean: bool = False,
 ) -> tuple[RBM, Float[Array, "n v"]]:
-    r"""Contrastive divergence: the gradient after k sweeps begun at the data.
+    r"""Contrastive divergence: the gradient after k Gibbs sweeps started at the data.
 
     .. math:: \nabla_W = \langle v h \rangle_k - \langle v h \rangle_{\text{data}}
 
-    h is a mean in both moments and a draw within the chain. `mean=True` is Hinton's
-    recipe, whose chain hands on the mean of v. Weight decay belongs to the optimiser,
-    and to W alone.
+    h is its mean in both moments and a sample within the chain. `mean=True` is Hinton's
+    recipe, whose chain uses the mean of v instead of a sample. Weight decay belongs to
+    the optimizer, and to W alone.
 
     Hinton 2002. https://doi.org/10.1162/089976602760128018
 
     Returns:
-      The gradient (to descend, so minus the textbook's update), and the k-th v, whose
-      distance from the data is a monitor, not the objective.
+      The gradient (for descent, so minus the textbook's update), and v after k sweeps,
+      whose distance from the data is a diagnostic, not the objective.
 
     Raises:
       ValueError: when shapes differ, an argument is not floating, or both layers are
@@ -104,15 +104,15 @@ def pcd_gradients(
     visible: Units = "bernoulli",
     hidden: Units = "bernoulli",
 ) -> tuple[RBM, Float[Array, "m v"]]:
-    """Persistent contrastive divergence: chains that live on between steps.
+    """Persistent contrastive divergence: chains continue from one step to the next.
 
-    As `cd_gradients`, with sweeps begun at `chain` (of any number of rows) and all of
-    them draws. Small learning rates let the chains keep up.
+    As `cd_gradients`, with sweeps started at `chain` (of any number of rows), always
+    sampling v. The learning rate must be small for the chains to stay near the model.
 
     Tieleman 2008. https://doi.org/10.1145/1390156.1390290
 
     Returns:
-      The gradient to descend, and the chain to start from at the next step.
+      The gradient for descent, and the chain to start from at the next step.
 
     Raises:
       ValueError: when shapes differ, an argument is not floating, or both layers are
@@ -136,13 +136,13 @@ def free_energy_difference(
     visible: Units = "bernoulli",
     hidden: Units = "bernoulli",
 ) -> Float[Array, ""]:
-    r"""Mean free energy of the data less that of samples from the model.
+    r"""Mean free energy of the data minus that of samples from the model.
 
     .. math:: \frac{1}{n} \sum_i F(v_i) - \frac{1}{m} \sum_i F(v'_i)
 
-    With v' from `gibbs`, its gradient is that of CD-k or PCD. The value is no
-    likelihood and need not fall. No gradient passes to the model's samples. Given
-    held-out data for them, it measures overfitting.
+    With v' from `gibbs`, its gradient is that of CD-k or PCD. The value is not a
+    likelihood and need not decrease. No gradient flows through the model's samples. With
+    held-out data in place of `model`, it measures overfitting.
 
     Hinton 2010, "A Practical Guide to Training Restricted Boltzmann Machines",
     section 6. https://www.cs.toronto.edu/~hinton/absps/guideTR.pdf
@@ -161,7 +161,7 @@ def free_energy_difference(
 
 
 def negative_pseudo_likelihood(rbm: RBM, v: Float[Array, "n v"]) -> Float[Array, ""]:
-    r"""Nats to tell each unit from all the others, summed over units: no Z needed.
+    r"""Negative log pseudo-likelihood, in nats per sample; it does not need Z.
 
     .. math:: -\frac{1}{n} \sum_{ij} \log p(v_{ij} | v_{i, -j})
               = -\frac{1}{n} \sum_{ij} \log \sigma(F(\bar v_{ij}) - F(v_i))
@@ -192,9 +192,9 @@ def negative_pseudo_likelihood(rbm: RBM, v: Float[Array, "n v"]) -> Float[Array,
 def stochastic_pseudo_likelihood(
     key: jax.Array, rbm: RBM, v: Float[Array, "n v"]
 ) -> Float[Array, ""]:
-    r"""`negative_pseudo_likelihood` from one random unit a sample, times their number.
+    r"""Unbiased estimate of `negative_pseudo_likelihood` from one random unit per sample.
 
-    Right on average, at the price of two free energies.
+    The unit's term is multiplied by the number of units; it costs two free energies.
 
     >>> rbm = RBM(jnp.zeros((2, 1)), jnp.zeros(2), jnp.zeros(1))
     >>> v = jnp.ones((1, 2))
@@ -209,7 +209,7 @@ def stochastic_pseudo_likelihood(
 
 
 def _log_conditional(w, b, v, x):
-    """log p(v_j | all others) of one unit a row: w [n, h], b [n], v [n], x [n, h]."""
+    """log p(v_j | all others), one unit per row: w [n, h], b [n], v [n], x [n, h]."""
     flip = 1 - 2 * v
     softplus = jax.nn.softplus
     gain = (softplus(x + flip[:, None] * w) - softplus(x)).sum(-1)

@@ -1,9 +1,9 @@
-r"""How much do two variables tell about each other? Bounds that a critic can climb.
+r"""Variational bounds on mutual information, and Deep InfoMax.
 
-A critic T scores pairs. On pairs that belong together (joint) it should be high, on
-pairs thrown together (marginal) low; each bound turns the two sets of scores into nats
-of mutual information. All are to be maximised. Deep InfoMax maximises them between an
-image and its code, and is a loss.
+A critic T scores pairs: high for pairs from the joint distribution, low for pairs from
+the product of the marginals. Each bound maps the two sets of scores to nats of mutual
+information and is to be maximized. Deep InfoMax maximizes it between an image and its
+code, and is a loss to be minimized.
 
 Poole et al. 2019 compare them, https://arxiv.org/abs/1905.06922.
 
@@ -34,9 +34,9 @@ def dv_bound(
     .. math:: I \ge \mathrm{mean}_\text{joint} \, T
               - \log \mathrm{mean}_\text{marginal} \, e^T
 
-    Adding a constant to T changes nothing. `where` is True at the scores of `marginal`
-    that count: of a matrix of all pairs, those off the diagonal. If none does, the
-    second term is 0. On small batches its gradient is biased: see `mine`.
+    The bound is invariant to adding a constant to T. `where` is True at the scores of
+    `marginal` that count: of a matrix of all pairs, those off the diagonal. If none does,
+    the second term is 0. On small batches its gradient is biased: see `mine`.
 
     Donsker and Varadhan 1983, https://doi.org/10.1002/cpa.3160360204
 
@@ -63,9 +63,9 @@ def nwj_bound(
     .. math:: I \ge \mathrm{mean}_\text{joint} \, T
               - \mathrm{mean}_\text{marginal} \, e^{T - 1}
 
-    Never above `dv_bound` for the same T. Past 0.7 times the largest exponent that the
-    dtype can hold (62 in float32), the exponential goes on as a straight line, so that
-    it stays finite and keeps its slope.
+    Never above `dv_bound` for the same T. Beyond 0.7 times the largest exponent of the
+    dtype (62 in float32), the exponential continues as its tangent, so that value and
+    gradient stay finite.
 
     Nguyen, Wainwright and Jordan 2010, https://arxiv.org/abs/0809.0853
 
@@ -78,7 +78,7 @@ def nwj_bound(
     joint, marginal = _scores("nwj_bound", joint, marginal)
     most = 0.7 * math.log(jnp.finfo(marginal.dtype).max)
     exponent = jnp.minimum(marginal - 1, most)
-    grown = jnp.exp(exponent) * (marginal - exponent)  # a line from there on
+    grown = jnp.exp(exponent) * (marginal - exponent)  # linear beyond `most`
     return pmean(joint.mean(), axis_name) - _mean(grown, where, axis_name)
 
 
@@ -89,12 +89,12 @@ def jsd_bound(
     shift: bool = False,
     axis_name: str | None = None,
 ) -> Float[Array, ""]:
-    r"""The Jensen-Shannon estimator: no bound on the information, but grows with it.
+    r"""Jensen-Shannon estimator: grows with the information but is not a bound on it.
 
     .. math:: -\mathrm{mean}_\text{joint} \log(1 + e^{-T})
               - \mathrm{mean}_\text{marginal} \log(1 + e^T)
 
-    With `shift`, 2 log 2 is added, which makes it 0 for a critic that says nothing.
+    With `shift`, 2 log 2 is added, which makes it 0 for a critic that is 0 everywhere.
 
     Nowozin et al. 2016, https://arxiv.org/abs/1606.00709; Hjelm et al. 2019, eq. 4,
     https://arxiv.org/abs/1808.06670
@@ -114,13 +114,13 @@ def jsd_bound(
 def info_nce_bound(
     scores: Float[Array, "n N"], axis_name: str | None = None
 ) -> Float[Array, ""]:
-    r"""InfoNCE's bound: never more than log N, whatever the information.
+    r"""InfoNCE's bound, at most log N.
 
     .. math:: I \ge \log N - \mathrm{mean}_i \Big[ \log \sum_j e^{T_{ij}} - T_{ii}
               \Big]
 
-    Rows are anchors; columns are all N candidates, those of all devices with
-    `axis_name`, the partner of row i of device r at r n + i.
+    Rows are anchors and columns are all N candidates, those of all devices with
+    `axis_name`; the positive of row i of device r is column r n + i.
 
     van den Oord, Li and Vinyals 2018, eq. 5. https://arxiv.org/abs/1807.03748
 
@@ -147,14 +147,14 @@ def mine(
     rate: ScalarLike = 0.01,
     axis_name: str | None = None,
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
-    r"""MINE: minus `dv_bound`, with a gradient that small batches do not bias.
+    r"""MINE: minus `dv_bound`, with a gradient corrected for the bias of small batches.
 
     .. math:: \bar E \leftarrow (1 - \alpha) \bar E + \alpha \, \mathrm{mean} \, e^T,
               \qquad \nabla = -\nabla \, \mathrm{mean} \, T
               + \frac{\nabla \, \mathrm{mean} \, e^T}{\bar E}
 
-    The running average is kept as its logarithm, begun at that of the first batch or
-    at 0, passed in and handed back: (loss, new log_average).
+    The running average is passed and returned as its logarithm, initialized to that of
+    the first batch or to 0. Returns (loss, new log_average).
 
     Belghazi et al. 2018, eq. 12. https://arxiv.org/abs/1801.04062
 
@@ -182,18 +182,18 @@ def dim_local(
     measure: str = "jsd",
     axis_name: str | None = None,
 ) -> Float[Array, ""]:
-    r"""Deep InfoMax: an image's code must be told by every place of its feature map.
+    r"""Local Deep InfoMax: mutual information of an image's code and its feature map.
 
-    With scores \(T_{abm} = c_{am} \cdot e_b\) of place m of image a and code b, the
+    With scores \(T_{abm} = c_{am} \cdot e_b\) of location m of image a and code b, the
     loss is, by `measure`,
 
-    - "jsd": minus `jsd_bound`, marginal pairs being those with a and b different;
+    - "jsd": minus `jsd_bound`, where marginal pairs are those with a and b different;
     - "dv": minus `dv_bound` of the same;
-    - "nce": for each place of each image, the cross entropy of its score among those of
-      all places of other images with the same code.
+    - "nce": for each location of each image, the cross entropy of its score among those
+      of all locations of other images with the same code.
 
-    With n = 1 nothing is marginal, and that term is 0. Both arguments come from score
-    networks; m places, u units.
+    With n = 1 there are no marginal pairs, and that term is 0. Both arguments come from
+    score networks; m locations, u units.
 
     Hjelm et al. 2019, eq. 6. https://arxiv.org/abs/1808.06670
 
@@ -222,7 +222,7 @@ def dim_local(
         rest = logsumexp(scores, (0, 2), others, axis_name)[rows]  # [n], of each code
         nats = jnp.logaddexp(joint, rest[:, None]) - joint
         return pmean(nats.mean(), axis_name)
-    raise ValueError(f"dim_local: measure is 'jsd', 'dv' or 'nce', got {measure!r}")
+    raise ValueError(f"dim_local: measure must be 'jsd', 'dv' or 'nce', got {measure!r}")
 
 
 def dim_global(
@@ -231,7 +231,7 @@ def dim_global(
     measure: str = "jsd",
     axis_name: str | None = None,
 ) -> Float[Array, ""]:
-    r"""Deep InfoMax with one vector for the whole image: `dim_local` of a single place.
+    r"""Global Deep InfoMax: `dim_local` with one feature vector for the whole image.
 
     Hjelm et al. 2019, eq. 1. https://arxiv.org/abs/1808.06670
 
@@ -249,15 +249,15 @@ def dim_global(
 def dim_prior(
     real: Float[Array, "..."], fake: Float[Array, "..."]
 ) -> dict[str, Float[Array, ""]]:
-    r"""Deep InfoMax's prior matching: codes should look drawn from the prior.
+    r"""Deep InfoMax's prior matching: adversarial losses of codes and prior samples.
 
     .. math:: L_D &= \mathrm{mean} \log(1 + e^{-D(u)})
                      + \mathrm{mean} \log(1 + e^{D(e)}) \\
               L_E &= \mathrm{mean} \log(1 + e^{-D(e)})
 
     `real` are the discriminator's logits on samples of the prior, `fake` on codes.
-    Nothing is stopped: "discriminator" is for the discriminator's weights on stopped
-    codes, "encoder" for the encoder's with the discriminator held.
+    No gradient is stopped: differentiate "discriminator" with respect to the
+    discriminator only, "encoder" with respect to the encoder only.
 
     Hjelm et al. 2019, eq. 7. https://arxiv.org/abs/1808.06670
 
@@ -281,7 +281,7 @@ def _scores(function, first, second):
 
 
 def _mean(x, where, axis_name):
-    """The mean where it counts, over all devices; 0 where nothing does."""
+    """The mean over entries with `where`, on all devices; 0 if there are none."""
     where = jnp.ones(x.shape, bool) if where is None else where
     total, count = psum((jnp.where(where, x, 0).sum(), where.sum()), axis_name)
     return total / jnp.maximum(count, 1).astype(x.dtype)

@@ -1,6 +1,6 @@
-"""Distances: close for what belongs together, a margin apart for what does not.
+"""Metric learning: margin losses on Euclidean distances.
 
-The oldest contrastive losses, and still the ones for ranking and verification.
+The earliest contrastive losses, still in use for ranking and verification.
 """
 
 import jax
@@ -19,12 +19,12 @@ def triplet(
     margin: ScalarLike = 1.0,
     squared: bool = False,
 ) -> Float[Array, ""]:
-    r"""The positive must be nearer than the negative, by a margin.
+    r"""Triplet loss: the positive should be nearer than the negative, by a margin.
 
     .. math:: \frac{1}{n} \sum_i \max(0, d(a_i, p_i) - d(a_i, n_i) + \alpha)
 
-    d is the Euclidean distance or, with `squared`, its square: FaceNet's, on unit
-    vectors, with margin 0.2. (1 - cosine is half of that.) No gradient flows through a
+    d is the Euclidean distance or, with `squared`, its square, which FaceNet uses on unit
+    vectors with margin 0.2. (1 - cosine is half of that.) No gradient flows through a
     distance of 0.
 
     Schroff, Kalenichenko and Philbin 2015, eq. 3. https://arxiv.org/abs/1503.03832
@@ -55,7 +55,7 @@ def margin(
     match: Shaped[Array, " n"],
     margin: ScalarLike = 1.0,
 ) -> Float[Array, ""]:
-    r"""Matching pairs are pulled together, others pushed a margin apart.
+    r"""Margin loss: matching pairs are pulled together, others pushed a margin apart.
 
     .. math:: \frac{1}{n} \sum_i y_i \, d_i^2 + (1 - y_i) \max(0, \alpha - d_i)^2,
               \qquad d_i = \lVert a_i - b_i \rVert

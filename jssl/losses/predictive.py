@@ -1,8 +1,8 @@
-r"""What truly comes next among what might have (CPC); a sample among noise (NCE).
+r"""Contrastive predictive coding (CPC) and noise-contrastive estimation (NCE).
 
-Both classify by inner product. Contrastive predictive coding picks the true latent k
-steps ahead out of other latents; noise-contrastive estimation tells the row of the
-right sample from m rows drawn at random.
+Both classify by inner product. Contrastive predictive coding identifies the true latent
+k steps ahead among other latents; noise-contrastive estimation discriminates a sample's
+own row of a memory bank from m rows drawn at random.
 """
 
 import math
@@ -43,21 +43,21 @@ def cpc_per_step(
     first: int = 1,
     axis_name: str | None = None,
 ) -> Float[Array, " k"]:
-    r"""InfoNCE for each distance into the future: first, first + 1, ... steps ahead.
+    r"""InfoNCE for each prediction horizon: first, first + 1, ... steps ahead.
 
     .. math:: L_k = -\log \frac{\exp(z_{t+k}^\top W_k c_t)}
                                {\sum_{z' \in X} \exp(z'^\top W_k c_t)}
 
-    averaged over samples and over the times t that have a future. Inner products as
-    they are, no cosine. The candidates X are, by `negatives`, the latents of
+    averaged over samples and over all t with t + k within the sequence. Scores are inner
+    products, not cosines. The candidates X are, by `negatives`, the latents of
 
     - "batch": time t + k of all n samples (of all devices, with `axis_name`);
     - "sequence": all t times of the same sample;
     - "all": all times of all samples.
 
-    Grids of patches [n, r, c, d], read row by row: move columns into the batch
-    (`moveaxis(z, 2, 1).reshape(n * c, r, d)`) with "all", and choose `first` so that
-    the patch predicted shares no pixel with the context.
+    For grids of patches [n, r, c, d], predicted from row to row, move columns into the
+    batch (`moveaxis(z, 2, 1).reshape(n * c, r, d)`), use "all", and choose `first` so
+    that the predicted patch shares no pixel with the context.
 
     van den Oord, Li and Vinyals 2018, eq. 4. https://arxiv.org/abs/1807.03748
 
@@ -80,12 +80,15 @@ def cpc_per_step(
     last = first + sizes["k"] - 1
     if not 1 <= first <= last < sizes["t"]:
         raise ValueError(
-            f"cpc: steps {first} to {last} ahead do not fit {sizes['t']} times"
+            f"cpc: steps {first} to {last} ahead do not fit {sizes['t']} times; "
+            f"use fewer weights or longer sequences"
         )
     latents, contexts, weights = widen(latents, contexts, weights)
     candidates = {"batch": "mte->ntm", "all": "mse->ntms", "sequence": "nse->nts"}
     if negatives not in candidates:
-        raise ValueError(f"cpc: negatives is one of {[*candidates]}, got {negatives!r}")
+        raise ValueError(
+            f"cpc: negatives must be one of {[*candidates]}, got {negatives!r}"
+        )
     everyone = latents if negatives == "sequence" else gather(latents, axis_name)
 
     def step(ahead, weight):
@@ -110,16 +113,16 @@ def nce(
     size: int,
     temperature: ScalarLike = 0.07,
 ) -> Float[Array, ""]:
-    r"""Is this row of the memory bank mine, or noise drawn uniformly from all rows?
+    r"""Noise-contrastive estimation of instance discrimination with a memory bank.
 
     .. math:: -\frac{1}{n} \sum_i \Big[ \log h(i, u_i)
               + \sum_{k=1}^m \log(1 - h(j_k, u_i)) \Big], \qquad
               h(j, u) = \frac{P(j | u)}{P(j | u) + m / N}, \quad
               P(j | u) = \frac{e^{s(v_j, u) / \tau}}{Z}
 
-    Instance discrimination over a bank of N = `size` rows: `positives` are the rows of
-    the samples themselves, `negatives` m rows each. Z is a constant, estimated once by
-    `nce_log_z` and kept. No gradient reaches the bank's rows or Z.
+    The bank has N = `size` rows: `positives` are the rows of the samples themselves,
+    `negatives` m rows for each, drawn uniformly. Z is a constant, estimated once by
+    `nce_log_z`. No gradient reaches the bank's rows or Z.
 
     Wu et al. 2018, eq. 6 and 7. https://arxiv.org/abs/1805.01978
 
@@ -146,7 +149,7 @@ def nce_log_z(
     temperature: ScalarLike = 0.07,
     axis_name: str | None = None,
 ) -> Float[Array, ""]:
-    r"""log Z for `nce`, from the first batch: a constant, to be kept.
+    r"""Estimate the constant log Z of `nce` from the first batch.
 
     .. math:: Z = N \, \mathrm{mean}_{ij} \, e^{s(v_j, u_i) / \tau}
 
@@ -167,11 +170,12 @@ def proximal(
     positives: Float[Array, "n d"],
     weight: ScalarLike = 30.0,
 ) -> Float[Array, ""]:
-    r"""Holds features near their own rows of the bank, which each epoch moves but once.
+    r"""Proximal regularization: squared distance of features to their rows of the bank.
 
     .. math:: \frac{\lambda}{n} \sum_i \lVert \hat u_i - \hat v_i \rVert^2
 
-    No gradient reaches the bank's rows. To be added to `nce`.
+    No gradient reaches the bank's rows. To be added to `nce`, which is noisy because each
+    sample is visited once per epoch.
 
     Wu et al. 2018, eq. 9. https://arxiv.org/abs/1805.01978
 
@@ -188,7 +192,7 @@ def proximal(
 
 
 def _bank_logits(function, features, positives, negatives, temperature):
-    """Cosines over temperature, the positive first: [n, 1 + m]."""
+    """Cosine over temperature, the positive first: [n, 1 + m]."""
     expect(
         function,
         features=(features, "n d"),

@@ -1,11 +1,11 @@
-r"""How far a reconstruction is from what was hidden, corrupted or squeezed.
+r"""Reconstruction losses of autoencoders and masked prediction.
 
-An autoencoder gives back its input through a narrow, sparse or noisy code; its loss
+An autoencoder reconstructs its input from a narrow, sparse or noisy code; its loss
 
 .. math:: \frac{1}{n} \sum_i \sum_j \ell(x_{ij}, \hat x_{ij})
 
-sums over what makes up a sample and averages over samples. Masked prediction averages
-over what was hidden alone.
+sums over the entries of a sample and averages over samples. Masked prediction averages
+over the masked entries alone.
 
 Rumelhart, Hinton and Williams, "Learning internal representations by error
 propagation", 1986; for the others see each function.
@@ -25,7 +25,7 @@ from jssl.ops.vectors import cosine
 def squared_error(
     pred: Float[Array, "n *d"], target: Float[Array, "n *d"]
 ) -> Float[Array, ""]:
-    r"""Squared distance of a sample to its reconstruction, averaged over samples.
+    r"""Squared error summed over the entries of a sample and averaged over samples.
 
     .. math:: \frac{1}{n} \sum_i \lVert \hat x_i - x_i \rVert^2
 
@@ -44,12 +44,12 @@ def squared_error(
 def bernoulli_cross_entropy(
     logits: Float[Array, "n *d"], target: Float[Array, "n *d"]
 ) -> Float[Array, ""]:
-    r"""Nats to tell a sample of 0s and 1s, given the logit s of each entry.
+    r"""Negative log likelihood of binary samples given logits s, in nats per sample.
 
     .. math:: \frac{1}{n} \sum_{ij} \log(1 + e^{s_{ij}}) - x_{ij} s_{ij}
 
-    Targets between 0 and 1 count as probabilities; the loss is then no log
-    likelihood, and its least value is their entropy, not 0.
+    Targets between 0 and 1 count as probabilities; the loss is then a cross entropy
+    whose minimum is their entropy, not 0.
 
     Raises:
       ValueError: when shapes differ or an argument is not floating.
@@ -71,14 +71,14 @@ def emphasized_squared_error(
     alpha: ScalarLike = 1.0,
     beta: ScalarLike = 0.5,
 ) -> Float[Array, ""]:
-    r"""A denoising autoencoder's squared error, with weights for what was corrupted.
+    r"""Squared error of a denoising autoencoder, with weights for corrupted entries.
 
     .. math:: \frac{1}{n} \sum_i \Big[ \alpha \sum_{j \in J_i} (\hat x_{ij} - x_{ij})^2
               + \beta \sum_{j \notin J_i} (\hat x_{ij} - x_{ij})^2 \Big]
 
-    `target` is the clean sample. `corrupted` is 1 on J, the entries *selected* for
-    corruption, also where they kept their value; it is float or bool. alpha = beta = 1
-    is the plain error, beta = 0 full emphasis.
+    `target` is the clean sample. `corrupted`, float or bool, is 1 on J, the entries
+    *selected* for corruption, including those that kept their value. alpha = beta = 1 is
+    the plain error, beta = 0 full emphasis.
 
     Vincent et al. 2010, "Stacked Denoising Autoencoders", JMLR 11, section 4.2.
     https://www.jmlr.org/papers/v11/vincent10a.html
@@ -109,9 +109,9 @@ def emphasized_cross_entropy(
     alpha: ScalarLike = 1.0,
     beta: ScalarLike = 0.5,
 ) -> Float[Array, ""]:
-    r"""A denoising autoencoder's cross entropy, with weights for what was corrupted.
+    r"""Cross entropy of a denoising autoencoder, with weights for corrupted entries.
 
-    As `emphasized_squared_error`, with \(\log(1 + e^s) - x s\) for the square.
+    As `emphasized_squared_error`, with \(\log(1 + e^s) - x s\) in place of the square.
 
     Vincent et al. 2010, "Stacked Denoising Autoencoders", JMLR 11, section 4.2.
     https://www.jmlr.org/papers/v11/vincent10a.html
@@ -143,16 +143,16 @@ def masked_patch_error(
     mask: Shaped[Array, "n l"],
     axis_name: str | None = None,
 ) -> Float[Array, ""]:
-    r"""Mean squared error of the hidden patches: MAE's loss.
+    r"""Mean squared error of masked patches: MAE's loss.
 
-    The mean over a patch's k values, then over hidden patches, those with m = 1:
+    The mean over a patch's k values, then over masked patches, those with m = 1:
 
     .. math:: \frac{\sum_{il} m_{il} \frac{1}{k} \sum_j (\hat x_{ilj} - x_{ilj})^2}
                    {\sum_{il} m_{il}}
 
-    Visible patches carry no gradient. The mask is float or bool; with nothing hidden
-    the loss is 0. Devices may hide unequal numbers: with `axis_name` both sums run
-    over all of them.
+    Visible patches get no gradient. The mask is float or bool; with nothing masked the
+    loss is 0. The number of masked patches may differ between devices: with `axis_name`
+    both sums run over all of them.
 
     He et al. 2022, "Masked Autoencoders Are Scalable Vision Learners", section 3.
     https://arxiv.org/abs/2111.06377
@@ -182,13 +182,13 @@ def scaled_cosine_error(
     gamma: float | int = 3.0,
     axis_name: str | None = None,
 ) -> Float[Array, ""]:
-    r"""One less cosine, sharpened: GraphMAE's loss, blind to the length of features.
+    r"""Scaled cosine error (GraphMAE): (1 - cosine) ** gamma, averaged over masked nodes.
 
     .. math:: \frac{\sum_i m_i (1 - \cos(x_i, \hat x_i))^\gamma}{\sum_i m_i}
 
-    It lies in [0, 2^gamma]. gamma > 1 turns the weight away from easy nodes. `mask` is
-    1 (or True) at masked nodes; None counts all. A vector shorter than 1e-12 has
-    cosine 0 with any other, and no gradient.
+    It lies in [0, 2^gamma]. gamma > 1 down-weights easy nodes. `mask` is 1 (or True) at
+    masked nodes; None averages over all. A vector of norm below 1e-12 has cosine 0 with
+    any other, and no gradient.
 
     Hou et al. 2022, "GraphMAE", eq. 2. https://arxiv.org/abs/2205.10803
 
@@ -209,7 +209,7 @@ def scaled_cosine_error(
         raise ValueError(f"scaled_cosine_error: gamma must be at least 1, got {gamma}")
     mask = jnp.ones(len(pred), bool) if mask is None else mask
     pred, target, mask = widen(pred, target, mask)
-    # Rounding may push a cosine over 1, and a negative number has no real power.
+    # Rounding may give a cosine over 1, and a negative base has no real power.
     error = jnp.maximum(1 - cosine(pred, target), 0) ** gamma  # [n]
     return masked_mean(error, mask, axis_name)
 
@@ -217,19 +217,19 @@ def scaled_cosine_error(
 def rebalancing_weights(
     prior: Float[Array, " q"], mix: float | int = 0.5
 ) -> Float[Array, " q"]:
-    r"""Weights that make rare colours count, for `rebalanced_cross_entropy`.
+    r"""Class weights that emphasize rare colors, for `rebalanced_cross_entropy`.
 
     .. math:: w_q \propto \Big( (1 - \lambda) p_q + \frac{\lambda}{Q} \Big)^{-1},
               \qquad \sum_q p_q w_q = 1
 
-    `prior` is how often each of the Q colours occurs, summing to 1; mix is lambda, and
-    at 1 all weights are 1.
+    `prior` are the frequencies of the Q colors, which sum to 1; mix is lambda, and at 1
+    all weights are 1.
 
     Zhang, Isola and Efros 2016, "Colorful Image Colorization", eq. 4.
     https://arxiv.org/abs/1603.08511
 
     Raises:
-      ValueError: when `prior` is no float vector, or mix is not in (0, 1].
+      ValueError: when `prior` is not a float vector, or mix is not in (0, 1].
 
     >>> rebalancing_weights(jnp.array([0.75, 0.25]))    # 1 / 0.625 : 1 / 0.375 = 3 : 5
     Array([0.85714287, 1.4285715 ], dtype=float32)
@@ -248,14 +248,14 @@ def rebalanced_cross_entropy(
     weights: Float[Array, " q"],
     colored: Shaped[Array, " n"] | None = None,
 ) -> Float[Array, ""]:
-    r"""Cross entropy of each pixel's colour, rare colours weighted up.
+    r"""Cross entropy of each pixel's color class, with higher weights for rare colors.
 
     .. math:: -\frac{1}{n h w} \sum_{iyx} g_i \, w_{q^*(iyx)}
               \sum_q Z_{iyxq} \log \mathrm{softmax}(s_{iyx})_q,
               \qquad q^* = \arg\max_q Z_{iyxq}
 
-    Z, the target, spreads a pixel over the colours nearest to its own. `colored` is
-    g: 0 drops an image that has no colour to learn from, yet it still counts in n.
+    Z, the target, is a distribution over the colors nearest to the pixel's. `colored` is
+    g: 0 excludes a grayscale image from the sum, but not from n.
 
     Zhang, Isola and Efros 2016, "Colorful Image Colorization", eq. 2 and 3.
     https://arxiv.org/abs/1603.08511
@@ -282,7 +282,7 @@ def rebalanced_cross_entropy(
 
 
 def _samples(x):
-    """The shape of x for `expect`: a letter an axis, n first."""
+    """The shape of x for `expect`: one letter per axis, n first."""
     return " ".join(["n", *(f"d{i}" for i in range(1, jnp.ndim(x)))])
 
 

@@ -1,8 +1,8 @@
-r"""Features that agree between views and do not repeat one another.
+r"""Redundancy reduction: features invariant between views and decorrelated.
 
-No negatives and no asymmetry: collapse is ruled out by what the batch's statistics must
-be. Barlow Twins wants the cross-correlation of the two views to be the identity, VICReg
-a variance of 1 and no covariance, W-MSE whitens outright, LeJEPA tests for a Gaussian.
+Without negatives or asymmetry, collapse is prevented by constraints on batch statistics:
+Barlow Twins drives the cross-correlation of the two views to the identity, VICReg the
+variances to 1 and covariances to 0, W-MSE whitens, LeJEPA tests for a Gaussian.
 
 With `axis_name`, under `pmap` or `shard_map`, the statistics are those of all devices.
 """
@@ -25,12 +25,12 @@ def barlow_twins(
     eps: float = 1e-5,
     axis_name: str | None = None,
 ) -> Float[Array, ""]:
-    r"""The cross-correlation C of two views must be the identity.
+    r"""Barlow Twins: distance of the views' cross-correlation C from the identity.
 
     .. math:: \sum_i (1 - C_{ii})^2 + \lambda \sum_{i \neq j} C_{ij}^2
 
-    weight is lambda (0.0051 in the paper). Constant features, and n = 1, have C = 0 and
-    cost d.
+    weight is lambda (0.0051 in the paper). For constant features, and for n = 1, C = 0
+    and the loss is d.
 
     Zbontar et al. 2021, eq. 1. https://arxiv.org/abs/2103.03230
 
@@ -51,12 +51,12 @@ def cross_correlation(
     eps: float = 1e-5,
     axis_name: str | None = None,
 ) -> Float[Array, "d d"]:
-    r"""The correlation of each feature of `a` with each one of `b`, over the batch.
+    r"""Correlation of each feature of `a` with each feature of `b`, over the batch.
 
     .. math:: C_{ij} = \frac{1}{n} \sum_n \tilde a_{ni} \tilde b_{nj}, \qquad
               \tilde a = \frac{a - \mathrm{mean}}{\sqrt{\mathrm{var} + \epsilon}}
 
-    with the variance over n, not n - 1, as batch normalisation has it.
+    with the variance over n, not n - 1, as in batch normalization.
 
     >>> c = cross_correlation(jnp.array([[1.0], [3.0]]), jnp.array([[8.0], [2.0]]))
     >>> print(c.round(3))
@@ -75,7 +75,7 @@ def vicreg(
     covariance: ScalarLike = 1.0,
     axis_name: str | None = None,
 ) -> Float[Array, ""]:
-    r"""Variance, invariance and covariance: the weighted sum of `vicreg_terms`.
+    r"""VICReg: weighted sum of the variance, invariance and covariance `vicreg_terms`.
 
     Bardes, Ponce and LeCun 2022, eq. 6. https://arxiv.org/abs/2105.04906
 
@@ -109,8 +109,8 @@ def vicreg_terms(
         \text{covariance} &= c(a) + c(b), \quad
         c(z) = \frac{1}{d} \sum_{i \neq j} \mathrm{Cov}_{ij}^2
 
-    Variances over n - 1. Halving the variance is the released code's; the paper's eq. 6
-    does not. A single sample has variance 0.
+    Variances are over n - 1. The variance term is halved as in the released code, not as
+    in the paper's eq. 6. A single sample has variance 0.
 
     Bardes, Ponce and LeCun 2022, eq. 1 to 5. https://arxiv.org/abs/2105.04906
 
@@ -141,15 +141,15 @@ def w_mse(
     eps: float = 1e-4,
     axis_name: str | None = None,
 ) -> Float[Array, ""]:
-    r"""W-MSE: whitened, the two views of a sample point the same way.
+    r"""W-MSE: squared distance of whitened, normalized features of two views.
 
     .. math:: \mathrm{mean}_i \; \lVert \hat v_i - \hat w_i \rVert^2, \qquad
               v = \mathrm{whiten}(a), \; w = \mathrm{whiten}(b)
 
-    Each view is whitened in sub-batches of `size` rows (the paper: 2 d), or as a whole;
-    with a key the rows are shuffled first, the same way in both views and on all
-    devices. More than two views: average over pairs. eps is `whiten`'s; the paper's 0
-    makes nan of a batch that does not vary in all directions.
+    Each view is whitened in sub-batches of `size` rows (2 d in the paper), or as a whole;
+    with a key the rows are shuffled first, identically in both views and on all devices.
+    For more than two views, average over pairs. eps is passed to `whiten`; the paper's 0
+    gives nan if the batch covariance is singular.
 
     Ermolov et al. 2021, eq. 1 to 5. https://arxiv.org/abs/2007.06346
 
@@ -175,7 +175,7 @@ def w_mse(
 
 
 def whiten(z: Float[Array, "n d"], eps: float = 0.0) -> Float[Array, "n d"]:
-    r"""Rows with mean 0 and covariance I, by the inverse of a Cholesky factor.
+    r"""Whiten rows to mean 0 and covariance I, by the inverse of a Cholesky factor.
 
     .. math:: L^{-1} (z - \mu), \qquad
               L L^\top = (1 - \epsilon) \, \mathrm{Cov} + \epsilon \, \bar\sigma^2 I
@@ -197,7 +197,7 @@ def whiten(z: Float[Array, "n d"], eps: float = 0.0) -> Float[Array, "n d"]:
     if eps == 0 and sizes["n"] <= sizes["d"]:
         raise ValueError(
             f"whiten: {sizes['n']} rows of {sizes['d']} features have a singular "
-            "covariance; give more rows, or eps > 0"
+            "covariance; use more rows, or eps > 0"
         )
     (z,) = widen(z)
     z = z - z.mean(0, keepdims=True)
@@ -219,14 +219,14 @@ def sigreg(
     reach: float = 5.0,
     axis_name: str | None = None,
 ) -> Float[Array, ""]:
-    r"""LeJEPA's SIGReg: along random directions, z must look like a standard Gaussian.
+    r"""LeJEPA's SIGReg: test statistic of z against a standard Gaussian.
 
     .. math:: \mathrm{mean}_u \; n \int \left| \frac{1}{n} \sum_k
               e^{\mathrm{i} t \, u \cdot z_k} - e^{-t^2/2} \right|^2 e^{-t^2/2} \, dt
 
-    the Epps-Pulley test, over `slices` unit vectors u drawn from the key (the same on
-    all devices; another each step) and by the trapezoid rule on `knots` points from
-    -reach to reach. It grows with the batch when z is not Gaussian. LeJEPA mixes it
+    the Epps-Pulley test along `slices` random unit vectors u (the key must be the same on
+    all devices and change each step), by the trapezoid rule on `knots` points from
+    -reach to reach. It grows with the batch when z is not Gaussian. LeJEPA combines it
     with the squared distance between views.
 
     Balestriero and LeCun 2025, algorithm 1. https://arxiv.org/abs/2511.08544
@@ -263,7 +263,7 @@ def _standard(x, eps, axis_name):
 
 
 def _covariance(z, axis_name):
-    """Over n - 1, or over 1 if n is 1."""
+    """Covariance [d, d] over n - 1, or over 1 if n is 1."""
     z = z - pmean(z.mean(0, keepdims=True), axis_name)
     n = psum(len(z), axis_name)
     return psum(_products(z, z), axis_name) / max(n - 1, 1)

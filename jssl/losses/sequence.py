@@ -1,13 +1,13 @@
-r"""Losses for text: tell the hidden word, the next one, or the ones around it.
+r"""Language modeling losses: masked, causal, and word2vec.
 
-A language model gives every word w of the vocabulary a probability from its
-surroundings, and is trained to make the word that stood there likely:
+A language model gives every word w of the vocabulary a probability conditional on its
+context, and is trained by the negative log likelihood of the true word:
 
-.. math:: -\log p(w \mid \text{surroundings})
+.. math:: -\log p(w \mid \text{context})
 
-Surroundings are both sides of a masked word (BERT), all words before (GPT, and the
+The context is both sides of a masked word (BERT), all words before (GPT, and the
 decoders of BART and PEGASUS), or a window's bag of words (word2vec, which replaces the
-sum over the vocabulary by a few noise words or by a walk down a binary tree).
+sum over the vocabulary by a few noise words or by a path in a binary tree).
 
 Devlin et al. 2019, "BERT", https://arxiv.org/abs/1810.04805; Mikolov et al. 2013,
 "Distributed Representations of Words and Phrases and their Compositionality",
@@ -33,17 +33,17 @@ def token_cross_entropy(
     label_smoothing: float = 0.0,
     axis_name: str | None = None,
 ) -> Float[Array, ""]:
-    r"""Mean cross entropy of the tokens that count, in nats.
+    r"""Weighted mean cross entropy of tokens, in nats.
 
     .. math:: \frac{\sum_{it} m_{it} \, (-\log p_{it}(y_{it}))}{\sum_{it} m_{it}}
 
-    Position t of `logits` stands opposite position t of `targets`: shifting is the
-    caller's. This is a decoder's loss under teacher forcing (BART, PEGASUS), where the
-    weights are 1 on all but padding. They are float or bool, all 1 when left out; with
-    no token the loss is 0. The sums run over all devices of `axis_name`.
+    Position t of `logits` predicts position t of `targets`: the caller shifts them. This
+    is the loss of a decoder under teacher forcing (BART, PEGASUS), where the weights are
+    1 on all but padding. They are float or bool and default to 1; if all are 0, the loss
+    is 0. The sums run over all devices of `axis_name`.
 
     Args:
-      label_smoothing: the share s of each target spread evenly over the vocabulary.
+      label_smoothing: fraction s of each target spread uniformly over the vocabulary.
 
     Raises:
       ValueError: when the logits are not float[n, l, v] or the targets not int[n, l].
@@ -74,12 +74,12 @@ def masked_lm(
     mask: Shaped[Array, "n l"],
     axis_name: str | None = None,
 ) -> Float[Array, ""]:
-    r"""Masked language modelling: the words that were chosen, from what surrounds them.
+    r"""Masked language modeling: cross entropy of the tokens chosen for prediction.
 
     .. math:: \frac{\sum_{it} m_{it} \, (-\log p_{it}(w_{it}))}{\sum_{it} m_{it}}
 
-    `tokens` are the words before masking. `mask` (float or bool) is 1 where one was
-    chosen, also where it was left standing or replaced at random; both come from
+    `tokens` are the ids before masking. `mask` (float or bool) is 1 at chosen tokens,
+    including those kept or replaced at random; both come from
     `jssl.ops.token_masking.mlm_mask`. With none chosen the loss is 0. The sums run over
     all devices of `axis_name`.
 
@@ -108,14 +108,14 @@ def causal_lm(
     mask: Shaped[Array, "n l"] | None = None,
     axis_name: str | None = None,
 ) -> Float[Array, ""]:
-    r"""Causal language modelling: each word from those before it.
+    r"""Causal language modeling: cross entropy of each token given the previous ones.
 
     .. math:: \frac{\sum_{i, t > 1} m_{it} \, (-\log p(w_{it} \mid w_{i, <t}))}
                    {\sum_{i, t > 1} m_{it}}
 
-    Position t of `logits` has read `tokens` up to t and is held against the token at
-    t + 1: the shift is made here, and the last position's logits are left out. `mask`
-    is 1 on real tokens. Over log 2 it is in bits; its exponential is the perplexity.
+    Position t of `logits` is computed from `tokens` up to t and predicts the token at
+    t + 1: the shift is applied here, and the last position's logits are ignored. `mask`
+    is 1 on real tokens. Divide by log 2 for bits; the exponential is the perplexity.
 
     Radford et al. 2018, "Improving Language Understanding by Generative Pre-Training".
 
@@ -141,11 +141,11 @@ def causal_lm(
 def next_sentence(
     logits: Float[Array, "n 2"], labels: Int[Array, " n"]
 ) -> Float[Array, ""]:
-    r"""Does the second segment follow the first (0), or was it drawn at random (1)?
+    r"""Next-sentence prediction: classify segments as consecutive (0) or random (1).
 
     .. math:: -\frac{1}{n} \sum_i \log p_i(y_i)
 
-    ALBERT asks instead whether the two were exchanged; the loss is the same.
+    ALBERT predicts sentence order (0, or 1 if swapped) instead; the loss is the same.
 
     Devlin et al. 2019, "BERT", section 3.1. https://arxiv.org/abs/1810.04805
 
@@ -169,28 +169,28 @@ def negative_sampling(
     mask: Shaped[Array, "n *c"] | None = None,
     axis_name: str | None = None,
 ) -> Float[Array, ""]:
-    r"""word2vec: tell the word that was there from k drawn as noise.
+    r"""word2vec with negative sampling: discriminate the true word from k noise words.
 
     .. math:: \frac{1}{n} \sum_i \Big[ -\log \sigma(u_{o_i} \cdot h_i)
               - \sum_j \log \sigma(-u_{n_{ij}} \cdot h_i) \Big]
 
-    Skip-gram: h is the centre word's vector, `words` its neighbours. CBOW: h is
-    `jssl.ops.word2vec.bag_of_words` of the window, `words` the centres. `outputs` is
-    the table of u. Draw negatives from `jssl.ops.word2vec.noise_distribution`; one that
-    is the word itself is left out. (1 + k) log 2 while `outputs` is 0.
+    Skip-gram: h is the center word's vector, `words` its neighbors. CBOW: h is
+    `jssl.ops.word2vec.bag_of_words` of the window, `words` the centers. `outputs` is
+    the table of u. Draw negatives from `jssl.ops.word2vec.noise_distribution`; those
+    equal to the true word are ignored. The loss is (1 + k) log 2 while `outputs` is 0.
 
-    `words` [n] is one word for each h. [n, c] is a whole window of each centre, whose c
-    pairs share the centre's k negatives, so that a row is fetched once a window in place
-    of once a pair (Ji et al. 2016). `mask` (float or bool) is 1 where the window holds a
-    word: the mean is over those pairs, 0 if there are none, and over all devices of
-    `axis_name`.
+    `words` [n] is one word for each h. [n, c] is the whole window of each center, whose c
+    pairs share the center's k negatives, so that a row is gathered once per window
+    instead of once per pair (Ji et al. 2016). `mask` (float or bool) is 1 where the
+    window holds a word: the mean is over those pairs, 0 if there are none, and over all
+    devices of `axis_name`.
 
     Mikolov et al. 2013, eq. 4. https://arxiv.org/abs/1310.4546
     Ji et al. 2016. https://arxiv.org/abs/1604.04661
 
     Raises:
-      ValueError: when a shape does not fit, a vector is not floating or a word no
-        integer.
+      ValueError: when a shape does not fit, a vector is not floating or a word is not
+        an integer.
 
     >>> h, outputs = jnp.ones((1, 2)), jnp.zeros((9, 2))
     >>> negatives = jnp.array([[4, 5, 6, 7, 8]])
@@ -225,20 +225,20 @@ def hierarchical_softmax(
     points: Int[Array, "n b"],
     lengths: Int[Array, " n"],
 ) -> Float[Array, ""]:
-    r"""word2vec: find the word by left and right turns down a Huffman tree.
+    r"""word2vec with hierarchical softmax: binary decisions along a Huffman tree.
 
     .. math:: -\frac{1}{n} \sum_i \sum_{j < l_i}
               \log \sigma\big((1 - 2 b_{ij}) \, u_{p_{ij}} \cdot h_i\big)
 
     for word i's code b along the inner nodes p, rows of `nodes`; row w of each table
-    of `jssl.ops.word2vec.huffman` belongs to word w. The probabilities of all words add
-    up to 1. h is as in `negative_sampling`. l log 2 while `nodes` is 0.
+    of `jssl.ops.word2vec.huffman` belongs to word w. The probabilities of all words sum
+    to 1. h is as in `negative_sampling`. The loss is l log 2 while `nodes` is 0.
 
     Mikolov et al. 2013, section 2.1. https://arxiv.org/abs/1310.4546
 
     Raises:
-      ValueError: when a shape does not fit, a vector is not floating or a code no
-        integer.
+      ValueError: when a shape does not fit, a vector is not floating or a code is not
+        an integer.
 
     >>> h, nodes = jnp.ones((1, 2)), jnp.zeros((7, 2))
     >>> codes, points = jnp.array([[0, 1, 0]]), jnp.array([[6, 5, 0]])

@@ -1,15 +1,15 @@
-r"""One branch predicts what the other sees; there are no negatives.
+r"""Siamese losses without negatives: one branch predicts the other's features.
 
-The prediction p moves towards a target z that passes no gradient:
+The prediction p regresses on a target z through which no gradient flows:
 
 .. math:: D(p, z) = -\frac{1}{n} \sum_i
           \frac{p_i}{\lVert p_i \rVert} \cdot \frac{z_i}{\lVert z_i \rVert}
 
-Constant features reach the minimum, so no value of such a loss can reveal collapse:
-look at the spread of the features. Chen and He 2021, https://arxiv.org/abs/2011.10566.
+Constant features reach the minimum, so collapse does not show in the loss: monitor the
+standard deviation of the features. Chen and He 2021, https://arxiv.org/abs/2011.10566.
 
 These are means over samples: under `pmap` and `shard_map`, take the `pmean` of them.
-Where the mean runs over what differs between devices there is an `axis_name`.
+Losses whose number of terms may differ between devices have an `axis_name`.
 """
 
 import jax.numpy as jnp
@@ -25,11 +25,12 @@ from jssl.ops.vectors import cosine, layer_norm, unit
 
 
 def negative_cosine(p: Float[Array, "*n d"], z: Float[Array, "*n d"]) -> Float[Array, ""]:
-    r"""SimSiam: minus the cosine of the prediction p and of z, which is stopped.
+    r"""SimSiam: minus the cosine of the prediction p and the target z.
 
     .. math:: D(p, z) = -\mathrm{mean}_i \, s(p_i, z_i)
 
-    SimSiam's loss is the mean of both directions, (D(p1, z2) + D(p2, z1)) / 2.
+    SimSiam's loss is the mean of both directions, (D(p1, z2) + D(p2, z1)) / 2. No
+    gradient flows through z.
 
     Chen and He 2021, eq. 1. https://arxiv.org/abs/2011.10566
 
@@ -45,12 +46,12 @@ def negative_cosine(p: Float[Array, "*n d"], z: Float[Array, "*n d"]) -> Float[A
 
 
 def byol_regression(p: Float[Array, "*n d"], z: Float[Array, "*n d"]) -> Float[Array, ""]:
-    r"""BYOL: squared distance of the directions of p and of z, which is stopped.
+    r"""BYOL: squared distance of the normalized prediction p and target z.
 
     .. math:: \mathrm{mean}_i \left\lVert \hat p_i - \hat z_i \right\rVert^2
               = 2 + 2 D(p, z)
 
-    BYOL's loss is the sum of both directions, from 0 to 8.
+    BYOL's loss is the sum of both directions, from 0 to 8. No gradient flows through z.
 
     Grill et al. 2020, eq. 2. https://arxiv.org/abs/2006.07733
 
@@ -73,15 +74,15 @@ def nnclr(
     axis_name: str | None = None,
     chunk: int | None = None,
 ) -> Float[Array, ""]:
-    r"""NNCLR: the nearest neighbour of one view must pick out the other's prediction.
+    r"""NNCLR: InfoNCE of predictions with nearest neighbors of the other view.
 
     .. math:: -\log \frac{\exp(s(\mathrm{nn}_i, p_i) / \tau)}
                          {\sum_k \exp(s(\mathrm{nn}_i, p_k) / \tau)}, \qquad
               \mathrm{nn}_i = \arg\max_{q \in Q} s(q, z_i)
 
-    averaged over samples. z and the queue Q pass no gradient. The paper's loss is the
-    mean of both directions; push the projections of the first view afterwards, or each
-    would be its own neighbour. The queue is the same on all devices.
+    averaged over samples. No gradient flows through z and the queue Q. The paper's loss
+    is the mean of both directions; push the first view's projections to the queue only
+    afterwards, or each is its own neighbor. The queue must be the same on all devices.
 
     Dwibedi et al. 2021, eq. 4. https://arxiv.org/abs/2104.14548
 
@@ -100,11 +101,12 @@ def nnclr(
 
 
 def data2vec_targets(layers: Float[Array, "k n t d"]) -> Float[Array, "n t d"]:
-    r"""The teacher's top k layers, normalised, averaged, normalised again, stopped.
+    r"""data2vec's targets: the average of the teacher's top k layers, normalized.
 
     .. math:: y = \mathrm{LN}\Big( \frac{1}{k} \sum_l \mathrm{LN}(a_l) \Big)
 
-    LN has no parameters. The inner one keeps a loud layer from being the whole target.
+    LN is layer normalization without parameters. The inner one prevents layers with
+    large activations from dominating the target. No gradient flows through the targets.
 
     Baevski et al. 2022, section 3.3. https://arxiv.org/abs/2202.03555
 
@@ -126,7 +128,7 @@ def data2vec(
     beta: float | None = 2.0,
     axis_name: str | None = None,
 ) -> Float[Array, ""]:
-    r"""data2vec: at masked tokens, the smooth L1 distance to the teacher's features.
+    r"""data2vec: smooth L1 distance to the teacher's features at masked tokens.
 
     .. math:: \frac{1}{\sum m} \sum_{it} m_{it} \frac{1}{\sqrt d} \sum_j
               \ell_\beta(p_{itj} - y_{itj}), \qquad \ell_\beta(x) =
@@ -134,9 +136,9 @@ def data2vec(
                             |x| - \beta / 2 & \text{else} \end{cases}
 
     beta is 2 for images, 4 for text, None (x squared) for speech. `mask` is 1 or True
-    at masked tokens; with none masked the loss is 0. Targets, from `data2vec_targets`,
-    are stopped. Devices may mask unequal numbers: with `axis_name` the mean is over
-    all.
+    at masked tokens; with none masked the loss is 0. Targets come from
+    `data2vec_targets` and get no gradient. The number of masked tokens may differ
+    between devices: with `axis_name` the mean is over all of them.
 
     Baevski et al. 2022, eq. 2. https://arxiv.org/abs/2202.03555
 
@@ -163,14 +165,14 @@ def data2vec(
 def i_jepa(
     p: Float[Array, "*n d"], targets: Float[Array, "*n d"], beta: float | None = 1.0
 ) -> Float[Array, ""]:
-    r"""I-JEPA: the smooth L1 distance to the target encoder's normalised tokens.
+    r"""I-JEPA: smooth L1 distance to the target encoder's normalized tokens.
 
     .. math:: \mathrm{mean} \; \ell_\beta(p - \mathrm{LN}(h))
 
     over all predicted tokens and features, \(\ell_\beta\) as in `data2vec`. `targets`
-    is h, the tokens of the target encoder at the predicted places; they are normalised
-    here, without parameters, and stopped. beta = None is the squared error of the
-    paper's text; 1 is its code.
+    is h, the target encoder's tokens at the predicted positions; they are normalized
+    here, without parameters, and get no gradient. beta = None is the squared error of the
+    paper's text; beta = 1 is the authors' code.
 
     Assran et al. 2023, section 3. https://arxiv.org/abs/2301.08243
 
@@ -197,7 +199,7 @@ def _smooth_l1(x, beta):
 
 
 def _alike(function, **arrays):
-    """Both widened; of one floating shape [..., d]."""
+    """Both arrays widened, after a check that they are float[..., d] of one shape."""
     axes = max(map(jnp.ndim, arrays.values()))
     shape = " ".join([*(f"n{i}" for i in range(1, axes)), "d"])
     expect(function, **{name: (x, shape) for name, x in arrays.items()})

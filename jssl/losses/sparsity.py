@@ -1,4 +1,4 @@
-r"""Penalties that leave most units of a code silent for any one sample.
+r"""Sparsity penalties: few active units per sample.
 
 .. math:: \frac{1}{n} \sum_{ij} |h_{ij}|
           \qquad \text{or} \qquad \sum_j \mathrm{KL}(\rho \,\|\, q_j)
@@ -18,12 +18,12 @@ from jssl.ops.shapes import expect
 
 
 def l1_sparsity(h: Float[Array, "n *d"]) -> Float[Array, ""]:
-    r"""Sum of a sample's absolute activations, averaged over samples.
+    r"""L1 penalty: sum of a sample's absolute activations, averaged over samples.
 
     .. math:: \frac{1}{n} \sum_{ij} |h_{ij}|
 
-    Bind the decoder's weights when using it: (c h, W / c) reconstructs as (h, W) does
-    and costs c times as much, so an unbound decoder drives the penalty to nothing.
+    Constrain the norm of the decoder's weights: (c h, W / c) reconstructs as (h, W) does
+    at c times the penalty, so an unconstrained decoder drives the penalty to 0.
 
     Olshausen and Field 1996, Nature 381. https://doi.org/10.1038/381607a0
 
@@ -44,11 +44,12 @@ def average_activation(
     momentum: ScalarLike = 0.9,
     axis_name: str | None = None,
 ) -> Float[Array, " m"]:
-    r"""How active each unit is on average: over this batch, or over batches gone by.
+    r"""Average activation of each unit, over the batch or as a running mean.
 
     .. math:: q \leftarrow \mu q + (1 - \mu) \frac{1}{n} \sum_i h_i
 
-    `previous`, the q of the last step, takes no gradient; None forgets the past.
+    `previous`, the q of the last step, gets no gradient; with None the result is the
+    batch's average.
 
     >>> average_activation(jnp.array([[0.0, 1.0], [1.0, 1.0]]))
     Array([0.5, 1. ], dtype=float32)
@@ -69,14 +70,14 @@ def kl_sparsity(
     momentum: ScalarLike = 0.9,
     axis_name: str | None = None,
 ) -> Float[Array, ""]:
-    r"""Pulls the average activation of each sigmoid unit towards rho.
+    r"""KL penalty that drives the average activation of each sigmoid unit to rho.
 
     .. math:: \sum_j \rho \log \frac{\rho}{q_j}
               + (1 - \rho) \log \frac{1 - \rho}{1 - q_j}
 
     where q is `average_activation(h, previous, momentum, axis_name)`: the batch's own
-    average (take 100 samples or more), or a running one, to be handed on to the next
-    step. q is kept within [1e-6, 1 - 1e-6]; activations must lie in (0, 1).
+    average (use 100 samples or more), or a running mean, to be passed to the next step.
+    q is clipped to [1e-6, 1 - 1e-6]; activations must lie in (0, 1).
 
     Lee, Ekanadham and Ng 2008, "Sparse deep belief net model for visual area V2", for
     the target; Ng 2011, "Sparse autoencoder" (CS294A notes), for this form.

@@ -1,14 +1,14 @@
-r"""Lower bounds on the log likelihood of a model with hidden variables.
+r"""Lower bounds on the log likelihood of a latent variable model.
 
-An encoder guesses the hidden cause z of a sample, q(z|x) = N(mu, diag sigma^2), and a
-decoder says how likely z makes it. Then, in nats,
+An encoder gives the approximate posterior q(z|x) = N(mu, diag sigma^2) of the latent
+variable z of a sample, and a decoder the likelihood p(x|z). Then, in nats,
 
 .. math:: \log p(x) \ge \mathbb{E}_q[\log p(x|z)] - \mathrm{KL}(q(z|x) \,\|\, p(z)),
           \qquad p(z) = N(0, I)
 
-The losses are minus the bounds. The log likelihoods they take are those of
-`jssl.ops.densities`: summed over a sample's entries, never averaged, or the divergence
-would weigh as many times too much as a sample has entries.
+The losses are minus the bounds. Log likelihoods are those of `jssl.ops.densities`: summed
+over a sample's entries, not averaged; with an average over d entries, the divergence
+would be weighted d times too high.
 
 Kingma and Welling, "Auto-Encoding Variational Bayes", ICLR 2014.
 https://arxiv.org/abs/1312.6114
@@ -34,13 +34,13 @@ def gaussian_kl(
     prior_mean: Float[Array, "n d"] | None = None,
     prior_log_variance: Float[Array, "n d"] | None = None,
 ) -> Float[Array, ""]:
-    r"""Nats by which q = N(mean, exp(log_variance)) departs from its prior.
+    r"""Kullback-Leibler divergence of q = N(mean, exp(log_variance)) from its prior.
 
     .. math:: \frac{1}{2n} \sum_{ij} \sigma_{ij}^2 + \mu_{ij}^2 - 1 - \log \sigma_{ij}^2
 
-    when the prior is N(0, I), as it is where left out; else as
-    `jssl.ops.densities.gaussian_divergence`, of which this is the sum over d, averaged
-    over samples. `log_variance` is log sigma^2, not log sigma.
+    for the default prior N(0, I); in general `jssl.ops.densities.gaussian_divergence`,
+    summed over d and averaged over samples, in nats. `log_variance` is log sigma^2, not
+    log sigma.
 
     Kingma and Welling 2014, appendix B. https://arxiv.org/abs/1312.6114
 
@@ -70,14 +70,15 @@ def negative_elbo(
     free_bits: ScalarLike = 0.0,
     axis_name: str | None = None,
 ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
-    r"""Minus the evidence lower bound, in nats per sample: the VAE's loss.
+    r"""Negative evidence lower bound, in nats per sample: the VAE's loss.
 
     .. math:: -\frac{1}{n} \sum_i \log p(x_i | z_i) + \beta \sum_j
               \max\Big( \lambda, \frac{1}{n} \sum_i \mathrm{KL}_{ij} \Big)
 
-    `log_likelihood` is log p(x|z) at a draw z of q (`reparameterise`), or its mean over
-    draws. beta != 1 is the beta-VAE, no bound. lambda is `free_bits`, the nats (of all
-    devices' samples, where `axis_name` is given) that each unit spends at no cost.
+    `log_likelihood` is log p(x|z) at a sample z of q (`reparameterise`), or its mean over
+    samples. beta != 1 is the beta-VAE; the loss is then not a bound. lambda is
+    `free_bits`: no unit is penalized below so many nats (averaged over all devices'
+    samples with `axis_name`).
 
     Kingma and Welling 2014, eq. 3; Higgins et al. 2017, "beta-VAE", ICLR, for beta;
     Kingma et al. 2016, appendix C.8, for free bits. https://arxiv.org/abs/1606.04934
@@ -113,14 +114,14 @@ def negative_iwae(
     mean: Float[Array, "n d"],
     log_variance: Float[Array, "n d"],
 ) -> Float[Array, ""]:
-    r"""Minus the importance-weighted bound of k draws, in nats per sample.
+    r"""Negative importance-weighted bound of k samples of z, in nats per sample of x.
 
     .. math:: -\frac{1}{n} \sum_i \log \frac{1}{k} \sum_{l=1}^k
               \frac{p(x_i | z_{li}) \, p(z_{li})}{q(z_{li} | x_i)}
 
     z are draws of q = N(mean, exp(log_variance)) and `log_likelihood` is log p(x|z) at
-    each. One draw gives the ELBO (its divergence estimated at the draw); more draws
-    never loosen the bound in expectation.
+    each. One draw gives the ELBO (with a Monte Carlo estimate of the divergence); more
+    draws never loosen the bound in expectation.
 
     Burda et al. 2016, eq. 8. https://arxiv.org/abs/1509.00519
 

@@ -1,13 +1,13 @@
-r"""Virtual adversarial training: no small step from a sample should change its class.
+r"""Virtual adversarial training: smooth predictions around each sample.
 
-For every sample, labelled or not, the step r that changes the prediction most is found,
-and the change is penalised:
+For every sample, labeled or not, the perturbation r that changes the prediction most is
+found, and the change is penalized:
 
 .. math:: D(r, x) = KL\big(p(x) \Vert p(x + r)\big), \qquad
           \frac{1}{n} \sum_i \max_{\lVert r_i \rVert \le \epsilon} D(r_i, x_i)
 
 Near r = 0 the divergence is r'Hr / 2, so the worst direction is the eigenvector of H
-with the largest eigenvalue, and multiplying a random vector by H turns it that way.
+with the largest eigenvalue, found by power iteration from a random vector.
 
 Miyato, Maeda, Koyama and Ishii, "Virtual Adversarial Training: A Regularization Method
 for Supervised and Semi-Supervised Learning", TPAMI 2019.
@@ -35,7 +35,7 @@ def vat(
     xi: float | None = None,
     reverse: bool = False,
 ) -> Float[Array, ""]:
-    r"""How far predictions move when each sample takes its worst step.
+    r"""Divergence of predictions under each sample's virtual adversarial perturbation.
 
     .. math:: \frac{1}{n} \sum_i KL\big(\mathrm{sg}\, p(x_i) \Vert p(x_i + r_i)\big)
 
@@ -43,17 +43,18 @@ def vat(
     prediction: only through p(x + r).
 
     Args:
-      key: for the first direction.
-      predict: maps inputs to logits, each row by itself; a closure over weights, with
+      key: PRNG key for the first direction.
+      predict: maps inputs to logits, each row independently; a closure over weights, with
         the same dropout key at every call and no update of batch statistics.
-      x: samples; [0, 1] pixels of 28 x 28 suit epsilon 1 to 4.
-      epsilon: the length of the step, in the units of x.
-      iterations: multiplications by H.
+      x: samples.
+      epsilon: norm of the perturbation, in the units of x; 1 to 4 suits images of
+        28 x 28 pixels in [0, 1].
+      iterations: number of power iterations (products with H).
       xi: see `vat_perturbation`.
-      reverse: penalises KL(p(x + r) || p(x)), as some re-implementations do.
+      reverse: penalize KL(p(x + r) || p(x)), as some re-implementations do.
 
     Raises:
-      ValueError: when x is not float[n, ...] or `predict` gives no float[n, c].
+      ValueError: when x is not float[n, ...] or `predict`'s output not float[n, c].
 
     >>> flat = lambda x: jnp.zeros((len(x), 3))
     >>> print(vat(jax.random.key(0), flat, jnp.ones((4, 2)), epsilon=1.0))
@@ -73,23 +74,22 @@ def vat_perturbation(
     iterations: int = 1,
     xi: float | None = None,
 ) -> Float[Array, "n *d"]:
-    r"""The step of length epsilon along which each sample's prediction changes most.
+    r"""Virtual adversarial perturbation: norm epsilon, largest change of prediction.
 
     .. math:: d \leftarrow \overline{H d}, \qquad r = \epsilon \, d
 
-    from a random d, by power iteration; the bar scales each sample's d to length 1.
-    Where the curvature vanishes altogether (a prediction certain to the last bit) d
-    stays as it was. r is a constant: no gradient flows back.
+    from a random d, by power iteration; the bar normalizes each sample's d. Where H is 0
+    (saturated predictions) d is left unchanged. No gradient flows through r.
 
     Args:
       key, predict, x, epsilon, iterations: as for `vat`.
-      xi: None multiplies by H exactly, with forward over reverse differentiation,
-        which `jax.custom_vjp` inside `predict` does not have. A number is the step of a
-        finite difference instead: 1e-2 is good in float32, while the paper's 1e-6 is
-        lost in the rounding of x + xi d.
+      xi: None computes H d exactly, with forward-over-reverse differentiation, which
+        does not support `jax.custom_vjp` inside `predict`. A number is the step of a
+        finite difference instead: 1e-2 works in float32, while the paper's 1e-6 is lost
+        in the rounding of x + xi d.
 
     Raises:
-      ValueError: when x is not float[n, ...] or `predict` gives no float[n, c].
+      ValueError: when x is not float[n, ...] or `predict`'s output not float[n, c].
 
     >>> slope = jnp.array([3.0, 4.0])    # of the logit of class 0: r is parallel to it
     >>> predict = lambda x: jnp.stack([x @ slope, jnp.zeros(1)], axis=1)
@@ -112,7 +112,7 @@ def kl_hessian_vector_product(
     d: Float[Array, "n *d"],
     xi: float | None = None,
 ) -> Float[Array, "n *d"]:
-    r"""H d of each sample, where H is the curvature of the divergence at r = 0.
+    r"""Hessian-vector product H d of each sample, for the divergence at r = 0.
 
     .. math:: H = \nabla_r^2 \, KL\big(p(x) \Vert p(x + r)\big) \big|_{r = 0}
                 = J^\top (\mathrm{diag}\, p - p p^\top) J
@@ -121,8 +121,8 @@ def kl_hessian_vector_product(
     of the gradient at xi d, else exact.
 
     Raises:
-      ValueError: when x and d are not float[n, ...] of the same shape, or `predict`
-        gives no float[n, c].
+      ValueError: when x and d are not float[n, ...] of the same shape, or the output of
+        `predict` is not float[n, c].
 
     >>> slope = jnp.array([3.0, 4.0])    # p = 1/2, so H = slope slope' / 4
     >>> predict = lambda x: jnp.stack([x @ slope, jnp.zeros(1)], axis=1)
@@ -149,10 +149,10 @@ def _batch_shape(x):
 
 
 def _unit_rows(d, otherwise):
-    """Each sample's d at length 1, or `otherwise` where d is 0."""
+    """Each sample's d normalized to length 1, or `otherwise` where d is 0."""
     (wide,) = widen(d)
     axes = tuple(range(1, d.ndim))
-    # The largest entry first: squares of a tiny curvature would underflow.
+    # Divide by the largest entry first: squares of tiny entries would underflow.
     top = jnp.abs(wide).max(axes, keepdims=True)
     some = top > 0
     wide = wide / jnp.where(some, top, 1)

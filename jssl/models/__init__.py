@@ -1,1 +1,1 @@
-"""Networks: Flax Linen modules, which methods receive as `Net`s and never import."""
+"""Networks: Flax Linen modules. Methods receive them as `Net`s and never import them."""

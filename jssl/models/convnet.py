@@ -2,19 +2,20 @@
 
 import flax.linen as nn
 
+from jssl.models.intermediates import tap
 from jssl.models.norm import BatchNorm
-from jssl.models.tap import tap
 
 
 class ConvNet(nn.Module):
-    """3 x 3 convolutions of stride 2, each with batch norm and ReLU, then the mean over
-    all places: images [n, h, w, c] -> [n, widths[-1]].
+    """Strided 3 x 3 convolutions with batch norm and ReLU, then global average pooling.
+
+    Images [n, h, w, c] -> [n, widths[-1]].
 
     Attributes:
       widths: channels of each layer.
-      strides: of each layer; 2 everywhere if empty.
-      groups: of the batch norm.
-      maps: whether the last layer's [n, h', w', d] comes back instead of its mean.
+      strides: stride of each layer; 2 everywhere if empty.
+      groups: groups of the batch norm.
+      maps: return the last feature map [n, h', w', d] without pooling.
     """
 
     widths: tuple[int, ...] = (32, 64, 128)

@@ -1,14 +1,14 @@
-"""DCGAN's networks: strided convolutions down, transposed ones up, batch norm between.
+"""DCGAN's networks: a transposed-convolution generator and a strided discriminator.
 
-Radford, Metz and Chintala 2016, https://arxiv.org/abs/1511.06434; sizes and starts as in
-their released code. Without any bias: batch norm has offsets.
+Radford, Metz and Chintala 2016, https://arxiv.org/abs/1511.06434; sizes and
+initialization as in their released code. Layers have no biases: batch norm has offsets.
 
-    pixels   widths of the generator    kernel   what the dense layer makes
+    pixels   widths of the generator    kernel   output of the dense layer
         64   1024, 512, 256, 128        5        4 x 4 x 1024
         28   64, 32                     4        7 x 7 x 64
          8   64, 32                     4        2 x 2 x 64
 
-The discriminator has the same widths, in reverse.
+The discriminator has the same widths in reverse.
 """
 
 import math
@@ -19,15 +19,15 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from jssl.models.intermediates import tap
 from jssl.models.norm import BatchNorm
-from jssl.models.tap import tap
 from jssl.ops.maps import doubled, max_cells
 
 NORMAL = nn.initializers.normal(0.02)
 
 
 def around_one(key, shape, dtype=jnp.float32):
-    """N(1, 0.02), the first factors of batch norm."""
+    """N(1, 0.02), the initialization of the scales of batch norm."""
     return 1 + 0.02 * jax.random.normal(key, shape, dtype)
 
 
@@ -47,12 +47,15 @@ class Doubled(nn.Module):
 
 
 class Generator(nn.Module):
-    """Noise [n, d] -> images [n, h, w, c] in [-1, 1].
+    """DCGAN's generator: noise [n, d] -> images [n, h, w, c] in [-1, 1].
 
     Attributes:
-      shape: of an image; its sides must divide by 2 to the number of widths.
-      widths: channels of the maps, smallest map first.
-      kernel: side of the kernels, 4 or 5. One that 2 does not divide leaves checkerboards.
+      shape: image shape; height and width must be multiples of 2 ** len(widths).
+      widths: channels of the feature maps, smallest map first.
+      kernel: kernel size, 4 or 5. Odd sizes leave checkerboard artifacts.
+
+    Raises:
+      ValueError: if height or width is no such multiple.
     """
 
     shape: Sequence[int]
@@ -65,7 +68,7 @@ class Generator(nn.Module):
         times = 2 ** len(self.widths)
         if h % times or w % times:
             raise ValueError(
-                f"dcgan: {len(self.widths)} widths make images whose sides divide by "
+                f"dcgan: {len(self.widths)} widths need image sides that are multiples of "
                 f"{times}, got {h} x {w}: choose other widths, or resize the images"
             )
         first = h // times, w // times, self.widths[0]
@@ -79,14 +82,14 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """Images [n, h, w, c] -> {"logits": [n], "h": [n, d]}.
+    """DCGAN's discriminator: images [n, h, w, c] -> {"logits": [n], "h": [n, d]}.
 
-    h holds the maps of all convolutions, each max-pooled to 4 x 4 (smaller ones as they
-    are) and flattened: the features of the paper's section 5.1.
+    h concatenates the feature maps of all convolutions, each max-pooled to at most 4 x 4
+    and flattened, as in section 5.1 of the paper.
 
     Attributes:
-      widths: channels of the maps, largest map first.
-      kernel: side of the kernels.
+      widths: channels of the feature maps, largest map first.
+      kernel: kernel size.
     """
 
     widths: Sequence[int] = (128, 256, 512, 1024)

@@ -1,4 +1,4 @@
-"""Networks of dense layers alone: encoders and autoencoders of the years before 2012."""
+"""Fully connected encoders and autoencoders, as used before 2012."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -10,17 +10,17 @@ SIGMOID_INIT = nn.initializers.variance_scaling(16.0, "fan_avg", "uniform")
 
 
 def linear(x):
-    """No activation."""
+    """Identity activation."""
     return x
 
 
 class Dense(nn.Module):
-    """Layers "dense0", "dense1" ...: [n, ...], flattened, -> [n, widths[-1]].
+    """Dense layers "dense0", "dense1" ...: [n, ...], flattened, -> [n, widths[-1]].
 
     Attributes:
-      widths: of each layer.
-      activation: after each layer but the last.
-      last: after the last.
+      widths: units of each layer.
+      activation: after each layer except the last.
+      last: activation after the last layer.
     """
 
     widths: Sequence[int]
@@ -40,22 +40,22 @@ class Dense(nn.Module):
         """The first layer's kernels [widths[0], side, side, c], of square images."""
         kernel = self.variables["params"]["dense0"]["kernel"]
         side = math.isqrt(len(kernel))
-        if side * side != len(kernel):  # then colours: 3 s^2 is the square of no integer
+        if side * side != len(kernel):  # RGB: 3 s^2 is never a perfect square
             side = math.isqrt(len(kernel) // 3)
         return kernel.T.reshape(-1, side, side, len(kernel) // (side * side))
 
 
 class Autoencoder(nn.Module):
-    """An encoder and its mirror: x [n, ...] -> {"h": [n, widths[-1]], "logits": as x}.
+    """A symmetric autoencoder: x [n, ...] -> {"h": [n, widths[-1]], "logits": like x}.
 
-    Logits are what a sigmoid (or nothing, for real numbers) makes a reconstruction of.
+    The reconstruction is sigmoid(logits), or the logits themselves for real-valued data.
 
     Attributes:
-      shape: of one x, without n.
-      widths: of the encoder's layers, the code last.
-      activation: of all layers but the code and the logits.
+      shape: shape of one sample.
+      widths: units of the encoder's layers; the last is the code.
+      activation: activation of the hidden layers.
       code: activation of the code.
-      tied: whether the decoder's matrices are the encoder's, transposed.
+      tied: whether the decoder uses the transposed matrices of the encoder.
     """
 
     shape: Sequence[int]
@@ -82,7 +82,7 @@ class Autoencoder(nn.Module):
         return {"h": h, "logits": self.decode(h)}
 
     def decode(self, h, train=False):
-        """Codes [n, d] -> logits."""
+        """Decodes codes [n, d] into logits [n, *shape]."""
         if not self.tied:
             return self.decoder(h).reshape(-1, *self.shape)
         kernels = self.encoder.variables["params"]

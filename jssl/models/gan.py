@@ -1,4 +1,4 @@
-"""The two players of a GAN as dense layers, for points and small images."""
+"""Fully connected GAN networks, for points and small images."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -9,12 +9,12 @@ from jssl.models.dense import Dense
 
 
 class Generator(nn.Module):
-    """Noise [n, d] -> samples [n, *shape]: dense layers with ReLU between.
+    """Generator: noise [n, d] -> samples [n, *shape], by dense layers with ReLU.
 
     Attributes:
-      shape: of one sample.
-      widths: of the hidden layers.
-      last: after the last layer.
+      shape: shape of one sample.
+      widths: units of the hidden layers.
+      last: activation of the output.
     """
 
     shape: Sequence[int]
@@ -30,13 +30,13 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """Samples [n, ...] -> {"logits": [n], "h": [n, widths[-1]]}.
+    """Discriminator: samples [n, ...] -> {"logits": [n], "h": [n, widths[-1]]}.
 
-    Dense layers, each with LeakyReLU of slope 0.2 and then dropout.
+    Dense layers, each followed by LeakyReLU of slope 0.2 and dropout.
 
     Attributes:
-      widths: of the hidden layers.
-      dropout: share of their outputs that training leaves out.
+      widths: units of the hidden layers.
+      dropout: dropout rate.
     """
 
     widths: Sequence[int]

@@ -1,4 +1,4 @@
-"""What stands on an encoder: projectors, predictors, classifiers."""
+"""Heads on an encoder: projectors, predictors, classifiers."""
 
 from collections.abc import Sequence
 
@@ -8,18 +8,21 @@ from jssl.models.norm import BatchNorm
 
 
 class MLP(nn.Module):
-    """Dense layers with batch norm and ReLU between: [n, d] -> [n, widths[-1]].
+    """A multilayer perceptron with batch norm and ReLU: [n, d] -> [n, widths[-1]].
 
-    Called with `layers`, it ends after so many hidden ones, each with norm and ReLU: 0
-    gives back its input. SimCLR v2 goes on from there.
+    A call with `layers` returns the output of that many hidden layers, and the input for
+    0; SimCLR v2 fine-tunes from there.
 
     Attributes:
-      widths: of each layer; at least one.
-      norm: whether batch norm stands between layers.
-      last_norm: whether batch norm ends it: "" (none), "plain" (without a learned scale
-        and offset), "scale" (with a scale only) or "affine".
-      last_bias: whether the last dense layer has a bias; none is needed before a norm.
-      groups: of the batch norm.
+      widths: units of each layer; at least one.
+      norm: whether hidden layers have batch norm.
+      last_norm: batch norm of the output: "" (none), "plain" (without a learned scale and
+        offset), "scale" (scale only) or "affine".
+      last_bias: whether the last dense layer has a bias; ignored before a norm.
+      groups: groups of the batch norm.
+
+    Raises:
+      ValueError: if `layers` exceeds the number of hidden layers.
     """
 
     widths: Sequence[int]
@@ -53,10 +56,9 @@ class MLP(nn.Module):
 
 
 class Classifier(nn.Module):
-    """A linear layer on an encoder: images -> {"logits": [n, classes], "h": [n, d]}.
+    """A linear classifier on an encoder: images -> {"logits": [n, classes], "h": [n, d]}.
 
-    With a projector, an `MLP`, it stands on the first `layers` hidden layers of that
-    instead, and h is what they say.
+    With a projector, an `MLP`, h is the output of its first `layers` hidden layers.
     """
 
     encoder: nn.Module
@@ -76,9 +78,9 @@ class Classifier(nn.Module):
 
 
 class Siamese(nn.Module):
-    """An encoder, a projector and maybe a predictor: images -> {"h", "z"[, "p"]}.
+    """An encoder, a projector and an optional predictor: images -> {"h", "z"[, "p"]}.
 
-    `project` stops before the predictor: a target network has none.
+    `project` omits the predictor, for target networks.
     """
 
     encoder: nn.Module
@@ -96,7 +98,7 @@ class Siamese(nn.Module):
         return {"h": h, "z": self.projector(h, train=train)}
 
     def trunk(self, images, train=False):
-        """Stops at the projector's first hidden layer: {"h", "head1"}."""
+        """The embedding and the projector's first hidden layer: {"h", "head1"}."""
         h = self.encoder(images, train=train)
         return {"h": h, "head1": self.projector(h, train=train, layers=1)}
 

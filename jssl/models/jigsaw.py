@@ -1,21 +1,21 @@
-"""The context-free network: each tile of a puzzle seen alone, then all together."""
+"""The context-free network for jigsaw puzzles: a shared encoder for tiles, then a head."""
 
 import flax.linen as nn
 
 
 class ContextFree(nn.Module):
-    """Tiles [n, k, t, t, c] -> {"logits": [n, count], "h": [n, k * width]}.
+    """Context-free network: tiles [n, k, t, t, c] -> {"logits": [n, count], "h": [n, k w]}.
 
-    One encoder, the same for all, describes each tile without its neighbours; the
-    descriptions, in the order of the tiles, are h, on which the answer stands.
+    A shared encoder embeds each tile independently of the others; h concatenates the
+    embeddings in the order of the tiles, and the head classifies the permutation.
 
     Noroozi and Favaro 2016, https://arxiv.org/abs/1603.09246
 
     Attributes:
-      encoder: of a tile, [m, t, t, c] -> [m, d].
-      count: of the answers.
-      width: of a tile's description.
-      hidden: units between h and the answer.
+      encoder: encoder of a tile, [m, t, t, c] -> [m, d].
+      count: number of permutations.
+      width: w, the size of the embedding of a tile.
+      hidden: units of the layer between h and the logits.
     """
 
     encoder: nn.Module

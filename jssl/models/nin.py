@@ -1,4 +1,4 @@
-"""Network in network: convolutions with 1 x 1 ones between, for images of 32 pixels.
+"""Network in network: convolutions followed by 1 x 1 convolutions, for 32-pixel images.
 
 Lin, Chen and Yan, "Network In Network", ICLR 2014, https://arxiv.org/abs/1312.4400; with
 batch norm and four blocks, as in RotNet: Gidaris, Singh and Komodakis, ICLR 2018,
@@ -7,10 +7,10 @@ https://arxiv.org/abs/1803.07728
 
 import flax.linen as nn
 
+from jssl.models.intermediates import tap
 from jssl.models.norm import BatchNorm
-from jssl.models.tap import tap
 
-BLOCKS = (  # (side, widths) of each; those after the first layer of a block are 1 x 1
+BLOCKS = (  # (kernel size, widths); layers after the first of a block are 1 x 1
     (5, (192, 160, 96)),
     (5, (192, 192, 192)),
     (3, (192, 192, 192)),
@@ -19,13 +19,13 @@ BLOCKS = (  # (side, widths) of each; those after the first layer of a block are
 
 
 class NIN(nn.Module):
-    """Images [n, h, w, c] -> {"logits": [n, classes], "h": [n, d]}.
+    """Network in network: images [n, h, w, c] -> {"logits": [n, classes], "h": [n, d]}.
 
     Attributes:
-      classes: of the linear layer on the mean of the last block.
-      blocks: as `BLOCKS`; max-pooled after the first, mean-pooled after the second.
-      feature: the block, from 1, whose mean over all places is h. RotNet's best for
-        other tasks is the second of four.
+      classes: outputs of the linear layer on the pooled last block.
+      blocks: as `BLOCKS`; max-pooling after the first, average pooling after the second.
+      feature: index of the block, from 1, whose global average is h. RotNet transfers
+        best from the second of four.
     """
 
     classes: int

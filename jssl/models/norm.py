@@ -1,4 +1,4 @@
-"""Batch normalisation, over the whole batch or over groups of it."""
+"""Batch normalization over the whole batch or over groups of it."""
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -6,19 +6,20 @@ from jax import lax
 
 
 class BatchNorm(nn.Module):
-    """Each channel with mean 0 and variance 1 over the batch, then scaled and shifted.
+    """Batch normalization of each channel, with an optional learned scale and offset.
 
-    Under `jit` the batch is the global one, on however many devices it lies. With
-    `groups` the rows are cut into that many equal runs with statistics of their own, as
-    so many devices would have them: MoCo's shuffling needs that. Out of training the
-    running averages stand in, mean and biased variance, which move by 1 - momentum.
+    Under `jit`, statistics are those of the global batch on any number of devices. With
+    `groups`, the rows are split into that many consecutive groups with separate
+    statistics, as if each were on its own device; MoCo's shuffling needs that. In
+    evaluation the running mean and (biased) variance are used; training updates them at
+    the rate 1 - momentum.
 
     Ioffe and Szegedy 2015, https://arxiv.org/abs/1502.03167
 
     Attributes:
-      groups: runs of rows; the batch must divide.
-      scale: whether a learned factor follows.
-      bias: whether a learned offset follows.
+      groups: number of groups; must divide the batch size.
+      scale: whether there is a learned scale.
+      bias: whether there is a learned offset.
     """
 
     groups: int = 1
@@ -54,6 +55,6 @@ class BatchNorm(nn.Module):
 
 
 def normal(x, mean, var, eps):
-    """x [g, ..., d] by the mean and variance [g, d] of each group."""
+    """Normalizes x [g, ..., d] by the mean and variance [g, d] of each group."""
     over = (len(mean), *[1] * (x.ndim - 2), mean.shape[-1])
     return (x - mean.reshape(over)) * lax.rsqrt(var.reshape(over) + eps)

@@ -1,9 +1,9 @@
-"""Residual networks, with the stem for photographs or for small images.
+"""Residual networks, with a stem for ImageNet or for small images.
 
 He, Zhang, Ren and Sun, "Deep Residual Learning for Image Recognition", CVPR 2016,
-https://arxiv.org/abs/1512.03385; the 3 x 3 convolution of a bottleneck strides, as in all
-later code. The last norm of each block begins at 0 (Goyal et al. 2017,
-https://arxiv.org/abs/1706.02677), so that a block begins as the identity.
+https://arxiv.org/abs/1512.03385; the stride of a bottleneck is in its 3 x 3 convolution,
+as in all later code. The scale of the last norm of each block is initialized to 0 (Goyal
+et al. 2017, https://arxiv.org/abs/1706.02677), so that each block is the identity at first.
 """
 
 from functools import partial
@@ -12,8 +12,8 @@ from typing import Any
 import flax.linen as nn
 import jax.numpy as jnp
 
+from jssl.models.intermediates import tap
 from jssl.models.norm import BatchNorm
-from jssl.models.tap import tap
 from jssl.ops.convolution import convolve
 
 DEPTHS = {
@@ -28,7 +28,7 @@ EXPANSION = {"basic": 1, "bottleneck": 4}
 
 
 class Block(nn.Module):
-    """Two 3 x 3 convolutions, or 1 x 1, 3 x 3, 1 x 1 around a narrow middle."""
+    """A residual block: two 3 x 3 convolutions, or a 1 x 1, 3 x 3, 1 x 1 bottleneck."""
 
     kind: str
     width: int
@@ -70,15 +70,18 @@ class Block(nn.Module):
 
 
 class ResNet(nn.Module):
-    """Images [n, h, w, c] -> [n, d], the mean over all places.
+    """A ResNet without a classifier: images [n, h, w, c] -> [n, d], globally averaged.
 
     Attributes:
-      depth: 18, 34, 50, 101 or 152.
-      stem: "imagenet" (7 x 7 with stride 2, then a max-pool) or "cifar" (3 x 3, no pool).
-      width: channels of the first blocks; SimCLR's 2x and 4x take 128 and 256.
-      groups: of the batch norm.
-      dtype: of the arithmetic.
-      remat: computes each block's inside anew in the backward pass, for memory.
+      depth: 10, 18, 34, 50, 101 or 152.
+      stem: "imagenet" (7 x 7 with stride 2, then max-pooling) or "cifar" (3 x 3).
+      width: channels of the first stage; 128 and 256 for SimCLR's 2x and 4x.
+      groups: groups of the batch norm.
+      dtype: dtype of the computation.
+      remat: recompute the activations of each block in the backward pass, to save memory.
+
+    Raises:
+      ValueError: for another depth or stem.
     """
 
     depth: int = 50
@@ -126,6 +129,12 @@ class ResNet(nn.Module):
             tap(self, "layers", x)
         return x.mean((1, 2)).astype(jnp.promote_types(x.dtype, jnp.float32))
 
+    @property
+    def features(self) -> int:
+        """The number d of features."""
+        kind, counts = DEPTHS[self.depth]
+        return self.width * 2 ** (len(counts) - 1) * EXPANSION[kind]
+
     def filters(self):
-        """The stem's kernels, [width, side, side, c]."""
+        """The kernels of the stem, [width, side, side, c]."""
         return self.variables["params"]["conv"]["kernel"].transpose(3, 0, 1, 2)

@@ -1,13 +1,14 @@
-"""Vision transformers: an image is a sentence of patches.
+"""Vision transformers (ViT) and the masked autoencoder.
 
-Dosovitskiy et al. 2021, https://arxiv.org/abs/2010.11929; the masked autoencoder of He et
-al. 2022, https://arxiv.org/abs/2111.06377. Pre-norm blocks, exact GELU, LayerNorm with
-eps 1e-6, fixed sine-cosine positions, Xavier-uniform matrices, tokens from N(0, 0.02).
-Query, key and value are three products (one joint product costs its gradient a copy),
-drawn within the bounds that the joint [d, 3d] matrix of the authors' code would have.
+Dosovitskiy et al. 2021, https://arxiv.org/abs/2010.11929; He et al. 2022,
+https://arxiv.org/abs/2111.06377. Pre-norm blocks, exact GELU, LayerNorm with eps 1e-6,
+fixed sine-cosine positions, Xavier-uniform matrices, tokens initialized from N(0, 0.02).
+Query, key and value are three separate products (the gradient of a joint one needs a
+copy), initialized within the bounds of the joint [d, 3d] matrix of the authors' code.
 """
 
 import math
+import re
 from typing import Any
 
 import flax.linen as nn
@@ -15,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jssl.models.tap import tap, tapped
+from jssl.models.intermediates import tap, tapped
 from jssl.ops.masking import restore_tokens, take_tokens
 from jssl.ops.patches import patchify
 from jssl.ops.positions import sincos_2d
@@ -34,16 +35,29 @@ SIZES = {  # width, depth, heads
 
 
 def sizes(variant: str) -> dict[str, int]:
-    """The numbers behind a name such as "B/16".
+    """Width, depth, heads and patch size of a variant such as "B/16".
+
+    Raises:
+      ValueError: for an unknown variant.
 
     >>> sizes("B/16")
     {'width': 768, 'depth': 12, 'heads': 12, 'patch': 16}
+
+    Other sizes are written WIDTHxDEPTHxHEADS.
+
+    >>> sizes("384x6x4/8")
+    {'width': 384, 'depth': 6, 'heads': 4, 'patch': 8}
     """
     name, _, patch = variant.partition("/")
-    if name not in SIZES or not patch.isdigit():
+    own = re.fullmatch(r"(\d+)x(\d+)x(\d+)", name)
+    if not (own or name in SIZES) or not patch.isdigit():
         known = ", ".join(SIZES)
-        raise ValueError(f"no ViT is called {variant!r}: write SIZE/PATCH, SIZE of {known}")
-    return dict(zip(("width", "depth", "heads"), SIZES[name], strict=True)) | {
+        raise ValueError(
+            f"no ViT is called {variant!r}: write SIZE/PATCH, SIZE one of {known} or "
+            f"WIDTHxDEPTHxHEADS"
+        )
+    numbers = map(int, own.groups()) if own else SIZES[name]
+    return dict(zip(("width", "depth", "heads"), numbers, strict=True)) | {
         "patch": int(patch)
     }
 
@@ -53,7 +67,10 @@ def norm(dtype, name=None, eps=1e-6):
 
 
 class DropPath(nn.Module):
-    """Leaves a sample's branch out with probability `rate`. Huang et al. 2016."""
+    """Stochastic depth: drops a sample's residual branch with probability `rate`.
+
+    Huang et al. 2016, https://arxiv.org/abs/1603.09382
+    """
 
     rate: float
 
@@ -67,7 +84,7 @@ class DropPath(nn.Module):
 
 
 class Attention(nn.Module):
-    """Softmax attention among all tokens of a sample."""
+    """Multi-head softmax self-attention: [n, l, d] -> [n, l, d]."""
 
     heads: int
     dtype: Any = None
@@ -89,7 +106,7 @@ class Attention(nn.Module):
 
 
 class Block(nn.Module):
-    """x + attention(norm(x)), then x + mlp(norm(x))."""
+    """A pre-norm transformer block: x + attention(norm(x)), then x + mlp(norm(x))."""
 
     heads: int
     drop_path: float = 0.0
@@ -113,7 +130,7 @@ class Block(nn.Module):
 
 
 def blocks(depth, heads, dtype, drop_path=0.0, remat=False, name="block", eps=1e-6):
-    """A stack in which the chance to be dropped grows linearly with depth."""
+    """A stack of blocks whose drop-path rate grows linearly with depth."""
     kind = nn.remat(Block, static_argnums=(2,)) if remat else Block
     return [
         kind(heads, drop_path * i / max(depth - 1, 1), dtype, eps=eps, name=f"{name}{i}")
@@ -130,9 +147,13 @@ def run(stack, x, train):
 class Encoder(nn.Module):
     """A ViT without a head: images [n, h, w, c] -> class and patch tokens [n, 1 + l, d].
 
-    With `keep` [n, k], only those patches enter: the cost falls with k. `remat` computes
-    each block's inside anew in the backward pass, for memory. With a `grid` (rows,
-    columns) every place on it, and the class token, has a learned position.
+    With `keep` [n, k], only those patches are encoded: the cost falls with k. `remat`
+    recomputes the activations of each block in the backward pass, to save memory. With a
+    `grid` (rows, columns), position embeddings of patches and class token are learned.
+
+    Raises:
+      ValueError: if the heads do not divide the width, or if the image does not fit the
+        grid of learned positions.
     """
 
     width: int
@@ -178,28 +199,36 @@ class Encoder(nn.Module):
         return self.norm(x) if self.final_norm else x
 
     def located(self, rows, columns, dtype):
-        """The class token in its place [1, 1, d], and the patches' positions [1, l, d]."""
+        """The class token with its position [1, 1, d], and patch positions [1, l, d]."""
         if self.grid is None:
             grid = sincos_2d(self.width, rows, columns)
             return self.cls, jnp.asarray(grid, dtype)[None]  # the class token's is zero
         if tuple(self.grid) != (rows, columns):
-            told = "{}x{} patches have learned positions, the image has {}x{}: resize one"
-            raise ValueError(told.format(*self.grid, rows, columns))
+            text = "{}x{} patches have learned positions, the image has {}x{}: resize one"
+            raise ValueError(text.format(*self.grid, rows, columns))
         return self.cls + self.positions[:, :1], self.positions[:, 1:]
 
     def filters(self):
-        """The patch projection as pictures [d, p, p, c]."""
+        """The kernels of the patch projection, [d, p, p, c]."""
         kernel = self.embedding.variables["params"]["kernel"]
         return kernel.T.reshape(self.width, self.patch, self.patch, -1)
 
 
 def cells(x, side=3):
-    """Patch tokens of a square grid as side x side means, joined. The cells are those of
-    adaptive average pooling: from floor(i l / side) to ceil((i + 1) l / side)."""
+    """Adaptive average pooling of a square grid of patch tokens [n, l, d] to side x side.
+
+    Cell i covers floor(i e / side) to ceil((i + 1) e / side), where e = sqrt(l). The cell
+    means are concatenated: [n, side * side * d].
+
+    Raises:
+      ValueError: if the patches form no square of at least side x side.
+    """
     n, length, width = x.shape
     edge = math.isqrt(length)
     if edge * edge != length or edge < side:
-        raise ValueError(f"grid pooling wants a square of {side} x {side} patches or more")
+        raise ValueError(
+            f"grid pooling needs a square of at least {side} x {side} patches, got {length}"
+        )
     share = np.zeros((side, edge), np.float32)
     for i in range(side):
         share[i, i * edge // side : -(-(i + 1) * edge // side)] = 1
@@ -218,14 +247,18 @@ POOLS = {
 
 
 def pooled(tokens, pool):
-    """Class and patch tokens [n, 1 + l, d] as one representation [n, ...]."""
+    """Pools class and patch tokens [n, 1 + l, d] to one representation [n, ...].
+
+    Raises:
+      ValueError: if there is no such pooling.
+    """
     if pool not in POOLS:
         raise ValueError(f"no pooling is called {pool!r}: there are {', '.join(POOLS)}")
     return POOLS[pool](tokens).astype(jnp.promote_types(tokens.dtype, jnp.float32))
 
 
 class Pooled(nn.Module):
-    """A ViT as an encoder like any other: images -> h [n, ...], as `Classifier` has it."""
+    """A ViT with pooling: images -> h [n, ...], the h of `Classifier`."""
 
     encoder: Encoder
     pool: str = "cls"
@@ -240,9 +273,9 @@ class Pooled(nn.Module):
 
 
 class MaskedAutoencoder(nn.Module):
-    """MAE's network: the encoder sees the visible patches, a light decoder all places.
+    """MAE's network: an encoder of the visible patches and a light decoder of all patches.
 
-    (images, keep, restore) -> the predicted patches [n, l, p * p * c].
+    (images, keep, restore) -> predicted patches [n, l, p * p * c].
     """
 
     encoder: Encoder
@@ -267,7 +300,7 @@ class MaskedAutoencoder(nn.Module):
         return x[:, 1:].astype(jnp.promote_types(x.dtype, jnp.float32))
 
     def encode(self, images, train=False):
-        """{"h": pooled, "tokens": [n, l, d]} of whole images."""
+        """Embeds unmasked images: {"h": pooled, "tokens": [n, l, d]}."""
         tokens = self.encoder(images, train=train)
         return {"h": pooled(tokens, self.pool), "tokens": tokens[:, 1:]}
 
@@ -278,8 +311,8 @@ class MaskedAutoencoder(nn.Module):
 class Classifier(nn.Module):
     """A ViT with a linear head: images -> {"logits": [n, classes], "h", "tokens"}.
 
-    With mean pooling the norm comes after the pool, as in MAE's fine-tuning: give the
-    encoder final_norm=False then.
+    For mean pooling before the norm, as in MAE's fine-tuning, build the encoder with
+    final_norm=False.
     """
 
     encoder: Encoder

@@ -1,1 +1,1 @@
-"""Operations on arrays that losses and methods share."""
+"""Array operations shared by losses and methods."""

@@ -1,9 +1,9 @@
-r"""Pairing rows with columns, one to one, at the least total cost.
+r"""Linear assignment: match rows with columns, one to one, at minimal total cost.
 
 .. math:: \min_{\pi} \sum_i cost_{i, \pi(i)}
 
-Noise As Targets pairs features with random points of the sphere in this way. A feature
-that must take its own point, and leave the others to the others, cannot collapse.
+Noise As Targets assigns features to random points of the sphere in this way. Because
+each point is used once, the features cannot collapse.
 
 Bojanowski and Joulin, "Unsupervised Learning by Predicting Noise", ICML 2017.
 https://arxiv.org/abs/1704.05310
@@ -21,10 +21,10 @@ from jssl.ops.vectors import dots, unit
 
 
 def hungarian(cost: Float[Array, "n n"]) -> Int[Array, " n"]:
-    """The column of each row in the cheapest one-to-one pairing.
+    """The column assigned to each row in the one-to-one matching of minimal cost.
 
-    Solved by scipy on the host in O(n^3) (Crouse 2016), also from inside `jit`, which
-    waits for it. No gradient flows back.
+    Solved by scipy on the host in O(n^3) (Crouse 2016), inside `jit` through a blocking
+    callback. No gradient flows back.
 
     Raises:
       ValueError: when the cost is not float[n, n].
@@ -47,7 +47,7 @@ def _solve(cost):
 def nat_targets(
     key: jax.Array, n: int, d: int
 ) -> tuple[Float[Array, "n d"], Int[Array, " n"]]:
-    """n random points of the unit sphere, and which of them each of n samples gets.
+    """Draw n random points of the unit sphere, and assign one to each of n samples.
 
     Bojanowski and Joulin 2017, section 3.1. https://arxiv.org/abs/1704.05310
 
@@ -63,18 +63,18 @@ def nat_targets(
 def nat_reassign(
     z: Float[Array, "b d"], targets: Float[Array, "n d"], labels: Int[Array, " b"]
 ) -> Int[Array, " b"]:
-    r"""Deals a batch's own targets out again, so that their distance is least.
+    r"""Reassign the targets of a batch among its samples, at minimal total distance.
 
     .. math:: \max_{\pi} \sum_i z_i \cdot c_{y_{\pi(i)}}
 
-    which for vectors of length 1 is the least sum of squared distances. z is scaled to
-    length 1 here. Only the batch's labels change places: O(b^3), and over all samples
-    they stay one to one. No gradient flows back.
+    which for unit vectors minimizes the sum of squared distances. z is normalized here.
+    Only the batch's labels are permuted, in O(b^3), so the assignment of all samples
+    remains one to one. No gradient flows back.
 
     Bojanowski and Joulin 2017, section 3.2. https://arxiv.org/abs/1704.05310
 
     Raises:
-      ValueError: when shapes do not fit, or the labels are no integers.
+      ValueError: when shapes do not fit, or the labels are not integers.
 
     >>> z, targets = jnp.eye(3)[:2], jnp.eye(3)[::-1]    # e0 is target 2, e1 target 1
     >>> nat_reassign(z, targets, jnp.array([1, 2])).tolist()

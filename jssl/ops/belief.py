@@ -1,15 +1,15 @@
-r"""The deep belief network: directed layers under a restricted Boltzmann machine.
+r"""Deep belief networks: directed layers below a restricted Boltzmann machine.
 
 .. math:: p(v, h_1, \dots, h_L) = p(v | h_1) \cdots p(h_{L-2} | h_{L-1}) \,
           p_\text{RBM}(h_{L-1}, h_L)
 
-with units of 0 and 1. Downwards the model generates, with weights G; upwards weights R
-of their own recognise, one layer at a time, what the model would have generated from:
+with units of 0 and 1. The model generates downwards, with weights G; separate weights R
+infer the layers upwards, one at a time:
 
 .. math:: p(h_{l-1} | h_l) = \sigma(b_l + h_l G_l^\top), \qquad
           q(h_l | h_{l-1}) = \sigma(a_l + h_{l-1} R_l), \qquad h_0 = v
 
-Only the top two layers have no direction, so Gibbs sweeps are run there and nowhere else.
+Only the top two layers are undirected, so Gibbs sampling is needed only there.
 
 Hinton, Osindero and Teh, "A Fast Learning Algorithm for Deep Belief Nets", Neural
 Computation 18, 2006. https://doi.org/10.1162/neco.2006.18.7.1527
@@ -38,7 +38,7 @@ from jssl.ops.shapes import expect
 
 
 class Layer(NamedTuple):
-    """Weights that recognise and weights that generate, between two layers of units.
+    """Recognition and generative weights between two layers of units.
 
     Attributes:
       r: [v, h] recognition weights, upwards.
@@ -54,12 +54,12 @@ class Layer(NamedTuple):
 
     @property
     def upward(self) -> RBM:
-        """For `hidden_mean` and `sample_hidden`."""
+        """The recognition weights as an RBM, for `hidden_mean` and `sample_hidden`."""
         return RBM(self.r, self.b, self.a)
 
     @property
     def downward(self) -> RBM:
-        """For `visible_mean` and `sample_visible`."""
+        """The generative weights as an RBM, for `visible_mean` and `sample_visible`."""
         return RBM(self.g, self.b, self.a)
 
 
@@ -67,8 +67,8 @@ class DBN(NamedTuple):
     """A deep belief network.
 
     Attributes:
-      lower: the directed layers, that of the pixels first; at least one.
-      top: the machine on them.
+      lower: the directed layers, starting at the pixels; at least one.
+      top: the RBM on top of them.
     """
 
     lower: tuple[Layer, ...]
@@ -76,12 +76,12 @@ class DBN(NamedTuple):
 
 
 def stacked(rbms: Sequence[RBM]) -> DBN:
-    """The network that machines trained greedily amount to: R = G = W in all but the last.
+    """Stack greedily trained RBMs to a deep belief network: R = G = W in all but the last.
 
-    Each machine's visible units are the hidden units of the one before.
+    Each RBM's visible units are the hidden units of the previous one.
 
     Raises:
-      ValueError: when there are fewer than two, or their sizes do not meet.
+      ValueError: when there are fewer than two, or their sizes do not match.
 
     >>> one, two = (RBM(jnp.ones(s), *map(jnp.zeros, s)) for s in ((4, 3), (3, 2)))
     >>> dbn = stacked([one, two])
@@ -89,14 +89,14 @@ def stacked(rbms: Sequence[RBM]) -> DBN:
     ((4, 3), (3, 2))
     """
     if len(rbms) < 2:
-        raise ValueError(f"stacked wants two RBMs or more, got {len(rbms)}")
+        raise ValueError(f"stacked: rbms must be at least two, got {len(rbms)}")
     for rbm in rbms:
         check("stacked", rbm)
     for i, (below, above) in enumerate(pairwise(rbms)):
         if len(below.a) != len(above.b):
             raise ValueError(
                 f"stacked: RBM {i} has {len(below.a)} hidden units and RBM {i + 1} has "
-                f"{len(above.b)} visible ones; they must be as many"
+                f"{len(above.b)} visible ones; the numbers must be equal"
             )
     lower = tuple(Layer(rbm.w, rbm.a, rbm.w, rbm.b) for rbm in rbms[:-1])
     return DBN(lower, RBM(*rbms[-1]))
@@ -117,7 +117,7 @@ def up(dbn: DBN, v: Float[Array, "n v"]) -> tuple[Float[Array, "n _"], ...]:
 
 
 def down(dbn: DBN, h: Float[Array, "n h"]) -> Float[Array, "n v"]:
-    """The mean-field way back: the mean of v, each layer given the means above.
+    """Mean-field generation: the mean of v, each layer given the means above.
 
     >>> rbm = RBM(jnp.zeros((2, 2)), jnp.array([99.0, -99.0]), jnp.zeros(2))
     >>> down(stacked([rbm, rbm]), jnp.ones((1, 2))).tolist()
@@ -132,13 +132,13 @@ def down(dbn: DBN, h: Float[Array, "n h"]) -> Float[Array, "n v"]:
 def ancestral(
     key: jax.Array, dbn: DBN, h: Float[Array, "n h"], mean: bool = True
 ) -> tuple[Float[Array, "n _"], ...]:
-    """Draws downwards from states h of the penultimate layer: (v, h_1, ..., h_{L-1} = h).
+    """Ancestral sampling given the penultimate layer's h: (v, h_1, ..., h_{L-1} = h).
 
     Args:
-      key: of all draws.
+      key: PRNG key.
       dbn: the network.
-      h: what to begin at.
-      mean: whether v is its mean given h_1 in place of a draw.
+      h: states of the penultimate layer.
+      mean: return the mean of v given h_1 instead of a sample.
 
     >>> rbm = RBM(jnp.zeros((2, 2)), jnp.array([99.0, -99.0]), jnp.zeros(2))
     >>> v, h = ancestral(jax.random.key(0), stacked([rbm, rbm]), jnp.ones((1, 2)))
@@ -158,10 +158,10 @@ def ancestral(
 def generate(
     key: jax.Array, dbn: DBN, n: int, sweeps: int | Int[Array, ""]
 ) -> Float[Array, "n v"]:
-    """Samples of the model: Gibbs sweeps in the top machine, then one pass down.
+    """Samples of the model: Gibbs sweeps in the top RBM, then one pass down.
 
-    The chains begin at fair coins, and are the model's own only after many sweeps. What
-    comes back is the mean of v, fit to look at.
+    The chains start at uniform random bits and need many sweeps to reach the model's
+    distribution. Returns the mean of v, which is smoother to look at than a sample.
 
     Raises:
       ValueError: when n is not positive.
@@ -185,20 +185,20 @@ def bound(
     log_z: ScalarLike,
     samples: int = 1,
 ) -> Float[Array, " n"]:
-    r"""A lower bound of log p(v), by draws from the recognition weights.
+    r"""Lower bound of log p(v), estimated by samples from the recognition weights.
 
     .. math:: \mathbb{E}_q \Big[ \sum_{l=1}^{L-1} \log p(h_{l-1} | h_l)
               - \log q(h_l | h_{l-1}) \Big] - \mathbb{E}_q F(h_{L-1}) - \log Z
 
-    F and Z are the top machine's. The mean over draws is unbiased for the bound.
+    F and Z are those of the top RBM. The mean over samples is unbiased for the bound.
 
     Args:
-      key: of all draws.
+      key: PRNG key.
       dbn: the network.
-      v: of 0s and 1s.
-      log_z: of the top machine: `partition.log_partition` or, of a large one,
-        `annealed_log_partition`, whose error is then the bound's.
-      samples: draws a row.
+      v: samples of 0s and 1s.
+      log_z: log Z of the top RBM: `partition.log_partition` or, for a large one,
+        `annealed_log_partition`, whose error adds to the bound's.
+      samples: samples per row.
 
     Raises:
       ValueError: when shapes differ, v is not floating, or samples is not positive.

@@ -1,10 +1,10 @@
-r"""Sums over a large batch of candidates that never hold all logits at once.
+r"""Log-sum-exp over many candidates without storing all logits.
 
 Contrastive losses need, for each anchor x, \(\log \sum_j \exp(x \cdot y_j)\) over all
-candidates y. With 65,536 pairs of views the matrix of logits takes 64 GiB; cut into
-blocks of candidates, a block at a time, it takes next to nothing. The gradient
-recomputes each block's softmax from the finished sum, as in FlashAttention (Dao et al.
-2022, https://arxiv.org/abs/2205.14135).
+candidates y. With 65,536 pairs of views the matrix of logits takes 64 GiB; computed one
+block of candidates at a time, it takes little. The gradient recomputes each block's
+softmax from the final sum, as in FlashAttention (Dao et al. 2022,
+https://arxiv.org/abs/2205.14135).
 """
 
 from functools import partial
@@ -23,19 +23,19 @@ def row_logsumexp(
     exclude: Int[Array, "n k"] | None = None,
     chunk: int | None = None,
 ) -> Float[Array, " n"]:
-    r"""For each anchor, the log-sum-exp of its inner products with all candidates.
+    r"""Log-sum-exp of each anchor's inner products with all candidates.
 
     .. math:: L_i = \log \sum_{j \notin E_i} \exp(x_i \cdot y_j)
 
     Where every candidate is excluded, it is -inf with gradient 0.
 
     Args:
-      anchors: x; under `shard_map` and `pmap` this device's own.
+      anchors: x; under `shard_map` and `pmap` those of this device.
       candidates: y; under `shard_map` and `pmap` those of all devices, gathered.
-      exclude: E, for each anchor the rows of `candidates` to leave out.
-      chunk: at most this many candidates at a time, on the way back too. The memory is
-        n * chunk then, not n * m; the value is the same. Forward-mode differentiation
-        (`jax.jvp`) needs chunk=None.
+      exclude: E, the rows of `candidates` to exclude for each anchor.
+      chunk: maximal number of candidates at a time, in the backward pass too. Memory is
+        then n * chunk instead of n * m; the value is the same. Forward-mode
+        differentiation (`jax.jvp`) needs chunk=None.
 
     Raises:
       ValueError: when chunk is not positive.
@@ -89,7 +89,7 @@ _streamed.defvjp(_forward, _backward)
 
 
 def _blocks(candidates, chunk):
-    """Rows in blocks of `chunk`, the last filled up with 0, and where each begins."""
+    """Rows in blocks of `chunk`, the last padded with 0, and the first row of each."""
     rows, width = candidates.shape
     chunk = min(chunk, max(rows, 1))
     blocks = -(-rows // chunk)
@@ -98,7 +98,7 @@ def _blocks(candidates, chunk):
 
 
 def _logits(anchors, candidates, exclude, first=0, rows=None):
-    """Inner products; -inf at what is excluded, and at rows past the end."""
+    """Inner products; -inf at excluded candidates and at padding rows."""
     column = first + jnp.arange(len(candidates))[None]  # [1, m]
     hidden = jnp.zeros(column.shape, bool) if rows is None else column >= rows
     for e in () if exclude is None else exclude.T:
@@ -107,10 +107,10 @@ def _logits(anchors, candidates, exclude, first=0, rows=None):
 
 
 def _vary_alike(anchors, candidates, exclude):
-    """Under `shard_map`, both vary over every mesh axis that one of the three does.
+    """Under `shard_map`, mark both as varying over every mesh axis of any of the three.
 
-    A gradient written by hand must vary as its argument does: a queue is the same on
-    all devices, its gradients are not until they are summed. Hence the varying zero.
+    A custom gradient must vary over the axes of its argument: a queue is the same on all
+    devices, but its gradients are not until they are summed. Hence the varying zero.
     """
     arrays = [x for x in (anchors, candidates, exclude) if x is not None]
     zero = sum(jnp.zeros_like(x, dtype=anchors.dtype, shape=()) for x in arrays)

@@ -1,10 +1,10 @@
-"""How many processor cores there are to work with."""
+"""Number of available CPU cores."""
 
 import os
 
 
 def cores() -> int:
-    """Those that this process may use, where the system tells; all of them otherwise."""
+    """Number of CPU cores this process may use; all cores where affinity is unsupported."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -1,8 +1,8 @@
-r"""Samples spoilt, for a denoising autoencoder to put right.
+r"""Corruption of samples, for denoising autoencoders.
 
-Each function returns the corrupted samples, and which entries were *selected* for
-corruption: an entry that happens to keep its value is selected all the same. No two
-samples share a draw.
+Each function returns the corrupted samples and a mask of the entries *selected* for
+corruption, including those that happen to keep their value. Samples are corrupted
+independently.
 
 Vincent, Larochelle, Lajoie, Bengio and Manzagol, "Stacked Denoising Autoencoders",
 JMLR 11, 2010. https://www.jmlr.org/papers/v11/vincent10a.html
@@ -18,12 +18,12 @@ from jssl.ops.shapes import expect
 def gaussian(
     key: jax.Array, x: Float[Array, "n *d"], deviation: ScalarLike
 ) -> tuple[Float[Array, "n *d"], Bool[Array, "n *d"]]:
-    r"""Adds normal noise to every entry.
+    r"""Add Gaussian noise to every entry.
 
     .. math:: \tilde x_{ij} = x_{ij} + \sigma \epsilon_{ij}, \qquad
               \epsilon_{ij} \sim \mathcal{N}(0, 1)
 
-    Nothing is clipped, so that denoising still points along the gradient of the noisy
+    Values are not clipped, so that denoising still estimates the gradient of the noisy
     samples' log density (Vincent 2011, https://doi.org/10.1162/NECO_a_00142).
 
     Raises:
@@ -42,18 +42,18 @@ def gaussian(
 def masking(
     key: jax.Array, x: Float[Array, "n *d"], share: float, exact: bool = False
 ) -> tuple[Float[Array, "n *d"], Bool[Array, "n *d"]]:
-    r"""Sets selected entries to 0, and leaves the others as they are.
+    r"""Set selected entries to 0.
 
     .. math:: \tilde x_{ij} = (1 - J_{ij}) x_{ij}
 
-    It is no dropout: what is left does not grow to make up for what is gone.
+    Unlike dropout, the remaining entries are not scaled up.
 
     Args:
       key: a PRNG key.
       x: samples.
-      share: of the entries that is selected.
-      exact: selects round(share * d) entries of each sample, d being their number;
-        else each entry by itself, with probability `share`.
+      share: fraction of entries selected.
+      exact: select exactly round(share * d) of the d entries of each sample; otherwise
+        each entry independently, with probability `share`.
 
     Raises:
       ValueError: when x is not floating or has no axes, or share is not in [0, 1].
@@ -74,16 +74,16 @@ def salt_and_pepper(
     high: ScalarLike = 1.0,
     exact: bool = False,
 ) -> tuple[Float[Array, "n *d"], Bool[Array, "n *d"]]:
-    """Sets selected entries to the least or the greatest value, as a fair coin falls.
+    """Set selected entries to the lowest or the highest value, with probability 1/2 each.
 
     Args:
       key: a PRNG key.
       x: samples.
-      share: of the entries that is selected.
-      low: the pepper.
-      high: the salt.
-      exact: selects round(share * d) entries of each sample, d being their number;
-        else each entry by itself, with probability `share`.
+      share: fraction of entries selected.
+      low: value of pepper.
+      high: value of salt.
+      exact: select exactly round(share * d) of the d entries of each sample; otherwise
+        each entry independently, with probability `share`.
 
     Raises:
       ValueError: when x is not floating or has no axes, or share is not in [0, 1].
@@ -101,7 +101,7 @@ def salt_and_pepper(
 
 
 def _select(function, key, x, share, exact):
-    """True where an entry is to be corrupted."""
+    """Mask of the entries to corrupt."""
     expect(function, x=(x, "... d"))
     if not 0 <= share <= 1:
         raise ValueError(f"{function}: share must lie in [0, 1], got {share}")

@@ -1,12 +1,12 @@
-r"""Log densities that generative models are judged by, in nats, and their divergences.
+r"""Log densities and divergences of generative models, in nats.
 
 .. math:: \log N(x; \mu, \sigma^2)
           = -\tfrac{1}{2} \sum_j \Big( \frac{(x_j - \mu_j)^2}{\sigma_j^2}
             + \log 2 \pi \sigma_j^2 \Big)
 
-A variance is given by its logarithm, which any network output can be. Its exponential
-goes on as its tangent beyond e^40, so that no log variance, however large or small,
-makes a value or a gradient infinite.
+Variances are parameterized by their logarithm, so any real network output is valid. The
+exponential continues as its tangent beyond e^40, so that values and gradients are finite
+for every log variance.
 """
 
 import math
@@ -23,9 +23,9 @@ from jssl.ops.shapes import expect
 def bernoulli_log_density(
     x: Float[Array, "*#b d"], logits: Float[Array, "*#b d"]
 ) -> Float[Array, "..."]:
-    r"""Log probability of 0s and 1s: the sum over d of x s - log(1 + e^s).
+    r"""Log probability of binary x given logits s: the sum over d of x s - log(1 + e^s).
 
-    Leading axes broadcast. Grey values in [0, 1] give a bound on no likelihood.
+    Leading axes broadcast. For gray values in [0, 1] it is not a log likelihood.
 
     >>> log_p = bernoulli_log_density(jnp.array([[1.0, 0.0]]), jnp.zeros((1, 2)))
     >>> print(f"{log_p[0]:.4f}")    # -2 log 2
@@ -66,12 +66,12 @@ def gaussian_divergence(
     prior_mean: Float[Array, "*#b"] | None = None,
     prior_log_variance: Float[Array, "*#b"] | None = None,
 ) -> Float[Array, "..."]:
-    r"""Kullback-Leibler divergence from a Gaussian to its prior, unit by unit.
+    r"""Kullback-Leibler divergence of a Gaussian from its prior, per unit.
 
     .. math:: \tfrac{1}{2} \Big( \frac{\sigma^2 + (\mu - m)^2}{s^2} - 1
               - \log \frac{\sigma^2}{s^2} \Big)
 
-    The prior N(m, s^2) is N(0, 1) where left out. All axes broadcast.
+    The prior N(m, s^2) defaults to N(0, 1). All axes broadcast.
 
     >>> mean, log_variance = jnp.array([1.0]), jnp.log(jnp.array([0.25]))
     >>> print(f"{gaussian_divergence(mean, log_variance)[0]:.4f}")  # 1/8 + log 2
@@ -95,7 +95,7 @@ def gaussian_divergence(
 def reparameterise(
     key: jax.Array, mean: Float[Array, "*b d"], log_variance: Float[Array, "*b d"]
 ) -> Float[Array, "*b d"]:
-    r"""A draw of N(mean, exp(log_variance)) through which both are differentiable.
+    r"""Sample N(mean, exp(log_variance)), differentiable by both parameters.
 
     .. math:: z = \mu + \sigma \epsilon, \quad \epsilon \sim N(0, I)
 
@@ -117,10 +117,10 @@ def discretised_gaussian_log_density(
     log_scale: Float[Array, "*#b"],
     levels: int = 256,
 ) -> Float[Array, "..."]:
-    r"""Log probability of each of `levels` grey values spread evenly over [-1, 1].
+    r"""Log probability of x, one of `levels` gray values spaced evenly over [-1, 1].
 
-    A level owns the interval of width 2 / (levels - 1) around it, the first and the
-    last all that lies beyond, so that the probabilities of all levels sum to 1:
+    A level's probability is that of the interval of width 2 / (levels - 1) around it,
+    unbounded for the first and the last, so that all probabilities sum to 1:
 
     .. math:: \log \Big[ \Phi\Big(\frac{x + \delta - \mu}{\sigma}\Big)
               - \Phi\Big(\frac{x - \delta - \mu}{\sigma}\Big) \Big],
@@ -144,7 +144,7 @@ def discretised_gaussian_log_density(
     delta, per_scale = 1 / (levels - 1), _exp(-log_scale, knee=20)
     low, high = (x - delta - mean) * per_scale, (x + delta - mean) * per_scale
     first, last = x < -1 + delta, x > 1 - delta
-    # In the upper tail both probabilities round to 1: there, mirror the interval.
+    # In the upper tail both probabilities round to 1: mirror the interval there.
     mirror = last | (~first & (low + high > 0))
     near, far = jnp.where(mirror, -low, high), jnp.where(mirror, -high, low)
     log_near, log_far = _log_cdf(jnp.stack([near, far]))
@@ -158,7 +158,7 @@ def _exp(x, knee=40):
 
 
 def _log_cdf(z):
-    """log Phi(z); below -20 by its asymptotic series, as log_ndtr's slope is off."""
+    """log Phi(z); below -20 by its asymptotic series, as log_ndtr's gradient is wrong."""
     far = jnp.minimum(z, -20)
     series = jnp.log1p(-(far**-2) + 3 * far**-4)
     tail = -0.5 * far**2 - jnp.log(-far) - 0.5 * math.log(2 * math.pi) + series

@@ -1,11 +1,11 @@
-r"""How fast noise drowns a sample, and the ways from one noise level to another.
+r"""Noise schedules, forward diffusion and reverse steps of diffusion models.
 
-Over T steps a sample x_0 turns into noise, x_t = signal_t x_0 + noise_t epsilon:
+Over T steps a sample x_0 becomes noise, x_t = signal_t x_0 + noise_t epsilon:
 
 .. math:: q(x_t | x_0) = N(\sqrt{\bar\alpha_t}\, x_0, (1 - \bar\alpha_t) I), \qquad
           \bar\alpha_t = \prod_{s \le t} (1 - \beta_s)
 
-Steps are numbered t = 1 ... T in the papers and i = t - 1 here, as arrays are.
+Steps are numbered t = 1 ... T in the papers and by the array index i = t - 1 here.
 
 Sohl-Dickstein et al., "Deep Unsupervised Learning using Nonequilibrium
 Thermodynamics", ICML 2015. https://arxiv.org/abs/1503.03585
@@ -26,17 +26,17 @@ Target = Literal["epsilon", "x0", "v"]
 
 
 class Schedule(NamedTuple):
-    r"""What the T noise levels are made of; entry i belongs to step t = i + 1.
+    r"""Coefficients of T noise levels; entry i belongs to step t = i + 1.
 
     Attributes:
       beta: [T] variance added by the step.
-      alpha_bar: [T] the share of the sample's variance that is left.
+      alpha_bar: [T] fraction of the sample's variance that remains.
       signal: [T] sqrt(alpha_bar).
       noise: [T] sqrt(1 - alpha_bar).
       posterior_x0: [T] weight of x_0 in the mean of q(x_{t-1} | x_t, x_0).
-      posterior_xt: [T] weight of x_t in it.
+      posterior_xt: [T] weight of x_t in the same mean.
       posterior_variance: [T] its variance: 0 at the first step.
-      posterior_log_variance: [T] the logarithm; at the first step, the second's.
+      posterior_log_variance: [T] its log variance; the first entry repeats the second.
     """
 
     beta: Float[Array, " t"]
@@ -50,7 +50,7 @@ class Schedule(NamedTuple):
 
 
 def schedule(beta: np.ndarray) -> Schedule:
-    r"""A schedule from the variance each step adds, computed in float64.
+    r"""Build a schedule from the variance added by each step, computed in float64.
 
     .. math:: q(x_{t-1} | x_t, x_0) = N\Big(
               \frac{\sqrt{\bar\alpha_{t-1}} \beta_t}{1 - \bar\alpha_t} x_0
@@ -88,7 +88,7 @@ def schedule(beta: np.ndarray) -> Schedule:
 
 
 def linear_schedule(steps: int) -> Schedule:
-    """Beta from 1e-4 to 0.02 over 1,000 steps; over fewer, larger in proportion.
+    """Linear schedule: beta from 1e-4 to 0.02 over 1,000 steps, scaled by 1,000 / steps.
 
     Ho et al. 2020, section 4. https://arxiv.org/abs/2006.11239
 
@@ -100,7 +100,7 @@ def linear_schedule(steps: int) -> Schedule:
 
 
 def scaled_linear_schedule(steps: int) -> Schedule:
-    """The square root of beta rising evenly, as latent diffusion has it.
+    """Scaled linear schedule of latent diffusion: the square root of beta is linear.
 
     Rombach et al. 2022, "High-Resolution Image Synthesis with Latent Diffusion Models".
     https://arxiv.org/abs/2112.10752
@@ -112,12 +112,12 @@ def scaled_linear_schedule(steps: int) -> Schedule:
 
 
 def cosine_schedule(steps: int) -> Schedule:
-    r"""Alpha bar falling as a squared cosine, gentle at both ends.
+    r"""Cosine schedule: alpha bar decreases as a squared cosine, slowly at both ends.
 
     .. math:: \bar\alpha_t = \frac{f(t / T)}{f(0)}, \qquad
               f(u) = \cos^2 \Big( \frac{u + 0.008}{1.008} \frac{\pi}{2} \Big)
 
-    with beta kept below 0.999.
+    with beta clipped at 0.999.
 
     Nichol and Dhariwal 2021, "Improved Denoising Diffusion Probabilistic Models",
     eq. 17. https://arxiv.org/abs/2102.09672
@@ -133,7 +133,7 @@ def cosine_schedule(steps: int) -> Schedule:
 def at_step(
     values: Float[Array, " t"], i: Int[Array, " n"], x: Float[Array, "n *d"]
 ) -> Float[Array, "n ..."]:
-    """values[i], with axes that broadcast against x, and in its dtype.
+    """values[i], with axes that broadcast against x, and in the dtype of x.
 
     >>> at_step(jnp.array([5.0, 6.0]), jnp.array([1, 1, 0]), jnp.ones((3, 2))).tolist()
     [[6.0], [6.0], [5.0]]
@@ -147,7 +147,7 @@ def diffuse(
     i: Int[Array, " n"],
     epsilon: Float[Array, "n *d"],
 ) -> Float[Array, "n *d"]:
-    """x_t of each sample at its own step: signal x_0 + noise epsilon.
+    """Forward diffusion: x_t = signal x_0 + noise epsilon, each sample at its own step.
 
     >>> levels = schedule(np.array([0.36, 0.5]))    # alpha bar 0.64 and 0.32
     >>> x = diffuse(levels, jnp.ones((1, 1)), jnp.array([0]), jnp.ones((1, 1)))
@@ -165,7 +165,7 @@ def diffusion_target(
     epsilon: Float[Array, "n *d"],
     target: Target = "epsilon",
 ) -> Float[Array, "n *d"]:
-    r"""What the network is to say: the noise, the sample, or v between the two.
+    r"""Regression target of the network: the noise epsilon, the sample x_0, or v.
 
     .. math:: v = \sqrt{\bar\alpha_t}\, \epsilon - \sqrt{1 - \bar\alpha_t}\, x_0
 
@@ -196,10 +196,10 @@ def diffusion_estimates(
     output: Float[Array, "n *d"],
     target: Target = "epsilon",
 ) -> tuple[Float[Array, "n *d"], Float[Array, "n *d"]]:
-    r"""The sample and the noise that a network's output at x_t stands for.
+    r"""Estimates of the sample x_0 and the noise epsilon from a network's output at x_t.
 
     From v: x_0 = signal x_t - noise v, and epsilon = noise x_t + signal v. The score,
-    the slope of log q(x_t), is then estimated by -epsilon / noise.
+    the gradient of log q(x_t), is then estimated by -epsilon / noise.
 
     Raises:
       ValueError: when shapes differ or `target` is none of the three.
@@ -228,8 +228,8 @@ def diffusion_posterior(
 ) -> tuple[Float[Array, "n *d"], Float[Array, "n ..."]]:
     """Mean and variance of x_{t-1}, given x_t and x_0 or an estimate of it.
 
-    A draw of it is one ancestral step; the first step (i = 0) has variance 0. The
-    variance has one number a sample, with axes that broadcast against the mean.
+    A sample of it is one ancestral step; the first step (i = 0) has variance 0. The
+    variance has one number per sample, with axes that broadcast against the mean.
 
     Ho et al. 2020, eq. 7. https://arxiv.org/abs/2006.11239
 
@@ -254,16 +254,16 @@ def ddim_step(
     eta: float | int = 0.0,
     noise: Float[Array, "n *d"] | None = None,
 ) -> Float[Array, "n *d"]:
-    r"""From step i to any earlier step j; j = -1 is the sample itself.
+    r"""DDIM update from step i to any earlier step j; j = -1 is the sample itself.
 
     .. math:: x_s = \sqrt{\bar\alpha_s}\, \hat x_0
               + \sqrt{1 - \bar\alpha_s - \sigma^2}\, \hat\epsilon + \sigma z, \qquad
               \sigma^2 = \eta^2 \frac{1 - \bar\alpha_s}{1 - \bar\alpha_t}
               \Big( 1 - \frac{\bar\alpha_t}{\bar\alpha_s} \Big)
 
-    The estimates of x_0 and epsilon are those of `diffusion_estimates`; whoever clips
-    x_0 must compute epsilon anew from it. eta = 0 is deterministic; eta = 1 draws, with
-    `noise` for z, as the ancestral sampler does. To j = -1, sigma is 0.
+    The estimates of x_0 and epsilon are those of `diffusion_estimates`; if x_0 is
+    clipped, recompute epsilon from it. eta = 0 is deterministic; eta = 1 is the ancestral
+    sampler, with `noise` for z. For j = -1, sigma is 0.
 
     Song, Meng and Ermon 2021, "Denoising Diffusion Implicit Models", eq. 12 and 16.
     https://arxiv.org/abs/2010.02502
@@ -277,7 +277,7 @@ def ddim_step(
     1.4
     """
     if eta and noise is None:
-        raise ValueError("ddim_step: eta other than 0 needs noise to draw with")
+        raise ValueError(f"ddim_step: eta={eta} needs noise, got None; pass noise or eta=0")
     noise = jnp.zeros_like(x0) if noise is None else noise
     expect("ddim_step", i=(i, "n", "int"), j=(j, "n", "int"))
     x0, epsilon, noise = _samples("ddim_step", i, x0=x0, epsilon=epsilon, noise=noise)
@@ -289,7 +289,7 @@ def ddim_step(
 
 
 def _samples(function, i, **arrays):
-    """The arrays, checked to be float[n, ...] of one shape with one step i each."""
+    """Check that the arrays are float[n, ...] of one shape, with one step i per sample."""
     axes = max(jnp.ndim(x) for x in arrays.values())
     shape = " ".join(["n", *(f"d{axis}" for axis in range(1, axes))])
     named = {name: (x, shape) for name, x in arrays.items()}
@@ -299,4 +299,4 @@ def _samples(function, i, **arrays):
 
 def _known(target):
     if target not in ("epsilon", "x0", "v"):
-        raise ValueError(f"a network predicts epsilon, x0 or v, not {target!r}")
+        raise ValueError(f"target must be epsilon, x0 or v, got {target!r}")

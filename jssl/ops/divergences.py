@@ -1,8 +1,8 @@
-r"""How uncertain a prediction is, and how far one is from another, sample by sample.
+r"""Entropy, cross entropy and divergences of predictions, per sample.
 
-All take logits, so that no logarithm of a probability that rounds to 0 is ever taken:
-\(\log(p + \epsilon)\) is biased and has the wrong gradient. All are in nats, computed
-in float32, or in float64 where an argument is.
+Arguments are logits, to avoid logarithms of probabilities that round to 0:
+\(\log(p + \epsilon)\) is biased and has the wrong gradient. Results are in nats,
+computed in float32, or in float64 where an argument is float64.
 """
 
 import jax
@@ -14,13 +14,13 @@ from jssl.ops.shapes import expect
 
 
 def entropy(logits: Float[Array, "*n c"]) -> Float[Array, "*n"]:
-    r"""The entropy of softmax(z), between 0 and log c.
+    r"""Entropy of softmax(z), between 0 and log c.
 
     .. math:: H(p) = -\sum_c p_c \log p_c, \qquad
               \partial H / \partial z_k = -p_k (\log p_k + H)
 
     Raises:
-      ValueError: when the logits are no floating array of one axis or more.
+      ValueError: when the logits are not a floating array of one axis or more.
 
     >>> print(f"{entropy(jnp.zeros(4)):.4f}")    # log 4
     1.3863
@@ -34,7 +34,7 @@ def entropy(logits: Float[Array, "*n c"]) -> Float[Array, "*n"]:
 def soft_cross_entropy(
     logits: Float[Array, "*n c"], target: Float[Array, "*n c"]
 ) -> Float[Array, "*n"]:
-    r"""The cross entropy of a target distribution q and softmax(logits).
+    r"""Cross entropy of a target distribution q and p = softmax(logits).
 
     .. math:: H(q, p) = -\sum_c q_c \log p_c
 
@@ -52,12 +52,12 @@ def soft_cross_entropy(
 def kl_divergence(
     logits_q: Float[Array, "*n c"], logits_p: Float[Array, "*n c"]
 ) -> Float[Array, "*n"]:
-    r"""The Kullback-Leibler divergence of p = softmax(logits_p) from q.
+    r"""Kullback-Leibler divergence of p = softmax(logits_p) from q.
 
     .. math:: KL(q \Vert p) = \sum_c q_c (\log q_c - \log p_c) \ge 0
 
     0 only where the logits differ by a constant. Its gradient by logits_p is p - q.
-    Gradients flow into both; stop that of the target.
+    Gradients flow into both arguments; stop that of the target.
 
     Raises:
       ValueError: when the shapes differ or an argument is not floating.
@@ -75,7 +75,7 @@ def kl_divergence(
 def softmax_squared_error(
     logits_a: Float[Array, "*n c"], logits_b: Float[Array, "*n c"]
 ) -> Float[Array, "*n"]:
-    r"""The squared difference of two predictions, averaged over classes.
+    r"""Squared difference of two softmax predictions, averaged over classes.
 
     .. math:: \frac{1}{c} \lVert p - q \rVert^2 \le \frac{2}{c}
 
@@ -92,7 +92,7 @@ def softmax_squared_error(
 
 
 def _expect_alike(function, **arrays):
-    """Checks that the arrays are floating and all of the first one's shape."""
+    """Check that the arrays are floating and have the shape of the first."""
     axes = max(1, jnp.ndim(next(iter(arrays.values()))))
     shape = " ".join([*(f"n{i}" for i in range(1, axes)), "c"])
     expect(function, **{name: (x, shape) for name, x in arrays.items()})

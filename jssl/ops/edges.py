@@ -1,4 +1,4 @@
-"""Edges instead of colours: what a network sees of an image that may not use colour."""
+"""Edge filters, as the input of networks that should not use color."""
 
 import jax.numpy as jnp
 from jax import lax
@@ -8,10 +8,10 @@ from jssl.ops.shapes import expect
 
 
 def sobel(images: Float[Array, "n h w c"]) -> Float[Array, "n h w 2"]:
-    """Horizontal and vertical gradients of the mean over channels, by Sobel's kernels.
+    """Horizontal and vertical gradients of the mean over channels, by Sobel filters.
 
-    The border is continued, so that a flat image has none. Caron et al. 2018,
-    section 3.4 (fixed filters in front of the network).
+    Edge padding, so that a constant image has gradient 0. Caron et al. 2018, section 3.4
+    (fixed filters in front of the network).
 
     Raises:
       ValueError: when the images are not float[n, h, w, c].

@@ -1,4 +1,4 @@
-r"""A target network that follows the trained one slowly.
+r"""Exponential moving averages of weights, and schedules of their momentum.
 
 .. math:: \xi \leftarrow m \, \xi + (1 - m) \, \theta
 
@@ -17,11 +17,11 @@ from jssl.ops.precision import widen
 
 
 def ema(target: PyTree, online: PyTree, momentum: ScalarLike) -> PyTree:
-    """The target, a little closer to the online weights; no gradient passes.
+    """Update an exponential moving average of the online weights, without gradient.
 
-    At momentum 1 the target stays, at 0 it becomes the online weights. Leaves that are
-    not floating (counters) are copied. The target keeps its dtypes; hold it in float32,
-    for bfloat16 rounds a step of 1 - 0.996 to nothing.
+    At momentum 1 the target is unchanged, at 0 it equals the online weights. Leaves that
+    are not floating (counters) are copied. The target keeps its dtypes; keep it in
+    float32, because bfloat16 rounds a step of 1 - 0.996 to 0.
 
     >>> print(ema({"w": jnp.array(0.0)}, {"w": jnp.array(8.0)}, momentum=0.75)["w"])
     2.0
@@ -41,7 +41,7 @@ def ema(target: PyTree, online: PyTree, momentum: ScalarLike) -> PyTree:
 def cosine_momentum(
     step: ScalarLike, total: int, start: ScalarLike = 0.996
 ) -> Float[Array, ""]:
-    r"""From `start` at step 0 to 1 at step `total`, along half a cosine.
+    r"""Cosine momentum schedule: from `start` at step 0 to 1 at step `total`.
 
     .. math:: m_t = 1 - (1 - m_0) (1 + \cos(\pi t / T)) / 2
 
@@ -54,7 +54,7 @@ def cosine_momentum(
 def linear_momentum(
     step: ScalarLike, total: int, start: ScalarLike = 0.996, end: ScalarLike = 1.0
 ) -> Float[Array, ""]:
-    """From `start` at step 0 to `end` at step `total`, along a line, then `end`.
+    """Linear momentum schedule: from `start` at step 0 to `end` from step `total` on.
 
     >>> [round(float(linear_momentum(t, total=10, start=0.9)), 3) for t in (0, 5, 20)]
     [0.9, 0.95, 1.0]
@@ -63,12 +63,12 @@ def linear_momentum(
 
 
 def ema_decay_warmup(step: ScalarLike, decay: ScalarLike) -> Float[Array, ""]:
-    r"""The momentum of step s = 1, 2, ...: a plain mean at first, then `decay`.
+    r"""Momentum warm-up at step s = 1, 2, ...: a plain mean at first, then `decay`.
 
     .. math:: m_s = \min\Big(1 - \frac{1}{s + 1},\ m\Big)
 
     While the first term is the smaller, the target is the arithmetic mean of all online
-    weights so far, the first included; with m = 1 it is so for ever.
+    weights so far, the first included; with m = 1 this holds for all steps.
 
     >>> [round(float(ema_decay_warmup(s, decay=0.7)), 3) for s in (1, 2, 3)]
     [0.5, 0.667, 0.7]
@@ -77,5 +77,5 @@ def ema_decay_warmup(step: ScalarLike, decay: ScalarLike) -> Float[Array, ""]:
 
 
 def _done(step, total):
-    """The fraction of the run behind us, from 0 to 1."""
+    """Fraction of the run completed, from 0 to 1."""
     return jnp.clip(jnp.asarray(step) / total, 0, 1)

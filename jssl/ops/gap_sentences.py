@@ -1,11 +1,11 @@
-"""Gap sentences: take the sentences out of a document that say most of the rest.
+"""Gap-sentence generation (PEGASUS): mask a document's most informative sentences.
 
-What is taken out is the target of a sequence-to-sequence network, which so learns to
-summarise. A sentence matters as much as its words overlap with all the others':
+The masked sentences are the target of a sequence-to-sequence network, as a proxy for
+summarization. A sentence's score is the overlap of its words with those of the others:
 
     ROUGE-1 F1(sentence, rest of the document)
 
-On the host: documents are lists of sentences, sentences lists of token ids.
+Computed on the host: documents are lists of sentences, sentences lists of token ids.
 
 Zhang, Zhao, Saleh and Liu, "PEGASUS: Pre-training with Extracted Gap-sentences for
 Abstractive Summarization", ICML 2020. https://arxiv.org/abs/1912.08777
@@ -27,8 +27,8 @@ def rouge_n(
 ) -> tuple[float, float, float]:
     """Precision, recall and F1 of the candidate's n-grams among the reference's.
 
-    Each n-gram counts as often as it stands in both, or once when `unique`. 0 where
-    there is none.
+    Each n-gram counts as often as it occurs in both, or once if `unique`. Scores are 0
+    where there is none.
 
     Lin 2004, "ROUGE: A Package for Automatic Evaluation of Summaries".
 
@@ -51,18 +51,18 @@ def select_gap_sentences(
     unique: bool = False,
     noise: float = 0.0,
 ) -> list[int]:
-    """The indices of min(max(int(ratio * s), 1), s) of s sentences, in their order.
+    """Select min(max(int(ratio * s), 1), s) of s sentences; returns indices in order.
 
     Args:
-      key: for the random strategy and the noise.
-      sentences: of one document.
-      ratio: the share of sentences that is taken out.
-      strategy: "random"; "lead", the first; "principal-ind", those that score best,
-        each by itself; "principal-seq", one after the other, each the one that with
-        those already taken scores best against the rest.
-      unique: counts each word once in the score ("uniq" in the paper).
-      noise: multiplies each score by a number from U(1 - noise, 1 + noise); the large
-        configuration has 0.2.
+      key: PRNG key for the random strategy and the noise.
+      sentences: the sentences of one document.
+      ratio: fraction of sentences to select.
+      strategy: "random"; "lead", the first; "principal-ind", the highest scores,
+        independently; "principal-seq", greedily, each the one that together with
+        those already selected scores highest against the rest.
+      unique: count each word once in the score ("uniq" in the paper).
+      noise: multiply each score by a number from U(1 - noise, 1 + noise); 0.2 in the
+        large configuration.
 
     Raises:
       ValueError: when the strategy is none of the four.
@@ -106,16 +106,16 @@ def gap_sentences(
     *,
     keep: float = 0.0,
 ) -> tuple[list[int], list[int]]:
-    """The document with a mask for each chosen sentence, and those as the target.
+    """Replace each chosen sentence by a mask token; returns the input and the target.
 
     Args:
-      key: for `keep`.
-      sentences: of one document.
-      chosen: indices of `select_gap_sentences`.
-      mask_id: the token that stands for a whole sentence (MASK1 in the paper).
-      eos_id: ends the target.
-      keep: the probability that a chosen sentence is left standing in the input, so
-        that copying is learned too; 0.1 in the large configuration.
+      key: PRNG key for `keep`.
+      sentences: the sentences of one document.
+      chosen: indices from `select_gap_sentences`.
+      mask_id: id of the token that replaces a whole sentence (MASK1 in the paper).
+      eos_id: id of the token at the end of the target.
+      keep: probability that a chosen sentence remains in the input, so that copying is
+        learned too; 0.1 in the large configuration.
 
     >>> document = [[11, 12], [13], [14, 15]]
     >>> gap_sentences(jax.random.key(0), document, [0, 2], mask_id=4, eos_id=6)

@@ -1,9 +1,9 @@
-"""The one place where samples on other devices are brought together.
+"""Collectives for losses that compare samples across devices.
 
-Under `jit` with sharded inputs a loss already sees the global batch, and nothing here is
-needed. Under `pmap` and `shard_map` it sees its own device's rows; `gather` fetches the
-others. Its gradient is right: the transpose of an all-gather is a reduce-scatter, so
-what other devices owe to my rows, as their positives or negatives, comes back to me.
+Under `jit` with sharded inputs a loss already has the global batch and needs none of
+these. Under `pmap` and `shard_map` it has one device's rows; `gather` adds the others.
+Its gradient is exact: the transpose of an all-gather is a reduce-scatter, which returns
+the gradients that other devices compute for a device's rows as positives or negatives.
 """
 
 import jax.numpy as jnp
@@ -16,7 +16,7 @@ def gather(
 ) -> Shaped[Array, "N ..."]:
     """The rows of all devices, in device order; `x` itself when `axis_name` is None.
 
-    Local row i of device r stands at r * n + i.
+    Local row i of device r is at r * n + i.
 
     >>> gather(jnp.arange(3)).tolist()
     [0, 1, 2]
@@ -29,7 +29,7 @@ def gather(
 
 
 def global_rows(n: int, axis_name: str | None = None) -> Int[Array, " n"]:
-    """Where my n rows stand among the gathered ones: r * n + (0 ... n - 1).
+    """Indices of a device's n rows among the gathered ones: r * n + (0 ... n - 1).
 
     >>> global_rows(3).tolist()
     [0, 1, 2]

@@ -1,12 +1,12 @@
-r"""The restricted Boltzmann machine: its energies, and one layer given the other.
+r"""Restricted Boltzmann machines: energies, conditionals and Gibbs sampling.
 
-A layer of visible and one of hidden units, joined by weights across but not within:
+A layer of visible and one of hidden units, with weights between but not within layers:
 
 .. math:: E(v, h) = E_b(v) + E_a(h) - v W h^\top, \qquad p(v, h) = e^{-E(v, h)} / Z
 
 A Bernoulli layer (0s and 1s) has E_b(v) = -b.v, a Gaussian one (of unit variance)
-E_b(v) = |v - b|^2 / 2. Given one layer, the units of the other are independent, so that
-a Gibbs sweep draws each layer at a stroke. Gaussian layers want standardised data.
+E_b(v) = |v - b|^2 / 2. Given one layer, the units of the other are independent, so a
+Gibbs sweep samples each layer at once. Standardize the data of Gaussian layers.
 
 Smolensky 1986; Hinton, "Training Products of Experts by Minimizing Contrastive
 Divergence", Neural Computation 14, 2002. https://doi.org/10.1162/089976602760128018
@@ -28,7 +28,7 @@ Units = Literal["bernoulli", "gaussian"]
 
 
 class RBM(NamedTuple):
-    """The weights, and one bias a unit.
+    """The weights, and one bias per unit.
 
     Attributes:
       w: [v, h] weights.
@@ -42,7 +42,7 @@ class RBM(NamedTuple):
 
 
 def flipped(rbm: RBM) -> RBM:
-    """The same machine with visible and hidden layer exchanged.
+    """The same RBM with visible and hidden layer exchanged.
 
     >>> flipped(RBM(jnp.ones((4, 3)), jnp.zeros(4), jnp.ones(3))).b.tolist()
     [1.0, 1.0, 1.0]
@@ -76,19 +76,19 @@ def free_energy(
     visible: Units = "bernoulli",
     hidden: Units = "bernoulli",
 ) -> Float[Array, " n"]:
-    r"""F(v) = -log sum_h exp(-E(v, h)): low where the machine finds v likely.
+    r"""Free energy F(v) = -log sum_h exp(-E(v, h)), so that p(v) = exp(-F(v)) / Z.
 
     .. math:: F(v) = E_b(v) - \sum_j \log(1 + e^{a_j + (v W)_j})
 
     for Bernoulli hidden units; for Gaussian ones the sum is of
-    x_j a_j + x_j^2 / 2 + log(2 pi) / 2, with x = v W. Then p(v) = exp(-F(v)) / Z.
+    x_j a_j + x_j^2 / 2 + log(2 pi) / 2, with x = v W.
 
     Hinton 2010, "A Practical Guide to Training Restricted Boltzmann Machines",
     section 16. https://www.cs.toronto.edu/~hinton/absps/guideTR.pdf
 
     Raises:
       ValueError: when shapes differ, an argument is not floating, or both layers are
-        Gaussian (the machine then need not have a finite Z).
+        Gaussian (Z need not be finite then).
 
     >>> rbm = RBM(jnp.zeros((2, 3)), jnp.array([1.0, 2.0]), jnp.zeros(3))
     >>> print(f"{free_energy(rbm, jnp.ones((1, 2)))[0]:.4f}")    # -(1 + 2) - 3 log 2
@@ -107,7 +107,7 @@ def free_energy(
 def hidden_mean(
     rbm: RBM, v: Float[Array, "n v"], hidden: Units = "bernoulli"
 ) -> Float[Array, "n h"]:
-    """The mean of h given v: sigmoid(a + v W), or a + v W for Gaussian units.
+    """Mean of h given v: sigmoid(a + v W), or a + v W for Gaussian units.
 
     >>> rbm = RBM(jnp.zeros((2, 1)), jnp.zeros(2), jnp.zeros(1))
     >>> hidden_mean(rbm, jnp.ones((1, 2))).tolist()
@@ -122,7 +122,7 @@ def hidden_mean(
 def visible_mean(
     rbm: RBM, h: Float[Array, "n h"], visible: Units = "bernoulli"
 ) -> Float[Array, "n v"]:
-    """The mean of v given h: sigmoid(b + h W^T), or b + h W^T for Gaussian units.
+    """Mean of v given h: sigmoid(b + h W^T), or b + h W^T for Gaussian units.
 
     >>> rbm = RBM(jnp.ones((2, 1)), jnp.array([0.0, 3.0]), jnp.zeros(1))
     >>> visible_mean(rbm, jnp.full((1, 1), 2.0), "gaussian").tolist()
@@ -135,7 +135,7 @@ def visible_mean(
 def sample_hidden(
     key: jax.Array, rbm: RBM, v: Float[Array, "n v"], hidden: Units = "bernoulli"
 ) -> Float[Array, "n h"]:
-    """A draw of h given v.
+    """Sample h given v.
 
     >>> rbm = RBM(jnp.zeros((2, 2)), jnp.zeros(2), jnp.array([99.0, -99.0]))
     >>> sample_hidden(jax.random.key(0), rbm, jnp.ones((1, 2))).tolist()
@@ -150,7 +150,7 @@ def sample_hidden(
 def sample_visible(
     key: jax.Array, rbm: RBM, h: Float[Array, "n h"], visible: Units = "bernoulli"
 ) -> Float[Array, "n v"]:
-    """A draw of v given h.
+    """Sample v given h.
 
     >>> rbm = RBM(jnp.zeros((2, 2)), jnp.array([99.0, -99.0]), jnp.zeros(2))
     >>> sample_visible(jax.random.key(0), rbm, jnp.ones((1, 2))).tolist()
@@ -169,17 +169,17 @@ def gibbs(
     hidden: Units = "bernoulli",
     mean: bool = False,
 ) -> Float[Array, "n v"]:
-    """Where k sweeps v -> h -> v lead; k may be traced, and nothing differentiates it.
+    """Run k Gibbs sweeps v -> h -> v, without gradient.
 
     Args:
-      key: of all draws.
-      rbm: the machine.
-      v: where the chains stand.
-      k: sweeps; 0 hands v back.
+      key: PRNG key.
+      rbm: the model.
+      v: states of the chains.
+      k: number of sweeps, which may be traced; 0 returns v.
       visible: kind of the visible units.
       hidden: kind of the hidden units.
-      mean: hand on the mean of v given h in place of a draw. Hinton's recipe for
-        contrastive divergence; the chain is then no longer one of the model's.
+      mean: use the mean of v given h instead of a sample. Hinton's recipe for
+        contrastive divergence; the chain then no longer samples from the model.
 
     >>> rbm = RBM(jnp.full((2, 1), 99.0), jnp.full(2, -50.0), jnp.full(1, -50.0))
     >>> gibbs(jax.random.key(0), rbm, jnp.array([[1.0, 0.0]]), k=1).tolist()
@@ -206,7 +206,7 @@ def check(
     hidden: Units = "bernoulli",
     **arrays,
 ) -> None:
-    """Checks a machine, the kinds of its units, and arrays (as `shapes.expect` does).
+    """Check an RBM, the kinds of its units, and arrays (as `shapes.expect` does).
 
     >>> rbm = RBM(jnp.ones((4, 3)), jnp.ones(4), jnp.ones(3))
     >>> check("f", rbm, v=(jnp.ones((2, 3)), "n v"))
@@ -215,18 +215,20 @@ def check(
     """
     for kind in (visible, hidden):
         if kind not in ("bernoulli", "gaussian"):
-            raise ValueError(f"{function}: units are bernoulli or gaussian, got {kind!r}")
+            raise ValueError(
+                f"{function}: units must be bernoulli or gaussian, got {kind!r}"
+            )
     if visible == hidden == "gaussian":
         raise ValueError(
-            f"{function}: visible and hidden units may not both be gaussian: their "
-            f"energy need not have a floor; make one layer bernoulli"
+            f"{function}: visible and hidden units may not both be gaussian, because the "
+            f"energy may be unbounded below; make one layer bernoulli"
         )
     w, b, a = rbm
     expect(function, w=(w, "v h"), b=(b, "v"), a=(a, "h"), **arrays)
 
 
 def _own_energy(units, x, bias):
-    """What a layer's energy is by itself: [n]."""
+    """The energy of a layer's biases: [n]."""
     if units == "bernoulli":
         return -(x @ bias)
     return 0.5 * jnp.square(x - bias[None]).sum(-1)

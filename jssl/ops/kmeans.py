@@ -1,10 +1,10 @@
-r"""k-means: k centroids, each the mean of the samples nearest to it.
+r"""k-means clustering, by Lloyd's algorithm.
 
 .. math:: \min_{\mu, c} \sum_i \lVert x_i - \mu_{c_i} \rVert^2
 
-Lloyd's iteration alternates the two minimisations, neither of which can raise the sum.
-A cluster that loses all its samples is given half of another's, as in Caron et al.
-2018, "Deep Clustering for Unsupervised Learning of Visual Features", section 3.3.
+Lloyd's iteration alternates the two minimizations, neither of which can raise the sum.
+An empty cluster is reassigned half the samples of another, as in Caron et al. 2018,
+"Deep Clustering for Unsupervised Learning of Visual Features", section 3.3.
 https://arxiv.org/abs/1807.05520
 """
 
@@ -19,11 +19,11 @@ from jssl.ops.precision import widen
 from jssl.ops.shapes import expect
 from jssl.ops.vectors import dots
 
-UNROLLED = 256  # clusters up to which `_argmin_by_rows` is compiled in little time
+UNROLLED = 256  # clusters up to which `_argmin_by_rows` compiles quickly
 
 
 class Clusters(NamedTuple):
-    """A partition of n samples in k clusters, none of them empty.
+    """A partition of n samples into k nonempty clusters.
 
     Attributes:
       centroids: [k, d].
@@ -47,14 +47,14 @@ def kmeans(
     """Lloyd's algorithm for a fixed number of iterations, in float32 at least.
 
     Args:
-      key: for the first centroids, and for the repair of empty clusters.
+      key: PRNG key for the initial centroids and the splits into empty clusters.
       x: samples.
       k: number of clusters, at most n.
-      iterations: of Lloyd's algorithm; DeepCluster's 20.
-      init: "random", k different samples (DeepCluster); "++", samples drawn far from
-        each other (Arthur and Vassilvitskii 2007); or the first centroids themselves.
-      chunk: measures distances for so many samples at a time, which bounds the memory
-        to [chunk, k] where [n, k] would not fit.
+      iterations: number of iterations; 20 in DeepCluster.
+      init: "random", k different samples (DeepCluster); "++", k-means++ (Arthur and
+        Vassilvitskii 2007); or an array of initial centroids.
+      chunk: number of samples per block of distances, which bounds the memory to
+        [chunk, k] instead of [n, k].
 
     Raises:
       ValueError: when k is not in 1 ... n, the init unknown, or a shape wrong.
@@ -70,7 +70,7 @@ def kmeans(
     if not 1 <= k <= n:
         raise ValueError(f"kmeans: k must be in 1 ... n={n}, got {k}")
     (x,) = widen(x)
-    # Distances are sharper near the origin.
+    # Distances are more precise near the origin.
     middle = x.mean(0, keepdims=True)
     keys = jax.random.split(key, iterations + 2)
     first = _first_centroids(keys[0], x, k, init)
@@ -93,7 +93,7 @@ def kmeans(
 def nearest_centroid(
     x: Float[Array, "n d"], centroids: Float[Array, "k d"], chunk: int | None = None
 ) -> Int[Array, " n"]:
-    """The centroid nearest to each sample, the first of equals.
+    """Index of the centroid nearest to each sample; the first in case of ties.
 
     Raises:
       ValueError: when a shape is wrong.
@@ -122,8 +122,7 @@ def _argmin(scores):
 
 
 def _argmin_by_rows(scores):
-    """The same: XLA's CPU code for argmin takes one number at a time, for comparisons of
-    rows many."""
+    """Argmin by comparisons of rows, which XLA vectorizes on CPU, unlike argmin."""
     least, index = scores[0], jnp.zeros(scores.shape[1], jnp.int32)
     for j, row in enumerate(scores[1:], 1):
         less = row < least
@@ -137,11 +136,11 @@ def split_into_empty(
     centroids: Float[Array, "k d"],
     assignments: Int[Array, " n"],
 ) -> tuple[Float[Array, "k d"], Int[Array, " n"]]:
-    """Gives every empty cluster about half the samples of another, drawn at random.
+    """Reassign half the samples of a random cluster to every empty cluster.
 
-    A random plane through the other's mean divides its samples, and both centroids
-    become the means of what they got: the paper's copy of a centroid moved a little,
-    one step on. Samples that coincide are dealt out in turn. Nothing else changes.
+    A random plane through the cluster's mean divides its samples, and both centroids
+    become the means of their parts: the paper's perturbed copy of a centroid, one
+    iteration later. Identical samples are split alternately. Other clusters are unchanged.
 
     Raises:
       ValueError: when there are more clusters than samples, or a shape is wrong.
@@ -184,7 +183,7 @@ def split_into_empty(
 
 
 def _halve(key, x, members):
-    """Which members lie beyond a random plane through their mean: some, never all."""
+    """Mask of the members beyond a random plane through their mean: some, never all."""
     plane = jax.random.normal(key, x.shape[1:], x.dtype)
     beyond = members & ((x - _mean(x, members)[None]) @ plane > 0)
     divided = beyond.any() & (members & ~beyond).any()
@@ -217,7 +216,7 @@ def _random_samples(key, x, k):
 
 
 def _spread_samples(key, x, k):
-    """k-means++: each next one with probability as its squared distance to the rest."""
+    """k-means++: probabilities proportional to squared distances to the nearest drawn."""
 
     def add(i, state):
         centroids, distances = state

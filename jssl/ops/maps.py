@@ -1,4 +1,4 @@
-"""Maps of channels [n, h, w, c], made larger and smaller."""
+"""Pooling and upsampling of feature maps [n, h, w, c]."""
 
 import jax.numpy as jnp
 from jax import lax
@@ -8,12 +8,12 @@ from jssl.ops.shapes import expect
 
 
 def max_cells(maps: Float[Array, "n h w c"], side: int) -> Float[Array, "n s s c"]:
-    r"""The largest value in each of side x side cells that cover a map.
+    r"""Adaptive max pooling to side x side cells that cover a map.
 
     .. math:: \text{rows of cell } i: \; \lfloor i h / s \rfloor \text{ to }
               \lceil (i + 1) h / s \rceil
 
-    and columns likewise: where s does not divide h, neighbours share a row.
+    and likewise for columns: where s does not divide h, neighboring cells share a row.
 
     He et al. 2014, "Spatial Pyramid Pooling". https://arxiv.org/abs/1406.4729
 
@@ -43,7 +43,7 @@ def max_cells(maps: Float[Array, "n h w c"], side: int) -> Float[Array, "n s s c
 def doubled(
     maps: Float[Array, "n h w c"], kernel: Float[Array, "k k c d"]
 ) -> Float[Array, "n h2 w2 d"]:
-    r"""A transposed convolution of stride 2, which doubles the sides of a map.
+    r"""Transposed convolution of stride 2, which doubles the height and width of a map.
 
     .. math:: y_t = \sum_j k_j u_{t + j - 2}, \qquad u_{2 m} = x_m, \; u_{2 m + 1} = 0
 
@@ -52,14 +52,14 @@ def doubled(
     ConvTranspose2d(4, 2, 1) and (5, 2, 2, output_padding=1).
 
     Each of the four phases of y is an ordinary 3 x 3 convolution of x, and they are
-    computed at once: on CPU the gradients take half the time or less of those through a
-    convolution of maps with zeros between.
+    computed together: on CPU the gradients take at most half the time of those through a
+    convolution of zero-interleaved maps.
 
     Dumoulin and Visin 2016, section 4. https://arxiv.org/abs/1603.07285; Shi et al. 2016,
     https://arxiv.org/abs/1609.07009
 
     Raises:
-      ValueError: when the arrays do not fit, or the kernel's side is not 3 to 5.
+      ValueError: when shapes do not fit, or the kernel's side is not 3 to 5.
 
     >>> maps = jnp.array([1.0, 10.0])[None, None, :, None]    # a row of two
     >>> kernel = jnp.zeros((4, 4, 1, 1)).at[2].set(jnp.arange(1.0, 5)[:, None, None])
@@ -71,7 +71,7 @@ def doubled(
     if not 3 <= k <= 5:
         raise ValueError(f"doubled: the kernel's side must be 3 to 5, got {k}")
     grown = jnp.pad(kernel, [(1, 5 - k)] * 2 + [(0, 0)] * 2)
-    taps = grown.reshape(3, 2, 3, 2, c, d)[:, ::-1, :, ::-1]  # even places have odd taps
+    taps = grown.reshape(3, 2, 3, 2, c, d)[:, ::-1, :, ::-1]  # even outputs use odd taps
     phases = lax.conv_general_dilated(
         maps,
         taps.transpose(0, 2, 4, 1, 3, 5).reshape(3, 3, c, 4 * d),

@@ -1,4 +1,4 @@
-"""Which tokens are hidden, and how the visible ones are taken out and put back."""
+"""Random masking of tokens, and gathering and restoring of the visible ones."""
 
 from typing import NamedTuple
 
@@ -10,11 +10,11 @@ from jssl.ops.shapes import expect
 
 
 class Masking(NamedTuple):
-    """A choice of tokens, for each sample its own.
+    """A random mask per sample.
 
     Attributes:
-      keep: [n, l_keep] the visible tokens, in shuffled order.
-      mask: [n, l] 1 where hidden, 0 where visible.
+      keep: [n, l_keep] indices of the visible tokens, in shuffled order.
+      mask: [n, l] 1 where masked, 0 where visible.
       restore: [n, l] the permutation that undoes the shuffle.
     """
 
@@ -24,7 +24,7 @@ class Masking(NamedTuple):
 
 
 def random_masking(key: jax.Array, n: int, length: int, ratio: float) -> Masking:
-    """Hides all but int(length * (1 - ratio)) tokens of each of n samples, at random.
+    """Mask all but int(length * (1 - ratio)) tokens of each of n samples, at random.
 
     He et al. 2022, section 3. https://arxiv.org/abs/2111.06377
 
@@ -39,7 +39,7 @@ def random_masking(key: jax.Array, n: int, length: int, ratio: float) -> Masking
 
 
 def masking_by(noise: Float[Array, "n l"], ratio: float) -> Masking:
-    """Keeps the int(l * (1 - ratio)) tokens of least noise in each sample.
+    """Keep the int(l * (1 - ratio)) tokens of least noise in each sample.
 
     Raises:
       ValueError: when no token, or every token, would stay visible.
@@ -52,7 +52,7 @@ def masking_by(noise: Float[Array, "n l"], ratio: float) -> Masking:
     if not 0 < kept < length:
         raise ValueError(
             f"masking {ratio} of {length} tokens leaves {kept} visible; "
-            f"at least one must be visible and one hidden"
+            f"at least one must be visible and one masked"
         )
     shuffle = jnp.argsort(noise, axis=1)
     restore = jnp.argsort(shuffle, axis=1)
@@ -62,7 +62,7 @@ def masking_by(noise: Float[Array, "n l"], ratio: float) -> Masking:
 def take_tokens(
     tokens: Shaped[Array, "n l d"], ids: Int[Array, "n k"]
 ) -> Shaped[Array, "n k d"]:
-    """Tokens `ids[i]` of sample i.
+    """Gather the tokens `ids[i]` of sample i.
 
     >>> take_tokens(jnp.array([[[10], [11], [12]]]), jnp.array([[2, 0]])).tolist()
     [[[12], [10]]]
@@ -76,7 +76,7 @@ def restore_tokens(
     mask_token: Float[Array, "1 1 d"],
     restore: Int[Array, "n l"],
 ) -> Float[Array, "n l d"]:
-    """Visible tokens back in their places, `mask_token` in all the others.
+    """Restore visible tokens to their positions, with `mask_token` in all others.
 
     >>> visible = jnp.array([[[7.0]]])
     >>> restore_tokens(visible, jnp.zeros((1, 1, 1)), jnp.array([[2, 0, 1]])).ravel()

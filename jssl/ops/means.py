@@ -1,4 +1,4 @@
-"""Averages over some of the entries, on one device or on all."""
+"""Masked averages, on one device or across devices."""
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Shaped
@@ -13,13 +13,13 @@ def masked_mean(
     mask: Shaped[Array, "*shape"],
     axis_name: str | None = None,
 ) -> Float[Array, ""]:
-    r"""The mean of x where the mask is 1.
+    r"""Mean of x where the mask is 1.
 
     .. math:: \frac{\sum_i m_i x_i}{\sum_i m_i}
 
-    Where the mask is 0 everywhere it is 0, and passes no gradient to x. Devices may
-    hold unequal numbers of ones: with `axis_name` both sums run over all of them.
-    Computed in float32, or in float64 where an argument is. The mask is float or bool.
+    If the mask is 0 everywhere, the result and its gradient are 0. The number of ones may
+    differ between devices: with `axis_name` both sums run over all of them. Computed in
+    float32, or in float64 where an argument is float64. The mask is float or bool.
 
     Raises:
       ValueError: when the shapes differ or x is not floating.

@@ -1,9 +1,9 @@
-"""What a method remembers of samples outside the batch.
+"""Queues and memory banks of features from previous batches.
 
-A queue holds the newest rows, whichever samples they came from; a bank holds one row a
-sample, found by the sample's index. Both are arrays passed in and handed back. Under
-`pmap` and `shard_map` every device holds the whole and writes the rows of all devices,
-so that the copies stay the same.
+A queue holds the newest rows of any samples; a bank holds one row per sample, addressed
+by the sample's index. Both are arrays that are passed in and returned. Under `pmap` and
+`shard_map` every device holds a full copy and writes the rows of all devices, so that
+the copies remain identical.
 
 He et al. 2020, "Momentum Contrast", https://arxiv.org/abs/1911.05722 (queue);
 Wu et al. 2018, "Non-Parametric Instance Discrimination",
@@ -23,11 +23,11 @@ from jssl.ops.vectors import dots, unit
 
 
 class Queue(NamedTuple):
-    """First in, first out.
+    """A first-in, first-out queue of features.
 
     Attributes:
-      keys: the rows, [k, d].
-      pointer: where the next row goes, int32; the oldest row stands there.
+      keys: [k, d] the rows.
+      pointer: int32 index of the oldest row, which the next row replaces.
     """
 
     keys: Shaped[Array, "k d"]
@@ -35,7 +35,7 @@ class Queue(NamedTuple):
 
 
 def queue_init(key: jax.Array, size: int, width: int) -> Queue:
-    """A queue of random unit vectors.
+    """Initialize a queue with random unit vectors.
 
     >>> queue = queue_init(jax.random.key(0), size=5, width=2)
     >>> queue.keys.shape, int(queue.pointer)
@@ -47,12 +47,12 @@ def queue_init(key: jax.Array, size: int, width: int) -> Queue:
 def queue_push(
     queue: Queue, rows: Shaped[Array, "n d"], axis_name: str | None = None
 ) -> Queue:
-    """Writes n rows over the oldest ones, wrapping around; they pass no gradient.
+    """Replace the oldest rows by n new ones, without gradient.
 
-    The rows stand as they come: give unit vectors where the method wants them.
+    The rows are stored as given: normalize them first if the method needs unit vectors.
 
     Raises:
-      ValueError: when widths differ, or more rows come than the queue holds.
+      ValueError: when widths differ, or there are more rows than the queue holds.
 
     >>> queue = Queue(jnp.zeros((3, 1)), jnp.array(2))
     >>> queue = queue_push(queue, jnp.array([[5.0], [7.0]]))
@@ -72,7 +72,7 @@ def queue_push(
 def nearest(
     keys: Float[Array, "k d"], z: Float[Array, "n d"]
 ) -> tuple[Float[Array, "n d"], Int[Array, " n"]]:
-    """For each row of z, the row of `keys` with the largest cosine, and its index.
+    """Nearest neighbor by cosine of each row of z: the row of `keys`, and its index.
 
     >>> rows, index = nearest(jnp.eye(2), jnp.array([[0.1, 3.0]]))
     >>> rows.tolist(), index.tolist()
@@ -83,7 +83,7 @@ def nearest(
 
 
 def bank_init(key: jax.Array, size: int, width: int) -> Float[Array, "size width"]:
-    """A bank of random unit vectors, one a sample of the data.
+    """Initialize a bank with random unit vectors, one per sample of the data.
 
     >>> bank_init(jax.random.key(0), size=5, width=2).shape
     (5, 2)
@@ -94,7 +94,7 @@ def bank_init(key: jax.Array, size: int, width: int) -> Float[Array, "size width
 def bank_read(
     bank: Float[Array, "size d"], index: Int[Array, "..."]
 ) -> Float[Array, "... d"]:
-    """The rows of these samples, as constants: no gradient reaches the bank.
+    """Read the rows of samples by index, without gradient to the bank.
 
     >>> bank_read(jnp.array([[1.0], [2.0]]), jnp.array([1, 1, 0])).tolist()
     [[2.0], [2.0], [1.0]]
@@ -109,16 +109,16 @@ def bank_write(
     momentum: ScalarLike = 0.5,
     axis_name: str | None = None,
 ) -> Float[Array, "size d"]:
-    r"""Moves the rows of these samples towards new ones, and passes no gradient.
+    r"""Update the rows of samples as moving averages of new ones, without gradient.
 
     .. math:: v_i \leftarrow \mathrm{unit}(\mu v_i + (1 - \mu) \, \mathrm{unit}(u_i))
 
-    momentum is mu: 0 replaces. A sample that comes twice in a batch moves towards the
-    mean of its two rows (the last write to win would depend on the device). Read before
-    writing: the loss wants the bank of the last step.
+    momentum is mu: 0 replaces the row. A sample that occurs twice in a batch uses the
+    mean of its two rows (otherwise the order of writes would depend on the device). Read
+    before writing: the loss uses the bank of the previous step.
 
     Raises:
-      ValueError: when shapes differ or the index is not of integers.
+      ValueError: when shapes differ or the index is not an integer array.
 
     >>> bank_write(jnp.eye(2), jnp.array([0]), jnp.array([[0.0, 3.0]]), momentum=0.0)
     Array([[0., 1.],
@@ -139,10 +139,10 @@ def _directions(key, size, width):
 
 
 def _from_all_devices(rows, axis_name):
-    """As `gather`, but known to be the same on all devices, as a state must be.
+    """As `gather`, but marked as replicated over devices, as a state must be.
 
-    The sum of arrays that are 0 outside a device's own rows; `shard_map` counts the
-    outcome of an all-gather as varying, and would not hand it back as one array.
+    The sum of arrays that are 0 outside a device's own rows; `shard_map` treats the result
+    of an all-gather as varying, and cannot return it as a replicated array.
     """
     if axis_name is None:
         return rows

@@ -1,4 +1,4 @@
-r"""Samples blended with other samples, and their targets likewise.
+r"""mixup: convex combinations of samples and of their targets.
 
 .. math:: \tilde x_i = \lambda_i x_i + (1 - \lambda_i) x_{\pi(i)}, \qquad
           \lambda_i \sim \mathrm{Beta}(\alpha, \alpha)
@@ -25,16 +25,16 @@ def mixup(
     per_sample: bool = True,
     keep_dominant: bool = True,
 ) -> tuple[Float[Array, "n *d"], Float[Array, "n c"], Float[Array, " n"]]:
-    r"""Blends each sample and its target with those of its partner.
+    r"""Mix each sample and its target with those of its partner.
 
-    A small alpha gives lambda near 0 and 1; alpha = 0 mixes nothing. x keeps its dtype;
-    the blend is made in float32 at least. Gradients flow.
+    A small alpha gives lambda near 0 and 1; alpha = 0 gives lambda = 1. x keeps its
+    dtype; the mixture is computed in float32 at least. Gradients flow.
 
     Args:
-      partner: pi; a permutation drawn at random when None.
-      per_sample: one lambda a sample, as in MixMatch's code; else one a batch.
-      keep_dominant: takes max(lambda, 1 - lambda), so that row i stays nearer to
-        sample i than to its partner. MixMatch needs it; the mixup paper does without.
+      partner: pi; a random permutation if None.
+      per_sample: draw one lambda per sample, as in MixMatch's code; else one per batch.
+      keep_dominant: use max(lambda, 1 - lambda), so that row i is closer to sample i
+        than to its partner. MixMatch needs it; the mixup paper does not use it.
 
     Returns:
       The mixed x, the mixed y, and lambda.
@@ -82,14 +82,14 @@ def mixmatch_batch(
     tuple[Float[Array, "b *d"], Float[Array, "b c"]],
     tuple[Float[Array, "nk *d"], Float[Array, "nk c"]],
 ]:
-    r"""Mixes labelled samples, and k views of unlabelled ones, with a shuffle of all.
+    r"""Mix labeled samples, and k views of unlabeled ones, with a shuffle of all.
 
     .. math:: \mathcal W = \mathrm{Shuffle}(\hat{\mathcal X} \cup \hat{\mathcal U}),
               \quad \mathcal X'_i = \mathrm{MixUp}(\hat{\mathcal X}_i, \mathcal W_i),
               \quad \mathcal U'_i = \mathrm{MixUp}(\hat{\mathcal U}_i, \mathcal W_{b+i})
 
-    p are the labels, one-hot; q the guesses of `guess_labels`, one for all views of a
-    sample. The unlabelled rows come back sample by sample: view j of sample i is row
+    p are the one-hot labels; q the guesses of `guess_labels`, one for all views of a
+    sample. Unlabeled rows are returned in order of samples: view j of sample i is row
     i k + j.
 
     Berthelot et al. 2019, "MixMatch", algorithm 1. https://arxiv.org/abs/1905.02249
@@ -119,12 +119,11 @@ def mixmatch_batch(
 
 
 def interleave(arrays: list[Array]) -> list[Array]:
-    """Makes the first of m equal batches a fair mixture of all, and undoes it.
+    """Interleave m batches of equal size, so that the first has rows of all; an involution.
 
-    Each array is cut into m runs of rows, and run i of the first changes places with
-    run i of array i. Where the batch statistics are updated by the first pass alone,
-    they then see every kind of sample. Applied twice it changes nothing: interleave
-    the inputs, then the logits.
+    Each array is split into m runs of rows, and run i of the first is exchanged with run
+    i of array i. If only the first forward pass updates batch statistics, they then cover
+    every kind of sample. Apply it to the inputs, then to the logits to undo it.
 
     Berthelot et al. 2019, the authors' code. https://arxiv.org/abs/1905.02249
 
@@ -153,7 +152,7 @@ def _batch_shape(x):
 
 
 def _mixing_weight(key, alpha, n, dtype):
-    """n draws of Beta(alpha, alpha), its limit 1 of max(lambda, 1 - lambda) at 0."""
+    """n samples of Beta(alpha, alpha); 1 at alpha = 0, the limit of max(l, 1 - l)."""
     alpha = jnp.asarray(alpha, dtype)
     drawn = jax.random.beta(key, *[jnp.where(alpha > 0, alpha, 1)] * 2, (n,), dtype)
     return jnp.where(alpha > 0, drawn, 1)

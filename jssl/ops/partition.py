@@ -1,10 +1,10 @@
-r"""log Z of a restricted Boltzmann machine: exactly when small, else by annealing.
+r"""Partition function of restricted Boltzmann machines, exact or by annealing.
 
 .. math:: p(v) = e^{-F(v)} / Z, \qquad Z = \sum_v e^{-F(v)}
 
-Enumeration runs over the smaller layer. Annealed importance sampling walks from a
-machine without weights, whose Z is known, to ours through many in between, and weighs
-each walk; the mean weight is an unbiased estimate of the ratio of the two Zs.
+Enumeration runs over the smaller layer. Annealed importance sampling runs chains from an
+RBM without weights, whose Z is known, through intermediate ones to the target, and
+weights each chain; the mean weight is an unbiased estimate of the ratio of the two Zs.
 
 Neal, "Annealed importance sampling", Statistics and Computing 11, 2001.
 https://arxiv.org/abs/physics/9803008
@@ -37,7 +37,7 @@ _LARGEST = 20  # units: a million states
 def log_partition(
     rbm: RBM, visible: Units = "bernoulli", hidden: Units = "bernoulli"
 ) -> Float[Array, ""]:
-    """log Z, by summing over every state of one Bernoulli layer, the smaller if both.
+    """Exact log Z, by summing over all states of the smaller Bernoulli layer.
 
     Raises:
       ValueError: when that layer has more than 20 units: use `annealed_log_partition`.
@@ -72,9 +72,9 @@ def log_likelihood(
     visible: Units = "bernoulli",
     hidden: Units = "bernoulli",
 ) -> Float[Array, " n"]:
-    """log p(v), exactly, for machines that `log_partition` can enumerate.
+    """Exact log p(v), for RBMs small enough for `log_partition`.
 
-    Its gradient is the exact one that contrastive divergence estimates.
+    Its gradient is the one that contrastive divergence approximates.
 
     >>> rbm = RBM(jnp.zeros((2, 3)), jnp.zeros(2), jnp.zeros(3))
     >>> print(f"{log_likelihood(rbm, jnp.ones((1, 2)))[0]:.4f}")    # -2 log 2
@@ -88,11 +88,11 @@ class Annealed(NamedTuple):
     """An estimate of log Z.
 
     Attributes:
-      log_z: log of the mean weight: right on average for Z, a little low for log Z.
-      low: log of the mean weight less three standard errors, -inf if that is negative.
-      high: log of the mean weight and three standard errors.
-      effective: how many equally weighted walks these are worth, at most all.
-      log_weights: [runs] of each walk.
+      log_z: log of the mean weight: unbiased for Z, biased low for log Z.
+      low: log of the mean weight minus three standard errors, -inf if that is negative.
+      high: log of the mean weight plus three standard errors.
+      effective: effective sample size, at most the number of runs.
+      log_weights: [runs] log weight of each chain.
     """
 
     log_z: Float[Array, ""]
@@ -110,21 +110,22 @@ def annealed_log_partition(
     base: Float[Array, " v"] | None = None,
     visible: Units = "bernoulli",
 ) -> Annealed:
-    r"""log Z of a machine of any size, by annealed importance sampling.
+    r"""Estimate log Z of an RBM of any size, by annealed importance sampling.
 
     .. math:: \log w = \sum_k F_{k-1}(v_{k-1}) - F_k(v_{k-1}), \qquad
               \log Z \approx \log Z_0 + \log \frac{1}{\text{runs}} \sum e^{\log w}
 
-    The machines in between have weights beta W and biases (1 - beta) base + beta b and
-    beta a; each v_k takes one Gibbs sweep of machine k.
+    The intermediate RBMs have weights beta W and biases (1 - beta) base + beta b and
+    beta a; each v_k takes one Gibbs sweep of RBM k.
 
     Args:
-      key: of all draws.
-      rbm: the machine; its hidden units are Bernoulli.
-      betas: from 0 to 1, rising; a thousand or more, and dense near 1, for large ones.
-      runs: walks.
-      base: visible biases of the first machine, the log odds of the training data's
-        mean, say; the machine's own where left out.
+      key: PRNG key.
+      rbm: the model, with Bernoulli hidden units.
+      betas: inverse temperatures, increasing from 0 to 1; a thousand or more, dense near
+        1, for large RBMs.
+      runs: number of chains.
+      base: visible biases at beta = 0, e.g. the log odds of the training data's mean;
+        those of `rbm` by default.
       visible: kind of the visible units.
 
     Raises:
@@ -139,7 +140,7 @@ def annealed_log_partition(
     check(name, rbm, visible, betas=(betas, "k"), base=(base, "v"))
     if len(betas) < 2 or runs < 1:
         raise ValueError(
-            f"{name}: wanted at least 2 betas and 1 run, got {len(betas)} and {runs}"
+            f"{name}: needs at least 2 betas and 1 run, got {len(betas)} and {runs}"
         )
     w, b, a, base, betas = widen(*rbm, rbm.b if base is None else base, betas)
 
@@ -164,7 +165,7 @@ def annealed_log_partition(
 
 
 def _log_partition_of_base(base, hidden, visible):
-    """log Z without weights: the visible layer's own, and log 2 a hidden unit."""
+    """log Z without weights: that of the visible layer, plus log 2 per hidden unit."""
     if visible == "bernoulli":
         nats = jax.nn.softplus(base).sum()
     else:

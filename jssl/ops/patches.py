@@ -1,4 +1,4 @@
-"""Images as rows of square patches, and back."""
+"""Conversion between images and sequences of square patches."""
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Shaped
@@ -7,9 +7,9 @@ from jssl.ops.shapes import expect
 
 
 def patchify(images: Shaped[Array, "n h w c"], patch: int) -> Shaped[Array, "n l k"]:
-    """Cuts images into l = (h / patch)(w / patch) patches of k = patch * patch * c values.
+    """Split images into l = (h / patch)(w / patch) patches of k = patch * patch * c values.
 
-    Patches run row by row; inside a patch the order is (row, column, channel).
+    Patches are in row-major order; inside a patch the order is (row, column, channel).
 
     Raises:
       ValueError: when `patch` does not divide height and width.
@@ -31,7 +31,7 @@ def patchify(images: Shaped[Array, "n h w c"], patch: int) -> Shaped[Array, "n l
 def unpatchify(
     patches: Shaped[Array, "n l k"], patch: int, size: tuple[int, int]
 ) -> Shaped[Array, "n h w c"]:
-    """The exact inverse of `patchify` for images of `size` (height, width).
+    """Inverse of `patchify` for images of `size` (height, width).
 
     >>> x = jnp.arange(32.0).reshape(1, 4, 4, 2)
     >>> bool((unpatchify(patchify(x, 2), 2, (4, 4)) == x).all())
@@ -47,10 +47,10 @@ def unpatchify(
 def normalize_patches(
     patches: Float[Array, "n l k"], eps: float = 1e-6
 ) -> Float[Array, "n l k"]:
-    """Each patch less its mean, over its deviation: MAE's target.
+    """Standardize each patch: MAE's target.
 
     (t - mean) / sqrt(var + eps) over the patch's k values, with the unbiased variance
-    (k - 1 below), as in the authors' code. He et al. 2022, section 4.1.
+    (over k - 1), as in the authors' code. He et al. 2022, section 4.1.
     https://arxiv.org/abs/2111.06377
 
     >>> normalize_patches(jnp.array([[[0.0, 2.0]]]), eps=0.0)    # var = 2
@@ -60,3 +60,16 @@ def normalize_patches(
     mean = patches.mean(-1, keepdims=True)
     var = patches.var(-1, keepdims=True, ddof=1)
     return (patches - mean) / jnp.sqrt(var + eps)
+
+
+def denormalize_patches(
+    t: Float[Array, "n l k"], patches: Float[Array, "n l k"], eps: float = 1e-6
+) -> Float[Array, "n l k"]:
+    """The inverse of `normalize_patches`, with the mean and variance of `patches`.
+
+    >>> t = jnp.array([[[0.0, 2.0]]])
+    >>> denormalize_patches(normalize_patches(t), t).round(4).tolist()
+    [[[0.0, 2.0]]]
+    """
+    mean = patches.mean(-1, keepdims=True)
+    return t * jnp.sqrt(patches.var(-1, keepdims=True, ddof=1) + eps) + mean

@@ -1,6 +1,6 @@
-"""Sets of permutations that lie far apart, for jigsaw puzzles; in numpy, on the host.
+"""Sets of permutations with large Hamming distances, for jigsaw puzzles; in numpy.
 
-The Hamming distance of two permutations is the number of places at which they differ.
+The Hamming distance of two permutations is the number of positions at which they differ.
 """
 
 import math
@@ -15,24 +15,24 @@ Mode = Literal["max", "maxmin", "middle", "min"]
 def permutation_set(
     n_tiles: int, count: int, mode: Mode = "max", seed: int | None = None
 ) -> Int[np.ndarray, "count n_tiles"]:
-    r"""Permutations chosen greedily, each by its distances to those already chosen.
+    r"""Select permutations greedily by their Hamming distances to those already selected.
 
-    From all n! permutations, starting with one, the next is always
+    Starting with one, the next of all n! permutations is always
 
     .. math:: \arg\max_q \sum_{p \in S} d(p, q)
 
-    ("max", the paper's), the one whose smallest distance is largest, of these the one of
-    the largest sum ("maxmin"), one of the median sum ("middle") or of the smallest
-    ("min"). Of equals it is the lexicographically first.
+    ("max", as in the paper), the one with the largest minimal distance and among these
+    the largest sum ("maxmin"), one with the median sum ("middle") or the smallest sum
+    ("min"). Ties are resolved by lexicographic order.
 
     Noroozi and Favaro 2016, algorithm 1. https://arxiv.org/abs/1603.09246
 
     Args:
       n_tiles: n, from 2 to 10.
-      count: how many.
-      mode: as above.
-      seed: None starts at the identity. A number starts at a random permutation, and
-        draws, for "middle", among those of the median.
+      count: number of permutations.
+      mode: selection criterion, as above.
+      seed: None starts at the identity. A number starts at a random permutation and
+        resolves ties of "middle" at random.
 
     Raises:
       ValueError: when n is outside 2 ... 10, there are fewer than `count` permutations,
@@ -50,7 +50,7 @@ def permutation_set(
         )
     if mode not in get_args(Mode):
         known = ", ".join(get_args(Mode))
-        raise ValueError(f"permutation_set: no mode {mode!r} among {known}")
+        raise ValueError(f"permutation_set: mode must be one of {known}, got {mode!r}")
     columns = np.ascontiguousarray(_all(n_tiles).T)  # [n, n!], in lexicographic order
     free = np.ones(columns.shape[1], bool)
     total = np.zeros(columns.shape[1], np.int32)
@@ -81,7 +81,7 @@ def permutation_set(
 
 
 class Hamming(NamedTuple):
-    """Distances between the pairs of a set."""
+    """Statistics of the Hamming distances between all pairs of a set."""
 
     mean: float
     minimum: int
@@ -89,10 +89,10 @@ class Hamming(NamedTuple):
 
 
 def hamming_statistics(permutations: Integer[np.ndarray, "count n"]) -> Hamming:
-    r"""How far apart permutations lie, over all pairs.
+    r"""Mean, minimum and maximum Hamming distance over all pairs of permutations.
 
-    The mean is at most (n - 1) N / (N - 1), reached by N permutations just when every
-    symbol stands equally often at every place.
+    The mean is at most (n - 1) N / (N - 1), attained by N permutations if and only if
+    every symbol occurs equally often at every position.
 
     Raises:
       ValueError: when there is no pair.
@@ -114,8 +114,8 @@ def hamming_statistics(permutations: Integer[np.ndarray, "count n"]) -> Hamming:
 def affine_permutations_9() -> Int[np.ndarray, "72 9"]:
     """The maps k -> a k + b of the field of nine elements, a not 0: 72 permutations.
 
-    Two of them agree at one place at most, so that all lie 8 or 9 apart, and every
-    symbol stands at every place 8 times. Element 3 x + y of the field is x i + y, with
+    Any two agree at one position at most, so that distances are 8 or 9, and every symbol
+    occurs at every position 8 times. Element 3 x + y of the field is x i + y, with
     arithmetic modulo 3 and i^2 = -1.
 
     >>> hamming_statistics(affine_permutations_9())[1:]

@@ -1,4 +1,4 @@
-"""Fixed sine-cosine positions for tokens on a line and on a grid, and learned ones resized.
+"""Sine-cosine position embeddings in 1D and 2D, and resizing of learned ones.
 
 Vaswani et al. 2017, https://arxiv.org/abs/1706.03762; on a grid as in MAE, He et al. 2022.
 """
@@ -14,7 +14,7 @@ from jssl.ops.shapes import expect
 
 
 def sincos_1d(width: int, positions: np.ndarray) -> np.ndarray:
-    """[l, width]: sines of position * omega_k, then cosines, omega_k = 10000^(-2k/width).
+    """1D embeddings [l, width]: sin, then cos of position * 10000^(-2k/width).
 
     Raises:
       ValueError: when `width` is odd.
@@ -23,17 +23,17 @@ def sincos_1d(width: int, positions: np.ndarray) -> np.ndarray:
     [[0.0, 1.0], [1.0, 0.0]]
     """
     if width % 2:
-        raise ValueError(f"sine-cosine positions need an even width, got {width}")
+        raise ValueError(f"sincos_1d: width must be even, got {width}")
     omega = 10000.0 ** (-np.arange(width // 2) / (width / 2))
     angles = np.outer(positions, omega)
     return np.concatenate([np.sin(angles), np.cos(angles)], axis=1)
 
 
 def sincos_2d(width: int, rows: int, columns: int) -> np.ndarray:
-    """[rows * columns, width], row by row: the first half tells the column, the second
-    the row, in the order of the authors' code.
+    """2D embeddings [rows * columns, width], in row-major order.
 
-    Every row has norm sqrt(width / 2).
+    The first half encodes the column, the second the row, in the order of the authors'
+    code. Every embedding has norm sqrt(width / 2).
 
     Raises:
       ValueError: when 4 does not divide `width`.
@@ -42,7 +42,7 @@ def sincos_2d(width: int, rows: int, columns: int) -> np.ndarray:
     [0.0, 1.0, 0.0, 1.0]
     """
     if width % 4:
-        raise ValueError(f"positions on a grid need a width divisible by 4, got {width}")
+        raise ValueError(f"sincos_2d: width must be divisible by 4, got {width}")
     row, column = np.meshgrid(np.arange(rows), np.arange(columns), indexing="ij")
     return np.concatenate(
         [sincos_1d(width // 2, column.ravel()), sincos_1d(width // 2, row.ravel())], axis=1
@@ -54,20 +54,20 @@ def resize_positions(
     grid: tuple[int, int],
     old: tuple[int, int] | None = None,
 ) -> Float[Array | np.ndarray, "1 k d"]:
-    """Learned positions [1, 1 + l, d] of a class token and a grid, for another grid.
+    """Resize learned positions [1, 1 + l, d] of a class token and a grid to another grid.
 
-    The class token's stays; the others are interpolated as a picture of d channels, by
-    Keys' cubic (a = -1/2), widened where the grid shrinks so that nothing is skipped.
-    Positions of an unchanged grid come back as they are. Dosovitskiy et al. 2021, section
-    3.2, https://arxiv.org/abs/2010.11929
+    The class token's position is unchanged; the others are interpolated like an image of
+    d channels, by Keys' cubic (a = -1/2), with antialiasing where the grid shrinks. For
+    an unchanged grid the result is identical. Dosovitskiy et al. 2021, section 3.2,
+    https://arxiv.org/abs/2010.11929
 
     Args:
-      positions: the class token's first, then row by row.
-      grid: rows and columns wanted.
-      old: rows and columns of `positions`; a square if None.
+      positions: the class token's first, then the grid's in row-major order.
+      grid: new number of rows and columns.
+      old: number of rows and columns of `positions`; a square if None.
 
     Raises:
-      ValueError: when `positions` are not one and a grid.
+      ValueError: when the number of positions is not one plus that of the old grid.
 
     >>> learned = jnp.array([7.0, 1.0, 3.0]).reshape(1, 3, 1)    # on a grid of 1 x 2
     >>> resize_positions(learned, (2, 2), (1, 2)).ravel().tolist()    # the row twice
@@ -78,9 +78,9 @@ def resize_positions(
     old = old or (math.isqrt(max(length, 0)),) * 2
     if math.prod(old) != length or length < 1 or min(grid) < 1:
         raise ValueError(
-            f"resize_positions: {1 + length} positions are not one and a grid of "
-            f"{old[0]}x{old[1]}, to become {grid[0]}x{grid[1]}: name the old rows and "
-            f"columns"
+            f"resize_positions: {1 + length} positions are not one plus a grid of "
+            f"{old[0]}x{old[1]}, to be resized to {grid[0]}x{grid[1]}; pass old=(rows, "
+            f"columns)"
         )
     if tuple(grid) == tuple(old):
         return positions

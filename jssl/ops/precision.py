@@ -1,13 +1,13 @@
-"""Losses are computed in float32 at least, however narrow the network's own numbers."""
+"""Promotion to float32 or wider, for losses of low-precision network outputs."""
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Shaped
 
 
 def widen(*arrays: Shaped[Array, "..."]) -> tuple[Float[Array, "..."], ...]:
-    """All arrays in float64 where one of them is float64, else all in float32.
+    """Cast all arrays to float64 if one of them is float64, else to float32.
 
-    Masks and counts come along: they are turned into the same floating dtype.
+    Masks and counts are cast to the same floating dtype.
 
     >>> half, mask = widen(jnp.ones(2, jnp.bfloat16), jnp.array([True, False]))
     >>> half.dtype, mask

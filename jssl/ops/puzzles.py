@@ -1,4 +1,4 @@
-"""Images as puzzles: cut into tiles, shuffled, put together again."""
+"""Jigsaw puzzles: images as shuffled tiles."""
 
 import jax
 import jax.numpy as jnp
@@ -15,12 +15,12 @@ def cut_tiles(
     key: PRNGKeyArray | None = None,
     grid: int = 3,
 ) -> Shaped[Array, "n k t t c"]:
-    """A square tile out of each of the k = grid * grid cells of every image.
+    """Crop a square tile from each of the k = grid * grid cells of every image.
 
-    The cells are the largest squares of which grid * grid fit into the image, in its
-    middle, row by row. With a key the tile lies anywhere in its cell, another place for
-    each tile, so that neighbours are a random number of pixels apart and no edge goes
-    on from one to the next; without, in the middle.
+    The cells are the largest squares of which grid * grid fit into the image, centered,
+    in row-major order. With a key each tile has a random position in its cell, so that
+    the gaps between neighbors vary and edges do not continue across tiles; without, it is
+    centered.
 
     Noroozi and Favaro 2016, section 3.2. https://arxiv.org/abs/1603.09246
 
@@ -54,10 +54,10 @@ def cut_tiles(
 
 
 def normalize_tiles(tiles: Float[Array, "*n t t c"]) -> Float[Array, "*n t t c"]:
-    """Each tile and channel with mean 0 and deviation 1, or 0 where nothing varies.
+    """Standardize each channel of each tile; constant ones become 0.
 
-    The mean and contrast of neighbours are alike: left in, they tell which tiles lie
-    side by side, and nobody needs to look at what is in them.
+    Neighboring tiles have similar mean and contrast. Without normalization the puzzle can
+    be solved from these statistics, a shortcut that ignores the content.
 
     Noroozi and Favaro 2016, section 3.3. https://arxiv.org/abs/1603.09246
 
@@ -67,7 +67,7 @@ def normalize_tiles(tiles: Float[Array, "*n t t c"]) -> Float[Array, "*n t t c"]
     expect("normalize_tiles", tiles=(tiles, "... t t c"))
     mean = tiles.mean((-3, -2), keepdims=True)
     variance = tiles.var((-3, -2), keepdims=True)
-    # Below the resolution of a float32 what varies is rounding: dividing would show it.
+    # Below the resolution of float32, variation is rounding error: do not amplify it.
     flat = variance <= jnp.square(1e-6 * mean)
     return (tiles - mean) / jnp.sqrt(jnp.where(flat, 1, variance))
 
@@ -75,17 +75,17 @@ def normalize_tiles(tiles: Float[Array, "*n t t c"]) -> Float[Array, "*n t t c"]
 def shuffle(
     tiles: Shaped[Array, "n k *x"], order: Int[Array, "n k"]
 ) -> Shaped[Array, "n k *x"]:
-    """At place j of each row, what stood at place order[j].
+    """Permute the tiles of each row: position j gets tile order[j].
 
     Raises:
-      ValueError: when there is not one place for each tile.
+      ValueError: when order is not int[n, k].
 
     >>> shuffle(jnp.array([[5, 6, 7]]), jnp.array([[2, 0, 1]])).tolist()
     [[7, 5, 6]]
     """
     if order.shape != tiles.shape[:2]:
         raise ValueError(
-            f"shuffle: order must be int{list(tiles.shape[:2])}, a place for each tile, "
+            f"shuffle: order must be int{list(tiles.shape[:2])}, one index per tile, "
             f"got {order.dtype}{list(order.shape)}"
         )
     return jnp.take_along_axis(
@@ -96,7 +96,7 @@ def shuffle(
 def unshuffle(
     tiles: Shaped[Array, "n k *x"], order: Int[Array, "n k"]
 ) -> Shaped[Array, "n k *x"]:
-    """What `shuffle` had before it, if the order is a permutation.
+    """Inverse of `shuffle`, if each order is a permutation.
 
     >>> unshuffle(jnp.array([[7, 5, 6]]), jnp.array([[2, 0, 1]])).tolist()
     [[5, 6, 7]]
@@ -107,10 +107,10 @@ def unshuffle(
 def lay_out(
     tiles: Shaped[Array, "n k t t c"], border: float | None = None
 ) -> Shaped[Array, "n h w c"]:
-    """The tiles side by side, row by row, as images; with a border, framed by it.
+    """Assemble tiles in row-major order to images, with an optional border around each.
 
     Raises:
-      ValueError: when the number of tiles is no square.
+      ValueError: when the number of tiles is not a square.
 
     >>> lay_out(jnp.arange(4).reshape(1, 4, 1, 1, 1))[0, :, :, 0].tolist()
     [[0, 1], [2, 3]]
@@ -118,7 +118,9 @@ def lay_out(
     expect("lay_out", tiles=(tiles, "n k t t c", "any"))
     grid = round(tiles.shape[1] ** 0.5)
     if grid**2 != tiles.shape[1]:
-        raise ValueError(f"lay_out: {tiles.shape[1]} tiles make no square of tiles")
+        raise ValueError(
+            f"lay_out: the number of tiles must be a square, got {tiles.shape[1]}"
+        )
     if border is not None:
         frame = [(0, 0), (0, 0), (1, 1), (1, 1), (0, 0)]
         tiles = jnp.pad(tiles, frame, constant_values=border)

@@ -1,7 +1,7 @@
-r"""Weights and thresholds that grow or fade while training goes on.
+r"""Ramps: schedules of loss weights and thresholds during training.
 
-A network that knows nothing yet should not be made to agree with itself: the weight of
-an unlabelled loss rises from 0 to 1 over `length` steps, and may fade over the last.
+Early predictions are unreliable targets: the weight of an unlabeled loss rises from 0 to
+1 over the first `length` steps, and may decrease over the last.
 `step` is a number or a traced scalar, in the units of `length` (steps or epochs).
 """
 
@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, ScalarLike
 def linear_rampup(
     step: ScalarLike, length: ScalarLike, start: ScalarLike = 0
 ) -> Float[Array, ""]:
-    r"""0 up to `start`, then t / length, and 1 from start + length on.
+    r"""Linear ramp-up: 0 up to `start`, then t / length, and 1 from start + length on.
 
     Times 3, with start 100 and length 500 in epochs, it is the weight of Lee 2013,
     "Pseudo-Label", eq. 16.
@@ -24,7 +24,7 @@ def linear_rampup(
 
 
 def sigmoid_rampup(step: ScalarLike, length: ScalarLike) -> Float[Array, ""]:
-    r"""A ramp with the shape of half a bell, which is not 0 at the start.
+    r"""Gaussian ramp-up, from e^-5 at step 0 to 1 at `length`.
 
     .. math:: e^{-5 (1 - t)^2}, \qquad t = \mathrm{clip}(step / length, 0, 1)
 
@@ -37,7 +37,7 @@ def sigmoid_rampup(step: ScalarLike, length: ScalarLike) -> Float[Array, ""]:
 
 
 def cosine_rampdown(step: ScalarLike, length: ScalarLike) -> Float[Array, ""]:
-    r"""Half a period of a cosine, from 1 at step 0 to 0 at `length`.
+    r"""Cosine ramp-down: half a period, from 1 at step 0 to 0 at `length`.
 
     .. math:: (1 + \cos \pi t) / 2
 
@@ -50,7 +50,7 @@ def cosine_rampdown(step: ScalarLike, length: ScalarLike) -> Float[Array, ""]:
 def gaussian_rampdown(
     step: ScalarLike, total: ScalarLike, length: ScalarLike
 ) -> Float[Array, ""]:
-    r"""1 until the last `length` of `total` steps, then half a bell down to 3.7e-6.
+    r"""Gaussian ramp-down: 1 until the last `length` of `total` steps, then to 3.7e-6.
 
     .. math:: e^{-12.5 (1 - r)^2}, \qquad r = \mathrm{clip}((total - step)/length, 0, 1)
 
@@ -63,7 +63,7 @@ def gaussian_rampdown(
 
 
 def fixmatch_cosine(step: ScalarLike, total: ScalarLike) -> Float[Array, ""]:
-    r"""The learning rate's factor in UDA and FixMatch, which ends at 0.195, not at 0.
+    r"""Learning rate factor of UDA and FixMatch: cosine decay that ends at 0.195.
 
     .. math:: \cos(7 \pi t / 16), \qquad t = step / total
 
@@ -78,12 +78,12 @@ def fixmatch_cosine(step: ScalarLike, total: ScalarLike) -> Float[Array, ""]:
 def tsa_threshold(
     step: ScalarLike, total: ScalarLike, classes: int, schedule: str = "linear"
 ) -> Float[Array, ""]:
-    r"""The confidence above which training-signal annealing drops a labelled sample.
+    r"""Confidence above which training-signal annealing drops a labeled sample.
 
     .. math:: \eta = a (1 - 1/c) + 1/c, \qquad
               a = t,\ e^{5 (t - 1)} \text{ or } 1 - e^{-5 t}, \quad t = step / total
 
-    for the schedules "linear", "exp" (few labels: hold them back long) and "log".
+    for the schedules "linear", "exp" (for few labels, which overfit early) and "log".
 
     Xie et al. 2020, "Unsupervised Data Augmentation", section 3.
     https://arxiv.org/abs/1904.12848
@@ -108,7 +108,7 @@ def _real(x):
 
 
 def _share(step, length, empty=1):
-    """step / length within [0, 1]; `empty` where there is no length to speak of."""
+    """step / length clipped to [0, 1]; `empty` where length is 0 or less."""
     step, length = _real(step), _real(length)
     some = length > 0
     return jnp.where(some, jnp.clip(step / jnp.where(some, length, 1), 0, 1), empty)

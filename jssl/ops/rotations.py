@@ -1,4 +1,4 @@
-"""Images turned by right angles, which leaves no trace of interpolation."""
+"""Rotation of images by multiples of 90 degrees, without interpolation."""
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
@@ -9,7 +9,7 @@ from jssl.ops.shapes import expect
 def rotate_all(
     images: Float[Array, "n s s c"],
 ) -> tuple[Float[Array, "n 4 s s c"], Int[Array, "n 4"]]:
-    """Each image turned by 0, 90, 180 and 270 degrees counter-clockwise, and the turns.
+    """Rotate each image by 0, 90, 180 and 270 degrees counterclockwise, with labels 0-3.
 
     Gidaris, Singh and Komodakis 2018. https://arxiv.org/abs/1803.07728
 

@@ -1,6 +1,6 @@
-"""What a public function says when it is handed the wrong array.
+"""Shape and dtype checks of arguments of public functions.
 
-Values cannot raise under `jit`; shapes and dtypes can, while the function is traced.
+Values cannot be checked under `jit`; shapes and dtypes can, during tracing.
 """
 
 import jax.numpy as jnp
@@ -9,19 +9,19 @@ _KINDS = {"float": jnp.floating, "int": jnp.integer, "bool": jnp.bool_}
 
 
 def expect(function: str, /, **arguments) -> dict[str, int]:
-    """Checks arrays against shapes in which equal letters mean equal sizes.
+    """Check arrays against shapes in which equal letters mean equal sizes.
 
     Args:
-      function: its name, for the message.
+      function: name of the calling function, for the message.
       **arguments: name=(array, "n d") or name=(array, "n d", kind), where kind is
         "float" (the default), "int", "bool" or "any". A leading "..." stands for any
-        number of axes. A None array, an optional argument left out, is skipped.
+        number of axes. A None array, an omitted optional argument, is skipped.
 
     Returns:
       The size of each letter.
 
     Raises:
-      ValueError: what was wanted, and what came.
+      ValueError: when a shape or dtype differs; the message has both.
 
     >>> expect("nt_xent", a=(jnp.ones((4, 2)), "n d"), b=(jnp.ones((4, 2)), "n d"))
     {'n': 4, 'd': 2}

@@ -1,7 +1,7 @@
-r"""Deals samples out to clusters so that every cluster gets the same share.
+r"""Sinkhorn-Knopp normalization: soft assignment of samples to equally sized clusters.
 
-Sinkhorn's iteration scales rows and columns of \(Q = \exp(S / \epsilon)\) in turn: each
-cluster is given 1/K of the batch, then each sample one whole code.
+Sinkhorn's iteration scales columns and rows of \(Q = \exp(S / \epsilon)\) in turn: each
+cluster to 1/K of the batch, then each sample to a distribution over clusters.
 
 Cuturi 2013, "Sinkhorn Distances", https://arxiv.org/abs/1306.0895; as used by SwAV,
 Caron et al. 2020, https://arxiv.org/abs/2006.09882, listing 1.
@@ -22,19 +22,19 @@ def sinkhorn(
     iterations: int = 3,
     axis_name: str | None = None,
 ) -> Float[Array, "n k"]:
-    r"""Codes: a distribution over k clusters for each of n samples, evenly dealt out.
+    r"""Distributions over k equally used clusters for each of n samples.
 
-    Repeats, from \(Q = \exp(S / \epsilon)\),
+    Starting from \(Q = \exp(S / \epsilon)\), repeat
 
     .. math:: Q_{ij} \leftarrow Q_{ij} / \sum_i Q_{ij}, \qquad
               Q_{ij} \leftarrow Q_{ij} / \sum_j Q_{ij}
 
-    the first time in logarithms, so that no score is too large; after it each column has
-    an entry of 1 / (n k) at least, and plain numbers do: a factor for each row and one for
-    each column, so that Q is read and not written. Each row sums to 1 exactly; each
-    column to n / k in the limit. With 0 iterations it is the softmax of S / epsilon,
-    which nothing keeps from collapsing. The sum over samples is over all devices of
-    `axis_name`. Not differentiated in use: see `swav`.
+    The first iteration is in log space, so that large scores do not overflow; after it
+    each column has an entry of at least 1 / (n k), and the rest is linear: one factor for
+    each row and column, so that Q is read but not rewritten. Each row sums to 1 exactly,
+    each column to n / k in the limit. With 0 iterations it is the softmax of S / epsilon,
+    which does not prevent collapse. The sum over samples is over all devices of
+    `axis_name`. `swav` uses it without gradient.
 
     Raises:
       ValueError: when `scores` is not float[n, k].
@@ -53,6 +53,6 @@ def sinkhorn(
     rows, columns = jnp.ones_like(q[:, 0]), jnp.ones_like(q[0])
     for _ in range(iterations - 1):
         columns = 1 / psum(jnp.matmul(rows, q, precision="highest"), axis_name)
-        columns /= columns.mean()  # or n / k to the power of the iterations overflows
+        columns /= columns.mean()  # otherwise (n / k) ** iterations overflows
         rows = 1 / jnp.matmul(q, columns, precision="highest")
     return rows[:, None] * q * columns

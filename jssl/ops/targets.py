@@ -1,9 +1,7 @@
-"""A prediction made into the target of another: sharper, harder, or fairer.
+"""Targets for unlabeled samples, derived from a network's own predictions.
 
-Without labels a network must teach itself. What it is taught is its own prediction,
-improved: made more certain (MixMatch), turned into a label where it is certain already
-(pseudo-labels, FixMatch), or bent towards the frequencies that classes should have
-(ReMixMatch).
+Predictions are sharpened (MixMatch), converted to labels where they are confident
+(pseudo-labels, FixMatch), or aligned with the expected class frequencies (ReMixMatch).
 """
 
 import jax
@@ -16,17 +14,17 @@ from jssl.ops.shapes import expect
 
 
 def sharpen(p: Float[Array, "*n c"], temperature: ScalarLike) -> Float[Array, "*n c"]:
-    r"""Lowers the entropy of probabilities p (not of logits) for T < 1.
+    r"""Sharpen probabilities p (not logits): lower entropy for T < 1.
 
     .. math:: p_c^{1/T} \Big/ \sum_j p_j^{1/T}
 
-    T = 1 leaves p as it is, T -> 0 makes it one-hot, T -> infinity uniform. A row of
-    zeros becomes uniform. Gradients flow.
+    T = 1 leaves p unchanged, T -> 0 gives a one-hot vector, T -> infinity the uniform
+    distribution. A row of zeros becomes uniform. Gradients flow.
 
     Berthelot et al. 2019, "MixMatch", eq. 7. https://arxiv.org/abs/1905.02249
 
     Raises:
-      ValueError: when p is no floating array of one axis or more.
+      ValueError: when p is not a floating array of one axis or more.
 
     >>> p = sharpen(jnp.array([0.6, 0.4]), 0.5)    # 0.36 : 0.16
     >>> print(f"{p[0]:.4f} {p[1]:.4f}")
@@ -44,9 +42,9 @@ def sharpen(p: Float[Array, "*n c"], temperature: ScalarLike) -> Float[Array, "*
 def pseudo_labels(
     p: Float[Array, "n c"], threshold: ScalarLike | Float[Array, " n"]
 ) -> tuple[Int[Array, " n"], Float[Array, " n"]]:
-    """The likeliest class of each row, and 1 where p gives it `threshold` or more.
+    """Most probable class of each row, and a mask: 1 where its p is at least `threshold`.
 
-    The threshold is one number, or one a sample (FlexMatch, FreeMatch: that of the
+    The threshold is one number, or one per sample (FlexMatch, FreeMatch: that of the
     predicted class). No gradient flows back.
 
     Lee 2013, "Pseudo-Label: The Simple and Efficient Semi-Supervised Learning Method
@@ -69,7 +67,7 @@ def pseudo_labels(
 def guess_labels(
     p: Float[Array, "n k c"], temperature: ScalarLike = 0.5
 ) -> Float[Array, "n c"]:
-    r"""The sharpened mean of the predictions for k views of each sample.
+    r"""Sharpened mean of the predictions for k views of each sample.
 
     .. math:: q_i = \mathrm{sharpen}\Big(\frac{1}{k} \sum_j p_{ij},\ T\Big)
 
@@ -95,13 +93,13 @@ def distribution_alignment(
     p_target: Float[Array, " c"],
     epsilon: float = 1e-6,
 ) -> Float[Array, "n c"]:
-    r"""Bends predictions until classes are guessed as often as they should be.
+    r"""Distribution alignment: rescale predictions to the expected class frequencies.
 
     .. math:: \mathrm{normalise}\Big(p \cdot
               \frac{p_{target} + \epsilon}{p_{model} + \epsilon}\Big)
 
-    p_model is the mean prediction of late, p_target the classes' frequencies. Equal
-    ones leave p as it is. Gradients flow.
+    p_model is a running mean of predictions, p_target the class frequencies. If both are
+    equal, p is unchanged. Gradients flow.
 
     Berthelot et al. 2020, "ReMixMatch", section 3.1. https://arxiv.org/abs/1911.09785
 

@@ -1,7 +1,7 @@
-"""Text with words hidden or taken out, for a network to put back.
+"""Corruption of text for pretraining: masked language modeling and text infilling.
 
-Pure functions of a key on token ids, with static shapes. Tokens are small integers
-whose meaning the caller knows: `mask_id` stands for what is hidden, `pad_id` fills up.
+Pure functions of a key on token ids, with static shapes. The caller defines the
+vocabulary: `mask_id` is the id of the mask token, `pad_id` that of padding.
 """
 
 from typing import NamedTuple
@@ -14,12 +14,12 @@ from jssl.ops.shapes import expect
 
 
 class MaskedTokens(NamedTuple):
-    """What a masked language model sees, and what it is asked.
+    """Inputs, labels and loss weights of masked language modeling.
 
     Attributes:
       ids: [n, l] the corrupted tokens.
-      labels: [n, l] the original token where one was chosen, 0 elsewhere.
-      weights: [n, l] 1 where one was chosen, 0 elsewhere.
+      labels: [n, l] the original token where chosen, 0 elsewhere.
+      weights: [n, l] 1 where chosen, 0 elsewhere.
     """
 
     ids: Int[Array, "n l"]
@@ -39,11 +39,11 @@ def mlm_mask(
     max_predictions: int | None = None,
     rule: str = "static",
 ) -> MaskedTokens:
-    """Chooses tokens to be predicted; 80 % are masked, 10 % replaced, 10 % stay.
+    """Choose tokens for prediction; 80 % are masked, 10 % replaced, 10 % kept.
 
-    A chosen token becomes `mask_id` with probability 0.8, a random one of the whole
-    vocabulary with 0.1, and else is left standing, for the network never sees a mask
-    when it is used.
+    A chosen token becomes `mask_id` with probability 0.8 and a random one of the whole
+    vocabulary with 0.1; otherwise it is kept, because inputs have no masks after
+    pretraining.
 
     Devlin et al. 2019, "BERT", section 3.1. https://arxiv.org/abs/1810.04805
 
@@ -52,16 +52,16 @@ def mlm_mask(
       ids: sentences.
       special: True for tokens that are never chosen: separators, padding.
       vocabulary: number of tokens.
-      mask_id: the token that hides.
-      pad_id: padding, which does not count for a sentence's length.
-      rate: the share of tokens that is chosen.
-      max_predictions: no more than so many a sentence; all of l when None.
+      mask_id: id of the mask token.
+      pad_id: id of padding, which does not count for a sentence's length.
+      rate: fraction of tokens chosen.
+      max_predictions: maximal number of chosen tokens per sentence; l if None.
       rule: "static" chooses round(rate * length) of each sentence, at least 1, as
         BERT's code does; length counts special tokens, but not padding. "dynamic"
-        chooses each token by itself with probability `rate`.
+        chooses each token independently with probability `rate`.
 
     Raises:
-      ValueError: when the rule is neither, or a shape is wrong.
+      ValueError: when the rule is unknown, or a shape is wrong.
 
     >>> ids, special = jnp.arange(10, 30)[None], jnp.zeros((1, 20), bool)
     >>> masked = mlm_mask(jax.random.key(0), ids, special, vocabulary=30, mask_id=4)
@@ -101,26 +101,25 @@ def text_infilling(
     ratio: float = 0.3,
     mean_span: float = 3.0,
 ) -> tuple[Int[Array, " l"], Int[Array, ""]]:
-    r"""Puts one mask in the place of each of several spans of words.
+    r"""Text infilling: replace each of several spans of tokens by a single mask.
 
-    So the network must also find out how much is gone.
+    The number of missing tokens must therefore be predicted too.
 
-    Span lengths are drawn from Poisson(mean_span) and cut so that they add up to
-    exactly m = ceil(ratio * n) tokens. A span of length 0 hides nothing, but inserts a
-    mask. All arrangements of spans among the tokens kept are equally likely; the
-    authors' code draws starts alone, and may run one span into the next. A mask of no
-    length for which l has no room is left out.
+    Span lengths are drawn from Poisson(mean_span) and truncated to a total of exactly
+    m = ceil(ratio * n) tokens. A span of length 0 only inserts a mask. All arrangements
+    of spans among the remaining tokens are equally likely; the authors' code draws the
+    starts only, so spans may merge. Masks of length 0 that do not fit into l are dropped.
 
     Lewis et al. 2020, "BART", section 2.2. https://arxiv.org/abs/1910.13461
 
     Args:
-      key: a PRNG key; `jax.vmap` over keys and documents makes a batch.
-      ids: a document of n tokens, without its begin and end, padded to l.
+      key: a PRNG key; for a batch use `jax.vmap` over keys and documents.
+      ids: a document of n tokens, without begin and end tokens, padded to l.
       n: number of tokens, at most l.
-      mask_id: the token that stands for a span.
-      pad_id: fills up the end.
-      ratio: the share of tokens that goes.
-      mean_span: of the Poisson distribution.
+      mask_id: id of the token that replaces a span.
+      pad_id: id of padding.
+      ratio: fraction of tokens removed.
+      mean_span: mean of the Poisson distribution.
 
     Returns:
       The document with masks, and its new number of tokens.
@@ -136,10 +135,10 @@ def text_infilling(
     size = expect("text_infilling", ids=(ids, "l", "int"))["l"]
     length_key, place_key = jax.random.split(key)
     n = jnp.asarray(n, jnp.int32)
-    # Less a little, for 0.3 * 1500 is more than 450 in float32.
+    # Minus a small number, because 0.3 * 1500 exceeds 450 in float32.
     budget = jnp.ceil(ratio * n.astype(jnp.float32) - 1e-3).astype(jnp.int32)
     lengths, spans = _span_lengths(length_key, size, n, budget, mean_span)
-    slots = n - budget + spans  # each holds a token kept or a mask
+    slots = n - budget + spans  # each holds a remaining token or a mask
     place = jnp.arange(size)
     noise = jnp.where(place < slots, jax.random.uniform(place_key, (size,)), jnp.inf)
     is_mask = (jnp.argsort(jnp.argsort(noise)) < spans) & (place < slots)
@@ -152,9 +151,9 @@ def text_infilling(
 
 
 def _span_lengths(key, size, n, budget, mean_span):
-    """[size] span lengths that add up to the budget, and how many of them there are."""
+    """[size] span lengths that sum to the budget, and the number of spans."""
     lengths = jax.random.poisson(key, mean_span, (size,)).astype(jnp.int32)
-    lengths = lengths.at[-1].set(size)  # should all draws together not reach the budget
+    lengths = lengths.at[-1].set(size)  # in case the sum of all draws is too small
     before = jnp.cumsum(lengths) - lengths
     lengths = jnp.minimum(lengths, budget - before)
     drawn = before < budget

@@ -1,8 +1,8 @@
-"""Lengths, directions and log-sum-exps whose gradients are finite everywhere.
+"""Norms, normalization and log-sum-exps with finite gradients everywhere.
 
-The length of a vector has no gradient at 0 and its direction none either; `jnp.where`
-around the quotient is not enough, for 0 * inf is nan on the way back. Hence a `where`
-inside as well.
+The norm of a vector and its direction are not differentiable at 0. `jnp.where` around the
+quotient is not enough, because 0 * inf is nan in the backward pass; hence a second `where`
+inside.
 """
 
 import jax
@@ -14,7 +14,7 @@ from jssl.ops.gather import psum
 
 
 def norm(x: Float[Array, "*n d"]) -> Float[Array, "*n"]:
-    """The Euclidean length of the last axis, whose gradient at 0 is 0.
+    """Euclidean norm over the last axis, with gradient 0 at 0.
 
     >>> print(norm(jnp.array([[3.0, 4.0], [0.0, 0.0]])))
     [5. 0.]
@@ -26,9 +26,9 @@ def norm(x: Float[Array, "*n d"]) -> Float[Array, "*n"]:
 
 
 def unit(x: Float[Array, "*n d"], eps: float = 1e-12) -> Float[Array, "*n d"]:
-    """Vectors scaled to length 1 along the last axis.
+    """Normalize vectors to length 1 along the last axis.
 
-    One no longer than eps has no direction: it becomes 0, and passes no gradient.
+    Vectors of norm at most eps become 0, with gradient 0.
 
     >>> print(unit(jnp.array([[3.0, 4.0], [0.0, 0.0]])))
     [[0.6 0.8]
@@ -42,7 +42,7 @@ def unit(x: Float[Array, "*n d"], eps: float = 1e-12) -> Float[Array, "*n d"]:
 
 
 def cosine(a: Float[Array, "*n d"], b: Float[Array, "*n d"]) -> Float[Array, "*n"]:
-    """The cosine of each vector of a with the same one of b; 0 where either is 0.
+    """Cosine similarity of corresponding vectors of a and b; 0 where either is 0.
 
     >>> print(f"{cosine(jnp.array([3.0, 4.0]), jnp.array([0.0, 2.0])):.1f}")
     0.8
@@ -51,10 +51,10 @@ def cosine(a: Float[Array, "*n d"], b: Float[Array, "*n d"]) -> Float[Array, "*n
 
 
 def dots(a: Float[Array, "n d"], b: Float[Array, "m d"]) -> Float[Array, "n m"]:
-    """The inner product of every row of a with every row of b.
+    """Inner product of every row of a with every row of b.
 
-    In full float32: accelerators would round the factors to bfloat16 or TF32, an error
-    that a temperature of 0.07 multiplies by 14.
+    In full float32: by default accelerators round the factors to bfloat16 or TF32, an
+    error that a temperature of 0.07 multiplies by 14.
 
     >>> print(dots(jnp.eye(2), jnp.array([[1.0, 2.0]])))
     [[1.]
@@ -64,9 +64,9 @@ def dots(a: Float[Array, "n d"], b: Float[Array, "m d"]) -> Float[Array, "n m"]:
 
 
 def layer_norm(x: Float[Array, "*n d"], eps: float = 1e-5) -> Float[Array, "*n d"]:
-    """Vectors with mean 0 and variance 1 along the last axis: no gain and no bias.
+    """Layer normalization over the last axis, without scale and bias.
 
-    eps is that of torch.
+    eps has torch's default.
 
     >>> print(layer_norm(jnp.array([1.0, 3.0])).round(3))
     [-1.  1.]
@@ -83,7 +83,7 @@ def logsumexp(
 ) -> Float[Array, "..."]:
     """log of the sum of exp(x) over `axis`, and over the devices of `axis_name`.
 
-    The largest x is taken out first, so nothing overflows. Over nothing it is -inf.
+    The maximum is subtracted first to avoid overflow. The sum over nothing gives -inf.
 
     >>> print(logsumexp(jnp.array([1e4, 1e4])) - 1e4 - jnp.log(2.0) < 1e-3)
     True

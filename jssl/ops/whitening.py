@@ -1,4 +1,4 @@
-r"""PCA whitening: uncorrelated features of variance 1, the strongest directions first.
+r"""PCA whitening: uncorrelated features of variance 1, leading components first.
 
 .. math:: z = (x - \mu) W, \qquad W = V \Lambda^{-1/2}
 
@@ -16,7 +16,7 @@ from jssl.ops.vectors import dots
 
 
 class Whitening(NamedTuple):
-    """Whitened samples, and how to whiten others: (x - mean) @ projection.
+    """Whitened samples, and the transform for others: (x - mean) @ projection.
 
     Attributes:
       z: [n, c].
@@ -30,15 +30,14 @@ class Whitening(NamedTuple):
 
 
 def pca_whiten(x: Float[Array, "n d"], components: int, epsilon: float = 1e-6) -> Whitening:
-    """Projects on the leading principal components and scales each to variance 1.
+    """Project on the leading principal components and scale each to variance 1.
 
-    The variance is the unbiased one, with n - 1 below. One smaller than `epsilon` times
-    the largest counts as that: directions without variance are rounding, and would
-    otherwise be blown up to the size of the others. Signs are fixed, so that the
-    largest weight of each component is positive. In float32 at least.
+    Variances are unbiased (over n - 1) and at least `epsilon` times the largest: directions
+    of smaller variance are rounding error and would otherwise be amplified. Signs are such
+    that the largest weight of each component is positive. Computed in float32 at least.
 
-    Caron et al. 2018, "Deep Clustering", https://arxiv.org/abs/1807.05520, whitens its
-    features to 256 components before k-means, and scales them to length 1 after.
+    Caron et al. 2018, "Deep Clustering", https://arxiv.org/abs/1807.05520, whiten features
+    to 256 components before k-means, and normalize them to length 1 after.
 
     Raises:
       ValueError: when x is not float[n, d], or `components` not in 1 ... d.

@@ -1,4 +1,4 @@
-"""What word2vec needs beside its losses: noise to draw from, codes, and bags of words.
+"""Noise distribution, bags of words and Huffman codes for word2vec.
 
 Mikolov et al. 2013, "Distributed Representations of Words and Phrases and their
 Compositionality". https://arxiv.org/abs/1310.4546
@@ -18,7 +18,7 @@ from jssl.ops.shapes import expect
 def noise_distribution(
     counts: Shaped[Array, " v"], power: float = 0.75
 ) -> Float[Array, " v"]:
-    r"""How likely each word is drawn as a negative: its count to the power 3/4.
+    r"""Probability of each word as a negative: proportional to its count to the power 3/4.
 
     .. math:: P_w = n_w^{3/4} \Big/ \sum_v n_v^{3/4}
 
@@ -45,15 +45,15 @@ def bag_of_words(
     mask: Shaped[Array, "n w"],
     mean: bool = True,
 ) -> Float[Array, "n d"]:
-    """The mean (or sum) of the vectors of each window's words: h in CBOW.
+    """Mean (or sum) of the vectors of each window's words: h in CBOW.
 
-    `mask` (float or bool) is 1 where the window holds a word; an empty one gives 0.
+    `mask` (float or bool) is 1 where the window holds a word; an empty window gives 0.
 
     Mikolov et al. 2013, "Efficient Estimation of Word Representations in Vector
     Space", section 3.1. https://arxiv.org/abs/1301.3781
 
     Raises:
-      ValueError: when shapes do not fit, or the context is no integers.
+      ValueError: when shapes do not fit, or the context is not an integer array.
 
     >>> inputs, mask = jnp.array([[1.0], [3.0], [9.0]]), jnp.array([[1, 1, 0]])
     >>> print(bag_of_words(inputs, jnp.array([[0, 1, 2]]), mask))
@@ -74,12 +74,12 @@ def bag_of_words(
 
 
 class Huffman(NamedTuple):
-    """The path to each of v words: row w belongs to word w, padded with 0.
+    """The path from the root to each of v words: row w belongs to word w, padded with 0.
 
     Attributes:
-      codes: [v, b] the turns, 0 or 1, from the root down.
-      points: [v, b] the inner node at which each is taken; v - 2 is the root.
-      lengths: [v] how many turns there are.
+      codes: [v, b] the binary decisions from the root down.
+      points: [v, b] the inner node of each decision; v - 2 is the root.
+      lengths: [v] number of decisions.
     """
 
     codes: Int[np.ndarray, "v b"]
@@ -88,10 +88,10 @@ class Huffman(NamedTuple):
 
 
 def huffman(counts: np.ndarray) -> Huffman:
-    """The binary code of least mean length, on the host: frequent words get short ones.
+    """Huffman code, the binary code of minimal mean length; computed on the host.
 
-    The two rarest subtrees are joined until one is left; of equals, the older first.
-    There are v - 1 inner nodes, numbered as they arise.
+    The two rarest subtrees are joined until one is left; ties go to the older. There are
+    v - 1 inner nodes, numbered in order of creation.
 
     Huffman 1952, "A Method for the Construction of Minimum-Redundancy Codes".
 
@@ -109,7 +109,7 @@ def huffman(counts: np.ndarray) -> Huffman:
         )
     heap = [(count, word) for word, count in enumerate(np.asarray(counts).tolist())]
     heapq.heapify(heap)
-    above = {}  # node -> (parent, turn); node v + i is the inner node i
+    above = {}  # node -> (parent, decision); node v + i is the inner node i
     for node in range(v, 2 * v - 1):
         (a, left), (b, right) = heapq.heappop(heap), heapq.heappop(heap)
         above[left], above[right] = (node, 0), (node, 1)
@@ -123,7 +123,7 @@ def huffman(counts: np.ndarray) -> Huffman:
 
 
 def _turns(node, above, v):
-    """(turn, inner node) from the root down to a word."""
+    """(decision, inner node) pairs from the root down to a word."""
     path = []
     while node in above:
         node, turn = above[node]

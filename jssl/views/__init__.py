@@ -1,8 +1,9 @@
-"""Views: (key, images) -> images, pure and on the device.
+"""Image augmentations: pure functions (key, images) -> images that run on the device.
 
-`recipe("simclr")` names what a paper does, `View` says it field by field, `multi_view`
-makes a batch's views; the operations on one image are here too. Images are float, [n, h,
-w, c], in [0, 1], and every random function takes its key first.
+`recipe("simclr")` gives the augmentations of a paper, `View` configures one, `multi_view`
+applies several to images, `augment` and `on` make functions of a batch, as methods take
+them; operations on single images are also available. Images are
+float [n, h, w, c] in [0, 1], and the key is the first argument of random functions.
 """
 
 from jssl.views.color import (
@@ -35,7 +36,7 @@ from jssl.views.geometry import (
 )
 from jssl.views.mixing import cutmix, mixup, mixup_or_cutmix
 from jssl.views.randaugment import rand_augment
-from jssl.views.recipes import RECIPES, recipe
+from jssl.views.recipes import RECIPES, augment, on, recipe
 from jssl.views.view import View, multi_crop, multi_view
 
 __all__ = [
@@ -45,6 +46,7 @@ __all__ = [
     "Statistics",
     "View",
     "affine",
+    "augment",
     "brightness",
     "center_crop",
     "color_jitter",
@@ -62,6 +64,7 @@ __all__ = [
     "multi_crop",
     "multi_view",
     "normalize",
+    "on",
     "rand_augment",
     "random_erase",
     "recipe",

@@ -1,4 +1,4 @@
-"""What views need of a batch: float images, worked on in float32, and a key for each."""
+"""Batches for views: checks of float images, promotion to float32, a key per image."""
 
 import jax
 import jax.numpy as jnp
@@ -9,12 +9,15 @@ from jaxtyping import Array, Key, PRNGKeyArray, Shaped, UInt32
 from jssl.ops.gather import global_rows
 from jssl.ops.shapes import expect
 
-# Shaped, not Float: it is for `float_images` to refuse uint8, and to say what to do.
+# Shaped, not Float: `float_images` rejects uint8 with a helpful message.
 Images = Shaped[Array | np.ndarray, "n h w c"]
 
 
 def float_images(function: str, images: Images) -> Images:
-    """The images themselves, once known to be float [n, h, w, c].
+    """Returns the images after checking that they are float [n, h, w, c].
+
+    Raises:
+      ValueError: if they are not.
 
     >>> float_images("View", jnp.zeros((2, 28, 28, 1), "uint8"))
     Traceback (most recent call last):
@@ -30,7 +33,7 @@ def float_images(function: str, images: Images) -> Images:
 
 
 def at_least_single(x: Shaped[Array, "..."]) -> Shaped[Array, "..."]:
-    """Half precision made float32; float32 and float64 as they are.
+    """Promotes half precision to float32; float32 and float64 are unchanged.
 
     >>> at_least_single(jnp.ones(2, "bfloat16")).dtype
     dtype('float32')
@@ -41,7 +44,7 @@ def at_least_single(x: Shaped[Array, "..."]) -> Shaped[Array, "..."]:
 def image_keys(
     key: PRNGKeyArray, n: int, axis_name: str | None = None
 ) -> Key[Array, " n"] | UInt32[Array, "n 2"]:
-    """A key for each of my n images; over devices, mine among those of all images.
+    """A random key per image; with `axis_name`, this device's part of the keys of all.
 
     >>> image_keys(jax.random.key(0), 3).shape
     (3,)

@@ -1,16 +1,16 @@
-r"""What a view sees: the brightness, contrast, colour and sharpness of one image.
+r"""Color augmentations of one image: brightness, contrast, saturation, hue, blur.
 
-Colour distortion is what keeps contrastive learning from recognising two crops of one
-picture by their colour histogram (Chen, Kornblith, Norouzi, Hinton, *A simple framework
-for contrastive learning of visual representations*, ICML 2020,
-https://arxiv.org/abs/2002.05709). Three of its four parts are one blend,
+Color distortion prevents contrastive learning from matching two crops of an image by
+their color histograms (Chen, Kornblith, Norouzi, Hinton, *A simple framework for
+contrastive learning of visual representations*, ICML 2020,
+https://arxiv.org/abs/2002.05709). Three of its four parts are a blend,
 
 $$ x \leftarrow \mathrm{clip}(f x + (1 - f) m, 0, 1), $$
 
-towards black (brightness), the mean grey (contrast) or the grey image (saturation).
+with black (brightness), the mean gray value (contrast) or the gray image (saturation).
 
-Images are [h, w, c], float, in [0, 1] until `normalize`. One channel is grey: saturation,
-hue and greyscale leave it alone.
+Images are float [h, w, c] in [0, 1], before `normalize`. Images with one channel are gray:
+saturation, hue and grayscale return them unchanged.
 """
 
 from typing import NamedTuple
@@ -48,20 +48,20 @@ def _channels(function: str, image, allowed: tuple[int, ...] = (1, 3)) -> int:
     if channels not in allowed:
         raise ValueError(
             f"{function}: image must have {' or '.join(map(str, allowed))} channels, "
-            f"last (1 is grey, 3 is RGB), got {list(image.shape)}"
+            f"last (1 is gray, 3 is RGB), got {list(image.shape)}"
         )
     return channels
 
 
 def _luma(image):
-    """[..., c] -> [..., 1]."""
+    """Luma of RGB or gray pixels: [..., c] -> [..., 1]."""
     if image.shape[-1] == 1:
         return image
     return sum(w * image[..., i : i + 1] for i, w in enumerate(LUMA))
 
 
 def _mean_luma(image):
-    # Rows first, then columns: XLA's CPU reduction of both at once is ten times slower.
+    # Axis by axis: XLA's CPU reduction of both axes at once is ten times slower.
     return _luma(image.mean(0).mean(0))
 
 
@@ -71,7 +71,7 @@ def _blend(image, other, factor):
 
 
 def grayscale(image: Float[Array, "h w c"]) -> Float[Array, "h w c"]:
-    """0.2989 R + 0.5870 G + 0.1140 B on every channel.
+    """Converts to gray: 0.2989 R + 0.5870 G + 0.1140 B in every channel.
 
     >>> grayscale(jnp.array([[[1.0, 0.0, 0.0]]])).ravel()
     Array([0.2989, 0.2989, 0.2989], dtype=float32)
@@ -81,7 +81,7 @@ def grayscale(image: Float[Array, "h w c"]) -> Float[Array, "h w c"]:
 
 
 def brightness(image: Float[Array, "h w c"], factor: ArrayLike) -> Float[Array, "h w c"]:
-    """clip(f x): 0 is black, 1 the image itself.
+    """Adjusts brightness: clip(f x). Factor 0 gives black, 1 the image itself.
 
     >>> brightness(jnp.array([[[0.25, 0.75]]]), 2.0).ravel()
     Array([0.5, 1. ], dtype=float32)
@@ -90,7 +90,9 @@ def brightness(image: Float[Array, "h w c"], factor: ArrayLike) -> Float[Array, 
 
 
 def contrast(image: Float[Array, "h w c"], factor: ArrayLike) -> Float[Array, "h w c"]:
-    """clip(f (x - m) + m), m the mean of the grey image: 0 is flat, 1 the image itself.
+    """Adjusts contrast: clip(f (x - m) + m), where m is the mean of the gray image.
+
+    Factor 0 gives a constant image, 1 the image itself.
 
     >>> contrast(jnp.array([[[0.25], [0.75]]]), 0.5).ravel()  # m = 0.5
     Array([0.375, 0.625], dtype=float32)
@@ -100,7 +102,7 @@ def contrast(image: Float[Array, "h w c"], factor: ArrayLike) -> Float[Array, "h
 
 
 def saturation(image: Float[Array, "h w c"], factor: ArrayLike) -> Float[Array, "h w c"]:
-    """clip(f x + (1 - f) grey(x)): 0 is grey, 1 the image itself.
+    """Adjusts saturation: clip(f x + (1 - f) gray(x)). Factor 0 gives gray, 1 the image.
 
     >>> saturation(jnp.array([[[1.0, 0.0, 0.0]]]), 0.5).ravel()
     Array([0.64945, 0.14945, 0.14945], dtype=float32)
@@ -125,15 +127,15 @@ def _to_hsv(image):
 
 
 def _from_hsv(hue, saturation, value):
-    # f(5), f(3), f(1) with k = (n + 6 H) mod 6: no gathers, no cases, and broadcast
-    # over the channels, for on CPU a concatenation would compute everything thrice.
+    # f(5), f(3), f(1) with k = (n + 6 H) mod 6: no gathers and no branches. Broadcast over
+    # the channels: on CPU a concatenation would compute everything three times.
     k = hue + jnp.array([5, 3, 1], hue.dtype) / 6
     k = 6 * (k - jnp.floor(k))
     return value - value * saturation * jnp.clip(jnp.minimum(k, 4 - k), 0, 1)
 
 
 def rgb_to_hsv(image: Float[Array, "h w c"]) -> Float[Array, "h w 3"]:
-    """Hue, saturation, value, each in [0, 1]; the hue of grey is 0.
+    """Converts RGB to hue, saturation and value in [0, 1]; the hue of gray is 0.
 
     >>> rgb_to_hsv(jnp.array([[[0.0, 0.5, 0.0]]])).ravel().round(4)  # dark green, 120/360
     Array([0.3333, 1.    , 0.5   ], dtype=float32)
@@ -143,7 +145,7 @@ def rgb_to_hsv(image: Float[Array, "h w c"]) -> Float[Array, "h w 3"]:
 
 
 def hsv_to_rgb(image: Float[Array, "h w c"]) -> Float[Array, "h w 3"]:
-    """The inverse of `rgb_to_hsv`; hue is taken modulo 1.
+    """Converts HSV to RGB, the inverse of `rgb_to_hsv`; hue is taken modulo 1.
 
     >>> hsv_to_rgb(jnp.array([[[0.5, 1.0, 1.0]]])).ravel()  # cyan
     Array([0., 1., 1.], dtype=float32)
@@ -153,7 +155,7 @@ def hsv_to_rgb(image: Float[Array, "h w c"]) -> Float[Array, "h w 3"]:
 
 
 def hue(image: Float[Array, "h w c"], shift: ArrayLike) -> Float[Array, "h w c"]:
-    """H + shift modulo 1, in turns, not degrees: 1/3 makes red green.
+    """Shifts the hue, H + shift modulo 1, in turns: 1/3 maps red to green.
 
     >>> hue(jnp.array([[[1.0, 0.0, 0.0]]]), 1 / 3).ravel().round(4)
     Array([0., 1., 0.], dtype=float32)
@@ -173,22 +175,23 @@ def color_jitter(
     h: float,
     order: str = "random",
 ) -> Float[Array, "h w c"]:
-    """Brightness, contrast, saturation and hue, each by a random amount.
+    """Color jitter: random changes of brightness, contrast, saturation and hue.
 
-    Factors are U(max(0, 1 - b), 1 + b) and so on; the hue moves by U(-h, h) turns. Each
-    part is applied once, clipped to [0, 1] after each.
+    The factor of brightness is drawn from U(max(0, 1 - b), 1 + b), those of contrast and
+    saturation likewise; the hue shift from U(-h, h) turns. Each part is applied once, and
+    the image clipped to [0, 1] after each.
 
     Args:
-      key: the randomness of this one image.
+      key: random key of this image.
       image: [h, w, c] in [0, 1].
-      b: most change of brightness; 0 leaves this part out, as for the others.
-      c: most change of contrast.
-      s: most change of saturation.
-      h: most change of hue, at most 0.5.
-      order: "random", one of the 24 drawn for the image; or "fixed", as listed.
+      b: maximum change of brightness; 0 skips this part, likewise for the others.
+      c: maximum change of contrast.
+      s: maximum change of saturation.
+      h: maximum change of hue, at most 0.5.
+      order: "random", one of the 24 orders drawn per image, or "fixed", as listed.
 
     Raises:
-      ValueError: a negative strength, h > 0.5, another order, or channels not 1 or 3.
+      ValueError: for a negative strength, h > 0.5, another order, or channels not 1 or 3.
     """
     u = jax.random.uniform(key, (8,), jnp.float32)
     return jitter_from(u, image, (b, c, s, h), order)
@@ -200,7 +203,7 @@ def jitter_from(
     strength: tuple[float, float, float, float],
     order: str = "random",
 ) -> Float[Array, "h w c"]:
-    """`color_jitter` made of eight numbers in [0, 1): four amounts, then four ranks.
+    """`color_jitter` from eight uniform numbers in [0, 1): four amounts, then four ranks.
 
     >>> u = jnp.array([0.75, 0.5, 0.5, 0.5, 0.0, 0.0, 0.0, 0.0])
     >>> jitter_from(u, jnp.full((1, 1, 1), 0.5), (0.4, 0.0, 0.0, 0.0)).item()  # f = 1.2
@@ -222,9 +225,10 @@ def jitter_from(
     high = jnp.array([1 + b, 1 + c, 1 + s], jnp.float32)
     factor = (low + (high - low) * amount[:3])[blends]
 
-    # The hue costs most, and is computed once, between two passes of the blends: in the
-    # first those ranked after it do nothing (f = 1), in the second those ranked before.
-    # Sorting also keeps XLA from working out these few numbers again at every pixel.
+    # The hue is the most expensive part. It is computed once, between two passes of the
+    # blends: blends ranked after it are the identity (f = 1) in the first pass, those
+    # ranked before it in the second. Sorting also keeps XLA from recomputing these few
+    # numbers at every pixel.
     early = (rank[blends] < rank[3]) | (not (random and h))
     passes = jnp.where(early, factor, 1), jnp.where(early, 1, factor)
     if random:
@@ -245,10 +249,11 @@ def jitter_from(
 
 
 def rgb_to_lab(image: Float[Array, "h w c"]) -> Float[Array, "h w 3"]:
-    """CIE L*a*b* of an sRGB image under D65: L in [0, 100], a and b around zero.
+    """Converts sRGB to CIE L*a*b* under D65: L in [0, 100], a and b around zero.
 
-    Linearise each channel, go to XYZ over the white point, then with f(t) the cube root
-    (a line near zero): L = 116 f(Y) - 16, a = 500 (f(X) - f(Y)), b = 200 (f(Y) - f(Z)).
+    Each channel is linearized and transformed to XYZ relative to the white point. With
+    f(t) the cube root (linear near zero): L = 116 f(Y) - 16, a = 500 (f(X) - f(Y)),
+    b = 200 (f(Y) - f(Z)).
 
     >>> rgb_to_lab(jnp.ones((1, 1, 3))).ravel().round(1) + 0.0  # white
     Array([100.,   0.,   0.], dtype=float32)
@@ -269,7 +274,7 @@ def rgb_to_lab(image: Float[Array, "h w c"]) -> Float[Array, "h w 3"]:
 def solarize(
     image: Float[Array, "h w c"], threshold: ArrayLike = 0.5
 ) -> Float[Array, "h w c"]:
-    """x where x < threshold, else 1 - x.
+    """Solarizes: x where x < threshold, else 1 - x.
 
     >>> solarize(jnp.array([[[0.25, 0.75, 1.0]]])).ravel()
     Array([0.25, 0.25, 0.  ], dtype=float32)
@@ -280,7 +285,7 @@ def solarize(
 def gaussian_blur(
     image: Float[Array, "h w c"], sigma: ArrayLike, radius: int
 ) -> Float[Array, "h w c"]:
-    """A separable blur of 2 * radius + 1 taps, w_i = exp(-i^2 / 2 sigma^2) / sum.
+    """Separable Gaussian blur of 2 * radius + 1 taps, w_i = exp(-i^2 / 2 sigma^2) / sum.
 
     The border is zero-padded. sigma, in pixels, may be traced; 0 is the identity.
 
@@ -292,7 +297,7 @@ def gaussian_blur(
     i = jnp.arange(-radius, radius + 1, dtype=jnp.float32)
     w = jnp.exp(-0.5 * (i / jnp.maximum(sigma, 1e-6)) ** 2)
     w = (w / w.sum()).astype(image.dtype)
-    # A sum of shifted images: a convolution whose kernel differs by image is slow.
+    # A sum of shifted images: convolutions with a kernel per image are slow.
     for axis in (0, 1):
         size = image.shape[axis]
         pad = [(radius, radius) if a == axis else (0, 0) for a in range(3)]
@@ -307,7 +312,7 @@ def gaussian_blur(
 def normalize(
     image: Float[Array, "*n h w c"], mean: tuple[float, ...], std: tuple[float, ...]
 ) -> Float[Array, "*n h w c"]:
-    """(x - mean) / std, one number a channel: `normalize(x, *IMAGENET)`.
+    """Normalizes each channel, (x - mean) / std: `normalize(x, *IMAGENET)`.
 
     >>> normalize(jnp.array([[[0.75]]]), mean=(0.5,), std=(0.25,)).item()
     1.0

@@ -1,4 +1,4 @@
-r"""Where a view looks: crops, flips, small rotations and erased boxes of one image.
+r"""Geometric augmentations of one image: crops, flips, rotations, shifts, erased boxes.
 
 A random resized crop (Szegedy et al., *Going deeper with convolutions*, CVPR 2015,
 https://arxiv.org/abs/1409.4842) draws a box of area A and ratio r = width / height,
@@ -7,7 +7,7 @@ $$ A \sim U(a, b) H W, \quad \log r \sim U(\log r_0, \log r_1), \quad
    w = \sqrt{A r}, \quad h = \sqrt{A / r}, $$
 
 and resizes it to the view's size. Interpolation is separable, so a crop is two small
-matrix products, rows @ image @ columns^T: the box is data, the shape of the view static.
+matrix products, rows @ image @ columns^T: the box may be traced, the output size is static.
 """
 
 import math
@@ -28,7 +28,7 @@ def _triangle(x):
 
 
 def _cubic(x):
-    """Keys' cubic with a = -1/2, as in Pillow and `jax.image`."""
+    """Keys' cubic kernel with a = -1/2, as in Pillow and `jax.image`."""
     x = jnp.abs(x)
     near = (1.5 * x - 2.5) * x * x + 1
     far = ((-0.5 * x + 2.5) * x - 4) * x + 2
@@ -46,17 +46,17 @@ def rrc_box(
     ratio: tuple[float, float] = (3 / 4, 4 / 3),
     attempts: int = 10,
 ) -> Float[Array, "4"]:
-    """The box (top, left, height, width), in pixels, of a random resized crop.
+    """Draws the box (top, left, height, width), in pixels, of a random resized crop.
 
     The first of `attempts` boxes that fits the image; if none does, the largest central
-    one whose ratio is `ratio`-legal. Sides are whole pixels, corners uniform.
+    box whose aspect ratio is within `ratio`. Sides are whole pixels, corners uniform.
 
     Args:
-      key: the randomness of this one image.
+      key: random key of this image.
       hw: height and width of the image.
-      scale: area of the box as a fraction of the image's.
-      ratio: width / height of the box, drawn uniformly in its logarithm.
-      attempts: 10 in torchvision; all are drawn at once.
+      scale: range of the box area, as a fraction of the image area.
+      ratio: range of width / height, log-uniform.
+      attempts: number of boxes, all drawn at once; 10 in torchvision.
 
     >>> rrc_box(jax.random.key(0), (32, 48), scale=(1.0, 1.0), ratio=(1.5, 1.5))
     Array([ 0.,  0., 32., 48.], dtype=float32)
@@ -71,7 +71,7 @@ def box_from(
     scale: tuple[float, float],
     ratio: tuple[float, float] = (3 / 4, 4 / 3),
 ) -> Float[Array, "4"]:
-    """`rrc_box` made of 2 * attempts + 2 numbers in [0, 1): areas, ratios and a corner.
+    """`rrc_box` from 2 * attempts + 2 uniform numbers: areas, ratios and a corner.
 
     >>> u = jnp.array([0.0, 0.5, 0.0, 0.999])  # least area, ratio 1, top right corner
     >>> box_from(u, (32, 32), scale=(0.25, 1.0))
@@ -101,7 +101,7 @@ def box_from(
 
 
 def _weights(start, length, size: int, out: int, method: str, antialias: bool):
-    """What each of `size` pixels gives to each of `out` samples of a box's one side."""
+    """Interpolation weights [out, size] along one side of a box."""
     step = length / out
     sample = start + (jnp.arange(out, dtype=jnp.float32) + 0.5) * step - 0.5
     pixel = jnp.arange(size, dtype=jnp.float32)
@@ -119,20 +119,20 @@ def crop_resize(
     method: str = "bilinear",
     antialias: bool = False,
 ) -> Float[Array, "S T c"]:
-    """The part of an image inside a box, resized to `out` = (height, width).
+    """Crops an image to a box and resizes it to `out` = (height, width).
 
-    Pixels outside the box do not leak in. The box, in pixels, may be traced, and must be
-    inside the image and at least one pixel wide. The sums are float32 or better.
+    Pixels outside the box have no influence. The box may be traced; it must lie inside
+    the image and be at least one pixel wide. Computed in float32 or better.
 
     Args:
       image: one image, any float dtype.
-      box: (top, left, height, width).
+      box: (top, left, height, width) in pixels.
       out: size of the result.
       method: "bilinear" or "bicubic" (Keys, a = -1/2).
       antialias: widen the kernel when shrinking, as Pillow does.
 
     Raises:
-      ValueError: an image that is not float [h, w, c], or an unknown method.
+      ValueError: if the image is not float [h, w, c], or for an unknown method.
 
     >>> ramp = jnp.arange(4.0).reshape(1, 4, 1)
     >>> box = jnp.array([0.0, 1.0, 1.0, 2.0])  # the two pixels 1 and 2
@@ -145,8 +145,8 @@ def crop_resize(
     top, left, height, width = box
     rows = _weights(top, height, size["h"], out[0], method, antialias)
     columns = _weights(left, width, size["w"], out[1], method, antialias)
-    # The width stands last in both operands of the second product: on CPU a third of
-    # the time of "twc". Full precision, for accelerators would round to bfloat16.
+    # The width is last in both operands of the second product: on CPU a third of the time
+    # of "twc". Highest precision, since accelerators would round to bfloat16.
     x = at_least_single(image)
     rows, columns = rows.astype(x.dtype), columns.astype(x.dtype)
     x = jnp.einsum("sh,hwc->scw", rows, x, precision=lax.Precision.HIGHEST)
@@ -160,11 +160,11 @@ def center_crop(
     out: int | None = None,
     method: str = "bilinear",
 ) -> Float[Array, "S S c"]:
-    """The central square of side `fraction` * min(h, w), as in ImageNet evaluation.
+    """Center crop of side `fraction` * min(h, w), as in ImageNet evaluation.
 
-    0.875 is the usual "resize the short side to 256, cut 224 x 224". The square is
-    resized, antialiased, to `out` pixels a side; left as it is when `out` is None. Images
-    of 28 or 32 pixels are evaluated whole.
+    0.875 corresponds to the usual "resize the short side to 256, crop 224 x 224". The
+    crop is resized with antialiasing to `out` pixels a side, or left as it is if `out` is
+    None. Images of 28 or 32 pixels are usually evaluated whole.
 
     >>> center_crop(jnp.arange(16.0).reshape(4, 4, 1), fraction=0.5)[..., 0]
     Array([[ 5.,  6.],
@@ -181,7 +181,7 @@ def center_crop(
 
 
 def hflip(image: Float[Array, "h w c"]) -> Float[Array, "h w c"]:
-    """The mirror image, left for right.
+    """Flips an image horizontally.
 
     >>> hflip(jnp.arange(3.0).reshape(1, 3, 1)).ravel()
     Array([2., 1., 0.], dtype=float32)
@@ -192,10 +192,10 @@ def hflip(image: Float[Array, "h w c"]) -> Float[Array, "h w c"]:
 def affine(
     image: Float[Array, "h w c"], matrix: Float[Array, "2 3"], fill: ArrayLike = 0.0
 ) -> Float[Array, "h w c"]:
-    """The image seen through an affine map of coordinates, bilinearly.
+    """Applies an affine map of coordinates with bilinear interpolation.
 
-    With p = (row, column) measured from the image's centre and matrix = [A | t],
-    out[p] = image[A p + t], and `fill`, a number or one a channel, beyond the border.
+    With p = (row, column) relative to the image center and matrix = [A | t],
+    out[p] = image[A p + t], and `fill`, a number or one per channel, beyond the border.
 
     >>> one_right = jnp.array([[1.0, 0.0, 0.0], [0.0, 1.0, -1.0]])
     >>> affine(jnp.arange(1.0, 4.0).reshape(1, 3, 1), one_right).ravel()
@@ -221,7 +221,7 @@ def affine(
 def motion(
     degrees: ArrayLike = 0.0, dy: ArrayLike = 0.0, dx: ArrayLike = 0.0
 ) -> Float[Array, "2 3"]:
-    """The `affine` matrix that turns an image anticlockwise, then moves it (down, right).
+    """The `affine` matrix of a counterclockwise rotation, then a shift (down, right).
 
     >>> motion(degrees=30.0, dx=2.0)  # cos 30 = 0.866, sin 30 = 0.5
     Array([[ 0.8660254,  0.5      , -1.       ],
@@ -238,7 +238,7 @@ def motion(
 def rotate(
     image: Float[Array, "h w c"], degrees: ArrayLike, fill: ArrayLike = 0.0
 ) -> Float[Array, "h w c"]:
-    """The image turned anticlockwise about its centre; `fill` comes in at the corners.
+    """Rotates an image counterclockwise about its center; corners are set to `fill`.
 
     >>> turned = rotate(jnp.array([[1.0, 2.0], [3.0, 4.0]])[..., None], 90.0)
     >>> jnp.round(turned).ravel()  # [[1, 2], [3, 4]] becomes [[2, 4], [1, 3]]
@@ -250,7 +250,7 @@ def rotate(
 def shift(
     image: Float[Array, "h w c"], dy: ArrayLike, dx: ArrayLike, fill: ArrayLike = 0.0
 ) -> Float[Array, "h w c"]:
-    """The image moved down by dy and right by dx pixels, fractions allowed.
+    """Shifts an image down by dy and right by dx pixels, fractions allowed.
 
     >>> shift(jnp.arange(1.0, 4.0).reshape(1, 3, 1), 0, 0.5).ravel()
     Array([0.5, 1.5, 2.5], dtype=float32)
@@ -261,7 +261,7 @@ def shift(
 def erase(
     image: Float[Array, "h w c"], box: Float[Array, "4"], fill: ArrayLike = 0.0
 ) -> Float[Array, "h w c"]:
-    """The image with a box (top, left, height, width) painted over by `fill`.
+    """Sets a box (top, left, height, width) of an image to `fill`.
 
     >>> box = jnp.array([0.0, 1.0, 1.0, 2.0])
     >>> erase(jnp.ones((1, 4, 1)), box).ravel()
@@ -282,12 +282,12 @@ def random_erase(
     ratio: tuple[float, float] = ERASE_RATIO,
     fill: float | str = 0.0,
 ) -> Float[Array, "h w c"]:
-    """The image with one random box painted over by `fill`, a number or "noise".
+    """Random erasing: sets a random box to `fill`, a number or "noise".
 
-    "noise" is N(0, 1) a pixel and channel, meant for normalised images; a number belongs
-    to whatever scale the image has. The box is drawn as in `rrc_box`.
+    "noise" is N(0, 1) per pixel and channel, for normalized images; a number is on the
+    scale of the image. The box is drawn as in `rrc_box`.
 
-    Zhong, Zheng, Kang, Li, Yang, Random erasing data augmentation, AAAI 2020,
+    Zhong, Zheng, Kang, Li, Yang, *Random erasing data augmentation*, AAAI 2020,
     https://arxiv.org/abs/1708.04896
     """
     where, what = jax.random.split(key)

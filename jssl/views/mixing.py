@@ -1,12 +1,12 @@
-r"""Training images that are two images at once, with labels that say how much of each.
+r"""Mixup and CutMix: training images mixed from two, with soft labels.
 
-mixup blends them, cutmix pastes a box of one into the other. With $\lambda \sim
-\mathrm{Beta}(\alpha, \alpha)$ drawn once a batch, and $x'$ another image of the batch,
+Mixup blends two images, CutMix pastes a box of one into the other. With $\lambda \sim
+\mathrm{Beta}(\alpha, \alpha)$ drawn once per batch, and $x'$ another image of the batch,
 
 $$ \tilde x = M x + (1 - M) x', \quad \tilde y = \bar M y + (1 - \bar M) y', $$
 
 where M is $\lambda$ everywhere (mixup), or 0 in a box of area $1 - \lambda$ and 1 around
-it (cutmix), and $\bar M$ its mean.
+it (CutMix), and $\bar M$ is its mean.
 
 - mixup: Zhang, Cisse, Dauphin, Lopez-Paz, ICLR 2018, https://arxiv.org/abs/1710.09412
 - cutmix: Yun, Han, Oh, Chun, Choe, Yoo, ICCV 2019, https://arxiv.org/abs/1905.04899
@@ -26,22 +26,22 @@ Mixed = tuple[Shaped[Array, "n h w c"], Float[Array, "n k"]]
 def mixup(
     key: PRNGKeyArray, images: Images, targets: Shaped[Array, "n k"], alpha: float = 0.8
 ) -> Mixed:
-    """Every image blended with another, x <- lam x + (1 - lam) x', targets likewise.
+    """Mixup: blends each image with another, x <- lam x + (1 - lam) x'; targets likewise.
 
-    The other is the one at the same place from the batch's end, as in timm: a shuffled
-    batch needs no permutation.
+    The other image is taken from the reversed batch, as in timm: a shuffled batch needs
+    no permutation.
 
     Args:
-      key: for lam, one a batch.
+      key: random key of lam, one per batch.
       images: float [n, h, w, c].
       targets: float [n, k], class probabilities such as one-hot labels.
-      alpha: of the Beta distribution; 0.8 in MAE's fine-tuning.
+      alpha: parameter of the Beta distribution; 0.8 in MAE's fine-tuning.
 
     Returns:
-      Images and targets, without gradient. Rows of targets still sum to 1.
+      Images and targets, without gradients. Rows of targets still sum to 1.
 
     Raises:
-      ValueError: arrays of another kind or shape, or alpha <= 0.
+      ValueError: for arrays of other dtypes or shapes, or alpha <= 0.
 
     >>> x, y = mixup(jax.random.key(0), jnp.ones((2, 4, 4, 3)), jnp.eye(2))
     >>> x.shape, y.sum(1).tolist()
@@ -54,10 +54,11 @@ def mixup(
 def cutmix(
     key: PRNGKeyArray, images: Images, targets: Shaped[Array, "n k"], alpha: float = 1.0
 ) -> Mixed:
-    """Every image with a box of another pasted in, at the same place in both.
+    """CutMix: pastes a box of another image into each image, at the same position.
 
-    The box has the image's aspect and area 1 - lam, its centre is uniform and it is cut
-    at the border; lam in the targets is what is left of the image. Otherwise as `mixup`.
+    The box has the image's aspect ratio, area 1 - lam and a uniform center, and is clipped
+    at the border; lam in the targets is the fraction of the image that remains. Otherwise
+    like `mixup`.
 
     >>> x, y = cutmix(jax.random.key(0), jnp.ones((2, 4, 4, 3)), jnp.eye(2))
     >>> x.shape, y.sum(1).tolist()
@@ -75,10 +76,10 @@ def mixup_or_cutmix(
     cutmix_alpha: float = 1.0,
     switch: float = 0.5,
 ) -> Mixed:
-    """Cutmix with probability `switch`, else mixup, for the whole batch.
+    """CutMix with probability `switch`, else mixup, for the whole batch.
 
-    MAE's fine-tuning (He et al., CVPR 2022, https://arxiv.org/abs/2111.06377) uses the
-    defaults. Label smoothing, if any, is done on `targets` beforehand.
+    The defaults are those of MAE's fine-tuning (He et al., CVPR 2022,
+    https://arxiv.org/abs/2111.06377). Apply label smoothing, if any, to `targets` first.
     """
     _check("mixup_or_cutmix", images, targets, min(mixup_alpha, cutmix_alpha))
     coin, blend, cut = jax.random.split(key, 3)

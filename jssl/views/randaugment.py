@@ -1,17 +1,17 @@
-"""RandAugment: a few strong distortions, drawn at random for every image.
+"""RandAugment: a few strong distortions, drawn at random for each image.
 
-Each round draws one of fifteen operations, with a strength that grows with `magnitude` in
-all of them ("increasing"). Fine-tuning MAE takes 2 rounds of magnitude 9 +- 0.5.
+Each round draws one of fifteen operations, whose strengths all increase with `magnitude`.
+MAE's fine-tuning uses 2 rounds of magnitude 9 +- 0.5.
 
 Cubuk, Zoph, Shlens, Le, *RandAugment: Practical automated data augmentation with a
 reduced search space*, NeurIPS 2020, https://arxiv.org/abs/1909.13719. Strengths, and the
-probability of one half that an operation is applied at all (in the paper it always is),
-are those of timm's "rand-m9-mstd0.5-inc1".
+probability 1/2 of applying an operation (1 in the paper), are those of timm's
+"rand-m9-mstd0.5-inc1".
 
-Which operation an image gets is data, so under `vmap` all of them are computed, as they
-would be in a `lax.switch`. Three families therefore share their work: one warp, one blend
-with another image, one change of tones. A round costs about one affine resampling and one
-histogram an image.
+The operation is a traced index, so under `vmap` all branches of a `lax.switch` would be
+computed. The operations are therefore grouped in three families that share their
+computation: a warp, a blend with another image, and a change of tones. A round costs about
+one affine resampling and one histogram per image.
 """
 
 import math
@@ -43,16 +43,16 @@ def rand_augment(
     fill: float = 0.5,
     probability: float = 0.5,
 ) -> Float[Array, "h w c"]:
-    """The image after n rounds of a random operation.
+    """Applies n rounds of a random operation to an image.
 
     Args:
-      key: the randomness of this one image.
+      key: random key of this image.
       image: [h, w, c] in [0, 1], 1 or 3 channels.
-      n: rounds.
+      n: number of rounds.
       magnitude: mean strength of an operation, 0 to 10.
       std: standard deviation of the strength.
-      fill: what the warps find beyond the border.
-      probability: with which a round does anything at all.
+      fill: pixel value beyond the border, for warps.
+      probability: probability that a round applies its operation.
     """
     expect("rand_augment", image=(image, "h w c"))
     for u in jax.random.uniform(key, (n, 4), jnp.float32):
@@ -71,14 +71,14 @@ def operate(
     level: ArrayLike,
     fill: ArrayLike = 0.5,
 ) -> Float[Array, "h w c"]:
-    """One operation, an index into `OPERATIONS`, at a level in [-1, 1]; -1 is none.
+    """Applies one operation, an index into `OPERATIONS` or -1 for none.
 
-    At level 1: rotate 30 degrees, shear 0.3, translate 0.45 of the side, blend factors
-    1.9 (0.1 at -1), posterise to 0 bits, solarise at 0, solarise_add 110 / 255. Tones
-    take the level's absolute value; autocontrast, equalize and invert have no strength.
+    At level 1, of [-1, 1]: rotate 30 degrees, shear 0.3, translate 0.45 of the side, blend
+    factors 1.9 (0.1 at -1), posterize to 0 bits, solarize at 0, solarize_add 110 / 255.
+    Tones use the absolute level; autocontrast, equalize and invert have no strength.
 
     Raises:
-      ValueError: an image that is not float [h, w, 1 or 3].
+      ValueError: if the image is not float [h, w, 1 or 3].
 
     >>> invert = OPERATIONS.index("invert")
     >>> jax.jit(operate)(jnp.array([[[0.0, 0.25, 1.0]]]), invert, 1.0).ravel()
@@ -96,7 +96,7 @@ def operate(
 
 
 def _warp(image, is_one, level, fill):
-    # Shears are about the centre, where Pillow's are about the corner.
+    # Shears are about the center; Pillow's are about the corner.
     h, w, _ = image.shape
     amount = {name: jnp.where(chosen, level, 0) for name, chosen in is_one.items()}
     matrix = motion(
@@ -120,7 +120,7 @@ def _blend(image, is_one, level, fill):
 
 
 def _smooth(image):
-    """3 x 3 weights 1 around 5, over 13; the border stays."""
+    """Smooths by the 3 x 3 kernel of 1s around a 5, over 13; the border is unchanged."""
     rows = image[:-2] + image[1:-1] + image[2:]
     box = rows[:, :-2] + rows[:, 1:-1] + rows[:, 2:]
     return image.at[1:-1, 1:-1].set((box + 4 * image[1:-1, 1:-1]) / 13)
@@ -145,7 +145,7 @@ def _tone(image, is_one, level, fill):
 
 
 def _equalize(image):
-    """Pillow's flattening of each channel's histogram, in 256 bins."""
+    """Histogram equalization of each channel in 256 bins, as in Pillow."""
     h, w, c = image.shape
     level = jnp.round(255 * image).astype(jnp.int32)
     channel = jnp.arange(c)

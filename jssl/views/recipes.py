@@ -1,20 +1,22 @@
-"""Which views each paper trains on: `recipe("byol")` is BYOL's two.
+"""Augmentation recipes of published methods: `recipe("byol")` gives BYOL's two views.
 
-One row of the published tables a `View`, in the authors' order of operations, at the
-authors' size: `recipe("simclr", size=96)` changes a field of every view. Interpolation is
-that of the released code; where images are shrunk to 224 pixels it is antialiased.
+Each `View` is one row of the published tables, in the authors' order of operations and at
+their image size; `recipe("simclr", size=96)` changes a field of every view. Interpolation
+is that of the released code, with antialiasing where images are shrunk to 224 pixels.
 
-The recipes for 28 x 28 grey images are ours: larger crops (a small one holds only a
-stroke), brightness and contrast alone, and for digits, which a mirror turns into other
-signs, small rotations and shifts instead of flips.
+The recipes for 28 x 28 gray images are our own: larger crops (small ones contain only a
+stroke), only brightness and contrast jitter, and for digits, which have no mirror
+symmetry, small rotations and shifts instead of flips.
 """
 
 import difflib
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from jssl.views.color import IMAGENET
-from jssl.views.view import ORDER, View
+from jssl.views.view import ORDER, View, multi_view
 
 # SimCLR: Chen et al., 2020, https://arxiv.org/abs/2002.05709
 _SIMCLR = View(
@@ -29,8 +31,8 @@ _SIMCLR_CIFAR = replace(
 _MOCO_V2 = replace(
     _SIMCLR, area=(0.2, 1.0), method="bilinear", strength=(0.4, 0.4, 0.4, 0.1)
 )
-# NPID: Wu et al., 2018, https://arxiv.org/abs/1805.01978: grey comes before the jitter,
-# whose hue turns all the way, and every image is jittered; MoCo v1's are the same.
+# NPID: Wu et al., 2018, https://arxiv.org/abs/1805.01978: grayscale before jitter, a hue
+# shift of up to 0.4, and every image is jittered; MoCo v1's are the same.
 _MOCO_V1 = replace(
     _MOCO_V2, jitter=1.0, strength=(0.4, 0.4, 0.4, 0.4), blur=0.0,
     order=(
@@ -62,7 +64,7 @@ def _dino(large: tuple[float, float], small: tuple[float, float] | None):
 
 # W-MSE: Ermolov et al., 2021, https://arxiv.org/abs/2007.06346
 _WMSE = replace(_SIMCLR_CIFAR, area=(0.2, 1.0), gray=0.1)
-# I-JEPA: Assran et al., 2023, https://arxiv.org/abs/2301.08243: one view, unmirrored.
+# I-JEPA: Assran et al., 2023, https://arxiv.org/abs/2301.08243: one view, no flip.
 _IJEPA = View(size=224, area=(0.3, 1.0), antialias=True)
 # CMC: Tian et al., 2020, https://arxiv.org/abs/1906.05849: L and ab are the two views.
 _CMC = View(size=224, area=(0.08, 1.0), antialias=True, flip=0.5, lab=True)
@@ -81,7 +83,7 @@ _DIGITS = replace(_GARMENTS, flip=0.0, rotate=15.0, shift=3.0)
 
 
 def _multicrop(view: View):
-    """Two views of most of a small image, and two at half the size of less of it."""
+    """Multi-crop for small images: two large crops, and two small ones at half the size."""
     small = replace(view, size=view.size // 2, area=(0.1, 0.4))
     return (replace(view, area=(0.4, 1.0)),) * 2 + (small,) * 2
 
@@ -123,11 +125,11 @@ RECIPES: dict[str, tuple[View, ...]] = {
 
 
 def recipe(name: str, **changes: Any) -> tuple[View, ...]:
-    """The views of a method, by name; `changes` are to fields of every one of them.
+    """The views of a method by name; `changes` replace fields of every view.
 
     Raises:
-      ValueError: a name that is not in `RECIPES`; the closest is suggested.
-      TypeError: a field that `View` does not have.
+      ValueError: if the name is not in `RECIPES`; the closest one is suggested.
+      TypeError: if `View` has no such field.
 
     >>> [view.solarize for view in recipe("byol")]
     [0.0, 0.2]
@@ -139,3 +141,21 @@ def recipe(name: str, **changes: Any) -> tuple[View, ...]:
         hint = f"; did you mean {close[0]!r}?" if close else ""
         raise ValueError(f"recipe: no {name!r} among {sorted(RECIPES)}{hint}")
     return tuple(replace(view, **changes) for view in RECIPES[name])
+
+
+def augment(name: str, **changes: Any) -> Callable:
+    """(key, batch) -> views of its images, [n, views, size, size, c], by a recipe's name.
+
+    Args and errors are those of `recipe`. The views must be of one size.
+    """
+    return on(partial(multi_view, views=recipe(name, **changes)))
+
+
+def on(view: Callable, field: str = "image") -> Callable:
+    """(key, batch) -> view(key, batch[field]): a view of arrays as a method takes it.
+
+    >>> flipped = on(lambda key, images: images[:, :, ::-1])
+    >>> float(flipped(None, {"image": jnp.arange(2.0).reshape(1, 1, 2, 1)})[0, 0, 0, 0])
+    1.0
+    """
+    return lambda key, batch: view(key, batch[field])

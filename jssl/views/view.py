@@ -1,15 +1,15 @@
-"""A view: one way of looking at an image, drawn anew for every image.
+"""Random views of images: the augmentation pipelines of self-supervised methods.
 
-Methods learn by comparing views of one image (Chen, Kornblith, Norouzi, Hinton, *A simple
+Methods learn by comparing views of an image (Chen, Kornblith, Norouzi, Hinton, *A simple
 framework for contrastive learning of visual representations*, ICML 2020,
-https://arxiv.org/abs/2002.05709), or by seeing few pixels of it in many ways. A `View`
-holds what one row of the papers' tables says; `multi_view` makes several of one batch:
+https://arxiv.org/abs/2002.05709). A `View` configures one pipeline with the parameters
+that papers report; `multi_view` applies several to a batch:
 
     view = View(size=32, area=(0.08, 1.0), flip=0.5)
     x = multi_view(key, images, (view, view))  # [n, 2, 32, 32, c]
 
-Every image of every view has a key of its own: no two share a crop, and what they are
-does not depend on the number of devices that make them.
+Each image of each view has its own random key: crops are independent, and the result does
+not depend on the number of devices.
 """
 
 import itertools
@@ -49,46 +49,46 @@ ORDER = (
     "noise", "lab", "normalize", "erase",
 )  # fmt: skip
 
-# How many uniform numbers an image needs, and what for.
+# Number of uniform random numbers per image, by purpose.
 DRAWS = {"coins": len(ORDER), "move": 3, "crop": 22, "jitter": 8, "blur": 1, "erase": 22}
 
 
 @dataclass(frozen=True, kw_only=True)
 class View:
-    """One way of looking at an image; `View(...)(key, images)` looks at a batch.
+    """A random augmentation pipeline; `View(...)(key, images)` applies it to a batch.
 
-    What has probability or strength 0, the default, is left out and costs nothing. The
-    arithmetic is float32 or better; the result has the images' dtype.
+    Steps with probability or strength 0, the default, are skipped at no cost. Computed in
+    float32 or better; the result has the dtype of the images.
 
     Attributes:
-      size: height and width of the view, in pixels.
-      area: range of the random resized crop, as a fraction of the image; None takes the
-        whole image.
-      ratio: range of the crop's width / height.
+      size: height and width of the view in pixels.
+      area: area of the random resized crop, as a range of fractions of the image; None
+        uses the whole image.
+      ratio: range of width / height of the crop.
       method: interpolation of the crop, "bilinear" or "bicubic".
-      antialias: whether shrinking averages; off for images of 28 or 32 pixels.
+      antialias: whether resizing is antialiased; off for images of 28 or 32 pixels.
       flip: probability of a horizontal flip.
-      rotate: most rotation, in degrees either way.
-      shift: most shift along each axis, in pixels either way.
-      fill: what comes in where `rotate` and `shift` look beyond the border.
+      rotate: maximum rotation in degrees, in either direction.
+      shift: maximum shift along each axis in pixels, in either direction.
+      fill: pixel value beyond the border, for `rotate` and `shift`.
       randaugment: number of operations, magnitude and its standard deviation, or None.
-      jitter: probability of colour jitter.
-      strength: most change of brightness, contrast, saturation and hue.
+      jitter: probability of color jitter.
+      strength: maximum change of brightness, contrast, saturation and hue.
       jitter_order: "random" or "fixed".
-      gray: probability of greyscale.
-      blur: probability of a Gaussian blur, of size // 20 taps (at least 1) either side.
-      sigma: range of the blur's standard deviation, in pixels.
-      solarize: probability of solarisation.
+      gray: probability of grayscale.
+      blur: probability of a Gaussian blur, of radius max(1, size // 20).
+      sigma: range of the blur's standard deviation in pixels.
+      solarize: probability of solarization.
       noise: standard deviation of Gaussian noise; the sum is clipped to [0, 1].
-      lab: whether RGB becomes CIE Lab.
-      statistics: mean and standard deviation to normalise by, or None.
+      lab: whether to convert RGB to CIE Lab.
+      statistics: mean and standard deviation for normalization, or None.
       erase: probability of erasing a box.
-      erase_area: range of the box, as a fraction of the view.
-      erase_fill: a number on the scale of the normalised view, or "noise".
-      order: the steps, by name, in the paper's order.
+      erase_area: area of the box, as a range of fractions of the view.
+      erase_fill: a number on the scale of the normalized view, or "noise".
+      order: names of the steps in order of application.
 
     Raises:
-      ValueError: a probability or range that is none, an unknown method or step.
+      ValueError: for an invalid probability or range, or an unknown method or step.
 
     >>> view = View(size=2, area=(0.2, 1.0), flip=0.5)
     >>> view(jax.random.key(0), jnp.ones((5, 4, 4, 3))).shape
@@ -143,16 +143,16 @@ class View:
     def __call__(
         self, key: PRNGKeyArray, images: Images, axis_name: str | None = None
     ) -> Shaped[Array, "n S S c"]:
-        """The view of each image, [n, h, w, c] -> [n, size, size, c]; no gradient.
+        """A view of each image, [n, h, w, c] -> [n, size, size, c], without gradients.
 
         Args:
-          key: split over the images.
+          key: random key, split over the images.
           images: float, in [0, 1].
           axis_name: under `pmap` and `shard_map`, the axis over which the batch is
-            spread; the result is what one device would make of the whole batch.
+            sharded; the result equals that of the whole batch on one device.
 
         Raises:
-          ValueError: images that are not float [n, h, w, c].
+          ValueError: if the images are not float [n, h, w, c].
         """
         images = float_images("View", images)
         keys = image_keys(key, len(images), axis_name)
@@ -161,12 +161,12 @@ class View:
     def one(
         self, key: PRNGKeyArray, image: Shaped[Array, "h w c"]
     ) -> Shaped[Array, "S S c"]:
-        """The view of one image, [h, w, c] -> [size, size, c]."""
+        """A view of one image, [h, w, c] -> [size, size, c]."""
         pixels = None
         if self.noise or self.randaugment or self.erase_fill == "noise":
             key, pixels = jax.random.split(key)
-        # All that an image needs but noise is drawn at once: on CPU, each call of the
-        # random generator costs more than the numbers it makes.
+        # All random numbers except pixel noise are drawn at once: on CPU the overhead of a
+        # call of the random generator exceeds the cost of the numbers.
         u = jax.random.uniform(key, (sum(DRAWS.values()),), jnp.float32)
         u = jnp.split(u, list(itertools.accumulate(DRAWS.values()))[:-1])
         u = dict(zip(DRAWS, u, strict=True))
@@ -182,7 +182,7 @@ class View:
 
     @property
     def _steps(self):
-        """Name: (probability, change of an image by uniform numbers and a key)."""
+        """{name: (probability, function of image, uniform numbers and key)}."""
         return {
             "move": (bool(self.rotate or self.shift), self._move),
             "crop": (1, self._crop),
@@ -212,7 +212,7 @@ class View:
             box = jnp.array([0, 0, h, w], jnp.float32)
         out = (self.size, self.size)
         x = crop_resize(x, box, out, self.method, self.antialias)
-        # Bicubic weights may be negative; bytes would have been clipped as well.
+        # Bicubic weights can be negative; uint8 images would be clipped, too.
         return jnp.clip(x, 0, 1) if self.method == "bicubic" else x
 
     def _randaugment(self, x, _, key):
@@ -247,7 +247,7 @@ def multi_crop(
     views: Sequence[View],
     axis_name: str | None = None,
 ) -> list[Shaped[Array, "n _ _ c"]]:
-    """The views of a batch, [n, S_v, S_v, c] each, in the order given.
+    """A list of views of a batch, [n, S_v, S_v, c] each, which may differ in size.
 
     >>> large, small = View(size=4), View(size=2, area=(0.1, 0.4))
     >>> x = multi_crop(jax.random.key(0), jnp.ones((5, 4, 4, 3)), (large, small, small))
@@ -264,19 +264,20 @@ def multi_view(
     views: Sequence[View],
     axis_name: str | None = None,
 ) -> Shaped[Array, "n V S S c"] | list[Shaped[Array, "n _ _ c"]]:
-    """The views of a batch stacked on axis 1, [n, V, S, S, c], if their sizes agree.
+    """Views of a batch stacked on axis 1, [n, V, S, S, c], if all have the same size.
 
-    Stacked so, folding them into the batch stays sample-major, and costs a sharded batch
-    no exchange. If sizes differ, the list of `multi_crop`.
+    In this layout, reshaping the views into the batch axis keeps those of an image
+    together and needs no communication for a sharded batch. If sizes differ, returns the
+    list of `multi_crop`.
 
     Args:
-      key: folded with the index of the view, then split over the images.
+      key: random key, folded with the index of the view, then split over the images.
       images: float [n, h, w, c], in [0, 1].
-      views: what to make, such as `recipe("byol")`.
-      axis_name: under `pmap` and `shard_map`, the axis over which the batch is spread.
+      views: the views to apply, such as `recipe("byol")`.
+      axis_name: under `pmap` and `shard_map`, the axis over which the batch is sharded.
 
     Raises:
-      ValueError: images that are not float [n, h, w, c], or no views.
+      ValueError: if the images are not float [n, h, w, c], or if there are no views.
 
     >>> views = (View(size=4, area=(0.2, 1.0)), View(size=4, flip=0.5))
     >>> multi_view(jax.random.key(0), jnp.ones((5, 4, 4, 3)), views).shape
@@ -289,7 +290,7 @@ def multi_view(
 
 
 def _groups(function, key, images, views, axis_name):
-    """[n, k, S, S, c] for each run of k equal views, which are compiled as one."""
+    """[n, k, S, S, c] for each run of k equal consecutive views, compiled as one."""
     images = float_images(function, images)
     if not views:
         raise ValueError(f"{function}: views must hold at least one View")
@@ -306,6 +307,6 @@ def _groups(function, key, images, views, axis_name):
 
 @partial(jax.jit, static_argnames="view")
 def _look(view, keys, images):
-    """Views [n, k, S, S, c] of n images by keys [n, k]; compiled, for eager callers."""
+    """Views [n, k, S, S, c] of n images for keys [n, k]; jitted for eager callers."""
     each = jax.vmap(view.one, in_axes=(0, None))
     return lax.stop_gradient(jax.vmap(each)(keys, images))

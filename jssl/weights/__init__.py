@@ -1,11 +1,10 @@
-"""Weights that others trained, in our encoders, and ours under their names.
+"""Import and export of pretrained encoders in the formats of other libraries.
 
     loaded = weights.load("dino_deitsmall16_pretrain.safetensors")
     h = loaded.module.apply({"params": loaded.params, **loaded.stats}, images)
 
 ResNets of torchvision, timm, MoCo, SimSiam and DINO; ViTs of timm, torchvision,
-transformers, MAE, MoCo v3 and DINO. What a file has and we do not know is an error, never
-left out in silence.
+transformers, MAE, MoCo v3 and DINO. Unknown arrays in a file are an error, never ignored.
 """
 
 from jssl.weights.channels import adapt_input

@@ -1,4 +1,4 @@
-"""A first convolution for images of another number of channels."""
+"""Adaptation of a first convolution to another number of input channels."""
 
 import numpy as np
 from jaxtyping import Float
@@ -7,15 +7,17 @@ from jaxtyping import Float
 def adapt_input(
     kernel: Float[np.ndarray, "h w c d"], channels: int
 ) -> Float[np.ndarray, "h w k d"]:
-    r"""A kernel that answers grey images of `channels` equal channels as the old one does.
+    r"""Adapts a convolution kernel to `channels` input channels, exactly for gray images.
 
     .. math:: K'_{ijkd} = \frac{1}{k} \sum_c K_{ijcd}
 
-    The sum for one channel, K / k repeated from one channel to k; the same kernel where
-    the number is the same. Colour is lost between two numbers above one.
+    The response to an image of k equal channels is that of the old kernel to the same
+    gray image: the sum over channels for k = 1, and K / k repeated k times for a kernel of
+    one channel. Returned unchanged if the number of channels is the same. Color is lost
+    between two numbers above one.
 
     Raises:
-      ValueError: when `channels` is no positive number.
+      ValueError: if the kernel does not have four axes or `channels` is not positive.
 
     >>> rgb = np.array([1.0, 2.0, 3.0]).reshape(1, 1, 3, 1)
     >>> adapt_input(rgb, 1).item()    # 1 + 2 + 3
@@ -25,7 +27,7 @@ def adapt_input(
     """
     if kernel.ndim != 4 or channels < 1:
         raise ValueError(
-            f"adapt_input: wants a kernel [h, w, c, d] and channels >= 1, got "
+            f"adapt_input: needs a kernel [h, w, c, d] and channels >= 1, got "
             f"{[*kernel.shape]} and {channels}"
         )
     if kernel.shape[2] == channels:

@@ -1,4 +1,4 @@
-"""Our encoders for other programs: found in a method's state, named as timm names them."""
+"""Export of trained encoders, found in a method's state, under the names of timm."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import fields
@@ -22,15 +22,15 @@ KINDS = ("params", "batch_stats")
 
 
 class Used(NamedTuple):
-    """The encoder behind a method's h.
+    """The encoder that computes a method's h.
 
     Attributes:
-      module: `vit.Encoder` or `ResNet`; else the module called encoder; else the
-        outermost one.
-      variables: its own, {"params": ..., "batch_stats": ...}, of those that embed takes
-        (the running average, where a method keeps one); with {"encoder": ...} around, and
-        norm and head beside, for the first two kinds.
-      image: height and width of what it is given, () where that is no image.
+      module: the `vit.Encoder` or `ResNet`, else the module named "encoder", else the
+        outermost module.
+      variables: {"params": ..., "batch_stats": ...} of the module, as used by `embed`
+        (the running average, if the method keeps one). For a ViT or ResNet they are
+        nested under "encoder", with its "norm" and "head", if any, beside.
+      image: height and width of the input; () if the input is not an image.
     """
 
     module: nn.Module
@@ -39,15 +39,15 @@ class Used(NamedTuple):
 
 
 def used(embed: Callable, state: Any, rows: Any) -> Used:
-    """Watches embed(state, rows) run, to see which encoder makes h, with which weights.
+    """Finds the encoder that computes h, and its weights, by tracing embed(state, rows).
 
     Args:
-      embed: of a `Method`.
-      state: its state.
-      rows: arrays or ShapeDtypeStructs of a batch, for their shapes.
+      embed: the `embed` of a `Method`.
+      state: state of the method.
+      rows: arrays or ShapeDtypeStructs of a batch; only their shapes matter.
 
     Raises:
-      ValueError: when no Flax module does, or several do.
+      ValueError: if h is computed by no Flax Linen module, or by several.
     """
 
     def embedded(state):
@@ -89,19 +89,19 @@ def to_torch(
     grid: tuple[int, int] | None = None,
     dialect: str = "timm",
 ) -> dict[str, np.ndarray]:
-    """The weights of an encoder as a state dict of torch, which timm loads.
+    """Converts the weights of an encoder to a torch state dict that timm can load.
 
     Args:
       encoder: the network.
-      params: {"encoder": its own}, and "norm" and "head" if they stand on it, as
-        `Loaded`, `Used` and both `Classifier`s have them; or its own alone.
+      params: {"encoder": params of the encoder}, with "norm" and "head" if present, as in
+        `Loaded`, `Used` and both `Classifier`s; or the params of the encoder alone.
       stats: {"batch_stats": ...} likewise.
-      grid: rows and columns of patches, for a ViT with fixed positions: they are written
+      grid: rows and columns of patches of a ViT with fixed positions, which are written
         out, with zeros for the class token.
-      dialect: other names for a ViT, of `weights.vit.DIALECTS`.
+      dialect: naming scheme of a ViT, a key of `weights.vit.DIALECTS`.
 
     Raises:
-      ValueError: when a ViT with fixed positions comes without its grid.
+      ValueError: if the grid of a ViT with fixed positions is missing.
     """
     nested = "encoder" in params
     variables = {"params": params, **stats}
@@ -122,7 +122,7 @@ def to_torch(
 
 
 def own_names(variables: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """The leaves under their paths in our tree: "conv0.kernel", "norm0.mean".
+    """Names the leaves by their paths in the Flax tree: "conv0.kernel", "norm0.mean".
 
     >>> sorted(own_names({"params": {"conv0": {"kernel": np.zeros(3)}}}))
     ['conv0.kernel']
@@ -135,23 +135,23 @@ def own_names(variables: Mapping[str, Any]) -> dict[str, np.ndarray]:
 
 
 def described(encoder: nn.Module, image: tuple[int, ...]) -> dict[str, Any]:
-    """What somebody who builds the network again must know, for the file's metadata."""
+    """Metadata for a file of weights, sufficient to rebuild the network."""
     plain = (bool, int, float, str, tuple, type(None))
     known = {
         field.name: getattr(encoder, field.name)
         for field in fields(encoder)
         if field.name not in ("parent", "name", "remat", "drop_path", "dtype", "groups")
     }
-    told = {name: value for name, value in known.items() if isinstance(value, plain)}
+    info = {name: value for name, value in known.items() if isinstance(value, plain)}
     if isinstance(encoder, vit.Encoder) and not encoder.grid:
-        told["grid"] = tuple(side // encoder.patch for side in image)
+        info["grid"] = tuple(side // encoder.patch for side in image)
     named = "timm" if isinstance(encoder, (vit.Encoder, ResNet)) else "jssl"
     network = "ViT" if isinstance(encoder, vit.Encoder) else type(encoder).__name__
-    return {"names": named, "network": network, "image": image} | told
+    return {"names": named, "network": network, "image": image} | info
 
 
 def _needed(function, state):
-    """For each leaf of the state, whether function(state) depends on it."""
+    """A bool for each leaf of the state: True if function(state) depends on it."""
     traced = jax.make_jaxpr(function)(state).jaxpr
     live = {v for v in traced.outvars if not isinstance(v, Literal)}
     for equation in reversed(traced.eqns):
@@ -161,16 +161,16 @@ def _needed(function, state):
 
 
 def _encoder(calls):
-    """The call to export, among those that were seen."""
+    """The recorded call (module, input shape) of the encoder to export."""
     if not calls:
-        raise ValueError("no Flax module makes h: there is no encoder to export")
+        raise ValueError("no Flax Linen module computes h: there is no encoder to export")
     known = [c for c in calls if isinstance(c[0], (vit.Encoder, ResNet))]
     named = [c for c in calls if c[0].name == "encoder"]
     roots = [c for c in calls if not isinstance(c[0].parent, nn.Module)]
     chosen = known or named or roots
     if len({id(jax.tree.leaves(_variables(module))[0]) for module, _ in chosen}) > 1:
         kinds = ", ".join(type(module).__name__ for module, _ in chosen)
-        raise ValueError(f"h comes from several networks, which make no one file: {kinds}")
+        raise ValueError(f"h comes from several networks, only one can be saved: {kinds}")
     return chosen[0]
 
 
@@ -179,7 +179,7 @@ def _variables(module):
 
 
 def _beside(encoder):
-    """The norm and the linear head that stand on an encoder, if they do."""
+    """Params of the norm and linear head on an encoder, if there are any."""
     around = encoder.parent
     if not isinstance(around, (vit.Classifier, vit.Pooled, heads.Classifier)):
         return {}

@@ -1,8 +1,8 @@
-"""Files of weights: a flat dict of numpy arrays by name, whatever wrote it.
+"""Reading and writing files of weights as flat dicts of numpy arrays.
 
-safetensors and npz hold arrays and nothing else. A .pth is a pickle, a program that may
-do anything when read: it is left to torch, which reads arrays out of it and refuses the
-rest. https://huggingface.co/docs/safetensors
+safetensors and npz files hold only arrays. A .pth file is a pickle, i.e. a program that
+can run arbitrary code when loaded: it is read by torch, which loads arrays and rejects
+everything else. https://huggingface.co/docs/safetensors
 """
 
 import argparse
@@ -13,21 +13,21 @@ from pathlib import Path
 
 import numpy as np
 
-NESTS = ("state_dict", "model", "teacher", "student")  # the first that is there counts
+NESTS = ("state_dict", "model", "teacher", "student")  # the first one present is used
 PICKLES = (".pth", ".pt", ".bin", ".tar", ".ckpt")
 
 
 def read(path: str | Path) -> dict[str, np.ndarray]:
-    """{name: array} of a .safetensors, .npz, or torch's .pth, .pt, .bin, .tar, .ckpt.
+    """Reads {name: array} from a .safetensors, .npz or torch (.pth, .pt, .bin, ...) file.
 
-    A checkpoint's nests ("state_dict", "model", "teacher") are opened; what stands beside
-    the weights (epoch, optimiser, arguments) is left. Numbers of 16 bits become float32,
-    which changes none.
+    Nested dicts of a checkpoint ("state_dict", "model", "teacher") are unwrapped; other
+    entries (epoch, optimizer, arguments) are dropped. 16-bit floats become float32, which
+    is exact.
 
     Raises:
-      FileNotFoundError: no such file.
-      ValueError: another kind of file, a damaged one, a pickle with more in it than
-        arrays, or one that needs torch where there is none.
+      FileNotFoundError: if there is no such file.
+      ValueError: for an unknown file type, a damaged file, a pickle that holds more than
+        arrays, or a torch file when torch is not installed.
     """
     path = Path(path)
     if not path.is_file():
@@ -45,18 +45,18 @@ def read(path: str | Path) -> dict[str, np.ndarray]:
 
 
 def metadata(path: str | Path) -> dict[str, str]:
-    """What a safetensors file says of itself; nothing for other files."""
+    """The metadata of a safetensors file; {} for other files."""
     if Path(path).suffix != ".safetensors":
         return {}
     with _opened(path) as file:
         return file.metadata() or {}
 
 
-def write(path: str | Path, arrays: Mapping[str, np.ndarray], told: Mapping[str, str]):
-    """Writes a safetensors file with metadata, whole or not at all.
+def write(path: str | Path, arrays: Mapping[str, np.ndarray], info: Mapping[str, str]):
+    """Writes a safetensors file atomically, with `info` as metadata.
 
     Raises:
-      OSError: when it cannot be written.
+      OSError: if the file cannot be written.
     """
     from safetensors import SafetensorError
     from safetensors.numpy import save_file
@@ -65,7 +65,7 @@ def write(path: str | Path, arrays: Mapping[str, np.ndarray], told: Mapping[str,
     partial = path.with_name(path.name + ".partial")
     arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     try:
-        save_file(arrays, partial, dict(told))
+        save_file(arrays, partial, dict(info))
         os.replace(partial, path)
     except (SafetensorError, OSError) as error:
         raise OSError(f"cannot write {path}: {error}") from error
@@ -74,13 +74,18 @@ def write(path: str | Path, arrays: Mapping[str, np.ndarray], told: Mapping[str,
 
 
 def unwrapped(nest: Mapping, where: str = "the file") -> dict:
-    """The flat dict of tensors inside a checkpoint's nests."""
+    """Unwraps the nested dicts of a checkpoint down to the flat dict of tensors.
+
+    Raises:
+      ValueError: if there are no tensors.
+    """
     for name in NESTS:
         if isinstance(nest.get(name), Mapping):
             return unwrapped(nest[name], f"{where}, {name}")
     arrays = {name: value for name, value in nest.items() if hasattr(value, "shape")}
     if not arrays:
-        raise ValueError(f"{where} holds no weights but {', '.join(map(str, nest))[:200]}")
+        names = ", ".join(map(str, nest))[:200]
+        raise ValueError(f"{where} holds no weights, only {names}")
     return arrays
 
 
@@ -95,7 +100,7 @@ def _opened(path):
     try:
         return safe_open(path, "np")
     except SafetensorError as error:
-        raise ValueError(f"{path} is not a whole safetensors file: {error}") from error
+        raise ValueError(f"{path} is not a valid safetensors file: {error}") from error
 
 
 def _npz(path):
@@ -111,15 +116,15 @@ def _torch(path):
         import torch
     except ImportError:
         raise ValueError(
-            f"{path} is a pickle, which torch alone reads safely: pip install torch"
+            f"{path} is a pickle, which only torch can read safely: pip install torch"
         ) from None
     try:
         with torch.serialization.safe_globals([argparse.Namespace]):  # a script's options
             nest = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise ValueError(
-            f"{path} is damaged, or holds more than arrays, which may be a program and is "
-            f"not run: save its state dict alone"
+            f"{path} is damaged, or holds more than arrays, which may be code and is not "
+            f"run: save only its state dict"
         ) from error
     except Exception as error:  # zipfile and torch raise many kinds
         reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]

@@ -1,4 +1,4 @@
-"""Somebody else's weights in our encoders."""
+"""Import of pretrained weights into `ResNet` and `Pooled` ViT encoders."""
 
 import json
 import re
@@ -27,16 +27,16 @@ class Loaded(NamedTuple):
     """An encoder with weights: module.apply({"params": params, **stats}, images) -> h.
 
     Attributes:
-      module: `ResNet`, or a ViT as `Pooled`; images [n, h, w, c] -> [n, d].
-      params: its weights.
-      stats: {"batch_stats": ...}, or {} where it has none.
-      told: for people: source, file, sizes, heads and whence, names left out.
+      module: a `ResNet`, or a ViT as `Pooled`; images [n, h, w, c] -> [n, d].
+      params: weights.
+      stats: {"batch_stats": ...}, or {} if there are none.
+      info: for display: source, file, sizes, heads and their origin, names left out.
     """
 
     module: nn.Module
     params: Any
     stats: dict[str, Any]
-    told: dict[str, Any]
+    info: dict[str, Any]
 
 
 def load(
@@ -50,20 +50,20 @@ def load(
     image: tuple[int, int] | None = None,
     channels: int | None = None,
 ) -> Loaded:
-    """Reads a file of weights into the encoder that it is of.
+    """Loads a file of pretrained weights into a matching encoder.
 
     Args:
-      path: what `read` reads.
-      heads: of a ViT's attention; the usual number for its width if None.
-      prefix: of the names, where the file holds several networks.
-      pool: of a ViT's tokens; the class token's, or the mean where the norm follows it.
-      eps: of a ViT's norms; 1e-12 in transformers' layouts, else 1e-6.
-      grid: rows and columns of a ViT's positions, if not a square.
-      image: height and width to resize a ViT's positions for.
-      channels: of the images, if not those it was trained on.
+      path: a file in one of the formats of `read`.
+      heads: attention heads of a ViT; None is the usual number for its width.
+      prefix: prefix of the network's names, if the file holds several networks.
+      pool: pooling of a ViT's tokens; None is "mean" if a norm follows it, else "cls".
+      eps: epsilon of a ViT's norms; None is 1e-12 for transformers' layouts, else 1e-6.
+      grid: rows and columns of a ViT's positions, if not square.
+      image: height and width of the images, to which a ViT's positions are resized.
+      channels: channels of the images, if other than in training.
 
     Raises:
-      FileNotFoundError, ValueError: as `read`, `recognize` and `imported` say.
+      FileNotFoundError, ValueError: see `read`, `recognize` and `imported`.
     """
     arrays = read(path)
     try:
@@ -77,28 +77,28 @@ def load(
     own, others = parted(arrays, layout.prefix)
     spare = [n for n in others if not re.fullmatch(BESIDE, n.removeprefix("module."))]
     if spare:
-        what = f"{', '.join(spare[:4])}{' ...' if spare[4:] else ''}"
-        raise ValueError(f"{path}: what are {what} beside {layout.prefix!r}?")
+        names = f"{', '.join(spare[:4])}{' ...' if spare[4:] else ''}"
+        raise ValueError(f"{path}: unknown arrays beside {layout.prefix!r}: {names}")
     size = (*_image(module), layout.channels)
     shapes = jax.eval_shape(module.init, jax.random.key(0), jnp.zeros((1, *size)))
     shapes = {k: v.shape for k, v in flatten_dict(dict(shapes)).items() if k[0] in KINDS}
     leaves = imported(shapes, place, own, dropped, str(path))
     module, leaves = _fitted(module, leaves, image, channels or layout.channels, size)
     variables = unflatten_dict(leaves)
-    told = layout._asdict() | whence | {"file": str(path)}
-    told["left_out"] = sorted([*others, *(n for n in own if re.fullmatch(dropped, n))])
-    return Loaded(module, variables.pop("params"), variables, told)
+    info = layout._asdict() | whence | {"file": str(path)}
+    info["left_out"] = sorted([*others, *(n for n in own if re.fullmatch(dropped, n))])
+    return Loaded(module, variables.pop("params"), variables, info)
 
 
 def _written(path):
-    """What a file of our own says of its ViT."""
-    told = json.loads(metadata(path).get("layout", "{}"))
-    return {name: told[name] for name in ("heads", "eps", "grid") if told.get(name)}
+    """The ViT settings in the metadata of a file exported by jssl."""
+    layout = json.loads(metadata(path).get("layout", "{}"))
+    return {name: layout[name] for name in ("heads", "eps", "grid") if layout.get(name)}
 
 
 def _resnet(layout: Layout, written, given):
     if given:
-        raise ValueError(f"a ResNet has no {', '.join(given)}: leave that out")
+        raise ValueError(f"a ResNet has no {', '.join(given)}: omit it")
     module = ResNet(layout.depth, layout.stem, layout.width)
     return module, resnet.place, resnet.DROPPED, {}
 
@@ -110,33 +110,33 @@ def _vit(layout: Layout, written, given):
         "eps": 1e-12 if layout.dialect.startswith("transformers") else 1e-6,
         "pool": "mean" if layout.pooled else "cls",
     }
-    told = usual | written | given
-    if not told["heads"]:
+    info = usual | written | given
+    if not info["heads"]:
         raise ValueError(
-            f"how many heads has this ViT? Shapes do not tell, and no published one is "
-            f"{layout.width} wide: give heads="
+            f"unknown number of heads: shapes do not determine it, and no published ViT "
+            f"is {layout.width} wide: give heads="
         )
-    if told["grid"] is None:
-        raise ValueError("this ViT's positions make no square: give grid=(rows, columns)")
-    told["grid"] = tuple(told["grid"])
+    if info["grid"] is None:
+        raise ValueError("this ViT's positions form no square: give grid=(rows, columns)")
+    info["grid"] = tuple(info["grid"])
     encoder = Encoder(
         layout.width,
         layout.depth,
-        told["heads"],
+        info["heads"],
         layout.patch,
         final_norm=not layout.pooled,
-        eps=told["eps"],
-        grid=told["grid"],
+        eps=info["eps"],
+        grid=info["grid"],
     )
     sources = {"given": given, "written in the file": written}
     whence = [name for name, known in sources.items() if "heads" in known]
-    told["heads_are"] = (whence or ["usual for this width"])[0]
+    info["heads_are"] = (whence or ["usual for this width"])[0]
     place, dropped = vit.place(layout.dialect, layout.patch), vit.dropped(layout.dialect)
-    return Pooled(encoder, told["pool"]), place, dropped, told
+    return Pooled(encoder, info["pool"]), place, dropped, info
 
 
 def _image(module):
-    """Height and width of an image that a module can take."""
+    """Height and width of an image that fits a module."""
     if isinstance(module, ResNet):
         return 64, 64
     rows, columns = module.encoder.grid
@@ -144,7 +144,7 @@ def _image(module):
 
 
 def _fitted(module, leaves, image, channels, size):
-    """The same network for images of another size, or of other channels."""
+    """Adapts the module and its weights to the image size and channels."""
     conv, flat = ("params", "conv", "kernel"), ("params", "encoder", "embedding", "kernel")
     if isinstance(module, ResNet):
         return module, leaves | {conv: adapt_input(leaves[conv], channels)}

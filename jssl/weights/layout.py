@@ -1,8 +1,8 @@
-"""Tells from names and shapes whose network a state dict holds, and of what size.
+"""Identification of the network in a state dict, and its size, from names and shapes.
 
-A checkpoint of pre-training holds several: MoCo's query and key encoder, DINO's teacher
-with its head. Each is known by its first convolution, and the one to evaluate by its
-prefix. https://github.com/facebookresearch/moco, moco-v3, simsiam, mae and dino
+A pre-training checkpoint holds several networks: MoCo's query and key encoder, DINO's
+teacher with its head. Each is identified by its first convolution, and the one to evaluate
+by its prefix. https://github.com/facebookresearch/moco, moco-v3, simsiam, mae and dino
 """
 
 import re
@@ -13,7 +13,7 @@ import numpy as np
 
 from jssl.weights import resnet, vit
 
-PREFIXES = {  # after "module.", the first that is there counts -> whose it is
+PREFIXES = {  # prefix after "module.": origin; the first one present is used
     "": "",
     "encoder_q.": "MoCo",
     "base_encoder.": "MoCo v3",
@@ -23,27 +23,28 @@ PREFIXES = {  # after "module.", the first that is there counts -> whose it is
     "momentum_encoder.": "MoCo v3",
     "encoder_k.": "MoCo",
 }
-BESIDE = (  # what stands beside an encoder with a prefix, to be left out
+BESIDE = (  # arrays beside a prefixed encoder, to be left out
     r"(encoder_[qk]|base_encoder|momentum_encoder|predictor|projector|head|classifier|"
     r"pooler|decoder)\..+|queue(_ptr)?"
 )
 
 
 class Layout(NamedTuple):
-    """What a state dict holds.
+    """The encoder in a state dict.
 
     Attributes:
-      source: for people, "MoCo v3 ViT".
-      prefix: of its names in the state dict.
-      dialect: whose names they are: "resnet" (torchvision's and timm's), or a ViT's:
-        "timm" (MAE's, MoCo v3's and DINO's too), "torchvision", "transformers".
-      width, depth: of the network.
-      channels: of its images.
-      stem: a ResNet's, "imagenet" or "cifar".
-      patch: a ViT's, in pixels.
-      heads: the usual number for its width, for shapes do not tell; 0 if unknown.
-      grid: rows and columns of its positions, where they make a square.
-      pooled: whether its norm follows the mean of all patches.
+      source: origin for display, e.g. "MoCo v3 ViT".
+      prefix: prefix of its names in the state dict.
+      dialect: naming scheme: "resnet" (torchvision, timm), or for a ViT "timm" (also MAE,
+        MoCo v3 and DINO), "torchvision", "transformers".
+      width, depth: size of the network.
+      channels: channels of the images.
+      stem: stem of a ResNet, "imagenet" or "cifar".
+      patch: patch size of a ViT in pixels.
+      heads: usual number of heads for the width, since shapes do not determine it; 0 if
+        unknown.
+      grid: rows and columns of a ViT's positions if they form a square, else None.
+      pooled: whether the norm follows average pooling of the patches.
     """
 
     source: str
@@ -60,22 +61,23 @@ class Layout(NamedTuple):
 
 
 def recognize(arrays: Mapping[str, np.ndarray], prefix: str | None = None) -> Layout:
-    """The layout of a state dict.
+    """Identifies the layout of a state dict.
 
     Args:
-      arrays: by name.
-      prefix: of the network's names, where there are several; the known ones have an
-        order: MoCo's query before its key encoder, v3's base before its momentum encoder.
+      arrays: {name: array}.
+      prefix: prefix of the network's names if there are several. By default known ones
+        are preferred in order: MoCo's query before its key encoder, v3's base before its
+        momentum encoder.
 
     Raises:
-      ValueError: when it holds no ResNet or ViT, or several that have no known order.
+      ValueError: if there is no ResNet or ViT, or several with unknown prefixes.
     """
     anchors = {resnet.ANCHOR} | {vit.anchor(d) for d in vit.DIALECTS}
     begins = {n.removesuffix(a) for n in arrays for a in anchors if n.endswith(a)}
     begins = {begin for begin in begins if not begin or begin.endswith(".")}
     if not begins:
         shown = ", ".join(sorted(arrays)[:4])
-        raise ValueError(f"no ResNet or ViT is known by these names: {shown} ...")
+        raise ValueError(f"no ResNet or ViT with known names, got {shown} ...")
     prefix = _chosen(begins) if prefix is None else prefix
     if prefix not in begins:
         raise ValueError(f"no encoder is called {prefix!r}; there are {sorted(begins)}")
@@ -91,14 +93,14 @@ def recognize(arrays: Mapping[str, np.ndarray], prefix: str | None = None) -> La
     sizes = vit.sizes(own, dialect)
     heads = vit.HEADS.get(sizes["width"], 0)
     if owner == "MoCo v3" and sizes["width"] == 384:
-        heads = 12  # twice what others give that width
+        heads = 12  # twice the usual number for that width
     return Layout(f"{owner or dialect} ViT", prefix, dialect, heads=heads, **sizes)
 
 
 def parted(
     arrays: Mapping[str, np.ndarray], prefix: str
 ) -> tuple[dict[str, np.ndarray], list[str]]:
-    """The arrays under a prefix, without it, and the names of the others."""
+    """The arrays under a prefix, with it removed, and the names of the others."""
     own = {n.removeprefix(prefix): x for n, x in arrays.items() if n.startswith(prefix)}
     return own, [name for name in arrays if not name.startswith(prefix)]
 
@@ -109,5 +111,5 @@ def _chosen(begins):
     if len(begins) == 1:
         return next(iter(begins))
     if not known:
-        raise ValueError(f"several encoders: choose prefix= of {sorted(begins)}")
+        raise ValueError(f"several encoders: choose prefix= from {sorted(begins)}")
     return min(known, key=lambda b: order.index(b.removeprefix("module.")))

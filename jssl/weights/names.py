@@ -1,14 +1,14 @@
-"""From torch's state dict to our tree and back: the same numbers under other names.
+"""Conversion between torch state dicts and Flax trees: names, axes and layouts.
 
-| torch                    | ours               |                                      |
-|--------------------------|--------------------|--------------------------------------|
-| Linear.weight [o, i]     | kernel [i, o]      | transposed                           |
-| Conv2d.weight [o, i, h, w] | kernel [h, w, i, o] | axes 2, 3, 1, 0                    |
-| a ViT's first convolution | kernel [h w i, o] | the same, then flat: patches are rows |
-| attn.qkv [3 d, d]        | query, key, value  | cut in three, each transposed        |
-| batch norm               | scale, bias; mean, var among the statistics |             |
+| torch                      | jssl                | conversion                          |
+|----------------------------|---------------------|-------------------------------------|
+| Linear.weight [o, i]       | kernel [i, o]       | transposed                          |
+| Conv2d.weight [o, i, h, w] | kernel [h, w, i, o] | axes 2, 3, 1, 0                     |
+| a ViT's first convolution  | kernel [h w i, o]   | the same, flattened: rows are patches |
+| attn.qkv [3 d, d]          | query, key, value   | split in three, each transposed     |
+| batch norm                 | scale, bias; statistics mean, var |                       |
 
-Nothing is computed, so that a tree that went there and back is equal bit for bit.
+There is no arithmetic, so a round trip is exact bit for bit.
 """
 
 import re
@@ -28,12 +28,12 @@ Path = tuple[str, ...]  # ("params", "encoder", "block0", "fc1", "kernel")
 
 
 class Place(NamedTuple):
-    """Where a state dict keeps one of our leaves.
+    """The location of a Flax leaf in a state dict.
 
     Attributes:
-      name: of the tensor.
-      third: 0, 1, 2 where ours is the query, key or value of a joint one.
-      patch: side of the convolution, where ours is a product with flat patches.
+      name: name of the tensor.
+      third: 0, 1, 2 for the query, key or value of a joint tensor, else None.
+      patch: kernel size of the convolution for a kernel on flat patches, else 0.
     """
 
     name: str
@@ -46,29 +46,29 @@ def imported(
     place: Callable[[Path], Place],
     arrays: Mapping[str, np.ndarray],
     dropped: str,
-    where: str = "the weights",
+    where: str = "the state dict",
 ) -> dict[Path, np.ndarray]:
-    """Our leaves, float32, out of a state dict.
+    """Converts a state dict to Flax leaves in float32.
 
     Args:
-      shapes: of our leaves, by path.
-      place: where each is kept.
+      shapes: shapes of the leaves, by path.
+      place: maps the path of a leaf to its place in the state dict.
       arrays: the state dict.
-      dropped: a regex; names that match it whole are left out knowingly.
-      where: what to call the state dict when something is wrong.
+      dropped: regex; names that match it fully are left out.
+      where: name of the state dict in error messages.
 
     Raises:
-      ValueError: naming what is missing, what is left over, or the first array of
-        another shape or with values that are not finite.
+      ValueError: naming arrays that are missing or unexpected, or the first array of
+        another shape or with non-finite values.
     """
     places = {path: place(path) for path in shapes}
     names = {kept.name for kept in places.values()}
     missing = sorted(names - set(arrays))
     spare = [n for n in arrays if n not in names and not re.fullmatch(dropped, n)]
     if missing or spare:
-        said = (("lack", missing), ("have besides", spare))
-        told = [f"{verb} {_some(found)}" for verb, found in said if found]
-        raise ValueError(f"{where} do not fit: they {' and '.join(told)}")
+        names = {"missing": missing, "unexpected": spare}
+        faults = [f"{kind} {_some(found)}" for kind, found in names.items() if found]
+        raise ValueError(f"{where} does not fit: {'; '.join(faults)}")
     return {
         path: _ours(arrays[kept.name], kept, shapes[path], where)
         for path, kept in places.items()
@@ -78,7 +78,7 @@ def imported(
 def exported(
     leaves: Mapping[Path, np.ndarray], place: Callable[[Path], Place]
 ) -> dict[str, np.ndarray]:
-    """A state dict out of our leaves."""
+    """Converts Flax leaves to a state dict."""
     found, thirds = {}, {}
     for path, leaf in leaves.items():
         kept = place(path)
@@ -105,11 +105,11 @@ def _ours(array, kept, shape, where):
         array = array.reshape(-1, array.shape[-1])
     if array.shape != tuple(shape):
         raise ValueError(
-            f"{where} do not fit: {kept.name} is {[*came.shape]}, of which {[*shape]} "
-            f"cannot be made"
+            f"{where} does not fit: {kept.name} is {[*came.shape]}, which does not convert "
+            f"to {[*shape]}"
         )
     if not np.isfinite(array).all():
-        raise ValueError(f"{where} cannot be used: {kept.name} is not finite everywhere")
+        raise ValueError(f"{where} cannot be used: {kept.name} has non-finite values")
     return np.ascontiguousarray(array)
 
 

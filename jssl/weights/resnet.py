@@ -1,6 +1,6 @@
-"""ResNets under the names of torchvision and timm, which agree.
+"""ResNets under the names of torchvision and timm, which are the same.
 
-MoCo, SimSiam and DINO wrote their ResNet-50 with torchvision's. He et al. 2016,
+MoCo, SimSiam and DINO use torchvision's ResNet-50. He et al. 2016,
 https://arxiv.org/abs/1512.03385
 """
 
@@ -13,13 +13,13 @@ import numpy as np
 from jssl.models.resnet import DEPTHS
 from jssl.weights.names import LEAVES, Path, Place
 
-ANCHOR = "layer1.0.conv1.weight"  # what tells a ResNet among names
+ANCHOR = "layer1.0.conv1.weight"  # identifies a ResNet
 DROPPED = r"fc\..+|.*\.num_batches_tracked"
 STEMS = {7: "imagenet", 3: "cifar"}
 
 
 def place(path: Path) -> Place:
-    """Where a state dict keeps a leaf.
+    """The place of a Flax leaf in a state dict.
 
     >>> place(("batch_stats", "stage0_1", "norm2", "mean")).name
     'layer1.1.bn3.running_mean'
@@ -45,10 +45,10 @@ def _module(name):
 
 
 def sizes(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """Depth, width, stem and channels of the input, read off names and shapes.
+    """Depth, width, stem and input channels, inferred from names and shapes.
 
     Raises:
-      ValueError: when it is none of the ResNets that we have.
+      ValueError: if it is none of the supported ResNets.
     """
     found = [re.match(r"layer(\d)\.(\d+)\.", name) for name in arrays]
     blocks = {(int(m[1]), int(m[2])) for m in found if m}
@@ -57,13 +57,13 @@ def sizes(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
     depths = [depth for depth, known in DEPTHS.items() if known == (kind, counts)]
     if not depths:
         raise ValueError(
-            f"no ResNet of ours has {counts} {kind} blocks; there are depths {list(DEPTHS)}"
+            f"no ResNet has {counts} {kind} blocks; supported depths are {list(DEPTHS)}"
         )
     stem = arrays.get("conv1.weight")
     if stem is None or stem.ndim != 4 or stem.shape[-1] not in STEMS:
         came = "no conv1.weight" if stem is None else f"conv1.weight {[*stem.shape]}"
         raise ValueError(
-            f"a ResNet's stem is one convolution of 7x7 or 3x3; here is {came}"
+            f"a ResNet's stem must be one 7x7 or 3x3 convolution, got {came}"
         )
     return {
         "depth": depths[0],

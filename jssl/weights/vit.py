@@ -1,7 +1,7 @@
-"""Vision transformers under the names that four libraries gave them.
+"""Vision transformers under the names of timm, torchvision and transformers.
 
-timm's names are also those of the official MAE, MoCo v3 and DINO. torchvision renamed its
-MLP in 2022 and transformers most of its layers in version 5: files of either kind exist.
+The official MAE, MoCo v3 and DINO use timm's names. torchvision renamed its MLP in 2022,
+and transformers most of its layers in version 5; files with either names exist.
 Dosovitskiy et al. 2021, https://arxiv.org/abs/2010.11929
 """
 
@@ -79,16 +79,16 @@ DIALECTS = {
     "transformers": TRANSFORMERS,
     "transformers 5": TRANSFORMERS_5,
 }
-DROPPED = {  # heads, decoders, and what stands for a hidden patch
+DROPPED = {  # heads, decoders and mask tokens
     "timm": r"(head|pre_logits|decoder_\w+)\..+|mask_token|decoder_pos_embed",
     "torchvision": r"heads\..+",
     "transformers": r"(pooler|classifier|decoder)\..+|embeddings\.mask_token",
 }
-HEADS = {192: 3, 384: 6, 768: 12, 1024: 16, 1280: 16}  # by width, as published
+HEADS = {192: 3, 384: 6, 768: 12, 1024: 16, 1280: 16}  # published, by width
 
 
 def anchor(dialect: str) -> str:
-    """The name by which a dialect is told: the first convolution's."""
+    """The name that identifies a dialect: that of the first convolution."""
     return DIALECTS[dialect]["embedding"] + ".weight"
 
 
@@ -97,7 +97,7 @@ def dropped(dialect: str) -> str:
 
 
 def place(dialect: str, patch: int) -> Callable[[Path], Place]:
-    """Where a state dict keeps each leaf of `Pooled` or `Classifier`.
+    """A function from each leaf of `Pooled` or `Classifier` to its place in a state dict.
 
     >>> place("timm", 16)(("params", "encoder", "block3", "key", "bias"))
     Place(name='blocks.3.attn.qkv.bias', third=1, patch=0)
@@ -123,26 +123,26 @@ def place(dialect: str, patch: int) -> Callable[[Path], Place]:
 
 
 def dialect_of(arrays: Mapping[str, np.ndarray]) -> str:
-    """Which names these are, among those with a known first convolution."""
+    """The dialect of a state dict, by the first convolution and the first MLP."""
     found = [d for d in DIALECTS if anchor(d) in arrays]
 
-    def told(dialect):
+    def matches(dialect):
         names = DIALECTS[dialect]
         return any(n.startswith(names["block"].format(0) + names["fc1"]) for n in arrays)
 
-    return next((dialect for dialect in found if told(dialect)), found[0])
+    return next((dialect for dialect in found if matches(dialect)), found[0])
 
 
 def sizes(arrays: Mapping[str, np.ndarray], dialect: str) -> dict[str, Any]:
-    """Width, depth, patch, channels and grid, read off names and shapes.
+    """Width, depth, patch, channels and grid, inferred from names and shapes.
 
     Raises:
-      ValueError: when the first convolution is none of square patches.
+      ValueError: if the patches are not square.
     """
     names = DIALECTS[dialect]
     kernel = arrays[anchor(dialect)]
     if kernel.ndim != 4 or kernel.shape[2] != kernel.shape[3]:
-        raise ValueError(f"a ViT's patches are square; here they are {[*kernel.shape[2:]]}")
+        raise ValueError(f"a ViT's patches must be square, got {[*kernel.shape[2:]]}")
     block = re.escape(names["block"]).replace(r"\{\}", r"(\d+)")
     found = {m[1] for m in (re.match(block, name) for name in arrays) if m}
     length = arrays[names["positions"]].shape[1] - 1 if names["positions"] in arrays else 0

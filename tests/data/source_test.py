@@ -231,7 +231,7 @@ def test_the_digest_tells_contents_apart():
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"image": np.zeros((2, 1, 1, 1))}, r"image must be uint8\[n, h, w, c\], or float32"),
+        ({"image": np.zeros((2, 1, 1, 1))}, r"must be uint8\[n, h, w, c\], or float32"),
         ({"image": np.zeros((2, 4), np.uint8)}, r"got uint8\[2, 4\]"),
         ({"image": np.zeros((0, 1, 1, 1), np.uint8)}, "equally long, got {'image': 0}"),
         (

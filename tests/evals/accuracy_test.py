@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
-from jssl.evals import accuracy
+from jssl.evals import Features, accuracy
 
 
-class Classifier:
+class Classifier(Features):
     """Logits of two splits, by name."""
 
     def __init__(self, logits, y):

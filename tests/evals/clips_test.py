@@ -4,6 +4,7 @@ import jax
 import numpy as np
 import pytest
 
+from jssl.evals import Features
 from jssl.evals import clips as module
 from jssl.evals.clips import (
     action,
@@ -112,7 +113,7 @@ def test_fewer_rows_than_numbers_are_solved_as_scikit_learn_does():
     np.testing.assert_array_equal(found, expected)
 
 
-class Pixels:
+class Pixels(Features):
     """An encoder whose maps are the pixels, and whose rows are how much is lit."""
 
     def __init__(self):
@@ -121,7 +122,8 @@ class Pixels:
     def __call__(self, split, name="h"):
         raise AssertionError("the split's own images are not asked for")
 
-    def of(self, images, name="h"):
+    def of(self, rows, name="h"):
+        images = rows["image"]
         self.calls.append(images.shape)
         return self.broken(images if name == "maps" else images.sum((1, 2)))
 

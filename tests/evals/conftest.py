@@ -1,8 +1,10 @@
 import numpy as np
 import pytest
 
+from jssl.evals import Features
 
-class Splits:
+
+class Splits(Features):
     """Features as the loop hands them to an eval, and a diary of what was asked for."""
 
     def __init__(self, arrays, labels):

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jssl.evals import Features
 from jssl.evals.boxes import coco_ap
 from jssl.evals.detection import (
     Cells,
@@ -183,7 +184,7 @@ def test_a_new_head_gives_every_class_one_percent_and_positive_distances():
     np.testing.assert_allclose(said.distances, 8 * np.log(2), rtol=1e-6)  # softplus(0)
 
 
-class Oracle:
+class Oracle(Features):
     """Maps that hold the answer, or noise; a picture's brightness says which it is."""
 
     def __init__(self, blind=False):
@@ -208,8 +209,9 @@ class Oracle:
         self.asked.append(split)
         return self.drawn[split]
 
-    def of(self, images, name):
+    def of(self, rows, name):
         assert name == "maps"
+        images = rows["image"]
         n, points = len(images), locations(CELLS, CELLS, SIZE // CELLS)
         if self.blind:
             return np.random.default_rng(0).normal(size=(n, CELLS, CELLS, 7))

@@ -5,23 +5,27 @@ import math
 import numpy as np
 import pytest
 
-from jssl.evals import doctor
+from jssl.evals import Features, doctor
 
 WELL = {"z/std": 0.9, "z/rank": 20.0, "z/width": 64.0, "loss": 3.0}
 
 
-class Outputs:
+class Outputs(Features):
     """Features with other outputs than h."""
 
     def __init__(self, images=None, **arrays):
+        self.samples = arrays.pop("samples", None)
         self.arrays, self.real = arrays, images
         self.names = tuple(arrays)
 
-    def __call__(self, split, name="h"):
-        return self.arrays[name]
+    def __call__(self, split, name="h", rows=None):
+        return self.arrays[name][:rows]
 
-    def images(self, split):
-        return self.real
+    def rows(self, split, rows=None):
+        return {"image": self.real[:rows]}
+
+    def generated(self, split, rows=None):
+        return {} if self.samples is None else {"image": self.samples[:rows]}
 
 
 def clouds(n=200, d=8, seed=0):

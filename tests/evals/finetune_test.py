@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jssl.evals import finetune
+from jssl.evals import Features, finetune
 
 
 def state(seed):
@@ -21,13 +21,14 @@ def state(seed):
     }
 
 
-def apply(state, images):
+def apply(state, batch):
+    images = batch["image"]
     x = images.reshape(len(images), -1) @ state["params"]["conv0"]
     x = jax.nn.relu(x + state["batch_stats"]["norm0"])
     return jnp.tanh(x @ state["params"]["conv1"])
 
 
-class Network:
+class Network(Features):
     """A network of two layers, and images whose class is a direction."""
 
     def __init__(self):
@@ -39,11 +40,11 @@ class Network:
             self.y[split] = (x[:, 0, 0, 0] > x[:, 0, 1, 1]).astype(int)
 
     def __call__(self, split, name="h"):
-        return np.asarray(apply(state(0), self.x[split]))
+        return np.asarray(apply(state(0), {"image": self.x[split]}))
 
-    def images(self, split):
+    def rows(self, split):
         self.asked.append(split)
-        return self.x[split]
+        return {"image": self.x[split]}
 
     def labels(self, split):
         return self.y[split]
@@ -59,7 +60,7 @@ def fitted(upto=None, frozen=False, steps=5):
     features = Network()
     begun = state(0) if upto is None else finetune.transferred(state(0), state(9), upto)
     groups = finetune._groups(state(0), upto, frozen)
-    rows = features.x["train"], features.y["train"]
+    rows = {"image": features.x["train"]}, features.y["train"]
     after, _ = finetune._fit(apply, begun, groups, *rows, steps, 16, 1e-2, 0)
     return begun, after
 

@@ -5,6 +5,7 @@ from itertools import permutations, product
 import numpy as np
 import pytest
 
+from jssl.evals import Features
 from jssl.evals.generation import (
     class_histogram_jsd,
     feature_stats,
@@ -180,25 +181,21 @@ def test_seven_even_classes_of_eight_diverge_as_scipy_says():
     assert class_histogram_jsd(p, np.tile(p, 2), 3) == 0
 
 
-class Outputs:
+class Outputs(Features):
     """What the loop hands to an eval, and a diary of what was asked for."""
 
     def __init__(self, seed=0, n=40, shift=0.1):
         rng = np.random.default_rng(seed)
         self.real = {s: rng.uniform(0, 0.5, (n, 2, 2, 1)) for s in ("val", "test")}
-        self.arrays = {(s, "samples"): x + shift for s, x in self.real.items()}
+        self.made = {s: x + shift for s, x in self.real.items()}
         self.asked = []
 
-    @property
-    def names(self):
-        return tuple({name for _, name in self.arrays})
-
-    def __call__(self, split, name="h"):
+    def generated(self, split):
         self.asked.append(split)
-        return self.arrays[split, name]
+        return {"image": self.made[split]}
 
-    def images(self, split):
-        return self.real[split]
+    def rows(self, split):
+        return {"image": self.real[split]}
 
 
 def pixels(images):
@@ -215,7 +212,7 @@ def test_the_eval_holds_each_half_against_as_many_samples(final):
     found = judge(features, final)
     assert set(features.asked) == {"test" if final else "val"}
     np.testing.assert_allclose(found["fid"], 4 * 0.1**2, rtol=1e-8)  # a shift, row by row
-    features.arrays = {(s, "samples"): x for s, x in features.real.items()}
+    features.made = dict(features.real)
     same = judge(features, final)
     assert same.pop("fid") < 1e-8 > same.pop("kid")
     assert same.pop("fid/real_halves") == found["fid/real_halves"] > 0.001
@@ -226,7 +223,7 @@ def test_a_perfect_generator_gets_what_real_halves_get():
     rows = []
     for seed in range(30):
         features, samples = Outputs(seed), Outputs(seed + 1000).real["test"]
-        features.arrays["test", "samples"] = samples
+        features.made["test"] = samples
         found = judge(features, True)
         whole = fid(pixels(features.real["test"]), pixels(samples))
         rows.append((found["fid"], found["fid/real_halves"], whole))
@@ -244,23 +241,19 @@ def test_a_fixed_n_uses_so_many_rows_and_needs_them():
         of(21)
 
 
-def test_flat_rows_are_images_and_what_the_method_was_shown_is_what_is_real():
+def test_flat_rows_are_images():
     features = Outputs()
     want = judge(features, True)
-    flat = features.arrays["test", "samples"].reshape(40, 4)
-    features.arrays["test", "samples"] = flat
+    flat = features.made["test"].reshape(40, 4)
+    features.made["test"] = flat
     assert judge(features, True) == want
-    features.arrays["test", "image"] = features.real["test"].reshape(40, 4)
-    assert judge(features, True) == want
-    features.arrays["test", "image"] = flat
-    assert judge(features, True)["fid"] < 1e-8
 
 
 def test_seeds_draw_other_halves_and_the_protocol_says_everything():
     other = generation(pixels, encoder="pixels", seed=1)
     assert other(Outputs(), True) != judge(Outputs(), True)
-    assert generation(pixels, "made", 3, 2, encoder="a CNN", n=250).protocol == (
-        "made and real images by a CNN (not comparable with Inception's numbers): "
+    assert generation(pixels, "image", 3, 2, encoder="a CNN", n=250).protocol == (
+        "samples and real images by a CNN (not comparable with Inception's numbers): "
         "n=250 of each, mean of two halves, seed=2, k=3"
     )
     assert "pixels" in judge.protocol and "n=half of the split" in judge.protocol
@@ -277,7 +270,7 @@ def test_seeds_draw_other_halves_and_the_protocol_says_everything():
 )
 def test_samples_that_are_no_images_are_refused(samples, message):
     features = Outputs()
-    features.arrays["test", "samples"] = samples
+    features.made["test"] = samples
     with pytest.raises(ValueError, match=message):
         judge(features, True)
     with pytest.raises(ValueError, match=r"real images must be .* \[0, 2, 2, 1\]"):

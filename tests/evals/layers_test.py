@@ -4,6 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jssl.evals import Features
 from jssl.evals.layers import layer_probes, pool_to_budget
 from jssl.evals.linear import linear_probe
 
@@ -30,7 +31,7 @@ def test_a_budget_is_kept_and_small_maps_stay_as_they_are():
     np.testing.assert_allclose(pool_to_budget(maps(2), 10_000), maps(2).reshape(40, -1))
 
 
-class Layers:
+class Layers(Features):
     """Two layers, of which the second knows the class."""
 
     def __init__(self):

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from jssl.data.toys import RING
-from jssl.evals import Scatter, mode_coverage, modes
+from jssl.evals import Features, mode_coverage, modes
+from jssl.pictures import Scatter
 
 
 def test_a_perfect_sampler_misses_one_point_in_ninety():
@@ -46,16 +47,23 @@ def test_without_a_good_sample_no_mode_is_covered():
     np.testing.assert_allclose(found.reverse_kl, np.log(8))
 
 
+class Generator(Features):
+    """Samples of a method, and the splits for which they were generated."""
+
+    def __init__(self, made):
+        self.made, self.asked = made, []
+
+    def generated(self, split):
+        self.asked.append(split)
+        return {"image": self.made}
+
+
 @pytest.mark.parametrize("final", [False, True])
 def test_the_eval_judges_the_samples_of_a_split_and_draws_them(final):
-    asked = []
-
-    def features(split, name="h"):
-        asked.append((split, name))
-        return np.concatenate([np.repeat(RING[:6], 20, axis=0), np.zeros((30, 2))])
-
+    made = np.concatenate([np.repeat(RING[:6], 20, axis=0), np.zeros((30, 2))])
+    features = Generator(made)
     found = modes(RING, 0.05)(features, final)
-    assert asked == [("test" if final else "val", "samples")]
+    assert features.asked == ["test" if final else "val"]
     assert (found["modes"], found["high_quality"]) == (6.0, 0.8)
     np.testing.assert_allclose(found["reverse_kl"], np.log(8 / 6))
     scatter = found["generated"]
@@ -72,7 +80,7 @@ def test_a_protocol_names_its_settings():
 
 def test_more_than_two_axes_are_judged_without_a_picture():
     means = np.eye(3)
-    found = modes(means, 0.1)(lambda split, name: np.repeat(means, 20, axis=0), True)
+    found = modes(means, 0.1)(Generator(np.repeat(means, 20, axis=0)), True)
     assert found == {"modes": 3.0, "high_quality": 1.0, "reverse_kl": 0.0}
 
 

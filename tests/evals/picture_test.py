@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from jssl.evals import Scatter, embedding_picture, knn, pca
+from jssl.evals import embedding_picture, knn, pca
+from jssl.pictures import Scatter
 
 
 @pytest.fixture

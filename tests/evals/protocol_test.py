@@ -12,9 +12,9 @@ def _name(evaluate):
     return evaluate.protocol.split(":")[0] if isinstance(evaluate, Eval) else None
 
 
-def test_an_eval_is_a_protocol_and_a_function():
+def test_an_eval_is_a_protocol_and_a_function(splits):
     evaluate = Eval("constant", lambda features, final: {"final": float(final)})
-    assert evaluate(lambda split, name="h": None, True) == {"final": 1.0}
+    assert evaluate(splits(), True) == {"final": 1.0}
 
 
 def test_protocols_tell_settings_apart():

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jssl.evals import Features
 from jssl.evals.iou import confusion_matrix, iou_from_confusion, mean_iou
 from jssl.evals.segmentation import (
     WIDTH,
@@ -187,7 +188,7 @@ def test_the_seed_decides_all_of_a_fit(shifted):
     assert (a["kernel"] != c["kernel"]).any()
 
 
-class Blurred:
+class Blurred(Features):
     """An encoder of images [n, 8, 8, 1] whose maps are means of 2 x 2 pixels."""
 
     def __init__(self):
@@ -196,7 +197,8 @@ class Blurred:
     def __call__(self, split, name="h"):
         raise AssertionError("the split's own images are not asked for")
 
-    def of(self, images, name="h", then=None):
+    def of(self, rows, name="h", then=None):
+        images = rows["image"]
         assert isinstance(images, np.ndarray)
         means = images.reshape(len(images), 4, 2, 4, 2).mean((2, 4))
         maps = np.stack([means, means**2], -1)

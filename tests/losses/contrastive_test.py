@@ -321,7 +321,7 @@ def test_a_batch_of_batches_is_mapped_over_chunked_or_not():
 
 def test_negatives_of_each_query_cannot_be_cut():
     z = jnp.ones((2, 3))
-    with pytest.raises(ValueError, match="chunk cuts negatives shared by all"):
+    with pytest.raises(ValueError, match="chunk needs negatives shared by all"):
         info_nce(z, z, jnp.ones((2, 4, 3)), chunk=2)
 
 

@@ -206,7 +206,7 @@ def test_extreme_inputs_have_finite_values_and_gradients(x, i):
     ],
 )
 def test_wrong_arguments_are_refused_while_tracing(unhooked, loss, arguments):
-    with pytest.raises(ValueError, match="must be|predicts"):
+    with pytest.raises(ValueError, match="must be"):
         jax.eval_shape(lambda: loss(LEVELS, *arguments))
 
 

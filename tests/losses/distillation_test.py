@@ -83,12 +83,12 @@ def test_teacher_and_center_pass_no_gradient():
 
 @pytest.mark.parametrize(("v", "g"), [(1, 1), (2, 3)])
 def test_views_without_a_partner_are_an_error(v, g):
-    with pytest.raises(ValueError, match="wants at least 2"):
+    with pytest.raises(ValueError, match="needs at least 2 views"):
         dino(jnp.zeros((N, v, K)), jnp.zeros((N, g, K)), jnp.zeros(K))
 
 
 def test_swav_without_a_global_view_is_the_same_error():
-    with pytest.raises(ValueError, match="wants at least 2"):
+    with pytest.raises(ValueError, match="needs at least 2 views"):
         swav(jnp.zeros((N, V, K)), crops=0)
 
 

@@ -90,5 +90,5 @@ def test_samples_ignore_each_other_out_of_training_only():
 
 
 def test_sides_that_cannot_be_doubled_to_are_refused():
-    with pytest.raises(ValueError, match="sides divide by 4, got 30 x 28"):
+    with pytest.raises(ValueError, match="multiples of 4, got 30 x 28"):
         shapes(Generator((30, 28, 1), (64, 32), 4), 1, 8)

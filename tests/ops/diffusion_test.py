@@ -229,5 +229,5 @@ LEVELS, STEPS, ONE = linear_schedule(9), jnp.array([0, 1]), jnp.ones((2, 3))
     ],
 )
 def test_wrong_arguments_are_refused_while_tracing(unhooked, call):
-    with pytest.raises(ValueError, match="must|predicts|needs"):
+    with pytest.raises(ValueError, match="must|needs"):
         jax.eval_shape(call)

@@ -39,7 +39,7 @@ def test_rows_and_columns_are_not_confused():
 
 
 def test_positions_that_make_no_grid_are_refused():
-    with pytest.raises(ValueError, match="16 positions are not one and a grid of 3x3"):
+    with pytest.raises(ValueError, match="16 positions are not one plus a grid of 3x3"):
         resize_positions(LEARNED, (2, 2))
-    with pytest.raises(ValueError, match="to become 0x2"):
+    with pytest.raises(ValueError, match="resized to 0x2"):
         resize_positions(LEARNED, (0, 2), (5, 3))

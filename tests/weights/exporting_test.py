@@ -55,7 +55,7 @@ def test_h_of_several_networks_or_of_none_is_refused():
 
     with pytest.raises(ValueError, match="several networks.*: ConvNet, ConvNet"):
         weights.used(sums, state, {"image": IMAGES})
-    with pytest.raises(ValueError, match="no Flax module makes h"):
+    with pytest.raises(ValueError, match="no Flax Linen module computes h"):
         weights.used(lambda state, batch: {"h": batch["image"]}, state, {"image": IMAGES})
 
 

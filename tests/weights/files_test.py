@@ -56,7 +56,7 @@ def test_nests_are_opened_and_what_stands_beside_is_left():
     assert unwrapped({"model": {"state_dict": one}, "optimizer": {}}) == one
     assert unwrapped({"student": {"w": np.zeros(2)}, "teacher": one}) == one
     assert unwrapped(one | {"epoch": 3}) == one
-    with pytest.raises(ValueError, match="holds no weights but epoch, net"):
+    with pytest.raises(ValueError, match="holds no weights, only epoch, net"):
         unwrapped({"epoch": 3, "net": one})
 
 
@@ -91,5 +91,5 @@ def test_with_torch_arrays_are_read_and_programs_refused(tmp_path):
     torch.save(nest | {"args": argparse.Namespace(lr=0.1)}, path)
     np.testing.assert_array_equal(weights.read(path)["a"], np.ones(2, np.float32))
     torch.save({"model": print}, path)
-    with pytest.raises(ValueError, match="may be a program and is not run"):
+    with pytest.raises(ValueError, match="may be code and is not run"):
         weights.read(path)

@@ -9,7 +9,6 @@ Each round gets a new linear head, for the numbers of the clusters mean nothing,
 order of samples in which all clusters come equally often.
 """
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -20,12 +19,13 @@ from sklearn.metrics import normalized_mutual_info_score
 
 from jssl.learner import Learner, fresh, minimize
 from jssl.losses.clustering import deepcluster as cross_entropy
-from jssl.method import Augment, Grid, Method, identity, tiled
+from jssl.method import Augment, Method, Prepare, field, first_row
 from jssl.nets import Net
-from jssl.ops.balance import balanced_order
 from jssl.ops.kmeans import kmeans
+from jssl.ops.order import balanced_order
 from jssl.ops.vectors import unit
 from jssl.ops.whitening import pca_whiten
+from jssl.pictures import Grid, in_range
 
 
 class State(NamedTuple):
@@ -37,11 +37,12 @@ class State(NamedTuple):
 def deepcluster(
     net: Net,
     tx: optax.GradientTransformation,
+    *,
     size: int,
     clusters: int,
     components: int = 256,
     augment: Augment | None = None,
-    prepare: Callable = identity,
+    prepare: Prepare = field("image"),
     iterations: int = 20,
 ) -> Method[State]:
     """Predicts its own clusters; give the stage refresh_every, a round's steps.
@@ -58,10 +59,10 @@ def deepcluster(
       iterations: of k-means.
     """
 
-    look = augment or (lambda key, images: prepare(images))
+    look = augment or (lambda key, batch: prepare(batch))
 
     def init(key, batch):
-        learner = fresh(tx, *net.init(key, prepare(batch["image"][:1])))
+        learner = fresh(tx, *net.init(key, first_row(prepare(batch))))
         return State(learner, jnp.zeros(size, jnp.int32), jnp.zeros(()))
 
     def loss(params, stats, images, targets):
@@ -72,13 +73,13 @@ def deepcluster(
 
     def step(key, state, batch):
         targets = state.clusters[batch["index"]]
-        images = look(key, batch["image"])
+        images = look(key, batch)
         learner, metrics = minimize(tx, loss, state.learner, images, targets)
         return state._replace(learner=learner), metrics | {"nmi": state.nmi}
 
     def embed(state, batch):
         learner = state.learner
-        out, _ = net.apply(learner.weights, learner.stats, prepare(batch["image"]))
+        out, _ = net.apply(learner.weights, learner.stats, prepare(batch))
         return out | {"prototypes": out["logits"]}
 
     def features(state, batch):
@@ -104,23 +105,21 @@ def deepcluster(
         )
         return learner._replace(params=params, opt=opt)
 
+    def thumbnails(batch):
+        """Inputs of 32 pixels or less: those of a whole split fit in memory."""
+        x = prepare(batch)
+        every = -(-x.shape[1] // 32)
+        return x[:, ::every, ::every].astype(jnp.float16)
+
     def render(key, state, batch, collect):
+        images = jax.eval_shape(prepare, batch)
+        if not isinstance(images, jax.ShapeDtypeStruct) or len(images.shape) != 4:
+            return {}
         images, found = collect(thumbnails), np.asarray(state.clusters)
         known = np.unique(found)
         shown = known[np.linspace(0, len(known) - 1, min(8, len(known))).astype(int)]
         rows = [np.resize(np.flatnonzero(found == cluster)[:8], 8) for cluster in shown]
-        learner = state.learner
-        filters, _ = net.apply(learner.weights, learner.stats, method="filters")
-        return {
-            "cluster members, a row a cluster": Grid(images[np.stack(rows)] / 255),
-            "first-layer filters": tiled(filters),
-        }
+        title = "cluster members, a row a cluster"
+        return {title: Grid(in_range(images[np.stack(rows)]))}
 
     return Method(init, step, embed, refresh, render)
-
-
-def thumbnails(batch):
-    """Images of at most 32 pixels in 8 bits: those of a whole split fit in memory."""
-    images = batch["image"]
-    every = -(-images.shape[1] // 32)
-    return (255 * images[:, ::every, ::every]).astype(jnp.uint8)

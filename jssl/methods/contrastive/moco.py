@@ -12,7 +12,6 @@ https://arxiv.org/abs/2104.02057
 u the queue; in v3 the other keys of the batch. No gradient moves the encoder of the keys.
 """
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -21,7 +20,7 @@ import optax
 
 from jssl.learner import Learner, fresh, minimize, without_predictor
 from jssl.losses.contrastive import info_nce
-from jssl.method import Augment, Method, identity, neighbors, tiled
+from jssl.method import Augment, Method, Prepare, field, first_row, view
 from jssl.nets import Net
 from jssl.ops.ema import cosine_momentum, ema
 from jssl.ops.memory import Queue, queue_init, queue_push
@@ -40,11 +39,12 @@ def moco(
     net: Net,
     tx: optax.GradientTransformation,
     augment: Augment,
+    *,
     steps: int,
     queue: int = 65536,
     temperature: float = 0.07,
     momentum: float = 0.999,
-    prepare: Callable = identity,
+    prepare: Prepare = field("image"),
     chunk: int | None = None,
 ) -> Method[State]:
     """Contrasts with a queue (v1, v2) or, with queue=0, with the batch (v3).
@@ -65,10 +65,10 @@ def moco(
 
     def init(key, batch):
         net_key, queue_key = jax.random.split(key)
-        online = fresh(tx, *net.init(net_key, prepare(batch["image"][:1])))
+        online = fresh(tx, *net.init(net_key, first_row(prepare(batch))))
         target = without_predictor(online)
         width = jax.eval_shape(
-            lambda: net.apply(online.params, online.stats, prepare(batch["image"][:1]))[0]
+            lambda: net.apply(online.params, online.stats, first_row(prepare(batch)))[0]
         )["z"].shape[1]
         keys = queue_init(queue_key, queue, width) if queue else ()
         return State(online, *target, keys, jnp.zeros((), jnp.int32))
@@ -78,20 +78,22 @@ def moco(
         return jax.lax.stop_gradient(unit(out["z"])), stats
 
     def look_up(params, stats, views, keys, remembered):
-        out, stats = net.apply(params, stats, views[:, 0], train=True, method="project")
+        out, stats = net.apply(params, stats, view(views, 0), train=True, method="project")
         value = info_nce(out["z"], keys, remembered.keys, temperature)
         return value, (stats, {"loss": value})
 
     def queued(key, state, views):
-        order = jax.random.permutation(key, len(views))
-        shuffled, stats = encode(state.params, state.stats, views[order, 1])
+        order = jax.random.permutation(key, len(jax.tree.leaves(views)[0]))
+        shuffled, stats = encode(
+            state.params, state.stats, jax.tree.map(lambda x: x[order, 1], views)
+        )
         keys = shuffled[jnp.argsort(order)]
         online, metrics = minimize(tx, look_up, state.online, views, keys, state.queue)
         return online, stats, queue_push(state.queue, keys), metrics
 
     def contrast(params, stats, views, keys):
-        one, stats = net.apply(params, stats, views[:, 0], train=True)
-        two, stats = net.apply(params, stats, views[:, 1], train=True)
+        one, stats = net.apply(params, stats, view(views, 0), train=True)
+        two, stats = net.apply(params, stats, view(views, 1), train=True)
         value = sum(
             2 * temperature * info_nce(out["p"], k, None, temperature, chunk=chunk)
             for out, k in ((one, keys[1]), (two, keys[0]))
@@ -99,14 +101,14 @@ def moco(
         return value, (stats, {"loss": value})
 
     def batched(key, state, views):
-        first, stats = encode(state.params, state.stats, views[:, 0])
-        second, stats = encode(state.params, stats, views[:, 1])
+        first, stats = encode(state.params, state.stats, view(views, 0))
+        second, stats = encode(state.params, stats, view(views, 1))
         online, metrics = minimize(tx, contrast, state.online, views, (first, second))
         return online, stats, (), metrics
 
     def step(key, state, batch):
         view_key, shuffle_key = jax.random.split(key)
-        views = augment(view_key, batch["image"])
+        views = augment(view_key, batch)
         move = queued if queue else batched
         online, stats, keys, metrics = move(shuffle_key, state, views)
         m = momentum if queue else cosine_momentum(state.count, steps, momentum)
@@ -115,13 +117,6 @@ def moco(
 
     def embed(state, batch):
         online = state.online
-        return net.apply(online.weights, online.stats, prepare(batch["image"]))[0]
+        return net.apply(online.weights, online.stats, prepare(batch))[0]
 
-    def render(key, state, batch, collect):
-        filters, _ = net.apply(state.online.weights, state.online.stats, method="filters")
-        return {
-            "nearest neighbours": neighbors(batch["image"], embed(state, batch)["h"]),
-            "first-layer filters": tiled(filters),
-        }
-
-    return Method(init, step, embed, render=render)
+    return Method(init, step, embed)

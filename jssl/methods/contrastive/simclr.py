@@ -8,24 +8,24 @@ Visual Representations", ICML 2020. https://arxiv.org/abs/2002.05709
 over all 2n views z, j the other view of i's image, s the cosine.
 """
 
-from collections.abc import Callable
-
-import jax.numpy as jnp
+import jax
 import optax
 
 from jssl.learner import Learner, fresh, minimize
 from jssl.losses.contrastive import nt_xent
-from jssl.method import Augment, Grid, Method, identity, neighbors, tiled
+from jssl.method import Augment, Method, Prepare, field, first_row, fold
 from jssl.nets import Net
 from jssl.ops.vectors import unit
+from jssl.pictures import Grid, in_range
 
 
 def simclr(
     net: Net,
     tx: optax.GradientTransformation,
     augment: Augment,
+    *,
     temperature: float = 0.1,
-    prepare: Callable = identity,
+    prepare: Prepare = field("image"),
     chunk: int | None = None,
 ) -> Method[Learner]:
     """Pulls together the projections of two views.
@@ -40,30 +40,25 @@ def simclr(
     """
 
     def init(key, batch):
-        return fresh(tx, *net.init(key, prepare(batch["image"][:1])))
+        return fresh(tx, *net.init(key, first_row(prepare(batch))))
 
     def loss(params, stats, views):
-        n = len(views)
         # Both views in one batch: their statistics are shared, as in the released code.
-        images = views.reshape(2 * n, *views.shape[2:])
-        out, stats = net.apply(params, stats, images, train=True)
-        z = out["z"].reshape(n, 2, -1)
+        out, stats = net.apply(params, stats, fold(views), train=True)
+        z = out["z"].reshape(-1, 2, out["z"].shape[-1])
         value = nt_xent(z[:, 0], z[:, 1], temperature, chunk=chunk)
         return value, (stats, {"loss": value, "z_std": unit(z[:, 0]).std(0).mean()})
 
     def step(key, state, batch):
-        return minimize(tx, loss, state, augment(key, batch["image"]))
+        return minimize(tx, loss, state, augment(key, batch))
 
     def embed(state, batch):
-        return net.apply(state.weights, state.stats, prepare(batch["image"]))[0]
+        return net.apply(state.weights, state.stats, prepare(batch))[0]
 
     def render(key, state, batch, collect):
-        filters, _ = net.apply(state.weights, state.stats, method="filters")
-        views = augment(key, batch["image"][:8])
-        return {
-            "nearest neighbours": neighbors(batch["image"], embed(state, batch)["h"]),
-            "views": Grid(jnp.clip(views, 0, 1), ("view 1", "view 2")),
-            "first-layer filters": tiled(filters),
-        }
+        views = augment(key, batch)
+        if not isinstance(views, jax.Array) or views.ndim != 5:
+            return {}
+        return {"views": Grid(in_range(views[:8]), ("view 1", "view 2"))}
 
     return Method(init, step, embed, render=render)

@@ -12,7 +12,6 @@ fine-tune from the head's first layer on few labels (`supervised`), then distil 
 images (`distil`).
 """
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -20,7 +19,7 @@ import optax
 
 from jssl.learner import Learner, minimize
 from jssl.losses.contrastive import nt_xent
-from jssl.method import Augment, Method, identity
+from jssl.method import Augment, Method, Prepare, field, first_row, fold, view
 from jssl.methods.contrastive.simclr import simclr
 from jssl.nets import Net
 from jssl.ops.ema import ema
@@ -45,10 +44,11 @@ def simclr_v2(
     net: Net,
     tx: optax.GradientTransformation,
     augment: Augment,
+    *,
     temperature: float = 0.1,
     queue: int = 0,
     momentum: float = 0.999,
-    prepare: Callable = identity,
+    prepare: Prepare = field("image"),
     chunk: int | None = None,
 ) -> Method[State]:
     """SimCLR, with more negatives from a memory if there is a queue.
@@ -66,7 +66,7 @@ def simclr_v2(
       prepare: what the network sees of an image outside training.
       chunk: candidates a block: see `nt_xent`.
     """
-    plain = simclr(net, tx, augment, temperature, prepare, chunk)
+    plain = simclr(net, tx, augment, temperature=temperature, prepare=prepare, chunk=chunk)
 
     def init(key, batch):
         if not queue:
@@ -74,16 +74,15 @@ def simclr_v2(
         net_key, queue_key = jax.random.split(key)
         online = plain.init(net_key, batch)
         seen = jax.eval_shape(
-            lambda: net.apply(online.params, online.stats, prepare(batch["image"][:1]))[0]
+            lambda: net.apply(online.params, online.stats, first_row(prepare(batch)))[0]
         )
         keys = queue_init(queue_key, queue, seen["z"].shape[1])
         return State(online, Memory(online.params, online.stats, keys))
 
     def loss(params, stats, views, remembered):
-        n = len(views)
-        images = views.reshape(2 * n, *views.shape[2:])  # statistics shared, as in SimCLR
-        out, stats = net.apply(params, stats, images, train=True)
-        z = out["z"].reshape(n, 2, -1)
+        # Statistics are shared, as in SimCLR.
+        out, stats = net.apply(params, stats, fold(views), train=True)
+        z = out["z"].reshape(-1, 2, out["z"].shape[-1])
         value = nt_xent(
             z[:, 0], z[:, 1], temperature, chunk=chunk, negatives=remembered.keys
         )
@@ -93,17 +92,17 @@ def simclr_v2(
         if not queue:
             online, metrics = plain.step(key, state.online, batch)
             return State(online, ()), metrics
-        views = augment(key, batch["image"])
+        views = augment(key, batch)
         params, stats, remembered = state.memory
         # Keys are negatives only: their common statistics betray no partner.
-        out, stats = net.apply(params, stats, views[:, 1], train=True)
+        out, stats = net.apply(params, stats, view(views, 1), train=True)
         online, metrics = minimize(tx, loss, state.online, views, remembered)
         remembered = queue_push(remembered, unit(out["z"]))
         params = ema(params, online.params, momentum)
         return State(online, Memory(params, stats, remembered)), metrics
 
     def embed(state, batch):
-        online, images = state.online, prepare(batch["image"])
+        online, images = state.online, prepare(batch)
         return net.apply(online.weights, online.stats, images, method="trunk")[0]
 
     def render(key, state, batch, collect):

@@ -17,7 +17,7 @@ Departure: no label units stand beside the top machine's visible layer; the netw
 without labels, and is judged by its top hidden means.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -26,10 +26,11 @@ import optax
 
 from jssl.learner import Learner, descend, fresh
 from jssl.losses.energy import cd_gradients
-from jssl.method import Above, Grid, Method, tiled
+from jssl.method import Above, Method, Prepare, field, first_row
 from jssl.methods.energy.rbm import flat
 from jssl.ops.belief import DBN, Layer, ancestral, down, generate, stacked, up
 from jssl.ops.gibbs import RBM, free_energy, hidden_mean, sample_hidden, visible_mean
+from jssl.pictures import Grid
 
 
 class State(NamedTuple):
@@ -81,11 +82,14 @@ def wake_sleep(key, dbn: DBN, v, k=1, mean=True):
 def dbn(
     hidden: Sequence[int],
     tx: optax.GradientTransformation,
+    *,
     steps: int,
     sweeps: Sequence[int] = (3, 6, 10),
     mean: bool = True,
     scale: float = 0.01,
-    prepare: Callable = flat,
+    prepare: Prepare = field("image", flat),
+    dreams: int = 200,
+    made: str = "image",
 ) -> Method[State]:
     """Teaches a stack of machines up and down.
 
@@ -96,11 +100,13 @@ def dbn(
       sweeps: k of the top machine, in as many equal parts of training.
       mean: whether dreams end in the mean of v.
       scale: deviation of the first weights, where no trained machines replace them.
-      prepare: images -> rows [n, v] in [0, 1].
+      prepare: batch -> rows [n, v] in [0, 1].
+      dreams: sweeps of the top machine before a sample.
+      made: name of the field that is generated, if it has v numbers.
     """
 
     def init(key, batch):
-        widths = (prepare(batch["image"][:1]).shape[1], *hidden)
+        widths = (first_row(prepare(batch)).shape[1], *hidden)
         first = [
             RBM(scale * jax.random.normal(at, shape), *map(jnp.zeros, shape))
             for at, *shape in zip(
@@ -110,7 +116,7 @@ def dbn(
         return State(fresh(tx, stacked(first)), jnp.zeros((), jnp.int32))
 
     def step(key, state, batch):
-        net, v = state.learner.params, prepare(batch["image"])
+        net, v = state.learner.params, prepare(batch)
         part = state.count * len(sweeps) // steps
         k = jnp.asarray(sweeps)[jnp.minimum(part, len(sweeps) - 1)]
         grads, awake, asleep = wake_sleep(key, net, v, k, mean)
@@ -126,28 +132,25 @@ def dbn(
         return State(descend(tx, state.learner, grads), state.count + 1), metrics
 
     def embed(state, batch):
-        net, v = state.learner.weights, prepare(batch["image"])
+        net, v = state.learner.weights, prepare(batch)
         means = up(net, v)
         seen = down(net, means[-1])
-        return {"h": means[-1], "layers": means, "reconstruction": seen, "image": v}
+        return {"h": means[-1], "layers": means, "reconstruction": seen, "input": v}
 
     def render(key, state, batch, collect):
-        net, images = state.learner.weights, batch["image"][:8]
-        shape = images.shape[1:]
-        if net.lower[0].g.shape[0] != images[0].size:
+        net = state.learner.weights
+        if made not in batch or net.lower[0].g.shape[0] != batch[made][0].size:
             return {}
         lengths = (1, 10, 100, 1000)
-        dreams = [generate(key, net, 8, k).reshape(-1, *shape) for k in lengths]
-        seen = embed(state, {"image": images})["reconstruction"].reshape(images.shape)
-        filters = net.lower[0].r.T[: 16 * (hidden[0] // 16) or hidden[0]]
-        return {
-            "samples": Grid(
-                jnp.stack(dreams, 1), ("1 sweep", *(f"{k} sweeps" for k in lengths[1:]))
-            ),
-            "reconstructions": Grid(
-                jnp.stack([images, seen], 1), ("image", "reconstruction")
-            ),
-            "filters": tiled(filters.reshape(-1, *shape)),
-        }
+        shape = batch[made].shape[1:]
+        rows = [generate(key, net, 8, k).reshape(-1, *shape) for k in lengths]
+        headings = ("1 sweep", *(f"{k} sweeps" for k in lengths[1:]))
+        return {"dreams": Grid(jnp.stack(rows, 1), headings)}
 
-    return Method(init, step, embed, render=render)
+    def dreamt(key, state, batch):
+        net, n = state.learner.weights, len(batch["index"])
+        if made not in batch or net.lower[0].g.shape[0] != batch[made][0].size:
+            return {}
+        return {made: generate(key, net, n, dreams).reshape(n, *batch[made].shape[1:])}
+
+    return Method(init, step, embed, render=render, generate=dreamt)

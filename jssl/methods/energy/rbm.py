@@ -10,7 +10,6 @@ https://doi.org/10.1162/089976602760128018) or where they were left (PCD: Tielem
 Training Restricted Boltzmann Machines", 2010.
 """
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -19,7 +18,7 @@ import optax
 
 from jssl.learner import Learner, descend, fresh
 from jssl.losses.energy import cd_gradients, pcd_gradients
-from jssl.method import Grid, Method, tiled
+from jssl.method import Method, Prepare, field, first_row
 from jssl.ops.gibbs import (
     RBM,
     Units,
@@ -29,6 +28,7 @@ from jssl.ops.gibbs import (
     sample_hidden,
     visible_mean,
 )
+from jssl.pictures import Grid
 
 
 class State(NamedTuple):
@@ -44,6 +44,7 @@ def flat(images):
 def rbm(
     hidden: int,
     tx: optax.GradientTransformation,
+    *,
     k: int = 1,
     chains: int = 0,
     visible: Units = "bernoulli",
@@ -51,7 +52,9 @@ def rbm(
     mean: bool = True,
     scale: float = 0.01,
     frequency: jax.Array | None = None,
-    prepare: Callable = flat,
+    prepare: Prepare = field("image", flat),
+    sweeps: int = 200,
+    made: str = "image",
 ) -> Method[State]:
     """CD-k or, with chains, PCD.
 
@@ -67,11 +70,13 @@ def rbm(
       scale: deviation of the first weights.
       frequency: [v] how often each pixel is on, for the first visible biases, whose
         log-odds they become; None: 0.
-      prepare: images -> rows [n, v].
+      prepare: batch -> rows [n, v].
+      sweeps: of Gibbs sampling before a sample, from the chains of PCD or random bits.
+      made: name of the field that is generated, if it has v numbers.
     """
 
     def init(key, batch):
-        width = prepare(batch["image"][:1]).shape[1]
+        width = first_row(prepare(batch)).shape[1]
         weights, points = jax.random.split(key)
         w = scale * jax.random.normal(weights, (width, hidden))
         b = jnp.zeros(width)
@@ -83,7 +88,7 @@ def rbm(
         return State(fresh(tx, first), start.round())
 
     def step(key, state, batch):
-        v, machine = prepare(batch["image"]), state.learner.params
+        v, machine = prepare(batch), state.learner.params
         if chains:
             grads, at = pcd_gradients(key, machine, v, state.chains, k, visible, units)
         else:
@@ -101,26 +106,34 @@ def rbm(
         return State(descend(tx, state.learner, grads), at), metrics
 
     def embed(state, batch):
-        return {"h": hidden_mean(state.learner.weights, prepare(batch["image"]), units)}
+        return {"h": hidden_mean(state.learner.weights, prepare(batch), units)}
 
     def render(key, state, batch, collect):
-        machine, images = state.learner.weights, batch["image"][:8]
-        shape = images.shape[1:]
-        if machine.w.shape[0] != images[0].size:
+        machine, v = state.learner.weights, prepare(batch)[:8]
+        if made not in batch or v[0].size != batch[made][0].size:
             return {}
-        moments, v = [], prepare(images)
+        moments = []
         for length in (0, 1, 10, 100):
             key, at = jax.random.split(key)
             v = gibbs(at, machine, v, length, visible, units)
             shown = visible_mean(machine, sample_hidden(at, machine, v, units), visible)
-            moments.append((v if length == 0 else shown).reshape(-1, *shape))
-        filters = machine.w.T[: 16 * (hidden // 16) or hidden].reshape(-1, *shape)
-        return {
-            "filters": tiled(filters),
-            "Gibbs chains": Grid(
-                jnp.clip(jnp.stack(moments, 1), 0, 1),
-                ("begun at", "1 sweep", "11 sweeps", "111 sweeps"),
-            ),
-        }
+            moments.append(v if length == 0 else shown)
+        shown = jnp.stack(moments, 1).reshape(len(v), -1, *batch[made].shape[1:])
+        headings = ("start", "1 sweep", "11 sweeps", "111 sweeps")
+        return {"Gibbs chains": Grid(jnp.clip(shown, 0, 1), headings)}
 
-    return Method(init, step, embed, render=render)
+    def generate(key, state, batch):
+        machine, n = state.learner.weights, len(batch["index"])
+        width = machine.w.shape[0]
+        if made not in batch or width != batch[made][0].size:
+            return {}
+        start, draw, last = jax.random.split(key, 3)
+        if chains:
+            v = state.chains[jax.random.randint(start, (n,), 0, chains)]
+        else:
+            v = jax.random.bernoulli(start, 0.5, (n, width)).astype(machine.w.dtype)
+        v = gibbs(draw, machine, v, sweeps, visible, units)
+        seen = visible_mean(machine, sample_hidden(last, machine, v, units), visible)
+        return {made: seen.reshape(n, *batch[made].shape[1:])}
+
+    return Method(init, step, embed, render=render, generate=generate)

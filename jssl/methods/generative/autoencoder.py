@@ -24,7 +24,7 @@ import optax
 from jssl.learner import Learner, fresh, minimize
 from jssl.losses.reconstruction import bernoulli_cross_entropy, squared_error
 from jssl.losses.sparsity import average_activation, kl_sparsity, l1_sparsity
-from jssl.method import Augment, Grid, Method, identity, tiled
+from jssl.method import Augment, Method, Prepare, field, first_row, identity
 from jssl.nets import Net
 
 
@@ -52,6 +52,7 @@ def readout(error: str, output: str) -> Callable:
 def autoencoder(
     net: Net,
     tx: optax.GradientTransformation,
+    *,
     error: str = "squared",
     sparsity: str = "",
     weight: float = 1.0,
@@ -59,7 +60,7 @@ def autoencoder(
     momentum: float = 0.0,
     output: str = "sigmoid",
     augment: Augment | None = None,
-    prepare: Callable = identity,
+    prepare: Prepare = field("image"),
 ) -> Method[State]:
     """Reconstructs.
 
@@ -80,13 +81,13 @@ def autoencoder(
       prepare: what the network sees of an image outside training.
     """
 
-    look = augment or (lambda key, images: prepare(images))
+    look = augment or (lambda key, batch: prepare(batch))
     restored = readout(error, output)
     if sparsity not in ("", "l1", "kl"):
         raise ValueError(f'sparsity must be "", "l1" or "kl", got {sparsity!r}')
 
     def init(key, batch):
-        x = prepare(batch["image"][:1])
+        x = first_row(prepare(batch))
         learner = fresh(tx, *net.init(key, x))
         h = net.apply(learner.params, learner.stats, x)[0]["h"]
         return State(learner, jnp.full(h.shape[1:], rho, h.dtype))
@@ -108,7 +109,7 @@ def autoencoder(
         return value, (stats, (metrics, average_activation(h, q, momentum)))
 
     def step(key, state, batch):
-        x = look(key, batch["image"])
+        x = look(key, batch)
         learner, (metrics, q) = minimize(tx, loss, state.learner, x, state.active)
         return State(learner, q), metrics | {"active": q.mean()}
 
@@ -116,17 +117,10 @@ def autoencoder(
         return net.apply(state.learner.weights, state.learner.stats, x)[0]
 
     def embed(state, batch):
-        return {"h": apply(state, prepare(batch["image"]))["h"]}
+        x = prepare(batch)
+        out = apply(state, x)
+        seen = restored(out["logits"])
+        rows = {"input": x, "reconstruction": seen}
+        return {"h": out["h"]} | {k: x.reshape(len(x), -1) for k, x in rows.items()}
 
-    def render(key, state, batch, collect):
-        x, learner = prepare(batch["image"][:8]), state.learner
-        if x.ndim != 4:
-            return {}
-        filters, _ = net.apply(learner.weights, learner.stats, method="filters")
-        pair = jnp.stack([x, restored(apply(state, x)["logits"])], 1)
-        return {
-            "reconstruction": Grid(jnp.clip(pair, 0, 1), ("input", "reconstruction")),
-            "first-layer filters": tiled(filters),
-        }
-
-    return Method(init, step, embed, render=render)
+    return Method(init, step, embed)

@@ -13,7 +13,7 @@ and G's output, no hidden dense layers. h is every map of D, max-pooled to 4 x 4
 import jax
 import optax
 
-from jssl.method import Method
+from jssl.method import Method, field
 from jssl.methods.generative.gan import State, gan
 from jssl.nets import Net
 
@@ -23,6 +23,7 @@ def dcgan(
     discriminator: Net,
     generator_tx: optax.GradientTransformation,
     discriminator_tx: optax.GradientTransformation,
+    *,
     noise: int = 100,
 ) -> Method[State]:
     """A non-saturating `gan` in the ranges of the paper. A training batch is [k, n, ...].
@@ -44,6 +45,6 @@ def dcgan(
         generator_tx,
         discriminator_tx,
         prior,
-        prepare=lambda images: 2 * images - 1,
+        prepare=field("image", lambda x: 2 * x - 1),
         show=lambda x: (x + 1) / 2,
     )

@@ -13,7 +13,7 @@ own, and back-propagation lowers the cross entropy of each pixel.
 Departure: the optimiser is the caller's; the paper has conjugate gradients.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +21,7 @@ import optax
 
 from jssl.learner import Learner, fresh, minimize
 from jssl.losses.reconstruction import bernoulli_cross_entropy
-from jssl.method import Augment, Grid, Method, identity, tiled
+from jssl.method import Augment, Method, Prepare, field, first_row
 from jssl.nets import Net
 from jssl.ops.gibbs import RBM
 
@@ -49,7 +49,8 @@ def deep_autoencoder(
     net: Net,
     tx: optax.GradientTransformation,
     augment: Augment | None = None,
-    prepare: Callable = identity,
+    *,
+    prepare: Prepare = field("image"),
 ) -> Method[Learner]:
     """Lowers the cross entropy between images and their reconstructions.
 
@@ -61,10 +62,10 @@ def deep_autoencoder(
       prepare: what the network sees of an image outside training, in [0, 1].
     """
 
-    look = augment or (lambda key, images: prepare(images))
+    look = augment or (lambda key, batch: prepare(batch))
 
     def init(key, batch):
-        return fresh(tx, *net.init(key, prepare(batch["image"][:1])))
+        return fresh(tx, *net.init(key, first_row(prepare(batch))))
 
     def loss(params, stats, images):
         out, stats = net.apply(params, stats, images, train=True)
@@ -75,23 +76,13 @@ def deep_autoencoder(
         return value, (stats, metrics)
 
     def step(key, state, batch):
-        return minimize(tx, loss, state, look(key, batch["image"]))
+        return minimize(tx, loss, state, look(key, batch))
 
     def embed(state, batch):
-        images = prepare(batch["image"])
+        images = prepare(batch)
         out, _ = net.apply(state.weights, state.stats, images)
         seen = jax.nn.sigmoid(out["logits"])
-        rows = {"reconstruction": seen, "image": images}
+        rows = {"reconstruction": seen, "input": images}
         return {"h": out["h"]} | {k: x.reshape(len(x), -1) for k, x in rows.items()}
 
-    def render(key, state, batch, collect):
-        images = prepare(batch["image"][:8])
-        out, _ = net.apply(state.weights, state.stats, images)
-        pair = jnp.stack([images, jax.nn.sigmoid(out["logits"])], 1)
-        filters, _ = net.apply(state.weights, state.stats, method="filters")
-        return {
-            "reconstructions": Grid(jnp.clip(pair, 0, 1), ("image", "reconstruction")),
-            "first-layer filters": tiled(filters),
-        }
-
-    return Method(init, step, embed, render=render)
+    return Method(init, step, embed)

@@ -19,20 +19,22 @@ import optax
 
 from jssl.learner import Learner, fresh, minimize
 from jssl.losses.reconstruction import emphasized_cross_entropy, emphasized_squared_error
-from jssl.method import Grid, Method, identity, tiled
+from jssl.method import Method, Prepare, field, first_row
 from jssl.methods.generative.autoencoder import readout
 from jssl.nets import Net
+from jssl.pictures import Grid
 
 
 def denoising(
     net: Net,
     tx: optax.GradientTransformation,
     corrupt: Callable,
+    *,
     alpha: float = 1.0,
     beta: float = 1.0,
     error: str = "squared",
     output: str = "sigmoid",
-    prepare: Callable = identity,
+    prepare: Prepare = field("image"),
 ) -> Method[Learner]:
     """Restores what was corrupted; embeds what was not.
 
@@ -52,7 +54,7 @@ def denoising(
     restored = readout(error, output)
 
     def init(key, batch):
-        return fresh(tx, *net.init(key, prepare(batch["image"][:1])))
+        return fresh(tx, *net.init(key, first_row(prepare(batch))))
 
     def loss(params, stats, x, corrupted, selected):
         out, stats = net.apply(params, stats, corrupted, train=True)
@@ -67,25 +69,23 @@ def denoising(
         return value, (stats, {"loss": value, "mse": left, "psnr_gain": gain})
 
     def step(key, state, batch):
-        x = prepare(batch["image"])
+        x = prepare(batch)
         return minimize(tx, loss, state, x, *corrupt(key, x))
 
     def embed(state, batch):
-        out, _ = net.apply(state.weights, state.stats, prepare(batch["image"]))
-        return {"h": out["h"]}
+        x = prepare(batch)
+        out, _ = net.apply(state.weights, state.stats, x)
+        rows = {"input": x, "reconstruction": restored(out["logits"])}
+        return {"h": out["h"]} | {k: x.reshape(len(x), -1) for k, x in rows.items()}
 
     def render(key, state, batch, collect):
-        x = prepare(batch["image"][:8])
+        x = prepare(batch)[:8]
         if x.ndim != 4:
             return {}
         corrupted, _ = corrupt(key, x)
         out, _ = net.apply(state.weights, state.stats, corrupted)
-        filters, _ = net.apply(state.weights, state.stats, method="filters")
         columns = jnp.stack([x, corrupted, restored(out["logits"])], 1)
         headings = ("clean", "corrupted", "restored")
-        return {
-            "denoising": Grid(jnp.clip(columns, 0, 1), headings),
-            "first-layer filters": tiled(filters),
-        }
+        return {"denoising": Grid(jnp.clip(columns, 0, 1), headings)}
 
     return Method(init, step, embed, render=render)

@@ -24,7 +24,7 @@ from jssl.losses.adversarial import (
     non_saturating_generator,
     r1_penalty,
 )
-from jssl.method import Grid, Method, identity
+from jssl.method import Method, Prepare, field, first_row, identity
 from jssl.nets import Net
 
 LOSSES = {"non_saturating": non_saturating_generator, "minimax": minimax_generator}
@@ -41,10 +41,12 @@ def gan(
     generator_tx: optax.GradientTransformation,
     discriminator_tx: optax.GradientTransformation,
     prior: Callable,
+    *,
     loss: str = "non_saturating",
     r1: float = 0.0,
-    prepare: Callable = identity,
+    prepare: Prepare = field("image"),
     show: Callable = identity,
+    made: str = "image",
 ) -> Method[State]:
     """Plays the game. A training batch is k minibatches, [k, n, ...].
 
@@ -57,15 +59,16 @@ def gan(
       prior: (key, n) -> z, the noise of n samples.
       loss: of the generator, "non_saturating" or "minimax".
       r1: gamma, the weight of the penalty; the paper's half is taken here.
-      prepare: what the discriminator sees of an image.
-      show: undoes it: x -> images in [0, 1].
+      prepare: batch -> x, the input of the discriminator.
+      show: the inverse: x -> images in [0, 1].
+      made: name of the field that is generated.
     """
     if loss not in LOSSES:
         raise ValueError(f"gan: loss must be {' or '.join(LOSSES)}, got {loss!r}")
 
     def init(key, batch):
         first, second, noise = jax.random.split(key, 3)
-        z, real = prior(noise, 1), prepare(batch["image"][0, :1])
+        z, real = prior(noise, 1), first_row(prepare(minibatch(batch, 0)))
         maker = fresh(generator_tx, *generator.init(first, z))
         fake = jax.eval_shape(generator.apply, maker.params, maker.stats, z)[0]
         if fake.shape != real.shape:
@@ -112,32 +115,29 @@ def gan(
 
     def step(key, state, batch):
         maker, judge = state
-        k, n = batch["image"].shape[:2]
+        k, n = jax.tree.leaves(batch)[0].shape[:2]
         *turns, last = jax.random.split(key, k + 1)
         for i, turn in enumerate(turns):
             make, drop = jax.random.split(turn)
             fake, _ = generate(maker.params, maker.stats, make, n)
-            fake, real = jax.lax.stop_gradient(fake), prepare(batch["image"][i])
+            fake, real = jax.lax.stop_gradient(fake), prepare(minibatch(batch, i))
             judge, seen = minimize(
                 discriminator_tx, discriminator_loss, judge, real, fake, drop
             )
         maker, made = minimize(generator_tx, generator_loss, maker, judge, last, n)
         return State(maker, judge), seen | made
 
-    def samples(learner, z):
-        return show(generator.apply(learner.weights, learner.stats, z)[0])
-
     def embed(state, batch):
         judge = state.discriminator
-        out, _ = discriminator.apply(judge.weights, judge.stats, prepare(batch["image"]))
-        noise = lambda i: prior(jax.random.fold_in(jax.random.key(0), i), 1)[0]
-        z = jax.vmap(noise)(batch["index"])  # row i's is its own, in whatever batch
-        return out | {"samples": samples(state.generator, z)}
+        return discriminator.apply(judge.weights, judge.stats, prepare(batch))[0]
 
-    def render(key, state, batch, collect):
-        made = samples(state.generator, prior(key, 64))
-        if made.ndim != 4:  # points
-            return {}
-        return {"samples": Grid(made.reshape(8, 8, *made.shape[1:]))}
+    def samples(key, state, batch):
+        maker, z = state.generator, prior(key, len(batch["index"]))
+        return {made: show(generator.apply(maker.weights, maker.stats, z)[0])}
 
-    return Method(init, step, embed, render=render)
+    return Method(init, step, embed, generate=samples)
+
+
+def minibatch(batch, i):
+    """Batch i of k."""
+    return jax.tree.map(lambda x: x[i], batch)

@@ -9,18 +9,17 @@ with m = 1 on hidden patches and t the patch's k pixels, less their mean, over t
 deviation. The encoder sees visible patches only, the decoder all places.
 """
 
-from collections.abc import Callable
-
 import jax
 import jax.numpy as jnp
 import optax
 
 from jssl.learner import Learner, fresh, minimize
 from jssl.losses.reconstruction import masked_patch_error
-from jssl.method import Augment, Grid, Method, identity, tiled
+from jssl.method import Augment, Method, Prepare, field, first_row
 from jssl.nets import Net
 from jssl.ops.masking import random_masking
-from jssl.ops.patches import normalize_patches, patchify, unpatchify
+from jssl.ops.patches import denormalize_patches, normalize_patches, patchify, unpatchify
+from jssl.pictures import Grid
 
 
 def mae(
@@ -28,7 +27,8 @@ def mae(
     tx: optax.GradientTransformation,
     patch: int,
     augment: Augment | None = None,
-    prepare: Callable = identity,
+    *,
+    prepare: Prepare = field("image"),
     mask: float = 0.75,
     norm_pixels: bool = True,
 ) -> Method[Learner]:
@@ -46,14 +46,14 @@ def mae(
       norm_pixels: whether the target is normalised per patch.
     """
 
-    look = augment or (lambda key, images: prepare(images))
+    look = augment or (lambda key, batch: prepare(batch))
 
     def draw(key, images):
         n, length, _ = patchify(images, patch).shape
         return random_masking(key, n, length, mask)
 
     def init(key, batch):
-        images = prepare(batch["image"][:1])
+        images = first_row(prepare(batch))
         masking = draw(key, images)
         return fresh(tx, *net.init(key, images, masking.keep, masking.restore))
 
@@ -68,37 +68,33 @@ def mae(
 
     def step(key, state, batch):
         view_key, mask_key, drop_key = jax.random.split(key, 3)
-        images = look(view_key, batch["image"])
+        images = look(view_key, batch)
         masking = draw(mask_key, images)
         return minimize(tx, loss, state, images, masking, {"drop_path": drop_key})
 
     def embed(state, batch):
-        images = prepare(batch["image"])
+        images = prepare(batch)
         return net.apply(state.weights, state.stats, images, method="encode")[0]
 
     def render(key, state, batch, collect):
-        images = batch["image"][:8]
+        images = prepare(batch)[:8]
         masking = draw(key, images)
-        inputs = prepare(images), masking.keep, masking.restore
+        inputs = images, masking.keep, masking.restore
         pred, _ = net.apply(state.weights, state.stats, *inputs)
         patches = patchify(images, patch)
         hidden = masking.mask[..., None]
         if norm_pixels:  # the true mean and deviation: the picture shows texture only
-            mean, std = patches.mean(-1, keepdims=True), patches.std(-1, keepdims=True)
-            pred = pred * std + mean
+            pred = denormalize_patches(pred, patches)
+        gray = jnp.full_like(patches, (images.min() + images.max()) / 2)
         columns = (
             patches,
-            patches * (1 - hidden) + 0.5 * hidden,
-            patches * (1 - hidden) + pred * hidden,
+            jnp.where(hidden, gray, patches),
+            jnp.where(hidden, pred, patches),
         )
-        pictures = [unpatchify(x, patch, images.shape[1:3]) for x in columns]
-        filters, _ = net.apply(state.weights, state.stats, method="filters")
-        return {
-            "reconstruction": Grid(
-                jnp.stack(pictures, axis=1),
-                ("input", "masked input", "reconstruction"),
-            ),
-            "first-layer filters": tiled(filters),
-        }
+        headings = ("input", "masked input", "reconstruction")
+        shown = [unpatchify(x, patch, images.shape[1:3]) for x in columns]
+        low, high = images.min(), images.max()
+        shown = (jnp.stack(shown, 1) - low) / jnp.maximum(high - low, 1e-12)
+        return {"masked patches": Grid(jnp.clip(shown, 0, 1), headings)}
 
     return Method(init, step, embed, render=render)

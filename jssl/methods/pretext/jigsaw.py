@@ -8,8 +8,6 @@ Puzzles", ECCV 2016. https://arxiv.org/abs/1603.09246
 P_1 ... P_N permutations far apart, y drawn anew each time an image is met.
 """
 
-from collections.abc import Callable
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,9 +15,10 @@ import optax
 from jaxtyping import Array, Integer
 
 from jssl.learner import Learner, fresh, minimize
-from jssl.method import Augment, Grid, Method, identity, tiled
+from jssl.method import Augment, Method, Prepare, field, first_row
 from jssl.nets import Net
 from jssl.ops.puzzles import cut_tiles, lay_out, normalize_tiles, shuffle, unshuffle
+from jssl.pictures import Grid, in_range
 
 
 def laid_out(net: Net) -> Net:
@@ -42,7 +41,8 @@ def jigsaw(
     permutations: Integer[np.ndarray | Array, "count 9"],
     tile: int,
     augment: Augment | None = None,
-    prepare: Callable = identity,
+    *,
+    prepare: Prepare = field("image"),
 ) -> Method[Learner]:
     """Predicts the permutation.
 
@@ -66,13 +66,13 @@ def jigsaw(
             f"{known.dtype}{list(known.shape)}"
         )
     known, net = jnp.asarray(known, jnp.int32), laid_out(net)
-    look = augment or (lambda key, images: prepare(images))
+    look = augment or (lambda key, batch: prepare(batch))
 
-    def in_order(images):
-        return normalize_tiles(cut_tiles(prepare(images), tile))
+    def in_order(batch):
+        return normalize_tiles(cut_tiles(prepare(batch), tile))
 
     def init(key, batch):
-        return fresh(tx, *net.init(key, in_order(batch["image"][:1])))
+        return fresh(tx, *net.init(key, first_row(in_order(batch))))
 
     def loss(params, stats, tiles, y):
         out, stats = net.apply(params, stats, tiles, train=True)
@@ -83,29 +83,23 @@ def jigsaw(
 
     def step(key, state, batch):
         view, place, draw = jax.random.split(key, 3)
-        images = look(view, batch["image"])
+        images = look(view, batch)
         y = jax.random.randint(draw, (len(images),), 0, len(known))
         tiles = shuffle(normalize_tiles(cut_tiles(images, tile, place)), known[y])
         return minimize(tx, loss, state, tiles, y)
 
     def embed(state, batch):
-        return net.apply(state.weights, state.stats, in_order(batch["image"]))[0]
+        return net.apply(state.weights, state.stats, in_order(batch))[0]
 
     def render(key, state, batch, collect):
-        images = batch["image"][:8]
-        y = jax.random.randint(key, (len(images),), 0, len(known))
-        laid = shuffle(in_order(images), known[y])
+        shown = cut_tiles(prepare(batch)[:8], tile)
+        y = jax.random.randint(key, (len(shown),), 0, len(known))
+        laid = shuffle(normalize_tiles(shown), known[y])
         guessed = net.apply(state.weights, state.stats, laid)[0]["logits"].argmax(-1)
-        shown = cut_tiles(images, tile)
         puzzle = shuffle(shown, known[y])
         moments = [puzzle, unshuffle(puzzle, known[guessed]), shown]
-        filters, _ = net.apply(state.weights, state.stats, method="filters")
-        return {
-            "puzzles, and as solved": Grid(
-                jnp.stack([lay_out(tiles, border=0.5) for tiles in moments], 1),
-                ("puzzle", "solved", "original"),
-            ),
-            "first-layer filters": tiled(filters),
-        }
+        moments = [lay_out(in_range(tiles), border=0.5) for tiles in moments]
+        headings = ("puzzle", "solved", "original")
+        return {"puzzles, and as solved": Grid(jnp.stack(moments, 1), headings)}
 
     return Method(init, step, embed, render=render)

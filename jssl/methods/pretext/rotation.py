@@ -6,23 +6,23 @@ Rotations", ICLR 2018. https://arxiv.org/abs/1803.07728
     L = mean over images and turns y in {0, 90, 180, 270} of -log p(y | turn_y(x))
 """
 
-from collections.abc import Callable
-
 import jax
 import jax.numpy as jnp
 import optax
 
 from jssl.learner import Learner, fresh, minimize
-from jssl.method import Augment, Grid, Method, identity, tiled
+from jssl.method import Augment, Method, Prepare, field, first_row
 from jssl.nets import Net
 from jssl.ops.rotations import rotate_all
+from jssl.pictures import Grid, in_range
 
 
 def rotation(
     net: Net,
     tx: optax.GradientTransformation,
     augment: Augment | None = None,
-    prepare: Callable = identity,
+    *,
+    prepare: Prepare = field("image"),
 ) -> Method[Learner]:
     """Predicts the turn.
 
@@ -34,14 +34,14 @@ def rotation(
       prepare: what the network sees of an image outside training.
     """
 
-    look = augment or (lambda key, images: prepare(images))
+    look = augment or (lambda key, batch: prepare(batch))
 
     def turned(images):
         rotated, turns = rotate_all(images)
         return rotated.reshape(-1, *images.shape[1:]), turns.reshape(-1)
 
     def init(key, batch):
-        return fresh(tx, *net.init(key, prepare(batch["image"][:1])))
+        return fresh(tx, *net.init(key, first_row(prepare(batch))))
 
     def loss(params, stats, images, turns):
         out, stats = net.apply(params, stats, images, train=True)
@@ -51,24 +51,21 @@ def rotation(
         return value, (stats, {"loss": value, "rotation_accuracy": right})
 
     def step(key, state, batch):
-        return minimize(tx, loss, state, *turned(look(key, batch["image"])))
+        return minimize(tx, loss, state, *turned(look(key, batch)))
 
     def embed(state, batch):
-        return net.apply(state.weights, state.stats, prepare(batch["image"]))[0]
+        return net.apply(state.weights, state.stats, prepare(batch))[0]
 
     def render(key, state, batch, collect):
-        images = batch["image"][:8]
-        shown, turns = turned(images)
-        out, _ = net.apply(state.weights, state.stats, turned(prepare(images))[0])
+        images = prepare(batch)[:8]
+        shown, _ = turned(images)
+        out, _ = net.apply(state.weights, state.stats, shown)
         guessed = jax.nn.one_hot(out["logits"].argmax(-1), 4)
         back = jnp.stack([jnp.rot90(shown, -k, axes=(1, 2)) for k in range(4)], 1)
         undone = (guessed[:, :, None, None, None] * back).sum(1)
-        pairs = jnp.stack([shown, undone], 1).reshape(8, 8, *images.shape[1:])
+        pairs = jnp.stack([shown, undone], 1).reshape(len(images), 8, *images.shape[1:])
         headings = [x for k in range(4) for x in (f"{90 * k} deg", "turned back")]
-        filters, _ = net.apply(state.weights, state.stats, method="filters")
-        return {
-            "turned, and turned back by the predicted angle": Grid(pairs, tuple(headings)),
-            "first-layer filters": tiled(filters),
-        }
+        title = "turned, and turned back by the predicted angle"
+        return {title: Grid(in_range(pairs), tuple(headings))}
 
     return Method(init, step, embed, render=render)

@@ -11,7 +11,6 @@ p' of the teacher, which no gradient moves; d the squared error over classes or
 KL(p' || p). The teacher is what predicts in the end.
 """
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -20,7 +19,7 @@ import optax
 
 from jssl.learner import Learner, fresh, minimize
 from jssl.losses.consistency import softmax_kl, softmax_squared_error
-from jssl.method import Augment, Method, identity, neighbors, tiled
+from jssl.method import Augment, Method, Prepare, field, first_row, part
 from jssl.nets import Net
 from jssl.ops.ema import ema, ema_decay_warmup
 from jssl.ops.ramps import sigmoid_rampup
@@ -45,11 +44,12 @@ def mean_teacher(
     net: Net,
     tx: optax.GradientTransformation,
     augment: Augment,
+    *,
     weight: float = 20.0,
     ramp: int = 1000,
     momentum: float = 0.99,
     consistency: str = "mse",
-    prepare: Callable = identity,
+    prepare: Prepare = field("image"),
 ) -> Method[State]:
     """Learns from few labels, and from its teacher everywhere.
 
@@ -74,7 +74,7 @@ def mean_teacher(
     difference = DIFFERENCES[consistency]
 
     def init(key, batch):
-        student = fresh(tx, *net.init(key, prepare(batch["labeled"]["image"][:1])))
+        student = fresh(tx, *net.init(key, first_row(prepare(part(batch, "labeled")))))
         teacher = Teacher(student.params, student.stats)
         return State(student, teacher, jnp.zeros((), jnp.int32))
 
@@ -97,16 +97,15 @@ def mean_teacher(
 
     def step(key, state, batch):
         one, two, noise, other = jax.random.split(key, 4)
-        labeled, unlabeled = batch["labeled"], batch["unlabeled"]
-        images = jnp.concatenate([labeled["image"], unlabeled["image"]])
-        views, keys = augment(two, images), {"dropout": other}
+        both = part(batch, "labeled", "unlabeled")
+        views, keys = augment(two, both), {"dropout": other}
         taught, stats = net.apply(*state.teacher, views, train=True, keys=keys)
         student, metrics = minimize(
             tx,
             loss,
             state.student,
-            augment(one, images),
-            labeled["label"],
+            augment(one, both),
+            batch["labeled"]["label"],
             taught["logits"],
             weight * sigmoid_rampup(state.count, ramp),
             {"dropout": noise},
@@ -116,16 +115,9 @@ def mean_teacher(
         return State(student, teacher, state.count + 1), metrics
 
     def embed(state, batch):
-        images, student = prepare(batch["image"]), state.student
-        out, _ = net.apply(*state.teacher, images)
-        own, _ = net.apply(student.weights, student.stats, images)
+        x, student = prepare(batch), state.student
+        out, _ = net.apply(*state.teacher, x)
+        own, _ = net.apply(student.weights, student.stats, x)
         return out | {"student_logits": own["logits"]}
 
-    def render(key, state, batch, collect):
-        filters, _ = net.apply(*state.teacher, method="filters")
-        return {
-            "nearest neighbours": neighbors(batch["image"], embed(state, batch)["h"]),
-            "first-layer filters": tiled(filters),
-        }
-
-    return Method(init, step, embed, render=render)
+    return Method(init, step, embed)

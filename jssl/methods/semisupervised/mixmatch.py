@@ -11,7 +11,6 @@ No gradient flows through q. The guesses come from the current weights; a chain 
 that ends in `ema_weights` gives the average which predicts in the end.
 """
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -20,7 +19,7 @@ import optax
 
 from jssl.learner import Learner, fresh, minimize
 from jssl.losses.consistency import mixmatch as cross_entropy_and_squared_error
-from jssl.method import Augment, Method, identity, neighbors, tiled
+from jssl.method import Augment, Method, Prepare, field, first_row, part
 from jssl.nets import Net
 from jssl.ops.mixing import mixmatch_batch
 from jssl.ops.ramps import linear_rampup
@@ -36,12 +35,13 @@ def mixmatch(
     net: Net,
     tx: optax.GradientTransformation,
     augment: Augment,
+    *,
     weight: float = 75.0,
     ramp: int = 16384,
     k: int = 2,
     temperature: float = 0.5,
     alpha: float = 0.75,
-    prepare: Callable = identity,
+    prepare: Prepare = field("image"),
 ) -> Method[State]:
     """Learns from few labels, and from its guesses.
 
@@ -59,7 +59,7 @@ def mixmatch(
     """
 
     def init(key, batch):
-        learner = fresh(tx, *net.init(key, prepare(batch["labeled"]["image"][:1])))
+        learner = fresh(tx, *net.init(key, first_row(prepare(part(batch, "labeled")))))
         return State(learner, jnp.zeros((), jnp.int32))
 
     # One pass of all mixed rows, which move the running statistics once. The authors make
@@ -74,15 +74,16 @@ def mixmatch(
     def step(key, state, batch):
         look, mix, noise, other = jax.random.split(key, 4)
         learner, labeled = state.learner, batch["labeled"]
-        n, many = len(labeled["label"]), batch["unlabeled"]["image"]
-        images = jnp.concatenate([labeled["image"], jnp.repeat(many, k, axis=0)])
-        x, u = jnp.split(augment(look, images), [n])
+        n, many = len(labeled["label"]), len(batch["unlabeled"]["index"])
+        repeated = jax.tree.map(lambda x: jnp.repeat(x, k, axis=0), batch["unlabeled"])
+        both = part(dict(batch) | {"unlabeled": repeated}, "labeled", "unlabeled")
+        x, u = jnp.split(augment(look, both), [n])
         keys = {"dropout": noise}
         out, _ = net.apply(learner.params, learner.stats, u, train=True, keys=keys)
         guessed = jax.nn.softmax(out["logits"])
-        q = guess_labels(guessed.reshape(len(many), k, -1), temperature)
+        q = guess_labels(guessed.reshape(many, k, -1), temperature)
         p = jax.nn.one_hot(labeled["label"], q.shape[1], dtype=q.dtype)
-        u = u.reshape(len(many), k, *u.shape[1:])
+        u = u.reshape(many, k, *u.shape[1:])
         (x, p), (u, mixed_q) = mixmatch_batch(mix, x, p, u, q, alpha)
         w, keys = weight * linear_rampup(state.count, ramp), {"dropout": other}
         learner, metrics = minimize(tx, loss, learner, x, p, u, mixed_q, w, keys)
@@ -91,14 +92,6 @@ def mixmatch(
 
     def embed(state, batch):
         learner = state.learner
-        return net.apply(learner.weights, learner.stats, prepare(batch["image"]))[0]
+        return net.apply(learner.weights, learner.stats, prepare(batch))[0]
 
-    def render(key, state, batch, collect):
-        learner = state.learner
-        filters, _ = net.apply(learner.weights, learner.stats, method="filters")
-        return {
-            "nearest neighbours": neighbors(batch["image"], embed(state, batch)["h"]),
-            "first-layer filters": tiled(filters),
-        }
-
-    return Method(init, step, embed, render=render)
+    return Method(init, step, embed)

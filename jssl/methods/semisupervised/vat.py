@@ -11,8 +11,6 @@ for Supervised and Semi-Supervised Learning", TPAMI 2019. https://arxiv.org/abs/
 found by power iteration. No gradient flows through r, nor through p(x) in the divergence.
 """
 
-from collections.abc import Callable
-
 import jax
 import jax.numpy as jnp
 import optax
@@ -21,20 +19,22 @@ from jssl.learner import Learner, fresh, minimize
 from jssl.losses.consistency import entropy
 from jssl.losses.vat import vat as divergence
 from jssl.losses.vat import vat_perturbation
-from jssl.method import Augment, Grid, Method, identity, neighbors, tiled
+from jssl.method import Augment, Method, Prepare, field, first_row, part
 from jssl.nets import Net
+from jssl.pictures import Grid, in_range
 
 
 def vat(
     net: Net,
     tx: optax.GradientTransformation,
     augment: Augment,
+    *,
     epsilon: float = 2.0,
     weight: float = 1.0,
     entropy_weight: float = 0.0,
     iterations: int = 1,
     xi: float | None = None,
-    prepare: Callable = identity,
+    prepare: Prepare = field("image"),
 ) -> Method[Learner]:
     """Learns from few labels, and not to be moved anywhere.
 
@@ -52,7 +52,7 @@ def vat(
     """
 
     def init(key, batch):
-        return fresh(tx, *net.init(key, prepare(batch["labeled"]["image"][:1])))
+        return fresh(tx, *net.init(key, first_row(prepare(part(batch, "labeled")))))
 
     def loss(params, stats, views, labels, direction, noise, other):
         n = len(labels)
@@ -81,29 +81,24 @@ def vat(
 
     def step(key, state, batch):
         look, *keys = jax.random.split(key, 4)
-        labeled, unlabeled = batch["labeled"], batch["unlabeled"]
-        images = jnp.concatenate([labeled["image"], unlabeled["image"]])
-        return minimize(tx, loss, state, augment(look, images), labeled["label"], *keys)
+        views = augment(look, part(batch, "labeled", "unlabeled"))
+        return minimize(tx, loss, state, views, batch["labeled"]["label"], *keys)
 
     def embed(state, batch):
-        return net.apply(state.weights, state.stats, prepare(batch["image"]))[0]
+        return net.apply(state.weights, state.stats, prepare(batch))[0]
 
     def render(key, state, batch, collect):
-        images = batch["image"][:10]
+        x = prepare(batch)[:10]
+        if x.ndim != 4:
+            return {}
 
         def predict(x):
             return net.apply(state.weights, state.stats, x)[0]["logits"]
 
-        r = vat_perturbation(key, predict, prepare(images), epsilon, iterations, xi)
+        r = vat_perturbation(key, predict, x, epsilon, iterations, xi)
         scaled = 0.5 + r / (2 * jnp.abs(r).max((1, 2, 3), keepdims=True))
-        moved = jnp.clip(images + r, 0, 1)
-        filters, _ = net.apply(state.weights, state.stats, method="filters")
-        return {
-            "the worst step": Grid(
-                jnp.stack([images, scaled, moved], 1), ("image", "step", "after it")
-            ),
-            "nearest neighbours": neighbors(batch["image"], embed(state, batch)["h"]),
-            "first-layer filters": tiled(filters),
-        }
+        moments = jnp.stack([in_range(x), scaled, in_range(x + r)], 1)
+        headings = ("input", "perturbation", "perturbed")
+        return {"adversarial perturbation": Grid(moments, headings)}
 
     return Method(init, step, embed, render=render)

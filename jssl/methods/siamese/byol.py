@@ -9,7 +9,6 @@ https://arxiv.org/abs/2006.07733
 z' of the target network, which no gradient moves.
 """
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -18,7 +17,7 @@ import optax
 
 from jssl.learner import Learner, fresh, minimize, without_predictor
 from jssl.losses.siamese import byol_regression
-from jssl.method import Augment, Method, identity, neighbors, tiled
+from jssl.method import Augment, Method, Prepare, field, first_row, view
 from jssl.nets import Net
 from jssl.ops.ema import cosine_momentum, ema
 from jssl.ops.vectors import unit
@@ -41,9 +40,10 @@ def byol(
     net: Net,
     tx: optax.GradientTransformation,
     augment: Augment,
+    *,
     steps: int,
     momentum: float = 0.996,
-    prepare: Callable = identity,
+    prepare: Prepare = field("image"),
 ) -> Method[State]:
     """Bootstraps a representation from its own average.
 
@@ -58,7 +58,7 @@ def byol(
     """
 
     def init(key, batch):
-        online = fresh(tx, *net.init(key, prepare(batch["image"][:1])))
+        online = fresh(tx, *net.init(key, first_row(prepare(batch))))
         target = Target(*without_predictor(online))
         return State(online, target, jnp.zeros((), jnp.int32))
 
@@ -67,17 +67,17 @@ def byol(
         return out["z"], target._replace(stats=stats)
 
     def loss(params, stats, views, targets):
-        one, stats = net.apply(params, stats, views[:, 0], train=True)
-        two, stats = net.apply(params, stats, views[:, 1], train=True)
+        one, stats = net.apply(params, stats, view(views, 0), train=True)
+        two, stats = net.apply(params, stats, view(views, 1), train=True)
         first, second = (out.get("p", out["z"]) for out in (one, two))
         value = byol_regression(first, targets[1]) + byol_regression(second, targets[0])
         spread = unit(one["z"]).std(0).mean() * jnp.sqrt(one["z"].shape[1])
         return value, (stats, {"loss": value, "z_spread": spread})  # 1 healthy, 0 collapse
 
     def step(key, state, batch):
-        views = augment(key, batch["image"])
-        first, target = project(state.target, views[:, 0])
-        second, target = project(target, views[:, 1])
+        views = augment(key, batch)
+        first, target = project(state.target, view(views, 0))
+        second, target = project(target, view(views, 1))
         online, metrics = minimize(tx, loss, state.online, views, (first, second))
         m = cosine_momentum(state.count, steps, momentum)
         target = target._replace(params=ema(target.params, without_predictor(online)[0], m))
@@ -85,13 +85,6 @@ def byol(
 
     def embed(state, batch):
         online = state.online
-        return net.apply(online.weights, online.stats, prepare(batch["image"]))[0]
+        return net.apply(online.weights, online.stats, prepare(batch))[0]
 
-    def render(key, state, batch, collect):
-        filters, _ = net.apply(state.online.weights, state.online.stats, method="filters")
-        return {
-            "nearest neighbours": neighbors(batch["image"], embed(state, batch)["h"]),
-            "first-layer filters": tiled(filters),
-        }
-
-    return Method(init, step, embed, render=render)
+    return Method(init, step, embed)

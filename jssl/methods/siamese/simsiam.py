@@ -8,14 +8,12 @@ https://arxiv.org/abs/2011.10566
 No negatives, no slow copy: the stopped gradient alone keeps all images from one point.
 """
 
-from collections.abc import Callable
-
 import jax.numpy as jnp
 import optax
 
 from jssl.learner import Learner, fresh, minimize
 from jssl.losses.siamese import negative_cosine
-from jssl.method import Augment, Method, identity, neighbors, tiled
+from jssl.method import Augment, Method, Prepare, field, first_row, view
 from jssl.nets import Net
 from jssl.ops.vectors import cosine, unit
 
@@ -24,7 +22,8 @@ def simsiam(
     net: Net,
     tx: optax.GradientTransformation,
     augment: Augment,
-    prepare: Callable = identity,
+    *,
+    prepare: Prepare = field("image"),
     stop_gradient: bool = True,
 ) -> Method[Learner]:
     """Predicts one view from the other.
@@ -41,27 +40,20 @@ def simsiam(
         return negative_cosine(p, z) if stop_gradient else -cosine(p, z).mean()
 
     def init(key, batch):
-        return fresh(tx, *net.init(key, prepare(batch["image"][:1])))
+        return fresh(tx, *net.init(key, first_row(prepare(batch))))
 
     def loss(params, stats, views):
         # One after the other: each view has batch statistics of its own.
-        one, stats = net.apply(params, stats, views[:, 0], train=True)
-        two, stats = net.apply(params, stats, views[:, 1], train=True)
+        one, stats = net.apply(params, stats, view(views, 0), train=True)
+        two, stats = net.apply(params, stats, view(views, 1), train=True)
         value = (distance(one["p"], two["z"]) + distance(two["p"], one["z"])) / 2
         spread = unit(one["z"]).std(0).mean() * jnp.sqrt(one["z"].shape[1])
         return value, (stats, {"loss": value, "z_spread": spread})  # 1 healthy, 0 collapse
 
     def step(key, state, batch):
-        return minimize(tx, loss, state, augment(key, batch["image"]))
+        return minimize(tx, loss, state, augment(key, batch))
 
     def embed(state, batch):
-        return net.apply(state.weights, state.stats, prepare(batch["image"]))[0]
+        return net.apply(state.weights, state.stats, prepare(batch))[0]
 
-    def render(key, state, batch, collect):
-        filters, _ = net.apply(state.weights, state.stats, method="filters")
-        return {
-            "nearest neighbours": neighbors(batch["image"], embed(state, batch)["h"]),
-            "first-layer filters": tiled(filters),
-        }
-
-    return Method(init, step, embed, render=render)
+    return Method(init, step, embed)

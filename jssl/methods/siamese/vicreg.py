@@ -11,25 +11,25 @@ forbids; they may still lie on one line, which c forbids. v is halved as in the 
 code, not as in the paper.
 """
 
-from collections.abc import Callable
-
 import jax.numpy as jnp
 import optax
 
 from jssl.learner import Learner, fresh, minimize
 from jssl.losses.redundancy import vicreg_terms
-from jssl.method import Augment, Grid, Method, identity, neighbors, tiled
+from jssl.method import Augment, Method, Prepare, field, first_row, view
 from jssl.nets import Net
+from jssl.pictures import Grid
 
 
 def vicreg(
     net: Net,
     tx: optax.GradientTransformation,
     augment: Augment,
+    *,
     invariance: float = 25.0,
     variance: float = 25.0,
     covariance: float = 1.0,
-    prepare: Callable = identity,
+    prepare: Prepare = field("image"),
 ) -> Method[Learner]:
     """Pulls two views together, with the batch's statistics held in place.
 
@@ -45,30 +45,24 @@ def vicreg(
     weights = dict(invariance=invariance, variance=variance, covariance=covariance)
 
     def init(key, batch):
-        return fresh(tx, *net.init(key, prepare(batch["image"][:1])))
+        return fresh(tx, *net.init(key, first_row(prepare(batch))))
 
     def loss(params, stats, views):
         # One after the other: each view has batch statistics of its own.
-        one, stats = net.apply(params, stats, views[:, 0], train=True)
-        two, stats = net.apply(params, stats, views[:, 1], train=True)
+        one, stats = net.apply(params, stats, view(views, 0), train=True)
+        two, stats = net.apply(params, stats, view(views, 1), train=True)
         terms = vicreg_terms(one["z"], two["z"])
         value = sum(weight * terms[name] for name, weight in weights.items())
         return value, (stats, {"loss": value} | terms)
 
     def step(key, state, batch):
-        return minimize(tx, loss, state, augment(key, batch["image"]))
+        return minimize(tx, loss, state, augment(key, batch))
 
     def embed(state, batch):
-        return net.apply(state.weights, state.stats, prepare(batch["image"]))[0]
+        return net.apply(state.weights, state.stats, prepare(batch))[0]
 
     def render(key, state, batch, collect):
-        filters, _ = net.apply(state.weights, state.stats, method="filters")
-        out = embed(state, batch)
-        return {
-            "nearest neighbours": neighbors(batch["image"], out["h"]),
-            "covariances of z": covariances(out["z"]),
-            "first-layer filters": tiled(filters),
-        }
+        return {"covariances of z": covariances(embed(state, batch)["z"])}
 
     return Method(init, step, embed, render=render)
 

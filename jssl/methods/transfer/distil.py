@@ -12,14 +12,13 @@ student's. The gradient by the student's logits is alpha (p_S - p_T) / temperatu
 factor temperature^2 makes up for it.
 """
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import optax
 
 from jssl.learner import Learner, fresh, minimize
-from jssl.method import Augment, Method, identity, tiled
+from jssl.method import Augment, Method, Prepare, field, first_row, part
 from jssl.nets import Net
 from jssl.ops.divergences import entropy, soft_cross_entropy
 
@@ -45,16 +44,17 @@ def distil(
     net: Net,
     teacher: Net,
     tx: optax.GradientTransformation,
+    *,
     temperature: float = 1.0,
     alpha: float = 1.0,
     augment: Augment | None = None,
-    prepare: Callable = identity,
+    prepare: Prepare = field("image"),
 ) -> Method[State]:
     """Learns from a teacher, whose weights an earlier stage made:
 
         start=lambda state, done: state._replace(teacher=frozen(done["teacher"]))
 
-    Batches are {"image"} or, for alpha < 1, {"labeled": ..., "unlabeled": ...}.
+    Batches are plain or, for alpha < 1, {"labeled": ..., "unlabeled": ...}.
 
     Args:
       net: the student, images -> {"logits": [n, classes], "h": [n, d]}.
@@ -71,11 +71,14 @@ def distil(
             f"distil: temperature must be positive and alpha between 0 and 1, got "
             f"{temperature} and {alpha}"
         )
-    look = augment or (lambda key, images: prepare(images))
+    look = augment or (lambda key, batch: prepare(batch))
+
+    def unlabeled_part(batch):
+        return batch if alpha == 1 else part(batch, "unlabeled")
 
     def init(key, batch):
         student_key, teacher_key = jax.random.split(key)
-        images = prepare((batch if alpha == 1 else batch["unlabeled"])["image"][:1])
+        images = first_row(prepare(unlabeled_part(batch)))
         student = fresh(tx, *net.init(student_key, images))
         return State(student, Frozen(*teacher.init(teacher_key, images)))
 
@@ -105,25 +108,18 @@ def distil(
         view, drop, other_view, other_drop = jax.random.split(key, 4)
         unlabeled = labeled = None
         if alpha > 0:
-            image = (batch if alpha == 1 else batch["unlabeled"])["image"]
-            images = look(view, image)
+            images = look(view, unlabeled_part(batch))
             out, _ = teacher.apply(*state.teacher, images)
             told = jax.lax.stop_gradient(out["logits"]) / temperature
             unlabeled = images, told, {"drop_path": drop}
         if alpha < 1:
-            some = batch["labeled"]
-            images = look(other_view, some["image"])
-            labeled = images, some["label"], {"drop_path": other_drop}
+            some = part(batch, "labeled")
+            labeled = look(other_view, some), some["label"], {"drop_path": other_drop}
         student, metrics = minimize(tx, loss, state.student, unlabeled, labeled)
         return state._replace(student=student), metrics
 
     def embed(state, batch):
         student = state.student
-        return net.apply(student.weights, student.stats, prepare(batch["image"]))[0]
+        return net.apply(student.weights, student.stats, prepare(batch))[0]
 
-    def render(key, state, batch, collect):
-        student = state.student
-        filters, _ = net.apply(student.weights, student.stats, method="filters")
-        return {"first-layer filters": tiled(filters)}
-
-    return Method(init, step, embed, render=render)
+    return Method(init, step, embed)

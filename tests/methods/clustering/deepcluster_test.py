@@ -14,8 +14,8 @@ from jssl import nets
 from jssl.methods.clustering.deepcluster import deepcluster
 from jssl.models.convnet import ConvNet
 from jssl.models.heads import Classifier
-from jssl.ops.balance import balanced_order
 from jssl.ops.edges import sobel
+from jssl.ops.order import balanced_order
 
 headline = "loss"
 SIZE, CLUSTERS = 8, 3
@@ -24,7 +24,8 @@ SIZE, CLUSTERS = 8, 3
 def tiny(tx):
     net = nets.linen(Classifier(ConvNet((8, 16)), CLUSTERS))
     tx = tx or optax.adam(3e-3)
-    method = deepcluster(net, tx, SIZE, CLUSTERS, components=4, augment=noisy)
+    how = dict(size=SIZE, clusters=CLUSTERS, components=4, augment=noisy)
+    method = deepcluster(net, tx, **how)
     return method, {"image": images(), "index": jnp.arange(8, dtype=jnp.int32)}
 
 

@@ -25,8 +25,8 @@ def network(groups=1, predictor=None):
 
 def tiny(tx):
     method = moco(
-        network(), tx or optax.adam(3e-3), two_views, 100, queue=16, temperature=0.2,
-        momentum=0.9,
+        network(), tx or optax.adam(3e-3), two_views, steps=100, queue=16,
+        temperature=0.2, momentum=0.9,
     )  # fmt: skip
     return method, {"image": images()}
 
@@ -49,7 +49,8 @@ def test_the_queue_holds_the_newest_keys_oldest_first():
     def twice(key, images):
         return jnp.stack([images, images], 1)
 
-    method = moco(nets.Net(Scalar.init, Scalar.apply), optax.sgd(0.0), twice, 9, queue=6)
+    net = nets.Net(Scalar.init, Scalar.apply)
+    method = moco(net, optax.sgd(0.0), twice, steps=9, queue=6)
 
     def batch(*numbers):
         return {"image": jnp.asarray(numbers, jnp.float32).reshape(-1, 1, 1, 1)}
@@ -94,7 +95,7 @@ def test_the_slow_encoder_moves_by_one_part_in_ten():
 def test_shuffling_gives_queries_and_keys_different_statistics():
     """Without noise, z of query and key differ only by what shares their group."""
     still = lambda key, images: jnp.stack([images, images], 1)
-    method = moco(network(groups=4), optax.sgd(0.0), still, 9, queue=16)
+    method = moco(network(groups=4), optax.sgd(0.0), still, steps=9, queue=16)
     batch = {"image": images()}
     state = jax.jit(method.init)(jax.random.key(0), batch)
     after, _ = jax.jit(method.step)(jax.random.key(1), state, batch)
@@ -107,7 +108,8 @@ def test_shuffling_gives_queries_and_keys_different_statistics():
 
 def third(tx, momentum=0.9):
     net = network(predictor=MLP((16, 8)))
-    return moco(net, tx, two_views, 100, queue=0, temperature=0.2, momentum=momentum), net
+    how = dict(steps=100, queue=0, temperature=0.2, momentum=momentum)
+    return moco(net, tx, two_views, **how), net
 
 
 def test_version_three_is_symmetric_and_has_no_queue():

@@ -26,7 +26,8 @@ def network():
 
 
 def method(tx, queue=16, momentum=0.9):
-    return simclr_v2(network(), tx, two_views, 0.5, queue, momentum)
+    how = dict(temperature=0.5, queue=queue, momentum=momentum)
+    return simclr_v2(network(), tx, two_views, **how)
 
 
 def tiny(tx):
@@ -58,7 +59,7 @@ def trained(params, stats, images):
 
 def test_without_a_queue_a_step_is_simclrs():
     states, metrics = moved(queue=0)
-    plain = simclr(network(), optax.sgd(0.1), two_views, 0.5)
+    plain = simclr(network(), optax.sgd(0.1), two_views, temperature=0.5)
     learner, step = states[0].online, jax.jit(plain.step)
     chex.assert_trees_all_equal(
         learner, jax.jit(plain.init)(jax.random.key(0), {"image": images()})

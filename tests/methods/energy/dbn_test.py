@@ -33,7 +33,7 @@ def images():
 
 def tiny(tx):
     noisy = images() * 0.9 + 0.05 * jnp.arange(8)[:, None, None, None] / 8
-    method = dbn((12, 8, 6), tx or optax.sgd(0.3), 60, sweeps=(1, 2), scale=1.0)
+    method = dbn((12, 8, 6), tx or optax.sgd(0.3), steps=60, sweeps=(1, 2), scale=1.0)
     return method, {"image": noisy}
 
 
@@ -207,7 +207,7 @@ def test_a_greedy_layer_moves_nothing_below_and_the_stack_starts_tied():
 
 def test_the_way_up_and_back_is_the_mean_field_one(x64):
     net = network(16, 3, 3, 2)
-    method = dbn((3, 3, 2), optax.sgd(0.1), 1)
+    method = dbn((3, 3, 2), optax.sgd(0.1), steps=1)
     batch = {"image": images().astype(jnp.float64)}
     state = jax.jit(method.init)(jax.random.key(0), batch)
     state = state._replace(learner=fresh(optax.sgd(0.1), net))
@@ -228,7 +228,7 @@ def test_the_way_up_and_back_is_the_mean_field_one(x64):
 
 def test_the_exact_likelihood_of_the_data_climbs():
     """Of four patterns of sixteen pixels, summed over all states of 16-6-5."""
-    method = dbn((6, 5), optax.sgd(0.05), 2000, sweeps=(1, 3))
+    method = dbn((6, 5), optax.sgd(0.05), steps=2000, sweeps=(1, 3))
     batch = {"image": images()}
     rows = np.asarray(images()[:4]).reshape(4, 16).astype(np.float64)
 

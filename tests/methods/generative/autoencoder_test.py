@@ -207,7 +207,12 @@ def test_a_heavier_penalty_silences_more_units():
 def test_units_come_to_be_as_active_as_they_should(momentum):
     weight = 3 / (1 - momentum)  # the gradient sees the batch's part of q alone
     method = autoencoder(
-        network(16), optax.adam(1e-2), "squared", "kl", weight, 0.1, momentum
+        network(16),
+        optax.adam(1e-2),
+        sparsity="kl",
+        weight=weight,
+        rho=0.1,
+        momentum=momentum,
     )
     batch = {"image": images()}
     state, step = method.init(KEY, batch), jax.jit(method.step)

@@ -122,7 +122,7 @@ def test_the_loss_has_its_golden_value(x64, error, beta, golden):
         lambda params, stats, x, **options: ({"logits": params, "h": x}, stats),
     )
     corrupt = lambda key, x: (1 - x, jnp.array([[1.0, 0, 0, 1]]))
-    method = denoising(net, optax.sgd(0.0), corrupt, 1.0, beta, error)
+    method = denoising(net, optax.sgd(0.0), corrupt, beta=beta, error=error)
     batch = {"image": jnp.asarray(x)}
     _, metrics = method.step(KEY, method.init(KEY, batch), batch)
     np.testing.assert_allclose(metrics["loss"], golden, rtol=1e-9)

@@ -37,7 +37,8 @@ def rows(batch):
 @cache
 def walked(momentum, consistency):
     """The states of four steps, and their metrics."""
-    m = mean_teacher(network(), optax.sgd(0.3), noisier, 20.0, 4, momentum, consistency)
+    how = dict(weight=20.0, ramp=4, momentum=momentum, consistency=consistency)
+    m = mean_teacher(network(), optax.sgd(0.3), noisier, **how)
     states, step = [jax.jit(m.init)(jax.random.key(9), few_labels())], jax.jit(m.step)
     seen = []
     for key in KEYS:
@@ -93,7 +94,7 @@ def test_the_student_descends_the_papers_loss_with_the_teacher_held_fixed(
 
 
 def test_no_gradient_reaches_the_teacher():
-    m = mean_teacher(network(), optax.sgd(0.3), noisier, 20.0, ramp=0)
+    m = mean_teacher(network(), optax.sgd(0.3), noisier, weight=20.0, ramp=0)
     state = walked(0.7, "mse")[0][3]
 
     @jax.jit

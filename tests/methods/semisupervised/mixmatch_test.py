@@ -31,7 +31,8 @@ def network():
 
 
 def tiny(tx):
-    method = mixmatch(network(), tx or optax.sgd(0.1), noisy, 1.0, ramp=10, alpha=0.1)
+    how = dict(weight=1.0, ramp=10, alpha=0.1)
+    method = mixmatch(network(), tx or optax.sgd(0.1), noisy, **how)
     return method, few_labels()
 
 
@@ -42,7 +43,7 @@ def rows(batch):
 @cache
 def compiled(alpha):
     """MixMatch with three views, its step, and a state in the middle of the ramp."""
-    m = mixmatch(network(), TX, noisier, 30.0, ramp=4, k=3, alpha=alpha)
+    m = mixmatch(network(), TX, noisier, weight=30.0, ramp=4, k=3, alpha=alpha)
     state = jax.jit(m.init)(jax.random.key(0), few_labels())
     return m, jax.jit(m.step), state._replace(count=jnp.int32(1))
 
@@ -123,9 +124,8 @@ def test_no_label_leaks_into_a_guess():
 def test_an_image_seen_once_and_left_alone_agrees_with_its_guess():
     batch = few_labels()
     batch["labeled"]["image"] = batch["unlabeled"]["image"]  # equal batch statistics
-    m = mixmatch(
-        network(), TX, lambda key, x: x, 30.0, ramp=0, k=1, temperature=1.0, alpha=0.0
-    )
+    how = dict(weight=30.0, ramp=0, k=1, temperature=1.0, alpha=0.0)
+    m = mixmatch(network(), TX, lambda key, x: x, **how)
     state = jax.jit(m.init)(jax.random.key(0), batch)
     _, metrics = jax.jit(m.step)(KEY, state, batch)
     np.testing.assert_allclose(metrics["unlabeled"], 0, atol=1e-12)

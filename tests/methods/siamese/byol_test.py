@@ -28,7 +28,7 @@ def applied(params, stats, images, **options):
 
 
 def method(tx, momentum=0.99, steps=100):
-    return byol(network(), tx, two_views, steps, momentum)
+    return byol(network(), tx, two_views, steps=steps, momentum=momentum)
 
 
 def tiny(tx):

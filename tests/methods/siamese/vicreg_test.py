@@ -105,7 +105,8 @@ def learnt(invariance, variance, covariance):
     # No norm on z: one would keep its deviation up by itself.
     net = Siamese(MLP((32, 16), last_norm="affine"), MLP((16, 16), last_bias=False))
     tx = optax.sgd(0.02, momentum=0.9)
-    method = vicreg(nets.linen(net), tx, noisy, invariance, variance, covariance)
+    weights = dict(invariance=invariance, variance=variance, covariance=covariance)
+    method = vicreg(nets.linen(net), tx, noisy, **weights)
 
     def step(state, key):
         return method.step(key, state, {"image": clusters(key)})

@@ -56,7 +56,7 @@ def softmax(x):
 @pytest.mark.parametrize("temperature", [1.0, 0.5, 3.0])
 def test_the_loss_is_the_cross_entropy_of_both_softened_predictions(temperature, x64):
     x = np.random.default_rng(0).uniform(size=(5, 2, 2, 1))
-    method = distil(linear_net(), linear_net(), optax.sgd(1.0), temperature)
+    method = distil(linear_net(), linear_net(), optax.sgd(1.0), temperature=temperature)
     batch = {"image": jnp.asarray(x)}
     state = method.init(jax.random.key(0), batch)
     after, metrics = method.step(jax.random.key(1), state, batch)

@@ -1,4 +1,4 @@
-"""An order of samples in which every cluster comes equally often."""
+"""Sampling in which every cluster is equally frequent."""
 
 import jax
 import numpy as np
@@ -8,10 +8,10 @@ from jaxtyping import Array, Int
 def balanced_order(
     key: jax.Array, clusters: Int[Array | np.ndarray, " n"]
 ) -> Int[np.ndarray, " n"]:
-    """n indices of samples, shuffled, as many from each cluster that has any.
+    """n indices of samples, shuffled, equally many from each nonempty cluster.
 
-    Small clusters repeat their samples in turn; large ones leave some out. Made on the
-    host: its length within a cluster depends on the values.
+    Samples of small clusters are repeated in turn; some of large ones are left out.
+    Computed on the host, because the sizes of clusters depend on the values.
 
     Caron et al. 2018, section 3.2. https://arxiv.org/abs/1807.05520
 
@@ -23,7 +23,7 @@ def balanced_order(
     order = np.asarray(jax.random.permutation(first, len(clusters)))
     groups = [order[clusters[order] == c] for c in np.unique(clusters)]
     rounds = -(-len(order) // len(groups))
-    # One of each cluster in turn, so that the cut at n takes from all alike.
+    # One of each cluster in turn, so that truncation to n affects all alike.
     turns = np.stack([np.resize(group, rounds) for group in groups], 1).ravel()
     turns = turns[: len(order)]
     return turns[np.asarray(jax.random.permutation(last, len(turns)))]

@@ -1,12 +1,12 @@
-"""Judges what a run has learned, or somebody else's weights, by every protocol that fits.
+"""Evaluates a trained run, or imported weights, with every applicable protocol.
 
   --workdir runs/mae                        the last stage of a run of jssl.main
   --weights resnet50.safetensors --source folder:PATH --size 224
   --protocols linear,layers,fine_tune@10    some of them; "quick" (the default) or "all"
 
-Beside the numbers stand raw pixels, the network before training and the supervised
-reference. They go to evaluation.json in the workdir, with the names of the protocols;
-pictures (neighbours, layers, attention, strongest images) to the folder exhibits.
+The raw input, the network before training and the supervised reference are evaluated
+alike. Numbers and protocols are written to evaluation.json in the workdir, pictures
+(neighbors, layers, attention, strongest images) to the folder exhibits.
 """
 
 import argparse
@@ -20,17 +20,18 @@ from jssl.main import prepare_jax, say
 
 
 class Subject(NamedTuple):
-    """Somebody to judge: a stage, and the state of its method."""
+    """A row of the table: a stage, and the state of its method."""
 
     name: str
     stage: Any
     state: Any
+    pictured: bool = True
 
 
 def main(arguments: list[str] | None = None) -> int:
     """The command `python -m jssl.evaluate`; returns the exit status.
 
-    0: done. 1: a mistake of the user's, said in one line.
+    0: done. 1: an error of the user, reported in one line.
     """
     options = parser().parse_args(arguments)
     return say(lambda: launch(options), options.debug)
@@ -38,12 +39,13 @@ def main(arguments: list[str] | None = None) -> int:
 
 def launch(options) -> int:
     if bool(options.workdir) == bool(options.weights):
-        raise ValueError("what is to be judged? --workdir=FOLDER or --weights=FILE")
+        raise ValueError("give one of --workdir=FOLDER and --weights=FILE")
     prepare_jax(options)
     from jssl import session
-    from jssl.engine import Engine, Features
+    from jssl.engine import Engine
     from jssl.exhibits import exhibits
-    from jssl.report import write_json
+    from jssl.features import Features
+    from jssl.log import write_json
 
     if options.workdir:
         subjects, source = of_run(options)
@@ -55,8 +57,8 @@ def launch(options) -> int:
     found = {"rows": {}, "protocols": {n: p.judge.protocol for n, p in chosen.items()}}
     for subject in subjects:
         features = Features(Engine(subject.stage), subject.state)
-        found["rows"][subject.name] = judge(features, chosen)
-        if subject.name != "raw pixels":
+        found["rows"][subject.name] = judge(features, chosen, subject.name)
+        if subject.pictured:
             draw_all(exhibits(features), subject.name, out.parent / "exhibits")
     found |= {"seed": options.seed, "split": "test", "data": source.name.split("/")[0]}
     write_json(out, found | {"provenance": session.provenance()})
@@ -83,8 +85,8 @@ def parser() -> argparse.ArgumentParser:
     add("--batch", type=int, default=64, help="images at a time, for --weights")
     add("--out", metavar="FILE", help="for --weights (default: evaluation.json)")
     add("--protocols", default="quick", help="names with commas, quick or all")
-    add("--alone", action="store_true", help="without raw pixels and the others")
-    add("--seed", type=int, default=0, help="of heads, scenes and few labels")
+    add("--alone", action="store_true", help="without the baselines")
+    add("--seed", type=int, default=0, help="random seed: heads, scenes, choice of labels")
     add("--debug", action="store_true", help="show tracebacks")
     parse.set_defaults(cpu_devices=None, coordinator=None, processes=None, process=None)
     return parse
@@ -95,24 +97,23 @@ def of_run(options) -> tuple[Iterator[Subject], Any]:
     from jssl import session
 
     workdir = Path(options.workdir)
-    config = session.asked(workdir)
-    stage, state = session.restored(workdir, config, options.config, options.stage)
+    config = session.read_config(workdir)
+    stage, state = session.restore(workdir, config, options.config, options.stage)
     return beside(stage, state, workdir, options.alone), stage.data
 
 
 def beside(stage, state, workdir: Path, alone: bool) -> Iterator[Subject]:
     """The run, then its untrained network, raw pixels and supervised reference."""
-    from jssl import baselines, loop
+    from jssl import loop
     from jssl.engine import Engine
-    from jssl.report import Log
+    from jssl.log import Log
 
     yield Subject(f"{stage.name} (this run)", stage, state)
     if alone:
         return
     if stage.start is None:
         yield Subject("untrained network", stage, Engine(stage).begin({}))
-    raw = dataclasses.replace(stage, method=baselines.raw_pixels(), start=None, steps=0)
-    yield Subject("raw pixels", raw, ())
+    yield from plain(stage)
     for name, other in stage.baselines.items():
         if other.steps:
             still = dataclasses.replace(other, evals={}, baselines={})
@@ -121,11 +122,21 @@ def beside(stage, state, workdir: Path, alone: bool) -> Iterator[Subject]:
             yield Subject(name, other, done.state)
 
 
+def plain(stage) -> Iterator[Subject]:
+    """The rows without a network, if the data have such."""
+    from jssl import baselines
+
+    if baselines.has_plain(stage.data):
+        method = baselines.plain(stage.data)
+        raw = dataclasses.replace(stage, method=method, start=None, steps=0)
+        yield Subject(stage.data.plain_name, raw, (), pictured=False)
+
+
 def of_weights(options) -> tuple[Iterator[Subject], Any]:
-    """A foreign encoder, with its random self beside it."""
+    """An imported encoder, and the same network with random weights."""
     import jax
 
-    from jssl import baselines, data, weights
+    from jssl import data, weights
     from jssl.config import Stage
     from jssl.method import Method
 
@@ -156,38 +167,37 @@ def of_weights(options) -> tuple[Iterator[Subject], Any]:
         if not options.alone:
             batch = {"image": jax.numpy.zeros((n, *side, channels))}
             yield Subject("random weights", stage, init(jax.random.key(0), batch))
-            raw = dataclasses.replace(stage, method=baselines.raw_pixels())
-            yield Subject("raw pixels", raw, ())
+            yield from plain(stage)
 
     return each(), source
 
 
 def choose(words: str, source, seed: int) -> Mapping[str, Any]:
-    """The protocols that the words name.
+    """The protocols of `--protocols`.
 
     Raises:
-      ValueError: a name that is none, with the known ones.
+      ValueError: an unknown name, with the known ones.
     """
-    from jssl.protocols import protocols
+    from jssl.evaluate.protocols import protocols
 
     known = protocols(source, seed)
     if words in ("quick", "all"):
         return {n: p for n, p in known.items() if p.quick or words == "all"}
     for name in words.split(","):
         if name not in known:
-            told = ", ".join(known)
-            raise ValueError(f"no protocol is called {name!r}; there are {told}")
+            there = ", ".join(known)
+            raise ValueError(f"no protocol is called {name!r}; there are {there}")
     return {name: known[name] for name in words.split(",")}
 
 
-def judge(features, chosen: Mapping[str, Any]) -> dict[str, float]:
-    """Every number that somebody has, on the test split; protocols that need what its
-    method does not embed are left out."""
+def judge(features, chosen: Mapping[str, Any], subject: str) -> dict[str, float]:
+    """The numbers of all protocols that apply, on the test split; names the others."""
     from numbers import Real
 
     found = {}
-    for protocol in chosen.values():
-        if protocol.needs and protocol.needs not in features.names:
+    for name, protocol in chosen.items():
+        if reason := protocol.missing(features):
+            print(f"{subject}: {name} left out: {reason}", file=sys.stderr)
             continue
         metrics = protocol.judge(features, True)
         found |= {k: float(v) for k, v in metrics.items() if isinstance(v, Real)}
@@ -198,7 +208,7 @@ def draw_all(pictures: Mapping[str, Any], whose: str, folder: Path) -> None:
     """A file each, such as exhibits/untrained-network--attention.png."""
     import re
 
-    from jssl.report import draw
+    from jssl.pictures import draw
 
     folder.mkdir(parents=True, exist_ok=True)
     for name, picture in pictures.items():

@@ -1,0 +1,137 @@
+"""The protocols of evaluation, by name: those that fit a data set.
+
+A protocol names the outputs of `embed` and the fields of the data that it needs. One whose
+fields are missing is left out here, one whose outputs a method lacks is left out for that
+method.
+"""
+
+from collections.abc import Callable, Mapping
+from functools import cache, partial
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from jssl import evals
+from jssl.data import Numbers, Source, composed
+
+SCENES = {"train": 400, "val": 100, "test": 200}
+CLIPS = {"train": 600, "val": 160, "test": 320}
+
+
+class Protocol(NamedTuple):
+    """An eval and its requirements.
+
+    Attributes:
+      judge: features, final -> metrics.
+      outputs: names in `embed` without which it has no number.
+      fields: columns of the data without which it has no number.
+      quick: whether it takes seconds, on a data set of thousands.
+      from_start: whether it needs the state before training.
+    """
+
+    judge: evals.Eval
+    outputs: tuple[str, ...] = ("h",)
+    fields: tuple[str, ...] = ("label",)
+    quick: bool = True
+    from_start: bool = False
+
+    def missing(self, features) -> str:
+        """The reason why this protocol does not apply to a method; empty: it does."""
+        for name in self.outputs:
+            if name not in features.names:
+                return f"embed gives no {name!r}"
+        if self.from_start and features.engine.stage.start and features.done is None:
+            return "the stage began from earlier ones, whose states are not at hand"
+        return ""
+
+
+def protocols(source: Source, seed: int = 0) -> dict[str, Protocol]:
+    """Every protocol that fits the columns of a data set, by name.
+
+    Scenes and clips are composed of a split's own images. Few labels are the same for
+    every method of one seed. "upto2" is fine-tuning from the first two layers, the others
+    as they were before training. Tags [n, l] are probed from tokens, numbers by regression.
+
+    Args:
+      source: any split.
+      seed: of heads, scenes and the choice of labeled rows.
+    """
+    targets = source.target_columns()
+    found = {}
+    for name, shape in targets.items():
+        if isinstance(source.field_of(name), Numbers):
+            found[f"regression/{name}"] = Protocol(
+                evals.regression(name), fields=(name,)
+            )
+        elif shape and name != "label":
+            probe = evals.linear_probe(name="tokens", target=name)
+            found[f"linear/{name}"] = Protocol(probe, ("tokens",), (name,))
+    if source.classes:
+        found |= _of_classes(source, seed)
+    known = source.row_shapes()
+    return {k: p for k, p in found.items() if set(p.fields) <= set(known)}
+
+
+def _of_classes(source, seed):
+    layered = {
+        f"upto{i}{'-frozen' if frozen else ''}": Protocol(
+            evals.fine_tune(10, upto=i, frozen=frozen, seed=seed),
+            ("h", "layers"),
+            quick=False,
+            from_start=True,
+        )
+        for i in (1, 2)
+        for frozen in (False, True)
+    }
+    found = {
+        "knn": Protocol(evals.knn()),
+        "linear": Protocol(evals.linear_probe()),
+        "few_labels": Protocol(evals.few_labels_probe(seed=seed)),
+        "few_shot": Protocol(evals.few_shot(seed=seed)),
+        "retrieval": Protocol(evals.retrieval()),
+        "clustering": Protocol(evals.clustering(seed=seed)),
+        "linear_sgd": Protocol(evals.sgd_probe(seed=seed)),
+        "layers": Protocol(evals.layer_probes(), ("layers",)),
+        "fine_tune@10": Protocol(evals.fine_tune(10, seed=seed), quick=False),
+        "fine_tune": Protocol(evals.fine_tune(seed=seed), quick=False),
+        **layered,
+    }
+    image = source.row_shapes().get("image")
+    if image is None or len(image.shape) != 4:
+        return found
+    made, clips = places(source, seed), motions(source, seed)
+    task = f"{SCENES['train']} scenes of {source.name.partition('/')[0]}"
+    short = f"{CLIPS['train']} clips of {source.name.partition('/')[0]}"
+    segmentation = partial(evals.segmentation, made, seed=seed, task=task)
+    dense = partial(Protocol, outputs=("maps",), fields=("image", "label"), quick=False)
+    return found | {
+        "segmentation": dense(segmentation("layers")),
+        "segmentation_fcn": dense(segmentation(head="fcn")),
+        "detection": dense(evals.detection(made, seed=seed, task=task)),
+        "action": dense(evals.action(clips, seed=seed, task=short)),
+    }
+
+
+def places(source: Source, seed: int) -> Callable[[str], Mapping[str, np.ndarray]]:
+    """split -> scenes of glyphs, masks and boxes, twice as wide as an image."""
+    return _composed(composed.scenes, source, SCENES, seed, 2)
+
+
+def motions(source: Source, seed: int) -> Callable[[str], Mapping[str, np.ndarray]]:
+    """split -> clips of an image that drifts, and the direction of its motion."""
+    return _composed(composed.moving, source, CLIPS, seed, 1)
+
+
+def _composed(make, source, counts, seed, wide):
+    @cache
+    def of(split):
+        part = source.split(split)
+        images = part.field_of("image").decode(part.column("image"))
+        glyphs = np.asarray(images).mean(-1, keepdims=True, dtype=np.float32)
+        key = jax.random.fold_in(jax.random.key(seed), list(counts).index(split))
+        size = wide * glyphs.shape[1]
+        each = partial(make, size=size)
+        return jax.device_get(each(key, glyphs, part.labels(), counts[split]))
+
+    return of

@@ -1,0 +1,221 @@
+"""Features of a trained method: its outputs for rows of the data, as evals see them."""
+
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from numbers import Real
+from typing import Any
+
+import jax
+import numpy as np
+
+from jssl import sharding
+from jssl.data import Source
+from jssl.engine import Engine
+from jssl.evals import doctor
+from jssl.exhibits import shared
+from jssl.method import identity, no_samples
+from jssl.pictures import Picture
+
+
+class Features:
+    """The outputs of a method in one state, and the targets, for rows of its data.
+
+    Args:
+      engine: of the stage.
+      state: of its method.
+      done: states of the earlier stages by name, from which the stage began; None where
+        they are not known.
+    """
+
+    def __init__(self, engine: Engine, state: Any, done: Mapping[str, Any] | None = None):
+        self.engine, self.state, self.done = engine, state, done
+        self.source: Source = engine.stage.data
+        self._seen: dict[Any, Any] = {}
+        self._functions = engine.functions
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """The outputs of `embed`, and "maps" where its last layer has places."""
+        method = self.engine.stage.method
+        outputs = jax.eval_shape(method.embed, self.engine.shapes, self.engine.rows)
+        return tuple(with_maps(outputs))
+
+    @cached_property
+    def fields(self) -> tuple[str, ...]:
+        """The names of the columns that a row has."""
+        return tuple(self.source.row_shapes())
+
+    def __call__(
+        self,
+        split: str,
+        name: str = "h",
+        reduce: Callable = identity,
+        rows: int | None = None,
+    ) -> Any:
+        """The output `name` of `embed` for the rows of a split, in order.
+
+        Args:
+          split: of the data.
+          name: of the output.
+          reduce: runs on the device first, e.g. to pool large maps before they are copied
+            to the host.
+          rows: so many of the first rows; None: all.
+        """
+        return self._collected((name, reduce), split, rows)
+
+    def rows(self, split: str, rows: int | None = None) -> dict[str, Any]:
+        """The decoded columns of the rows of a split, without the context."""
+        return self._collected("rows", split, rows)
+
+    def generated(self, split: str, rows: int | None = None) -> Mapping[str, Any]:
+        """Samples by field, one for each row of a split; empty: the method gives none."""
+        if not self.generates:
+            return {}
+        return self._collected("generated", split, rows)
+
+    @property
+    def generates(self) -> bool:
+        """Whether the method has a `generate`."""
+        return self.engine.stage.method.generate is not no_samples
+
+    def of(self, rows: Mapping[str, Any], name: str = "h", reduce: Callable = identity):
+        """The output `name` for other decoded rows: the columns that the method reads."""
+        table = {k: np.asarray(x) for k, x in rows.items() if k != "index"}
+        size, batch = len(next(iter(table.values()))), self.source.batch
+        other = Source(name="other rows", size=size, batch=batch, table=table)
+        return self.engine.over(other, self._embed(name, reduce), self.state)
+
+    def network(self, name: str = "h") -> tuple[Callable, Any]:
+        """(apply, state): apply(state, batch) is the output `name` for decoded rows."""
+        embed, context = self.engine.stage.method.embed, self.engine.context
+        return lambda state, batch: embed(state, dict(batch) | context)[name], self.state
+
+    def start(self) -> Any:
+        """The state before the first step.
+
+        Raises:
+          ValueError: the stage began from earlier stages, whose states are not known.
+        """
+        if self.engine.stage.start and self.done is None:
+            raise ValueError(
+                f"the stage {self.engine.stage.name} began from the states of earlier "
+                f"stages, which are not at hand"
+            )
+        return self.engine.begin(self.done or {})
+
+    def labels(self, split: str) -> np.ndarray:
+        """The class numbers [n] of a split."""
+        return self.source.split(split).labels()
+
+    def targets(self, split: str, name: str = "label") -> np.ndarray:
+        """The column `name` of a split: classes [n], tags [n, l], poses [n, d] ..."""
+        return self.source.split(split).targets(name)
+
+    def shown(self, split: str, index: Any, columns: tuple[str, ...] = ()) -> dict:
+        """Pictures, by field, of the rows `index` [rows, columns] of a split."""
+        source, index = self.source.split(split), np.asarray(index)
+        read = source.at(index.ravel())
+        found = {k: x for k, x in read.items() if not source.field_of(k).on_host}
+        decoded = jax.device_get(source.decode(found)) | {
+            k: x for k, x in read.items() if k not in found
+        }
+        whole = jax.device_get(self.engine.context)
+        batch = {k: x.reshape(*index.shape, *x.shape[1:]) for k, x in decoded.items()}
+        drawn = {
+            name: source.field_of(name).shown(x, columns, whole | batch)
+            for name, x in batch.items()
+        }
+        return {name: picture for name, picture in drawn.items() if picture is not None}
+
+    def _collected(self, what, split, rows):
+        """Of a split that was collected whole, the first rows are at hand."""
+        for known in (rows, None):
+            if (what, split, known) in self._seen:
+                found = self._seen[what, split, known]
+                return jax.tree.map(lambda x: x[:rows], found)
+        fn, *args = self._function(what)
+        found = self.engine.collect(fn, *args, split=split, rows=rows)
+        self._seen[what, split, rows] = found
+        return found
+
+    def _function(self, what):
+        if what == "rows":
+            context = set(self.engine.context)
+            if what not in self._functions:
+                self._functions[what] = lambda batch: {
+                    k: x for k, x in batch.items() if k not in context
+                }
+            return (self._functions[what],)
+        if what == "generated":
+            if what not in self._functions:
+                generate = self.engine.stage.method.generate
+                self._functions[what] = lambda key, state, batch: generate(
+                    jax.random.fold_in(key, batch["index"][0]), state, batch
+                )
+            key = jax.random.fold_in(self.engine.keys["render"], 0)
+            return self._functions[what], key, self.state
+        return self._embed(*what), self.state
+
+    def _embed(self, name, reduce):
+        """(state, batch) -> reduce(output `name`); XLA drops the other outputs."""
+        if (name, reduce) not in self._functions:
+
+            def embed(state, batch):
+                outputs = with_maps(self.engine.stage.method.embed(state, batch))
+                if name not in outputs:
+                    known = ", ".join(outputs)
+                    raise ValueError(f"embed gives no {name!r}; it gives {known}")
+                return reduce(outputs[name])
+
+            self._functions[name, reduce] = embed
+        return self._functions[name, reduce]
+
+
+def evaluate(features: Features, *, final: bool) -> tuple[dict, dict, dict]:
+    """The numbers of a stage's evals, those of the doctor, and the pictures of both.
+
+    Args:
+      features: of the stage.
+      final: whether the test split is judged, at the stage's end, or val.
+    """
+    stage = features.engine.stage
+    split = existing_split(features.source, "test" if final else "val")
+    scores, signs, pictures = {}, {}, {}
+    if stage.steps:
+        signs = doctor.examine(features, split)
+        pictures["spectrum"] = doctor.spectrum(features, split)
+    for judge in stage.evals.values():
+        for name, value in judge(features, final).items():
+            (scores if isinstance(value, Real) else pictures)[name] = value
+    return {name: float(score) for name, score in scores.items()}, signs, pictures
+
+
+def existing_split(source: Source, split: str) -> str:
+    """`split` if the data set has it, else "train"."""
+    try:
+        source.split(split)
+    except ValueError:
+        return "train"
+    return split
+
+
+def render(features: Features) -> dict[str, Picture]:
+    """The shared pictures, and the method's own of the first rows of the test split."""
+    engine = features.engine
+    split = existing_split(features.source, "test")
+    source = features.source.split(split)
+    batch = sharding.place(next(source.scan()), engine.mesh)
+    own = engine.stage.method.render(
+        engine.keys["render"],
+        features.state,
+        features.source.decode(batch, engine.context),
+        engine.collect,
+    )
+    return shared(features, split) | jax.device_get(dict(own))
+
+
+def with_maps(outputs: Mapping[str, Any]) -> dict[str, Any]:
+    """The outputs of `embed`, and its last layer as "maps" if that is [n, h, w, d]."""
+    layers = outputs.get("layers", ())
+    there = bool(layers) and layers[-1].ndim == 4
+    return ({"maps": layers[-1]} if there else {}) | dict(outputs)

@@ -1,0 +1,293 @@
+"""Knobs that many experiments share, in groups, each with what its knobs determine.
+
+A config takes a group as a parameter, with the defaults that suit it; every field is then
+a knob of that config, described here once:
+
+    def laptop(run: Run = Run(), images: Images = Images(batch=256)) -> list[Stage]:
+
+    --config=experiments/simclr.py:batch=64,mesh=data=2,lr=1e-3
+
+A config describes a knob anew, under its "Args:", where it means something more special.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from jssl import data, nets, optim, views
+from jssl.config import Stage
+from jssl.data import Source
+from jssl.learner import ema_weights
+from jssl.method import Augment, Batch, Method, beneath
+from jssl.models.convnet import ConvNet
+from jssl.models.heads import Classifier
+from jssl.models.resnet import ResNet
+from jssl.nets import Net
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """How the stages of a config are run.
+
+    Attributes:
+      seed: Random seed: weights, views, data order.
+      mesh: Device mesh, e.g. data=8 or data=64;fsdp=4; empty: all devices on data.
+      dispatch: Steps compiled into one call; more suit small networks.
+      eval_every: Steps between evaluations on the validation split; 0: only at the end.
+      save_every: Steps between checkpoints; 0: only at the end.
+    """
+
+    seed: int = 0
+    mesh: str = ""
+    dispatch: int = 1
+    eval_every: int = 0
+    save_every: int = 200
+
+    def stage(
+        self, name: str, method: Method, train: Source, steps: int, **more: Any
+    ) -> Stage:
+        """A stage with these settings; `more` are further fields of it."""
+        fields = dict(vars(self)) | more
+        return Stage(name=name, method=method, data=train, steps=steps, **fields)
+
+    def baseline(
+        self, name: str, method: Method, train: Source, steps: int, **more: Any
+    ) -> Stage:
+        """A stage whose end alone counts: no checkpoints, no evaluations on the way."""
+        quiet = dict(eval_every=0, save_every=0)
+        return self.stage(name, method, train, steps, **(quiet | more))
+
+    def layers(self, stack: Iterable[Method], train: Source, steps: int) -> list[Stage]:
+        """Stages "layer1", "layer2" ... of a greedy stack, each method above the last."""
+        return [
+            self.stage(
+                f"layer{i + 1}",
+                method,
+                train,
+                steps,
+                start=beneath(f"layer{i}") if i else None,
+            )
+            for i, method in enumerate(stack)
+        ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data:
+    """A data set of images, and the budget of training on it.
+
+    Attributes:
+      source: Data set: mnist, fashion_mnist, digits, photos, folder:PATH, tfds:NAME ...
+      limit: Number of training images used, each class with its share; 0: all.
+      epochs: Passes over the training split.
+      batch: Images per step.
+    """
+
+    source: str = "mnist"
+    limit: int = 0
+    epochs: float = 30.0
+    batch: int = 64
+
+    def load(self, run: Run, labeled: bool = False) -> Source:
+        """The training split, shuffled by the run's seed."""
+        return data.load(
+            self.source, self.batch, seed=run.seed, limit=self.limit, labeled=labeled
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Images(Data):
+    """A small data set that fits in memory, with a supervised baseline.
+
+    Attributes:
+      supervised_epochs: Training length of the supervised baseline (cached), in epochs.
+    """
+
+    supervised_epochs: float = 10.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ViewedImages(Images):
+    """A small data set, of which augmented views are drawn.
+
+    Attributes:
+      recipe: Recipe of the views: digits, garments, simclr_cifar ...
+    """
+
+    recipe: str = "digits"
+
+    def augment(self, train: Source) -> Augment:
+        """(key, batch) -> the recipe's views, [n, views, h, w, c]."""
+        return views.augment(self.recipe, size=train.side)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FewLabels(Data):
+    """A small data set of which few images are labeled, a network, and its optimizer.
+
+    Attributes:
+      epochs: Passes over the unlabeled images, which are the whole training split.
+      batch: Unlabeled images per step.
+      labels: Labeled images of each class, chosen by the seed.
+      labeled_batch: Labeled images per step.
+      lr: Initial learning rate, with cosine decay to 0.
+      decay: Decay of the averaged weights, which make the predictions.
+      shift: Largest shift of a view, in pixels.
+      widths: Channels of each layer of the encoder.
+    """
+
+    batch: int = 100
+    labels: int = 10
+    labeled_batch: int = 50
+    lr: float = 2e-3
+    decay: float = 0.99
+    shift: float = 2.0
+    widths: tuple[int, ...] = (32, 64, 128)
+
+    def adam(self, train: Source) -> optax.GradientTransformation:
+        """Adam with the learning rate's cosine over the whole training."""
+        return optax.adam(optax.cosine_decay_schedule(self.lr, train.steps(self.epochs)))
+
+    def averaged_adam(self, train: Source) -> optax.GradientTransformation:
+        """The same, with an average of the weights that makes the predictions."""
+        return optax.chain(self.adam(train), ema_weights(self.decay))
+
+    def classifier(self, train: Source) -> Net:
+        """A small convolutional network: images -> {"logits", "h"}."""
+        return nets.linen(Classifier(ConvNet(self.widths), train.classes))
+
+    def view(self, train: Source, **more: Any) -> Augment:
+        """(key, batch) -> a shifted view of each image; `more` are fields of `View`."""
+        return views.on(views.View(size=train.side, shift=self.shift, **more))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Photos(Data):
+    """A large data set, read from disk by many processes.
+
+    Attributes:
+      source: Data set: a prepared TFDS data set (tfds:NAME) or folder:PATH.
+      stored: Side in pixels of the central square that is cut from every image on loading.
+      workers: Processes per host that read and decode images.
+    """
+
+    stored: int = 256
+    workers: int = 16
+
+    def load(self, run: Run, labeled: bool = False) -> Source:
+        """The training split, as squares of `stored` pixels."""
+        return data.load(
+            self.source,
+            self.batch,
+            seed=run.seed,
+            limit=self.limit,
+            labeled=labeled,
+            size=self.stored,
+            threads=2 * self.workers + 2,
+            workers=self.workers,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageNet(Photos):
+    """ImageNet at the scale of a paper.
+
+    Departure from the papers: crops are drawn on the device, from the central square of
+    `stored` pixels, not from the whole photograph.
+
+    Attributes:
+      size: Side in pixels of what the network is given.
+      dtype: Arithmetic of the network, e.g. bfloat16; empty: float32.
+      lr: Peak learning rate for a batch of 256; scales with the batch.
+      warmup: Epochs of linear warm-up of the learning rate.
+    """
+
+    source: str = "tfds:imagenet2012"
+    size: int = 224
+    dtype: str = "bfloat16"
+    lr: float = 0.1
+    warmup: float = 0.0
+
+    @property
+    def peak(self) -> float:
+        """The learning rate for this batch."""
+        return self.lr * self.batch / 256
+
+    def schedule(self, train: Source, end: float = 0.0) -> optax.Schedule:
+        """Linear warm-up to the peak, then cosine decay to `end` times the peak."""
+        warmup = train.steps(self.warmup) if self.warmup else 0
+        steps = train.steps(self.epochs)
+        return optim.warmup_cosine(self.peak, warmup, steps, end=self.peak * end)
+
+    def prepare(self, batch: Batch) -> jax.Array:
+        """The central squares of `size` pixels of a batch's images, [n, size, size, c]."""
+        share = self.size / self.stored
+        return jax.vmap(lambda image: views.center_crop(image, share))(batch["image"])
+
+    def normalized(self, batch: Batch) -> jax.Array:
+        """The same, with ImageNet's mean and deviation taken out."""
+        return views.normalize(self.prepare(batch), *views.IMAGENET)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Small:
+    """A small convolutional network for images of 28 or 32 pixels, trained by AdamW.
+
+    Attributes:
+      lr: Peak learning rate: linear warm-up over the first 5 % of the steps, then cosine
+        decay to 0.
+      widths: Channels of each layer of the encoder.
+    """
+
+    lr: float = 2e-3
+    widths: tuple[int, ...] = (32, 64, 128)
+
+    def encoder(self, **more: Any) -> ConvNet:
+        """Images [n, h, w, c] -> [n, widths[-1]]."""
+        return ConvNet(self.widths, **more)
+
+    def adamw(self, steps: int) -> optax.GradientTransformation:
+        """AdamW for so many steps."""
+        return optim.adamw(self.lr, steps)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Large:
+    """A residual network.
+
+    Attributes:
+      depth: Depth of the ResNet: 10, 18, 34, 50, 101 or 152.
+      width: Channels of the ResNet's first blocks.
+    """
+
+    depth: int = 50
+    width: int = 64
+
+    def encoder(self, images: ImageNet, **more: Any) -> ResNet:
+        """Images [n, h, w, c] -> [n, d], in the arithmetic of `images.dtype`."""
+        return ResNet(self.depth, width=self.width, dtype=images.dtype or None, **more)
+
+
+def mean_image(train: Source) -> jax.Array:
+    """The mean of all training images, float [h * w * c] in [0, 1]."""
+    return jnp.asarray(train.column("image").mean(0) / 255).ravel()
+
+
+def with_labels(train: Source, **changes: Any) -> Source:
+    """The same source, with labels in its batches."""
+    return replace(train, labeled=True, **changes)
+
+
+FASHION = "source=fashion_mnist,limit=10000"  # the second data set of the results page
+GARMENTS = f"{FASHION},recipe=garments"
+# Knobs of tests.
+DATA = dict(source="digits", batch=16, epochs=0.03, dispatch=1)
+IMAGES = DATA | dict(supervised_epochs=0.03)
+CONVNET = IMAGES | dict(widths=(4, 8))
+FEW_LABELS = DATA | dict(labels=2, labeled_batch=16, widths=(4, 8))
+PHOTOS = dict(source="photos", batch=16, epochs=0.02, workers=0)
+PAPER = PHOTOS | dict(size=16, stored=32, dtype="")
+RESNET = PAPER | dict(depth=10, width=4)

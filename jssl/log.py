@@ -1,0 +1,207 @@
+"""The log of a run: metrics.jsonl, TensorBoard events, pictures, and the live line.
+
+metrics.jsonl   {"stage", "step", metric: value ...}, a line a step
+tensorboard/    the same for TensorBoard
+figures/        pictures
+"""
+
+import contextlib
+import json
+import os
+import re
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from jssl.evals.doctor import Verdict
+from jssl.pictures import Picture, draw
+
+
+class Log:
+    """Writes the log of a run as it goes, in the first process only.
+
+    Args:
+      workdir: of the run.
+      title: of the live line; empty: the stage's name.
+    """
+
+    def __init__(self, workdir: Path, title: str = ""):
+        self.workdir, self.title = Path(workdir), title
+        self.name, self.steps, self.events, self.printed = "", 0, None, "healthy"
+        self.active = jax.process_index() == 0
+        if self.active:
+            (self.workdir / "figures").mkdir(parents=True, exist_ok=True)
+
+    @contextlib.contextmanager
+    def stage(self, stage: Any, step: int) -> Iterator[None]:
+        """Opens a stage at `step` and drops the lines of later steps."""
+        self.name, self.steps = stage.name, stage.steps
+        if not self.active:
+            yield
+            return
+        self._cut_back(step)
+        self.progress = Progress(
+            self.title or stage.name, stage.steps, step, stage.data.batch
+        )
+        with open(self.workdir / "metrics.jsonl", "a", buffering=1) as self.lines:
+            try:
+                yield
+            finally:
+                self.progress.close()
+                if self.events:
+                    self.events.close()
+                    self.events = None
+
+    def metrics(self, step: int, metrics: Mapping[str, float], prefix: str = "") -> None:
+        """Records scalars reached after `step` steps."""
+        if not self.active or not metrics:
+            return
+        named = {prefix + name: value for name, value in metrics.items()}
+        self.lines.write(json.dumps({"stage": self.name, "step": step} | named) + "\n")
+        self._tensorboard(step, named)
+        self.progress.show(step, named)
+
+    def pictures(self, step: int, pictures: Mapping[str, Picture]) -> None:
+        """Draws pictures into figures/.
+
+        The names of those drawn before the stage's end hold the step, so that they stay.
+        """
+        if not self.active:
+            return
+        moment = f" after {step:06} steps" if step < self.steps else ""
+        for name, picture in pictures.items():
+            file = figure_name(self.name, name + moment)
+            draw(picture, name, self.workdir / "figures" / file)
+
+    def print_verdict(self, verdict: Verdict) -> None:
+        """Prints the doctor's verdict, if it is not healthy and not the last one again."""
+        if self.active and verdict.kind not in ("healthy", self.printed):
+            print(f"\ndoctor: {verdict.words}", file=sys.stderr)
+        self.printed = verdict.kind
+
+    def history(self, stage: str) -> list[tuple[int, dict[str, float]]]:
+        """(step, metrics and the doctor's numbers) of each examination of a stage."""
+        steps, mark = {}, "val/doctor/"
+        for row in read_lines(self.workdir):
+            if row["stage"] == stage:
+                steps.setdefault(row["step"], {}).update(row)
+        return [
+            (
+                step,
+                {k.removeprefix(mark): x for k, x in row.items() if isinstance(x, float)},
+            )
+            for step, row in steps.items()
+            if any(name.startswith(mark) for name in row)
+        ]
+
+    def last_metrics(self, stage: str) -> dict[str, float]:
+        """The metrics of a stage's last step, which an earlier process may have made."""
+        rows = [row for row in read_lines(self.workdir) if row["stage"] == stage]
+        last = {} if not rows else rows[-1]
+        return {k: v for k, v in last.items() if k not in ("stage", "step")}
+
+    def _cut_back(self, step):
+        """Drops the lines of a stage past the restored step."""
+        path = self.workdir / "metrics.jsonl"
+        kept = [
+            row
+            for row in read_lines(self.workdir)
+            if row["stage"] != self.name or row["step"] <= step
+        ]
+        partial = path.with_suffix(".partial")
+        partial.write_text("".join(json.dumps(row) + "\n" for row in kept))
+        os.replace(partial, path)
+
+    def _tensorboard(self, step, metrics):
+        from tensorboard.compat.proto import event_pb2, summary_pb2
+
+        if self.events is None:
+            from tensorboard.summary.writer.event_file_writer import EventFileWriter
+
+            self.events = EventFileWriter(str(self.workdir / "tensorboard" / self.name))
+            restart = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
+            self.events.add_event(event_pb2.Event(step=step, session_log=restart))
+        values = [
+            summary_pb2.Summary.Value(tag=name, simple_value=float(value))
+            for name, value in metrics.items()
+        ]
+        summary = summary_pb2.Summary(value=values)
+        self.events.add_event(
+            event_pb2.Event(step=step, wall_time=time.time(), summary=summary)
+        )
+
+
+class Progress:
+    """One live line: step, samples a second, time left, metrics.
+
+    Where the output is not a terminal, a new line every 15 seconds.
+    """
+
+    EVERY = {True: 0.2, False: 15.0}  # seconds, by whether it is a terminal
+
+    def __init__(self, title: str, steps: int, begin: int, batch: int):
+        self.title, self.steps, self.begin, self.batch = title, steps, begin, batch
+        self.live = sys.stderr.isatty()
+        self.clock = self.shown = None
+        if 0 < begin < steps:
+            print(f"{title}: resuming at step {begin} of {steps}", file=sys.stderr)
+
+    def show(self, step: int, metrics: Mapping[str, float]) -> None:
+        now = time.perf_counter()
+        if self.clock is None:  # the first step is compilation
+            self.clock, self.start = now, step
+        due = self.shown is None or now - self.shown >= self.EVERY[self.live]
+        if not due and step < self.steps:
+            return
+        self.shown = now
+        rate = (step - self.start) / max(now - self.clock, 1e-9)
+        left = f"{_clock((self.steps - step) / rate)} left" if rate else "compiled"
+        numbers = "  ".join(f"{name} {value:.4g}" for name, value in metrics.items())
+        line = (
+            f"{self.title}  step {step}/{self.steps}  {rate * self.batch:.0f} samples/s  "
+            f"{left}  {numbers}"
+        )
+        end = "" if self.live else "\n"
+        print(
+            ("\r\x1b[K" if self.live else "") + line, end=end, file=sys.stderr, flush=True
+        )
+
+    def close(self) -> None:
+        if self.live and self.shown:
+            print(file=sys.stderr)
+
+
+def read_lines(workdir: Path) -> list[dict[str, Any]]:
+    """The complete lines of metrics.jsonl; a last, half-written one is left out."""
+    path = Path(workdir) / "metrics.jsonl"
+    if not path.exists():
+        return []
+    rows = []
+    for line in path.read_text().splitlines():
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError:
+            break
+    return rows
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes a JSON file atomically."""
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(value, indent=2, default=str) + "\n")
+    os.replace(partial, path)
+
+
+def figure_name(stage: str, name: str) -> str:
+    """The file of a picture, without suffix: "pretrain--nearest-neighbors"."""
+    return re.sub(r"[^a-z0-9.-]+", "-", f"{stage}--{name}".lower())
+
+
+def _clock(seconds):
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

@@ -1,0 +1,1 @@
+"""The planning command, `python -m jssl.plan`: compiled steps for slices that are not there."""
