@@ -8,6 +8,9 @@ import numpy as np
 
 from jssl.data.arrays import npz
 from jssl.data.blank import blank
+from jssl.data.clips import clips
+from jssl.data.doom import doom
+from jssl.data.drawings import emoji, openclipart
 from jssl.data.embedded import digits, fashion_mnist, mnist, photos
 from jssl.data.fields import (
     Dataset,
@@ -24,8 +27,10 @@ from jssl.data.fields import (
 )
 from jssl.data.files import folder
 from jssl.data.nested import minibatches, pair
+from jssl.data.photographs import photographs
 from jssl.data.prepared import tfds
 from jssl.data.source import Batch, Source, dataset
+from jssl.data.stamps import stamps
 from jssl.data.subsets import labels_per_class, subset
 from jssl.data.toys import ring8
 
@@ -61,6 +66,12 @@ _LOADERS = {
     "npz": npz,
     "tfds": tfds,
     "blank": blank,
+    "photographs": photographs,
+    "stamps": stamps,
+    "emoji": emoji,
+    "openclipart": openclipart,
+    "doom": doom,
+    "clips": clips,
 }
 _DISTRIBUTIONS = {
     "PIL": "pillow",
@@ -86,7 +97,9 @@ def load(
     Args:
       name: "digits", "mnist", "fashion_mnist", "fashion_mnist:FOLDER", "photos",
         "ring8" (points), "folder:PATH", "npz:FILE", "tfds:NAME", or "blank:NAME" for
-        as many black images as that has.
+        as many black images as that has; of pictures in packages "photographs"
+        (patches), "stamps", "emoji" and "openclipart" (with captions); of videos
+        "doom:SCENARIO" (rendered walks) and "clips:FOLDER".
       batch: rows of one global batch.
       seed: of the order; the splits do not depend on it.
       labeled: whether training batches carry labels.

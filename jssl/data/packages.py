@@ -1,0 +1,72 @@
+"""Packages of data, installed or unpacked into the cache folder.
+
+Loaders never use the network or a package manager: a missing package is an error that
+holds the commands.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from jssl.cache import cache_folder
+
+ROOT = Path("/")  # below which Debian's packages are installed
+
+
+@dataclass(frozen=True)
+class Package:
+    """A package of Debian or of npm.
+
+    Attributes:
+      name: in its registry.
+      folder: of the data, from the root of the package.
+      registry: "debian" or "npm".
+    """
+
+    name: str
+    folder: str
+    registry: str = "debian"
+
+    @property
+    def unpacked(self) -> Path:
+        """The folder of the cache that the package is unpacked into."""
+        return cache_folder() / "packages" / self.name
+
+    def places(self) -> list[Path]:
+        """Folders that may hold the data, best first."""
+        installed = [ROOT / self.folder] if self.registry == "debian" else []
+        return [self.unpacked / self.folder, *installed]
+
+    def found(self) -> Path | None:
+        """The folder of the data; None: there is none."""
+        return next((place for place in self.places() if place.is_dir()), None)
+
+    def commands(self) -> str:
+        """Shell commands that unpack the package into the cache folder, without root.
+
+        >>> print(Package("left-pad", "package", "npm").commands())
+        mkdir -p .../packages/left-pad && cd .../packages/left-pad && npm pack left-pad
+        && tar xzf left-pad-*.tgz
+        """
+        fetch = {
+            "debian": f"apt-get download {self.name} && dpkg-deb -x {self.name}_*.deb .",
+            "npm": f"npm pack {self.name} && tar xzf {self.name}-*.tgz",
+        }
+        return f"mkdir -p {self.unpacked} && cd {self.unpacked} && {fetch[self.registry]}"
+
+
+def require(source: str, *packages: Package) -> list[Path]:
+    """The folders of all packages.
+
+    Raises:
+      ValueError: naming the source that wants them, if one is missing, with the commands
+        that bring it.
+    """
+    missing = [package for package in packages if not package.found()]
+    if missing:
+        places = [place for package in missing for place in package.places()]
+        raise ValueError(
+            f"{source} needs {' and '.join(package.name for package in missing)}, found "
+            f"in none of {', '.join(map(str, places))}: `"
+            f"{' && '.join(package.commands() for package in missing)}`"
+        )
+    return [package.found() for package in packages]
