@@ -85,7 +85,7 @@ def write_report(workdir: Path, result: Mapping[str, Any]) -> Path:
     """Puts numbers, figures, knobs and provenance on one self-contained page."""
     workdir = Path(workdir)
     curves(workdir)
-    body = [_html_table(*table(result)), *_doctor_panel(result)]
+    body = [_html_table(*table(result)), *_speeds(result), *_doctor_panel(result)]
     body += [
         f"<p><b>{_text(name)}</b>: {_text(protocol)}</p>"
         for name, protocol in result["protocols"].items()
@@ -104,6 +104,16 @@ def write_report(workdir: Path, result: Mapping[str, Any]) -> Path:
     )
     os.replace(partial, path)
     return path
+
+
+def _speeds(result):
+    """Duration and speed of the training of each stage."""
+    return [
+        f"<p><b>{_text(name)}</b>: {stage['steps']} steps, {stage['seconds']} s, "
+        f"{stage['samples_per_second']} samples/s</p>"
+        for name, stage in result["stages"].items()
+        if stage["steps"]
+    ]
 
 
 def _doctor_panel(result):

@@ -181,6 +181,20 @@ class Labels(Field):
 
 
 @dataclass(frozen=True)
+class Spans(Field):
+    """First and last place of a span, int [n, 2]: a target, as in question answering."""
+
+    is_target: ClassVar[bool] = True
+
+    def plain(self, x, batch):
+        return None
+
+    def check(self, name, x):
+        if x.shape[1:] != (2,) or x.dtype.kind not in "iu":
+            raise ValueError(f"{name} must be int[n, 2], got {x.dtype}{list(x.shape)}")
+
+
+@dataclass(frozen=True)
 class Numbers(Field):
     """Numbers to be predicted, float [n] or [n, k], such as poses: a target like labels."""
 

@@ -13,7 +13,7 @@ import jax
 import numpy as np
 
 from jssl import evals
-from jssl.data import Numbers, Source, composed
+from jssl.data import Labels, Numbers, Source, composed
 
 SCENES = {"train": 400, "val": 100, "test": 200}
 CLIPS = {"train": 600, "val": 160, "test": 320}
@@ -60,11 +60,12 @@ def protocols(source: Source, seed: int = 0) -> dict[str, Protocol]:
     targets = source.target_columns()
     found = {}
     for name, shape in targets.items():
-        if isinstance(source.field_of(name), Numbers):
+        kind = source.field_of(name)
+        if isinstance(kind, Numbers):
             found[f"regression/{name}"] = Protocol(
                 evals.regression(name), fields=(name,)
             )
-        elif shape and name != "label":
+        elif isinstance(kind, Labels) and shape and name != "label":
             probe = evals.linear_probe(name="tokens", target=name)
             found[f"linear/{name}"] = Protocol(probe, ("tokens",), (name,))
     if source.classes:
