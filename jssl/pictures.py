@@ -209,19 +209,19 @@ def _gif(clip, path):
 
 
 def _sound(figure, sound):
+    from matplotlib import colormaps
+
     waves = np.asarray(sound.waves, np.float32)
     rows, columns, _ = waves.shape
+    spectra = np.stack([[_spectrogram(x)[::-1] for x in row] for row in waves])
+    spectra = spectra.repeat(max(1, 64 // spectra.shape[-1]), -1)
+    low, high = (f((2, 3), keepdims=True) for f in (spectra.min, spectra.max))
+    colors = colormaps["magma"]((spectra - low) / np.maximum(high - low, 1e-12))
+    canvas, width = _canvas(colors[..., :3])
     figure.set_size_inches(1.6 * columns + 0.2, 1.1 * rows + 0.4)
-    for axes, wave_ in zip(
-        np.ravel(figure.subplots(rows, columns, squeeze=False)),
-        waves.reshape(rows * columns, -1),
-        strict=True,
-    ):
-        axes.imshow(_spectrogram(wave_), origin="lower", aspect="auto", cmap="magma")
-        axes.set_xticks([])
-        axes.set_yticks([])
-    for axes, heading in zip(figure.axes, sound.columns, strict=False):
-        axes.set_title(heading, fontsize=9)
+    axes = figure.subplots()
+    axes.imshow(canvas, aspect="auto")
+    _headed(axes, sound.columns, width, columns)
 
 
 def _spectrogram(wave_):
@@ -244,25 +244,24 @@ def _wav(row, rate, path):
 
 
 def _graph(figure, graph):
+    from matplotlib.collections import LineCollection
+
     edges = np.asarray(graph.edges)
     rows, columns, n, _ = edges.shape
-    turn = 2 * np.pi * np.arange(n) / n
-    places = np.stack([np.cos(turn), np.sin(turn)], 1)
+    turn, width = 2 * np.pi * np.arange(n) / n, 2.6
+    circle = np.stack([np.cos(turn), np.sin(turn)], 1)
+    lines, points = [], []
+    for i, j in np.ndindex(rows, columns):
+        linked = (edges[i, j] != 0) | (edges[i, j].T != 0)
+        places = circle + [width * (j + 0.5), width * (i + 0.5)]
+        lines += list(places[np.argwhere(np.triu(linked))])
+        points += list(places[linked.any(0)])
     figure.set_size_inches(1.3 * columns + 0.2, 1.3 * rows + 0.4)
-    for axes, weights in zip(
-        np.ravel(figure.subplots(rows, columns, squeeze=False)),
-        edges.reshape(rows * columns, n, n),
-        strict=True,
-    ):
-        linked = (weights != 0) | (weights.T != 0)
-        used = linked.any(0)
-        for a, b in np.argwhere(np.triu(linked)):
-            axes.plot(*places[[a, b]].T, color="0.5", lw=0.8)
-        axes.scatter(*places[used].T, s=12, color="C0", zorder=2)
-        axes.set(xticks=[], yticks=[], aspect="equal")
-        axes.set_frame_on(False)
-    for axes, heading in zip(figure.axes, graph.columns, strict=False):
-        axes.set_title(heading, fontsize=9)
+    axes = figure.subplots()
+    axes.add_collection(LineCollection(lines, colors="0.5", linewidths=0.8))
+    axes.scatter(*np.reshape(points, (-1, 2)).T, s=12, color="C0", zorder=2)
+    axes.set(xlim=(0, width * columns), ylim=(width * rows, 0), aspect="equal")
+    _headed(axes, graph.columns, width, columns)
 
 
 def _scatter(figure, scatter):
