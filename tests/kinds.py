@@ -455,7 +455,7 @@ def one_of_both(key, batch):
     return *both, there * jnp.eye(2)
 
 
-# A walk that turns left or right, goes straight or staggers, recorded once.
+# A walk in four rhythms, recorded once.
 
 WINDOW = 16  # steps of a row
 
@@ -466,14 +466,12 @@ def walk(rows: int, batch: int, seed: int) -> Source:
     counts = sizes(rows)
     count = sum(counts.values())
     label = np.repeat(rng.integers(0, CLASSES, -(-count // 2)), 2)[:count]
-    steps = np.arange(WINDOW * count)
-    stagger = np.where(steps % 4 < 2, 0.8, -0.8)
-    manner = label.repeat(WINDOW)
-    turn = np.choose(manner, [0.4, -0.4, 0.0, stagger]) + rng.normal(0, 0.05, len(steps))
-    heading = np.cumsum(turn)
-    speed = rng.uniform(0.3, 2, 2 * count).repeat(WINDOW // 2)
+    pace = np.array([2, 3, 4, 6])[label].repeat(WINDOW)
+    beat = np.cos(2 * np.pi * np.arange(WINDOW * count) / pace)
+    heading = np.cumsum(rng.normal(0, 0.3, len(beat)))
+    speed = rng.uniform(0.5, 1.5, 2 * count).repeat(WINDOW // 2) * (1 + 0.8 * beat)
     moves = speed[:, None] * np.stack([np.cos(heading), np.sin(heading)], 1)
-    places = lfilter([1], [1, -0.97], moves, axis=0)  # drawn to the middle
+    places = lfilter([1], [1, -0.9], moves, axis=0)  # drawn to the middle
     ends = np.cumsum(list(counts.values()))[:-1]
     starts = np.split(np.int32(WINDOW * np.arange(count)), ends)
     labels = np.split(label, ends)
@@ -516,7 +514,7 @@ def other_frames(key, batch):
     c, s = jnp.cos(turn), jnp.sin(turn)
     turned = jnp.stack([c * x[..., 0] - s * x[..., 1], s * x[..., 0] + c * x[..., 1]], -1)
     turned -= turned.mean(2, keepdims=True)
-    return turned + 6 * jax.random.normal(two, (*x.shape[:2], 1, 2))
+    return turned + 3 * jax.random.normal(two, (*x.shape[:2], 1, 2))
 
 
 def _rows(name, draw, labeled=True, **fields):

@@ -1,16 +1,20 @@
 """The contract of kinds: one method's file, the baselines, the protocols and the reports
 serve every kind of data. `kinds.py` has the toy data.
 
-The table of the learning tests goes to the file that KINDS_TABLE names, if it is set.
+The table of the learning tests is appended to the file that KINDS_TABLE names, if it is
+set.
 """
 
 import json
+import os
 
+import jax
+import jax.numpy as jnp
 import kinds
 import numpy as np
 import pytest
 
-from jssl import config, data, session
+from jssl import config, session
 from jssl.engine import Engine
 from jssl.evaluate.__main__ import main as evaluate
 from jssl.evaluate.protocols import protocols
@@ -18,11 +22,8 @@ from jssl.features import Features
 from jssl.main import main
 
 CONFIG = kinds.__file__
-PLAIN = {kind: "raw input" for kind in kinds.KINDS} | {"image": "raw pixels"}
-QUICK = ["knn", "linear", "few_labels", "few_shot", "retrieval", "clustering", "linear_sgd"]
-SLOW = ["fine_tune@10", "fine_tune"]
-LAYERED = ["layers", "upto1", "upto1-frozen", "upto2", "upto2-frozen"]
-DENSE = ["segmentation", "segmentation_fcn", "detection", "action"]
+KINDS = list(kinds.KINDS)
+PLAIN = dict.fromkeys(KINDS, "raw input") | {"image": "raw pixels"}
 SUFFIXES = {  # of the picture of each field
     "image": {"image": ".png"},
     "text": {"tokens": ".txt"},
@@ -33,6 +34,10 @@ SUFFIXES = {  # of the picture of each field
     "pairs": {"image": ".png", "tokens": ".txt"},
     "walk": {},
 }
+ROWS = ["knn", "linear", "few_labels", "few_shot", "retrieval", "clustering", "linear_sgd"]
+ROWS += ["fine_tune@10", "fine_tune"]
+LAYERED = ["layers", "upto1", "upto1-frozen", "upto2", "upto2-frozen"]
+DENSE = ["segmentation", "segmentation_fcn", "detection", "action"]
 
 
 def run(folder, knobs):
@@ -47,33 +52,75 @@ def judge(folder, *options):
     return json.loads((folder / "evaluation.json").read_text())
 
 
-def neighbors(folder):
+def neighbors(folder, whose=""):
     """{what the name of the picture ends in: suffix} of the pictures of neighbors."""
     return {
         path.stem.rpartition("nearest-neighbors")[2].strip("-"): path.suffix
-        for path in folder.glob("*nearest-neighbors*")
+        for path in folder.glob(f"{whose}*nearest-neighbors*")
         if path.suffix != ".wav"
     }
 
 
-@pytest.mark.parametrize("kind", kinds.KINDS)
-def test_every_kind_goes_through_one_methods_file_and_to_the_report(kind, tmp_path, capsys):
+def applicable(stage):
+    """The names of the protocols that fit the data and the method of a stage."""
+    engine = Engine(stage)
+    state = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), engine.shapes)
+    features = Features(engine, state)
+    found = protocols(stage.data)
+    return [name for name, protocol in found.items() if not protocol.missing(features)]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_goes_through_one_methods_file_to_the_report(kind, tmp_path, capsys):
     result = run(tmp_path, f"kind={kind},steps=2,batch=32,rows=128,save_every=0")
-    assert list(result["baselines"]) == [
-        PLAIN[kind],
-        "untrained network",
-        "supervised reference",
-    ]
+    names = [PLAIN[kind], "untrained network", "supervised reference"]
+    assert list(result["baselines"]) == names
     for metrics in result["baselines"].values():
         assert {"knn", "linear"} <= set(metrics)
     assert "samples/s" in capsys.readouterr().err
     page = (tmp_path / "report.html").read_text()
-    assert "samples/s" in page and "images/s" not in page
-    assert ("raw pixels" in page) == (kind == "image")
-    wanted = SUFFIXES[kind]
-    found = neighbors(tmp_path / "figures")
-    assert found == ({"": s for s in wanted.values()} if len(wanted) == 1 else wanted)
+    assert "samples/s" in page
+    assert "images/s" not in page
+    assert ("raw pixels" in page) == (PLAIN[kind] == "raw pixels")
+    assert neighbors(tmp_path / "figures") == named(SUFFIXES[kind])
     assert ("audio/wav" in page) == (kind == "sound")
     assert ("image/gif" in page) == (kind == "video")
-    if ".txt" in wanted.values():
-        assert "query" in page and "w19" in page
+    assert ("nearest 1" in page and "w19" in page) == ("tokens" in SUFFIXES[kind])
+
+    found = judge(tmp_path, "--protocols=knn,linear,clustering")
+    this = "pretrain (this run)"
+    assert list(found["rows"]) == [this, "untrained network", PLAIN[kind], names[-1]]
+    known = result["baselines"] | {this: result["stages"]["pretrain"]["metrics"]}
+    for name, metrics in found["rows"].items():
+        assert {"ari", "nmi"} <= set(metrics)
+        for metric in ("knn", "linear"):
+            assert metrics[metric] == pytest.approx(known[name][metric], abs=1e-9)
+    pictures = neighbors(tmp_path / "exhibits", "pretrain-this-run")
+    assert pictures == named(SUFFIXES[kind])
+
+
+def named(suffixes):
+    """Of one field alone the name of a picture does not hold the field."""
+    return {"": next(iter(suffixes.values()))} if len(suffixes) == 1 else suffixes
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_protocols_are_those_that_the_columns_and_outputs_of_a_kind_allow(kind):
+    (stage,) = config.load(f"{CONFIG}:kind={kind},steps=2,batch=32,rows=128").stages()
+    wanted = list(ROWS)
+    wanted += [] if kind == "nodes" else LAYERED
+    wanted += DENSE if kind == "image" else []
+    assert sorted(applicable(stage)) == sorted(wanted)
+
+
+@pytest.mark.parametrize("kind", kinds.TARGETS)
+def test_supervised_learning_of_every_target_goes_to_the_report(kind, tmp_path):
+    result = run(tmp_path, f"targets,kind={kind},steps=2,batch=32,rows=128,save_every=0")
+    wanted = {"tags": {"linear/tags"}, "spans": set(), "pose": {"r2/pose"}}[kind]
+    plain = "raw pixels" if kind == "pose" else "raw input"
+    assert list(result["baselines"]) == [plain, "untrained network"]
+    assert wanted <= set(result["stages"]["train"]["metrics"])
+    assert wanted <= set(result["baselines"]["untrained network"])
+    found = judge(tmp_path)
+    assert set(found["rows"]["train (this run)"]) == wanted
+    assert "samples/s" in (tmp_path / "report.html").read_text()

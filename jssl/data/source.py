@@ -142,7 +142,7 @@ class Source:
     def plain_name(self) -> str:
         """`raw pixels` where all columns but targets are images, else `raw input`."""
         inputs = (name for name in self._row() if not self._is_target(name))
-        pixels = all(isinstance(self.field_of(name), Image) for name in inputs)
+        pixels = all(type(self.field_of(name)) is Image for name in inputs)
         return "raw pixels" if pixels else "raw input"
 
     @property
