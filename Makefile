@@ -1,5 +1,7 @@
 # make demo        installs into .venv and trains MAE on 5,000 digits
-# make test        installs and runs all the checks
+# make test        installs and runs the checks; the agreement of devices, for one method of
+#                  every shape and for those that changed since `make test-all`
+# make test-all    runs all the checks, and writes tests/full-tier.json
 # make test-fast   the developers' lane: the house, and one method of every shape;
 #                  ALSO="tests -k simclr" adds what you changed
 # make results     runs what docs/results.md lacks, for hours, and writes it
@@ -16,14 +18,18 @@ BIN = $(VENV)/bin
 CACHE = $(CURDIR)/.cache
 PYTEST = JSSL_CACHE=$(CACHE)/tests JAX_COMPILATION_CACHE_DIR=$(CACHE)/xla $(BIN)/python -m pytest -n 2 --dist worksteal
 
-.PHONY: demo results bench test test-fast install install-test clean
+.PHONY: demo results bench test test-all test-fast install install-test clean
 
 demo: install
 	$(BIN)/python -m jssl.main --config=experiments/mae.py
 
 test: install-test
 	$(BIN)/ruff check .
-	$(PYTEST) --doctest-modules -m "not learning"
+	$(PYTEST) --doctest-modules -m "not learning and not settled"
+
+test-all: install-test
+	$(BIN)/ruff check .
+	$(PYTEST) --doctest-modules -m "not learning" --settle
 
 test-fast: install-test
 	$(BIN)/ruff check .
