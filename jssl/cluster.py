@@ -244,5 +244,5 @@ def _on_tpu_vm():
     """True on a Google TPU VM, where JAX finds the other hosts by the metadata server."""
     import jax  # sets TPU_SKIP_MDS_QUERY on import if the host has no TPU chip
 
-    platforms = (jax.config.read("jax_platforms") or "").split(",")
+    platforms = (jax.config.jax_platforms or "").split(",")
     return "tpu" in platforms and "TPU_SKIP_MDS_QUERY" not in os.environ

@@ -36,8 +36,8 @@ def on_cpu() -> bool:
     """True if JAX is configured for the CPU or has no other backend installed."""
     import jax
 
-    if platforms := jax.config.read("jax_platforms"):
-        return platforms == "cpu"
+    if jax.config.jax_platforms:
+        return jax.config.jax_platforms == "cpu"
     plugins = importlib.metadata.entry_points(group="jax_plugins")
     return not (plugins or find_spec("jax_plugins") or find_spec("libtpu"))
 

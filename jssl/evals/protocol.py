@@ -1,7 +1,7 @@
 """What an eval is, and which rows it may learn from and be judged on."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -20,8 +20,8 @@ class Features(Protocol):
     """
 
     @property
-    def names(self) -> Sequence[str]:
-        """The outputs of the method."""
+    def names(self) -> Any:
+        """The names of the outputs, in order."""
 
     def __call__(self, split: str, name: str = "h", *args, **kwargs) -> Any:
         """The output `name` of the method for every row."""
