@@ -61,7 +61,8 @@ def require(source: str, *packages: Package) -> list[Path]:
       ValueError: naming the source that wants them, if one is missing, with the commands
         that bring it.
     """
-    missing = [package for package in packages if not package.found()]
+    folders = {package: package.found() for package in packages}
+    missing = [package for package, folder in folders.items() if not folder]
     if missing:
         places = [place for package in missing for place in package.places()]
         raise ValueError(
@@ -69,4 +70,4 @@ def require(source: str, *packages: Package) -> list[Path]:
             f"in none of {', '.join(map(str, places))}: `"
             f"{' && '.join(package.commands() for package in missing)}`"
         )
-    return [package.found() for package in packages]
+    return [folder for folder in folders.values() if folder]

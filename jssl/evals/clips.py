@@ -22,7 +22,7 @@ https://arxiv.org/abs/1406.2199), and the same head on clips of shuffled frames,
 keep the axis of a motion but not its direction: of eight directions, half at best.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 import jax
@@ -108,7 +108,7 @@ def _conv_loss(params, key, x, y):
 
 
 def action(
-    clips: Callable[[str], dict],
+    clips: Callable[[str], Mapping],
     name: str = "maps",
     head: str = "conv",
     steps: int = 300,
