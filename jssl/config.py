@@ -189,12 +189,12 @@ def load(spec: str, overrides: Sequence[str] = ()) -> Experiment:
     words = _split(rest)
     name = words.pop(0) if words and "=" not in words[0] else "laptop"
     path = Path(file)
-    functions = _functions(path)
-    if name not in functions:
+    configs = functions(path)
+    if name not in configs:
         raise ValueError(
-            f"{path} has no function {name!r}; " + _known(name, functions, "functions")
+            f"{path} has no function {name!r}; " + _known(name, configs, "functions")
         )
-    function = functions[name]
+    function = configs[name]
     known, given = schema(function), {}
     for word in [*words, *overrides]:
         knob, equals, text = word.partition("=")
@@ -231,6 +231,22 @@ def listing(experiment: Experiment) -> list[tuple[str, str, str, str]]:
         )
         for knob, default in experiment.defaults.items()
     ]
+
+
+def functions(path: Path) -> dict[str, Callable]:
+    """{name: config} of a file: its functions that return list[Stage].
+
+    Raises:
+      ValueError: no such file, or one that does not parse.
+    """
+    module = _module(Path(path))
+    return {
+        name: value
+        for name, value in vars(module).items()
+        if inspect.isfunction(value)
+        and value.__module__ == module.__name__
+        and inspect.signature(value).return_annotation == list[Stage]
+    }
 
 
 def evidence(path: Path) -> dict[str, int]:
@@ -271,18 +287,6 @@ def _module(path):
     except SyntaxError as error:
         raise ValueError(f"{path}, line {error.lineno}: {error.msg}") from error
     return module
-
-
-def _functions(path):
-    """Its configs: the functions that return list[Stage], by name."""
-    module = _module(path)
-    return {
-        name: value
-        for name, value in vars(module).items()
-        if inspect.isfunction(value)
-        and value.__module__ == module.__name__
-        and inspect.signature(value).return_annotation == list[Stage]
-    }
 
 
 def _known(name, names, kind):

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Shaped, UInt8
 
+from jssl.data.decoding import check_shape, fit_all
 from jssl.data.fields import Dataset
-from jssl.data.pictures import check_shape, fit_all
 from jssl.data.splits import tenths
 
 

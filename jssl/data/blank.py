@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from jssl.data.decoding import check_shape
 from jssl.data.fields import Dataset
-from jssl.data.pictures import check_shape
 from jssl.data.source import Records
 
 KNOWN = {"imagenet2012": (1_281_167, 50_000, 1000), "cifar10": (50_000, 10_000, 10)}

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Int, UInt8
 
+from jssl.data.decoding import check_shape
 from jssl.data.fields import Dataset, Image, Labels, Text, Tokens
-from jssl.data.pictures import check_shape
 
 PAD, UNKNOWN = "<pad>", "<unk>"  # tokens 0 and 1
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 
+from jssl.data.decoding import check_shape, decode, fit, picture
 from jssl.data.fields import Dataset, Labels, Text, Video
-from jssl.data.pictures import check_shape, decode, fit, picture
 from jssl.data.splits import tenths
 
 LICENSE = "not stated"

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from jssl.cache import cache_folder
+from jssl.data.decoding import check_shape, fit_all
 from jssl.data.fields import Dataset, Field, Image, Labels, Sound
-from jssl.data.pictures import check_shape, fit_all
 
 TICS = 4  # of 1/35 second, from one frame to the next
 RATE = 22_050  # samples of sound a second

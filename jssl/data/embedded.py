@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from jssl.data.arrays import as_bytes, idx
+from jssl.data.decoding import check_shape, fit_all
 from jssl.data.fields import Dataset, Labels
-from jssl.data.pictures import check_shape, fit_all
 from jssl.data.splits import fixed
 
 LICENSES = {

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from jssl.data.decoding import check_shape, decode
 from jssl.data.fields import Dataset, Labels
-from jssl.data.pictures import check_shape, decode
 from jssl.data.source import Records
 from jssl.data.splits import fingerprint, tenths
 

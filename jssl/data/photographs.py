@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
+from jssl.data.decoding import check_shape, fit_all
 from jssl.data.embedded import photos
 from jssl.data.fields import Dataset
 from jssl.data.packages import Package, require
-from jssl.data.pictures import check_shape, fit_all
 from jssl.data.splits import fingerprint
 
 _TURNS = ("train", "train", "train", "val", "test")  # splits of every five photographs

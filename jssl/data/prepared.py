@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from jssl.data.decoding import check_shape, decode, fit_all
 from jssl.data.fields import Dataset, Labels
 from jssl.data.files import RESIDENT
-from jssl.data.pictures import check_shape, decode, fit_all
 from jssl.data.source import Records
 from jssl.data.splits import fingerprint, tenths
 from jssl.data.subsets import Chosen

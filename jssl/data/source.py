@@ -189,7 +189,7 @@ class Source:
     def indices(self, start: int = 0, order=None) -> Iterator[Batch]:
         """The rows that `stream` would read, without reading them."""
         return map(
-            partial(_read, {}, (), self._rows(order), own(self.batch)),
+            partial(_read, {}, (), self._rows(order), local_rows(self.batch)),
             range(start, sys.maxsize),
         )
 
@@ -306,9 +306,9 @@ class Source:
         return partial(_followed, order, self.batch)
 
     def _run(self, rows, fields, start, stop, mine=None):
-        # `own` is asked here and not in a worker process, which is outside the mesh.
+        # Resolved here, since worker processes are outside the mesh.
         data = self.records if self.table is None else self.table
-        read = partial(_read, data, fields, rows, mine or own(self.batch))
+        read = partial(_read, data, fields, rows, mine or local_rows(self.batch))
         if self.table is None:
             return _prefetched(read, start, stop, self.threads, self.workers)
         return map(read, range(start, stop))
@@ -331,7 +331,7 @@ def process() -> tuple[int, int]:
     return jax.process_index(), jax.process_count()
 
 
-def own(batch: int) -> slice:
+def local_rows(batch: int) -> slice:
     """This process's contiguous rows of a global batch."""
     this, count = process()
     if batch % count:

@@ -13,7 +13,7 @@ import jax
 import numpy as np
 
 from jssl import evals
-from jssl.data import Numbers, Source, composed
+from jssl.data import Numbers, Source, worlds
 
 SCENES = {"train": 400, "val": 100, "test": 200}
 CLIPS = {"train": 600, "val": 160, "test": 320}
@@ -115,12 +115,12 @@ def _of_classes(source, seed):
 
 def places(source: Source, seed: int) -> Callable[[str], Mapping[str, np.ndarray]]:
     """split -> scenes of glyphs, masks and boxes, twice as wide as an image."""
-    return _composed(composed.scenes, source, SCENES, seed, 2)
+    return _composed(worlds.scenes, source, SCENES, seed, 2)
 
 
 def motions(source: Source, seed: int) -> Callable[[str], Mapping[str, np.ndarray]]:
     """split -> clips of an image that drifts, and the direction of its motion."""
-    return _composed(composed.moving, source, CLIPS, seed, 1)
+    return _composed(worlds.moving, source, CLIPS, seed, 1)
 
 
 def _composed(make, source, counts, seed, wide):

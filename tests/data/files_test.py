@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from jssl.data import labels_per_class, load
-from jssl.data.pictures import fit
+from jssl.data.decoding import fit
 
 
 def save(path, value, h=6, w=6):
