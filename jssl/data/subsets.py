@@ -62,14 +62,14 @@ def labels_per_class(source: Source, per_class: int, seed: int = 0) -> Source:
     of the smaller come first in the larger.
 
     Raises:
-      ValueError: a class has fewer rows.
+      ValueError: a class has fewer rows, or `per_class` is below 1.
     """
     labels = source.labels()
     counts = np.bincount(labels, minlength=source.classes)
     if per_class < 1 or counts.min() < per_class:
         raise ValueError(
-            f"labels_per_class: {source.name} has {counts.min()} rows of class "
-            f"{counts.argmin()}, fewer than {per_class}"
+            f"labels_per_class: per_class must be 1 to {counts.min()}, the rows of class "
+            f"{counts.argmin()} in {source.name}, got {per_class}"
         )
     rank = ranks(labels, seed)
     rows = np.lexsort((labels, rank))[: per_class * source.classes]

@@ -25,7 +25,8 @@ def pool_to_budget(maps: Float[Array, "n h w c"], budget: int) -> Float[Array, "
     The cells are those of adaptive average pooling: from floor(i h / k) to
     ceil((i + 1) h / k).
 
-    >>> pool_to_budget(np.arange(16.0).reshape(1, 4, 4, 1), 4).tolist()  # 2 x 2 cells
+    >>> x = jax.numpy.arange(16.0).reshape(1, 4, 4, 1)
+    >>> pool_to_budget(x, 4).tolist()  # 2 x 2 cells
     [[2.5, 4.5, 10.5, 12.5]]
     """
     expect("pool_to_budget", maps=(maps, "n h w c"))
