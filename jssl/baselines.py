@@ -114,10 +114,15 @@ def pretrain_stage(
       tx: steps -> the optimizer of the supervised baseline.
       pictures: further evals, by name.
       **fields: further fields of the stage.
+
+    Raises:
+      ValueError: labels, and no classifier.
     """
     stage = partial(run.stage, name, method, train, train.steps(images.epochs), **fields)
     if not train.classes:
         return stage(evals=pictures)
+    if classifier is None:
+        raise ValueError(f"{name}: the baseline of {train.name} needs a classifier")
     labeled = labeled or with_labels(train)
     steps = labeled.steps(images.supervised_epochs)
     judged = {"knn": evals.knn(), "linear": evals.linear_probe()}

@@ -54,7 +54,7 @@ class Stage:
     method: Method
     data: Any
     steps: int
-    evals: Mapping[str, Callable] = field(default_factory=dict)
+    evals: Mapping[str, Any] = field(default_factory=dict)
     baselines: Mapping[str, "Stage"] = field(default_factory=dict)
     chance: Mapping[str, float] = field(default_factory=dict)
     rules: Sequence[tuple[str, Any]] = ()
@@ -90,9 +90,9 @@ class Experiment:
 
     def stages(self) -> list[Stage]:
         """The stages of the config, with defaults for knobs that are not set."""
-        knobs, arguments = schema(self.function) | self.knobs, {}
+        knobs, arguments = schema(self.function) | dict(self.knobs), {}
         for name, default in _parameters(self.function).items():
-            if dataclasses.is_dataclass(default):
+            if dataclasses.is_dataclass(default) and not isinstance(default, type):
                 fields = {field: knobs[field] for field in vars(default)}
                 arguments[name] = dataclasses.replace(default, **fields)
             else:
@@ -264,7 +264,7 @@ def evidence(path: Path) -> dict[str, int]:
     return dict(runs)
 
 
-def _parameters(function):
+def _parameters(function) -> dict[str, Any]:
     """{name: default} of the signature."""
     return {
         name: parameter.default
@@ -279,7 +279,7 @@ def _module(path):
         there = [str(p) for p in sorted(folder.glob("*.py"))]
         raise ValueError(f"no config file {path}; " + _known(str(path), there, "configs"))
     found = importlib.util.spec_from_file_location(f"experiment_{path.stem}", path)
-    if found is None:
+    if found is None or found.loader is None:
         raise ValueError(f"{path} is not a Python file")
     module = importlib.util.module_from_spec(found)
     try:

@@ -88,7 +88,9 @@ def encoder(stage: Stage, state: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     if layout["names"] != "timm":
         return weights.own_names(variables), layout
     params = variables.pop("params")
-    return weights.to_torch(module, params, variables, layout.get("grid")), layout
+    grid = layout.get("grid")
+    arrays = weights.to_torch(module, params, variables, grid)  # type: ignore[arg-type]
+    return arrays, layout
 
 
 if __name__ == "__main__":

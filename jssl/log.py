@@ -31,7 +31,8 @@ class Log:
 
     def __init__(self, workdir: Path, title: str = ""):
         self.workdir, self.title = Path(workdir), title
-        self.name, self.steps, self.events, self.printed = "", 0, None, "healthy"
+        self.name, self.steps, self.printed = "", 0, "healthy"
+        self.events: Any = None  # the EventFileWriter, once there are metrics
         self.active = jax.process_index() == 0
         if self.active:
             (self.workdir / "figures").mkdir(parents=True, exist_ok=True)
@@ -143,7 +144,8 @@ class Progress:
     def __init__(self, title: str, steps: int, begin: int, batch: int):
         self.title, self.steps, self.begin, self.batch = title, steps, begin, batch
         self.live = sys.stderr.isatty()
-        self.clock = self.shown = None
+        self.clock: Any = None
+        self.shown: Any = None
         if 0 < begin < steps:
             print(f"{title}: resuming at step {begin} of {steps}", file=sys.stderr)
 

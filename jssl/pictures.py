@@ -194,7 +194,7 @@ def _gif(clip, path):
     scale = max(1, round(96 / max(np.shape(clip.frames)[3:5])))
     head = 14 if clip.columns else 0
     frames = []
-    for frame in np.uint8(np.rint(255 * canvas)):
+    for frame in np.rint(255 * canvas).astype(np.uint8):
         image = Image.fromarray(frame[..., 0] if frame.shape[-1] == 1 else frame)
         image = image.convert("RGB").resize(
             (scale * image.width, scale * image.height), Image.Resampling.NEAREST

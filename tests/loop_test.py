@@ -201,8 +201,9 @@ def test_a_later_stage_starts_from_an_earlier_one(tmp_path):
 def test_pictures_become_files(tmp_path):
     run(tmp_path, stage(render_every=5))
     names = {p.name for p in (tmp_path / "figures").iterdir()}
-    last = {"one--first.png", "one--words.txt", "one--spectrum.png"}
-    halfway = {"one--first-after-000005-steps.png", "one--words-after-000005-steps.txt"}
+    own = {"first.png", "words.txt", "nearest-neighbors.png"}
+    last = {f"one--{name}" for name in own | {"spectrum.png"}}
+    halfway = {f"one--{name.replace('.', '-after-000005-steps.')}" for name in own}
     assert names == last | halfway
 
 

@@ -169,4 +169,4 @@ def _metadata(path):
     title = html.unescape(title[1]).strip() if title else ""
     tags = dict.fromkeys(html.unescape(tag).strip() for tag in tags)
     tags = [tag for tag in tags if tag not in ("", "hash")]  # an artifact of the library
-    return title, tags, bool(license) and "publicdomain" in license[1].lower()
+    return title, tags, license is not None and "publicdomain" in license[1].lower()

@@ -76,11 +76,11 @@ class Files(Records):
     def table(self) -> dict[str, np.ndarray]:
         """Reads all valid images into memory."""
         with ThreadPoolExecutor() as pool:
-            images = list(pool.map(self.read, range(len(self))))
-        rows = [i for i, image in enumerate(images) if image is not None]
-        if not rows:
+            images = enumerate(pool.map(self.read, range(len(self))))
+            sound = {row: image for row, image in images if image is not None}
+        if not sound:
             raise _all_corrupt(self.root, self.names)
-        return {"image": np.stack([images[i] for i in rows])} | self._label(rows)
+        return {"image": np.stack([*sound.values()])} | self._label([*sound])
 
     def _label(self, rows):
         return {} if self.labels is None else {"label": self.labels[rows]}

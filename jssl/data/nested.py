@@ -61,6 +61,8 @@ class _Around(Source):
 class Pair(_Around):
     """Nested batches, {name: batch of that source}; other members are those of `main`."""
 
+    parts: Mapping[str, Source]
+
     def __init__(self, main: str, parts: Mapping[str, Source]):
         tables = {name: part.table for name, part in parts.items()}
         vars(self).update(
@@ -112,6 +114,8 @@ class Minibatches(_Around):
     """k batches per step, [k, n, ...]; other members are those of the source."""
 
     batch_axis: ClassVar[int] = 1
+
+    k: int
 
     def __init__(self, source: Source, k: int):
         vars(self).update(vars(source), main=source, k=k)

@@ -60,7 +60,8 @@ def require(source: str, *packages: Package) -> list[Path]:
     Raises:
       ValueError: a package is missing; the message contains the commands to get it.
     """
-    missing = [package for package in packages if not package.found()]
+    folders = {package: package.found() for package in packages}
+    missing = [package for package, folder in folders.items() if not folder]
     if missing:
         places = [place for package in missing for place in package.places()]
         raise ValueError(
@@ -68,4 +69,4 @@ def require(source: str, *packages: Package) -> list[Path]:
             f"in none of {', '.join(map(str, places))}: `"
             f"{' && '.join(package.commands() for package in missing)}`"
         )
-    return [package.found() for package in packages]
+    return [folder for folder in folders.values() if folder]

@@ -36,7 +36,7 @@ class Collection:
 
     def parts(self) -> dict[str, tuple[str, ...]]:
         """The photographs of each split."""
-        found = {"train": (), "val": (), "test": ()}
+        found: dict[str, tuple[str, ...]] = {"train": (), "val": (), "test": ()}
         for i, name in enumerate(self.names):
             found[_TURNS[i % 5]] += (name,)
         return found
@@ -218,12 +218,12 @@ def shrunk(path: Path, side: int) -> np.ndarray:
     try:
         with Image.open(path) as found:
             ratio = max(1, min(found.size) / side)
-            small = tuple(round(x / ratio) for x in found.size)
-            found.draft("RGB", tuple(2 * x for x in small))
+            w, h = (round(x / ratio) for x in found.size)
+            found.draft("RGB", (2 * w, 2 * h))
             picture = found.convert("RGB")
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as reason:
         raise ValueError(f"{path} cannot be read as an image: {reason}") from reason
-    return np.asarray(picture.resize(small, Image.Resampling.BICUBIC))
+    return np.asarray(picture.resize((w, h), Image.Resampling.BICUBIC))
 
 
 def patched(picture: np.ndarray, size: int, stride: int) -> np.ndarray:

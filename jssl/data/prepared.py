@@ -107,8 +107,9 @@ def tfds(
     def records(split):
         examples = builder.as_data_source(split, decoders=undecoded)
         full, c = f"{builder.info.full_name}/{split}", channels or native
-        shape = (size, size, c)
-        if size is None:
+        if size is not None:
+            shape: tuple[int, ...] = (size, size, c)
+        else:
             shape = _image(examples[0]["image"], f"{full}, record 0,", None, c).shape
         return Prepared(full, examples, size, shape, bool(classes))
 

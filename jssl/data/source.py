@@ -438,7 +438,7 @@ def dataset(
 
     def opened(which):
         data = held(which)
-        found = {"name": f"{name}/{which}", "batch": batch, "siblings": siblings}
+        found: Batch = {"name": f"{name}/{which}", "batch": batch, "siblings": siblings}
         if isinstance(data, Mapping):
             table = _table(f"{name}/{which}", data, fields, context)
             found |= {"table": table, "size": len(next(iter(table.values())))}

@@ -46,9 +46,9 @@ def subset(source: Source, rows, **changes: Any) -> Source:
     """
     rows = np.asarray(rows)
     check_rows(f"subset of {source.name}", rows, source.size)
-    picked = {"digest": fingerprint(source.digest, rows), "size": len(rows)}
+    picked: dict[str, Any] = {"digest": fingerprint(source.digest, rows), "size": len(rows)}
     if source.table is None:
-        picked |= {"records": Chosen(source.records, rows)}
+        picked |= {"records": Chosen(source.records, rows)}  # type: ignore[arg-type]
     else:
         picked |= {"table": {name: x[rows] for name, x in source.table.items()}}
     changes = {"name": f"{source.name}[{len(rows)}]"} | picked | changes

@@ -159,7 +159,7 @@ def average_precision_from_matches(
     0.8333
     0.8409
     """
-    points = {"coco101": 101, "voc07": 11, "area": None}
+    points = {"coco101": 101, "voc07": 11, "area": 0}
     if method not in points:
         raise ValueError(f"method must be one of {', '.join(points)}, got {method!r}")
     if n_gt < max(1, tp.sum()) or not np.isfinite(scores).all():
@@ -284,7 +284,7 @@ def _columns(told, table, *floats, others=()):
     if missing:
         raise ValueError(f"{told}: there is no {', '.join(missing)}")
     columns = {column: np.asarray(table[column]) for column in wanted}
-    shapes = {"boxes": ("n k 4",), "scores": ("n k",)}
+    shapes: dict[str, tuple[str, ...]] = {"boxes": ("n k 4",), "scores": ("n k",)}
     shapes |= {"label": ("n k", "int"), "valid": ("n k", "bool")}
     expect(told, **{column: (columns[column], *shapes[column]) for column in wanted})
     for column in floats:

@@ -23,7 +23,7 @@ https://arxiv.org/abs/1406.2199), and the same head on clips of shuffled frames,
 preserve the axis of a motion but not its direction: 50 % at best for eight directions.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 import jax
@@ -109,7 +109,7 @@ def _conv_loss(params, key, x, y):
 
 
 def action(
-    clips: Callable[[str], dict],
+    clips: Callable[[str], Mapping],
     name: str = "maps",
     head: str = "conv",
     steps: int = 300,

@@ -147,7 +147,7 @@ def usage(logits: Float[np.ndarray, "n k"]) -> tuple[float, float]:
     logits = _rows("usage", logits)
     p = np.exp(logits - logits.max(axis=1, keepdims=True))
     p /= p.sum(axis=1, keepdims=True)
-    return tuple(float(np.exp(x)) for x in (_entropy(p.mean(0)), _entropy(p).mean()))
+    return float(np.exp(_entropy(p.mean(0)))), float(np.exp(_entropy(p).mean()))
 
 
 def _entropy(p):

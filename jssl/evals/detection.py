@@ -179,7 +179,8 @@ def head_apply(params: dict, maps: Float[Array, "n h w c"], stride: ScalarLike) 
         x = lax.conv_general_dilated(x, layer["w"], (1, 1), "SAME", None, None, axes)
         x = jax.nn.relu(x + layer["b"])
     x = x.reshape(len(x), -1, WIDTH) @ params["out"]["w"] + params["out"]["b"]
-    return Cells(x[..., :-5], stride * jax.nn.softplus(x[..., -5:-1]), x[..., -1])
+    distances = stride * jax.nn.softplus(x[..., -5:-1])
+    return Cells(x[..., :-5], distances, x[..., -1])  # type: ignore[arg-type]
 
 
 def detection(
@@ -247,7 +248,8 @@ def _trained(fit, stride, steps, lr, seed):
 @partial(jax.jit, static_argnames="stride")
 def _step(params, opt, rate, batch, stride):
     maps, *truth = (batch[field] for field in ("maps", "boxes", "label", "valid"))
-    points = locations(*maps.shape[1:3], stride)
+    h, w = maps.shape[1:3]
+    points = locations(h, w, stride)
     targets = partial(fcos_targets, points=points, radius=RADIUS * stride)
     true = jax.vmap(targets)(*truth)
     slope = jax.grad(lambda p: fcos_loss(head_apply(p, maps, stride), true))(params)
@@ -264,7 +266,8 @@ def _detected(params, maps, stride):
 
 @partial(jax.jit, static_argnames="stride")
 def _objects(params, maps, stride):
-    points = locations(*maps.shape[1:3], stride)
+    h, w = maps.shape[1:3]
+    points = locations(h, w, stride)
     return jax.vmap(partial(fcos_decode, points=points))(head_apply(params, maps, stride))
 
 

@@ -24,7 +24,7 @@ from jssl.evals.linear import (
     logreg_path,
     logreg_predict_proba,
 )
-from jssl.evals.protocol import Eval, Features, labeled
+from jssl.evals.protocol import Eval, Features, Labeled, labeled
 from jssl.evals.retrieval import unit_rows
 from jssl.ops.shapes import expect
 
@@ -193,7 +193,7 @@ def few_labels_probe(
 
     def run(features: Features, final: bool) -> dict:
         train, val = labeled(features, "train"), labeled(features, "val")
-        test = labeled(features, "test") if final else None
+        judged = labeled(features, "test") if final else val
         metrics = {}
         for k in per_class:
             parts = [_part(train, k, seed, draw) for draw in range(draws)]
@@ -201,7 +201,7 @@ def few_labels_probe(
             mean = {l2: np.mean([table[l2] for table in tables]) for l2 in tables[0]}
             l2 = max(mean, key=lambda l2: (mean[l2], l2))
             fits = [_fit(*part, l2) for part in parts]
-            right = [_accuracy(model, *(test if final else val)) for model in fits]
+            right = [_accuracy(model, *judged) for model in fits]
             metrics[f"linear@{k}"] = float(np.mean(right))
             if not all(model.info.converged for model in fits):
                 metrics[f"linear@{k}/converged"] = 0.0
@@ -236,7 +236,7 @@ def _draw(rng, rows: dict[int, np.ndarray], n_way: int, k_shot: int, n_query: in
     return taken[:, :k_shot], taken[:, k_shot:], classes
 
 
-def _part(train, per_class: int, seed: int, draw: int):
+def _part(train, per_class: int, seed: int, draw: int) -> Labeled:
     """Rows of train and their labels for one draw, nested in k."""
     h, y = train
     rows = few_labels(np.random.default_rng([seed, draw]), y, per_class)

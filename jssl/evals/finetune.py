@@ -17,7 +17,7 @@ import numpy as np
 import optax
 
 from jssl.evals.few_shot import few_labels
-from jssl.evals.protocol import Eval, Features
+from jssl.evals.protocol import Eval
 
 TRUNK = 0.1  # learning rate of pre-trained weights, as a share of the head's
 LAYER = r"(?:conv|block|dense|stage|norm|shortcut)_?(\d+)"
@@ -53,7 +53,7 @@ def fine_tune(
     name = "fine_tune" if not per_class else f"fine_tune@{per_class}"
     name += "" if upto is None else f"/{'frozen ' if frozen else ''}upto {upto}"
 
-    def run(features: Features, final: bool) -> dict:
+    def run(features: Any, final: bool) -> dict:
         x, y = _rows(features, "train")
         if per_class:
             rows = few_labels(np.random.default_rng(seed), y, per_class)
@@ -127,7 +127,7 @@ def _fit(apply, state, groups, x, y, steps, batch, lr, seed):
     h = jax.jit(apply)(state, _at(x, slice(512)))
     scale = 1 / max(float(np.std(h)), 1e-6)
     head = {"w": jnp.zeros((width, classes)), "b": jnp.zeros(classes)}
-    params = {"moving": moving, "head": head}
+    params: dict[str, Any] = {"moving": moving, "head": head}
     rates = {
         "taken": optax.adam(optax.cosine_decay_schedule(TRUNK * lr, steps)),
         "new": optax.adam(optax.cosine_decay_schedule(lr, steps)),
@@ -136,7 +136,7 @@ def _fit(apply, state, groups, x, y, steps, batch, lr, seed):
     tx = optax.multi_transform(rates, labels)
 
     def whole(moving):
-        return tree.unflatten([moving.get(i, x) for i, x in enumerate(leaves)])
+        return jax.tree.unflatten(tree, [moving.get(i, x) for i, x in enumerate(leaves)])
 
     def loss(params, x, y):
         h = apply(whole(params["moving"]), x) * scale

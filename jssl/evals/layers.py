@@ -49,7 +49,7 @@ def layer_probes(budget: int = 600, l2_grid: Sequence[float] = TOY_GRID) -> Eval
         maps = features("train", "layers", pooled)
         found = {}
         for i in range(len(maps)):
-            layer = _Layer(features, pooled, i)
+            layer = _Layer(features, pooled, i)  # type: ignore[abstract]
             found |= {f"layer {i + 1}": probe(layer, final)["linear"]}
         return found
 
@@ -61,7 +61,9 @@ class _Layer(Features):
 
     def __init__(self, features, pooled, i):
         self.features, self.pooled, self.i = features, pooled, i
-        self.labels = features.labels
+
+    def labels(self, split):
+        return self.features.labels(split)
 
     def __call__(self, split, name="h"):
         del name

@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Integer
@@ -145,8 +145,8 @@ def logreg_path(
     if len(l2_grid) == 0:
         raise ValueError("logreg_path: l2_grid is empty")
     classes = int(y.max()) + 1
-    best, table = None, {}
-    model = None
+    best: Any = None
+    model, table = None, {}
     for l2 in sorted((float(x) for x in l2_grid), reverse=True):
         model = logreg_fit(h, y, classes=classes, l2=l2, start=model)
         table[l2] = _accuracy(model, h_val, y_val)
@@ -255,7 +255,7 @@ def _lbfgs(objective, root, theta, tol: float, max_iter: int):
     """Minimizes by L-BFGS in u, theta = root @ u: theta and the number of iterations."""
     from scipy.optimize import minimize
 
-    slope = None
+    slope: Any = None
 
     def in_u(u):
         nonlocal slope

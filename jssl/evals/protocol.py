@@ -1,7 +1,7 @@
 """The interfaces of evals and features, and the split of rows into fitted and judged."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -19,7 +19,9 @@ class Features(Protocol):
     Splits are "train", "val" and "test"; rows are in the order of the split.
     """
 
-    names: Sequence[str]
+    @property
+    def names(self) -> Any:
+        """The names of the outputs, in order."""
 
     def __call__(self, split: str, name: str = "h", *args, **kwargs) -> Any:
         """The output `name` of the method for every row."""
@@ -33,7 +35,7 @@ class Features(Protocol):
     def rows(self, split: str, rows: int | None = None) -> Mapping[str, Any]:
         """The decoded columns."""
 
-    def of(self, rows: Mapping[str, Any], name: str = "h", *args) -> Any:
+    def of(self, rows: Mapping[str, Any], name: str = "h", *args, **kwargs) -> Any:
         """The output `name` for other rows."""
 
     def generated(self, split: str, rows: int | None = None) -> Mapping[str, Any]:

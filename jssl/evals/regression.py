@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from jssl.evals.protocol import Eval, Features
+from jssl.evals.protocol import Eval, Features, Labeled, joined
 
 GRID = (0.1, 1.0, 10.0, 100.0, 1000.0)
 
@@ -68,7 +68,7 @@ def regression(
     """
     grid, metric = tuple(map(float, l2_grid)), metric or f"r2/{target}"
 
-    def see(features, split):
+    def see(features, split) -> Labeled:
         x = np.asarray(features(split, name), np.float64)
         y = np.asarray(features.targets(split, target), np.float64)
         y = y.reshape(len(y), -1)
@@ -82,10 +82,10 @@ def regression(
     def run(features: Features, final: bool) -> dict:
         train, val = see(features, "train"), see(features, "val")
         scores = {l2: _r2(ridge_fit(*train, l2), *val) for l2 in grid}
-        l2 = max(scores, key=scores.get)
+        l2 = max(scores, key=scores.__getitem__)
         if not final:
             return {metric: scores[l2]}
-        both = (np.concatenate(parts) for parts in zip(train, val, strict=True))
+        both = joined(train, val)
         return {metric: _r2(ridge_fit(*both, l2), *see(features, "test"))}
 
     words = ", ".join(f"{l2:g}" for l2 in grid)

@@ -14,7 +14,7 @@ thin objects; those of all layers are the hypercolumns of B. Hariharan et al., C
 (https://arxiv.org/abs/1411.5752).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -167,7 +167,7 @@ def fit_segmenter(
         )
     mean, std = (f(maps, (0, 1, 2), np.float64) for f in (np.mean, np.std))
     std = np.where(std <= 1e-7 * np.abs(mean), 1, std)  # less is rounding error
-    mean, std = np.float32(mean), np.float32(std)
+    mean, std = np.asarray(mean, np.float32), np.asarray(std, np.float32)
     start = head_init(jax.random.key(seed), head, maps.shape[3], int(seen.max()) + 1)
     arrays = ((maps - mean) / std, masks)
     params = train(_loss, start, arrays, lr=lr, steps=steps, seed=seed)
@@ -191,7 +191,7 @@ def _segment(params, maps, size):
 
 
 def segmentation(
-    scenes: Callable[[str], dict],
+    scenes: Callable[[str], Mapping],
     name: str = "maps",
     head: str = "linear",
     steps: int = 300,

@@ -276,7 +276,7 @@ def _rates(recipe: Recipe, steps: int, batch: int) -> np.ndarray:
         share = (1 + np.cos(np.pi * done)) / 2
     share = np.where(epoch < recipe.warmup, epoch / max(recipe.warmup, 1), share)
     lr = recipe.lr * batch / 256 if recipe.per_256 else recipe.lr
-    return np.float32(lr * share)
+    return (lr * share).astype(np.float32)
 
 
 def _moments(h, normalize: str) -> tuple[np.ndarray, np.ndarray]:

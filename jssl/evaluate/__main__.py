@@ -54,7 +54,8 @@ def launch(options) -> int:
         subjects, source = of_weights(options)
         out = Path(options.out or "evaluation.json")
     chosen = choose(options.protocols, source, options.seed)
-    found = {"rows": {}, "protocols": {n: p.judge.protocol for n, p in chosen.items()}}
+    protocols = {name: protocol.judge.protocol for name, protocol in chosen.items()}
+    found: dict[str, Any] = {"rows": {}, "protocols": protocols}
     for subject in subjects:
         features = Features(Engine(subject.stage), subject.state)
         found["rows"][subject.name] = judge(features, chosen, subject.name)

@@ -198,7 +198,7 @@ def judged(read: Mapping[str, Any], chip: Chip, count: int) -> dict[str, Any]:
         "memory": read["moved"] / chip.hbm,
         "network": sent / chip.ici,
     }
-    bound = max(seconds, key=seconds.get)
+    bound = max(seconds, key=seconds.__getitem__)
     return found | {
         "seconds": seconds,
         "bound": bound,

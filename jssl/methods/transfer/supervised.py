@@ -91,7 +91,8 @@ def supervised(
 
     def probabilities(key, x, y):
         floats = isinstance(x, jax.Array) and jnp.issubdtype(x.dtype, jnp.floating)
-        y = jax.nn.one_hot(y, classes, dtype=x.dtype if floats else jnp.float32)
+        dtype = x.dtype if floats else jnp.float32
+        y = jax.nn.one_hot(y, classes, dtype=dtype)  # type: ignore[arg-type]
         if mix is not None:
             x, y = mix(key, x, y)
         return x, optax.smooth_labels(y, smoothing)

@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from toys import images, noisy
+from toys import images, jitted, noisy
 
-from jssl import nets, optim
+from jssl import optim
 from jssl.methods.generative.autoencoder import autoencoder
 from jssl.models.dense import Autoencoder, linear
 
@@ -19,7 +19,7 @@ KEY = jax.random.key(0)
 
 
 def network(units=8, shape=(8, 8, 1), **knobs):
-    return nets.linen(Autoencoder(shape, (units,), **knobs))
+    return jitted(Autoencoder(shape, (units,), **knobs))
 
 
 def tiny(tx):

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from toys import images
+from toys import images, jitted
 
 from jssl import nets
 from jssl.methods.generative.dcgan import dcgan
@@ -13,8 +13,8 @@ from jssl.models.dcgan import Discriminator, Generator
 headline = "disc/loss"  # the generator hardly moves, so that the discriminator gains
 batch_axis = 1
 
-MAKER = nets.linen(Generator((8, 8, 1), (8, 4), 4))
-JUDGE = nets.linen(Discriminator((4, 8), 4))
+MAKER = jitted(Generator((8, 8, 1), (8, 4), 4))
+JUDGE = jitted(Discriminator((4, 8), 4))
 
 
 def method(maker, judge):

@@ -7,9 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from scipy.special import expit
-from toys import images, noisy
+from toys import images, jitted, noisy
 
-from jssl import nets
 from jssl.learner import fresh
 from jssl.method import above
 from jssl.methods.energy.dbn import machines
@@ -22,7 +21,7 @@ headline = "sse_per_image"
 
 
 def network(*hidden):
-    return nets.linen(Autoencoder((8, 8, 1), hidden, code=linear))
+    return jitted(Autoencoder((8, 8, 1), hidden, code=linear))
 
 
 def tiny(tx):

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from toys import images
+from toys import images, jitted
 
 from jssl import nets
 from jssl.methods.generative.denoising import denoising
@@ -20,7 +20,7 @@ KEY = jax.random.key(0)
 
 
 def network():
-    return nets.linen(Autoencoder((8, 8, 1), (8,)))
+    return jitted(Autoencoder((8, 8, 1), (8,)))
 
 
 def tiny(tx):
@@ -169,7 +169,7 @@ def test_what_it_embeds_is_not_corrupted(x64):
 
 
 def test_it_takes_most_of_the_noise_away():
-    net = nets.linen(Autoencoder((8, 8, 1), (32,)))
+    net = jitted(Autoencoder((8, 8, 1), (32,)))
     corrupt = partial(salt_and_pepper, share=0.25)
     method = denoising(net, optax.adam(1e-2), corrupt, error="cross_entropy")
     batch = {"image": images()}

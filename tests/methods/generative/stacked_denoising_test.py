@@ -8,9 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from toys import images
+from toys import images, jitted
 
-from jssl import nets
 from jssl.learner import ema_weights, fresh, graft
 from jssl.methods.generative.denoising import denoising
 from jssl.methods.generative.stacked_denoising import stacked_denoising, stacked_encoder
@@ -29,7 +28,7 @@ def layers(tx, corrupt=None, error="squared"):
     corrupt = corrupt or [partial(masking, share=share) for share in (0.1, 0.2, 0.3)]
     shapes = [(8, 8, 1), (16,), (8,)]
     return [
-        denoising(nets.linen(Autoencoder(shape, (width,))), tx, spoil, error=error)
+        denoising(jitted(Autoencoder(shape, (width,))), tx, spoil, error=error)
         for shape, width, spoil in zip(shapes, WIDTHS, corrupt, strict=True)
     ]
 
@@ -103,14 +102,14 @@ def test_a_layer_is_given_clean_codes_and_spoils_them_itself():
         np.testing.assert_allclose(codes, wanted, rtol=1e-5)
     assert len(seen) == 2
 
-    out, _ = nets.linen(Autoencoder((8,), (6,))).apply(params, {}, seen[0])
+    out, _ = jitted(Autoencoder((8,), (6,))).apply(params, {}, seen[0])
     restored = np.asarray(jax.nn.sigmoid(out["logits"]), np.float64)
     loss = np.square(restored - wanted).sum(1).mean()
     np.testing.assert_allclose(metrics["loss"], loss, rtol=1e-5)
 
 
 def classifier(widths=WIDTHS):
-    return supervised(nets.linen(Classifier(Dense(widths), 3)), optax.sgd(0.1), 3)
+    return supervised(jitted(Classifier(Dense(widths), 3)), optax.sgd(0.1), 3)
 
 
 def test_a_classifier_takes_over_the_weights_and_embeds_as_the_stack_did():
@@ -140,8 +139,8 @@ def test_fine_tuning_moves_every_layer_and_begins_at_log_k_under_a_head_of_zeros
 
 
 def test_layers_of_several_widths_are_counted_through():
-    deep = nets.linen(Autoencoder((8, 8, 1), (16, 8)))
-    top = nets.linen(Autoencoder((8,), (6,)))
+    deep = jitted(Autoencoder((8, 8, 1), (16, 8)))
+    top = jitted(Autoencoder((8,), (6,)))
     spoil = partial(masking, share=0.1)
     both = [denoising(net, optax.sgd(0.1), spoil) for net in (deep, top)]
     method = stacked_denoising(both)[1]
