@@ -168,7 +168,7 @@ def test_a_killed_run_ends_where_the_undisturbed_one_does(kill, status, whole, t
     assert not (tmp_path / "cut" / "result.json").exists()
     again = subprocess.run(command(tmp_path / "cut"), capture_output=True, **how)
     assert again.returncode == 0
-    assert "going on from step" in again.stderr
+    assert "resuming at step" in again.stderr
     assert scores(tmp_path / "cut") == scores(whole)
     page = (tmp_path / "cut" / "report.html").read_text()
     assert page.count("data:image/png;base64") >= 4

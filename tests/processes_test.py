@@ -177,6 +177,6 @@ def test_a_process_that_dies_takes_the_others_along_and_the_run_goes_on(tmp_path
     assert 0 < saved <= len(done)
     party, [(status, _)] = run.stopped(1, len(done) + 20, 0, signal.SIGTERM)
     assert status == 143
-    assert f"going on from step {saved} of" in party.logs[0].read_text()
+    assert f"resuming at step {saved} of" in party.logs[0].read_text()
     np.testing.assert_allclose(run.losses()[: len(done)], done, atol=1e-4)
     assert len(run.batches()) == len(run.losses())  # and none was another when done again
