@@ -61,9 +61,9 @@ def test_its_numbers_are_those_of_the_run(run):
     ("words", "told"),
     [
         ([], "what is to be judged"),
-        (["--workdir=nowhere"], "holds no run"),
-        (["--workdir={run}", "--protocols=knm"], "no protocol is called 'knm'"),
-        (["--workdir={run}", "--stage=two"], "no stage is called 'two'"),
+        (["--workdir=nowhere"], "contains no run"),
+        (["--workdir={run}", "--protocols=knm"], "unknown protocol 'knm'"),
+        (["--workdir={run}", "--stage=two"], "unknown stage 'two'"),
         (["--weights=nothing.safetensors", "--source=digits"], "nothing.safetensors"),
     ],
 )
@@ -116,5 +116,5 @@ def test_dense_layers_have_no_places_to_judge_or_to_draw():
     features = Features(engine, state)
     assert "layers" in features.names and "maps" not in features.names
     assert set(exhibits(features)) == {"nearest neighbours"}
-    with pytest.raises(ValueError, match="embed gives no 'maps'"):
+    with pytest.raises(ValueError, match="embed has no output 'maps'"):
         features("val", "maps")

@@ -60,14 +60,21 @@ def test_a_run_goes_out_under_the_names_of_timm_and_comes_back(run, tmp_path, ca
 MISTAKES = {
     "nothing": ([], "--workdir=FOLDER --out=FILE.safetensors"),
     "unknown flag": (["--wrokdir=x"], "unknown argument '--wrokdir=x'"),
-    "no run": (["--workdir={empty}", "--out={out}"], "holds no run", "config.json"),
+    "no run": (["--workdir={empty}", "--out={out}"], "contains no run", "config.json"),
     "damaged config": (["--workdir={damaged}", "--out={out}"], "is not a run's config"),
     "no checkpoint": (["--workdir={bare}", "--out={out}"], "no checkpoint of its stage"),
     "another knob": (["--workdir={old}", "--out={out}"], "no longer has the knob 'gone'"),
     "another model": (["--workdir={other}", "--out={out}"], "is of another model"),
-    "no stage": (["--workdir={run}", "--out={out}", "--stage=x"], "there are pretrain"),
-    "no folder": (["--workdir={run}", "--out={empty}/a/b.safetensors"], "no folder", "/a"),
-    "another kind": (["--workdir={run}", "--out={empty}/b.pth"], "as FILE.safetensors"),
+    "no stage": (["--workdir={run}", "--out={out}", "--stage=x"], "known are pretrain"),
+    "no folder": (
+        ["--workdir={run}", "--out={empty}/a/b.safetensors"],
+        "no such folder",
+        "/a",
+    ),
+    "another kind": (
+        ["--workdir={run}", "--out={empty}/b.pth"],
+        "must be FILE.safetensors",
+    ),
     "no experiment": (
         ["--workdir={run}", "--out={out}", "--config=none/mae.py"],
         "no config file none/mae.py",

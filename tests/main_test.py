@@ -39,7 +39,7 @@ def images(tmp_path):
 
 
 MISTAKES = {
-    "no config": ([], "which experiment?"),
+    "no config": ([], "no experiment given"),
     "unknown flag": ([TINY, "--wrokdir=x"], "unknown argument '--wrokdir=x'"),
     "unknown file": ([f"--config={ROOT}/experiments/mea.py"], "did you mean", "mae.py"),
     "unknown function": ([f"--config={MAE}:papre"], "did you mean paper"),
@@ -60,7 +60,7 @@ MISTAKES = {
     "heads": ([TINY, "--config.heads=3"], "3 heads do not divide a width of 16"),
     "pooling": ([TINY, "--config.pool=median"], "no pooling is called 'median'"),
     "mask": ([TINY, "--config.mask=0.99"], "masking 0.99 of 16 tokens leaves 0 visible"),
-    "another run's workdir": ([TINY, "--workdir={other}"], "holds a run with epochs=7"),
+    "another run's workdir": ([TINY, "--workdir={other}"], "contains a run with epochs=7"),
     "another model's checkpoint": ([TINY, "--workdir={model}"], "is of another model"),
     "unwritable workdir": ([TINY, "--workdir={file}/x"], "cannot write to the workdir"),
     "learning rate": ([TINY, "--config.lr=1e30"], "loss is nan at step", "pretrain"),
@@ -168,7 +168,7 @@ def test_a_killed_run_ends_where_the_undisturbed_one_does(kill, status, whole, t
     assert not (tmp_path / "cut" / "result.json").exists()
     again = subprocess.run(command(tmp_path / "cut"), capture_output=True, **how)
     assert again.returncode == 0
-    assert "going on from step" in again.stderr
+    assert "resuming at step" in again.stderr
     assert scores(tmp_path / "cut") == scores(whole)
     page = (tmp_path / "cut" / "report.html").read_text()
     assert page.count("data:image/png;base64") >= 4
