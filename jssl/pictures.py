@@ -101,7 +101,7 @@ Picture = Grid | Clip | Sound | Graph | Scatter | Lines | str
 
 def in_range(images: Any) -> Any:
     """Images mapped linearly to [0, 1], unless all numbers are in it already."""
-    low, high = min(float(images.min()), 0.0), max(float(images.max()), 1.0)
+    low, high = images.min().clip(max=0), images.max().clip(min=1)
     return (images - low) / (high - low)
 
 
