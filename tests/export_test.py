@@ -10,7 +10,6 @@ import pytest
 from jssl import weights
 from jssl.checkpoint import Checkpoints
 from jssl.config import load
-from jssl.engine import decode
 from jssl.export import main
 from jssl.session import describe
 
@@ -27,7 +26,7 @@ def run(tmp_path_factory):
     (stage,) = experiment.stages()
     config = describe(experiment) | {"provenance": {"commit": "0123456789ab"}}
     (workdir / "config.json").write_text(json.dumps(config))
-    batch = jax.eval_shape(decode, stage.data.shapes())
+    batch = jax.eval_shape(stage.data.decode, stage.data.shapes())
     zeros = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), batch)
     state = jax.jit(stage.method.init)(jax.random.key(7), zeros)
     with Checkpoints(workdir / stage.name) as saved:
