@@ -62,7 +62,7 @@ def paper(
     Args:
       batch: Images per step, each turned in four ways.
       lr: Initial learning rate.
-      blocks: (kernel, widths of the layers) of each block of the network.
+      blocks: Blocks of the network, each as (kernel, widths of its layers).
     """
     train = images.load(run)
     steps = train.steps(images.epochs)

@@ -151,7 +151,7 @@ def laptop(
     ]
 
 
-@tiny(RESNET, tune_batch=16, per_class=8, queue=32, out=8, warmup=0.0,
+@tiny(RESNET, depth=6, tune_batch=16, per_class=8, queue=32, out=8, warmup=0.0,
       distil_epochs=0.02, tune_epochs=2.0)  # fmt: skip
 def paper(
     run: Run = Run(save_every=1000),

@@ -259,7 +259,7 @@ class Large:
     """A residual network.
 
     Attributes:
-      depth: Depth of the ResNet: 10, 18, 34, 50, 101 or 152.
+      depth: Depth of the ResNet: 6, 10, 18, 34, 50, 101 or 152.
       width: Channels of the ResNet's first blocks.
     """
 
