@@ -1,4 +1,4 @@
-"""Deep autoencoder: RBMs stacked greedily, unfolded, and fine-tuned by back-propagation.
+"""Deep autoencoder: a stack of RBMs, unrolled and fine-tuned by backpropagation.
 
     python -m jssl.main --config=experiments/deep_autoencoder.py
     python -m jssl.main --config=experiments/deep_autoencoder.py:pretrained=False

@@ -1,4 +1,4 @@
-"""DeepCluster: cluster the features, learn to predict the clusters, and again.
+"""DeepCluster: alternates k-means on the features and classification of the clusters.
 
     python -m jssl.main --config=experiments/deepcluster.py
     python -m jssl.main --config=experiments/deepcluster.py:clusters=30

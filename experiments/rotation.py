@@ -1,4 +1,4 @@
-"""RotNet: tell by which right angle an image was turned.
+"""RotNet: classification of image rotations by multiples of 90 degrees.
 
     python -m jssl.main --config=experiments/rotation.py
     python -m jssl.main --config=experiments/rotation.py:source=fashion_mnist,epochs=10

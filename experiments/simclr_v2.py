@@ -1,4 +1,4 @@
-"""SimCLR v2: contrast all images, fine-tune on few labels, distil on all images again.
+"""SimCLR v2: contrastive pretraining, fine-tuning on few labels, distillation.
 
     python -m jssl.main --config=experiments/simclr_v2.py
     python -m jssl.main --config=experiments/simclr_v2.py:queue=1024,few=1,many=10

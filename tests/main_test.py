@@ -240,7 +240,7 @@ def test_help_explains_the_language_and_lists_the_experiments(capsys, monkeypatc
     said = capsys.readouterr().out
     assert stop.value.code == 0
     assert "--config=experiments/mae.py:epochs=2,batch=64" in said
-    assert "experiments/mae.py  MAE: hide three patches in four" in said
+    assert "experiments/mae.py  MAE: reconstruction of masked patches" in said
 
 
 def test_knobs_are_listed_with_types_defaults_and_a_line_each(capsys):

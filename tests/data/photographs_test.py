@@ -69,7 +69,7 @@ def test_other_photographs_under_the_same_names_are_refused(album):
     with pytest.raises(ValueError, match="are not those of the fixed splits"):
         load("photographs", 8)
     (album / NAMES[5]).unlink()
-    with pytest.raises(ValueError, match="lacks photo05.png; .*apt-get download album"):
+    with pytest.raises(ValueError, match="lacks photo05.png, .*apt-get download album"):
         load("photographs", 8)
 
 
