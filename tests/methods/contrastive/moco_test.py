@@ -46,8 +46,8 @@ class Scalar:
 
 
 def test_the_queue_holds_the_newest_keys_oldest_first():
-    def twice(key, images):
-        return jnp.stack([images, images], 1)
+    def twice(key, batch):
+        return jnp.stack([batch["image"]] * 2, 1)
 
     net = nets.Net(Scalar.init, Scalar.apply)
     method = moco(net, optax.sgd(0.0), twice, steps=9, queue=6)
