@@ -243,7 +243,7 @@ def test_the_running_activity_is_a_geometric_mean_of_the_past(x64):
     [
         (dict(error="absolute"), 'error must be "squared" or "cross_entropy"'),
         (dict(output="tanh"), "got 'squared' and 'tanh'"),
-        (dict(error="cross_entropy", output="linear"), 'wants output "sigmoid"'),
+        (dict(error="cross_entropy", output="linear"), 'needs output "sigmoid"'),
         (dict(sparsity="l2"), "sparsity must be"),
     ],
 )

@@ -198,5 +198,5 @@ def test_the_gain_is_in_decibels_and_finite_without_noise(x64):
 
 def test_cross_entropy_of_real_numbers_is_refused():
     words = dict(error="cross_entropy", output="linear")
-    with pytest.raises(ValueError, match='"cross_entropy" wants output "sigmoid"'):
+    with pytest.raises(ValueError, match='"cross_entropy" needs output "sigmoid"'):
         denoising(network(), optax.sgd(0.1), masking, **words)

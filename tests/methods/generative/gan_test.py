@@ -278,5 +278,5 @@ def test_mistakes_are_refused():
     with pytest.raises(ValueError, match="non_saturating or minimax, got 'hinge'"):
         duel(loss="hinge")
     method, batch = tiny(None)
-    with pytest.raises(ValueError, match=r"\(8, 8, 1\), the data are of .*minibatches"):
+    with pytest.raises(ValueError, match=r"\(8, 8, 1\), but the data .*minibatches"):
         method.init(jax.random.key(0), rows(batch))
