@@ -198,11 +198,8 @@ def paper(
     encoder = resnet.encoder(images)
     head = MLP((encoder.features, encoder.features, out), last_norm="scale")
     on_head = nets.linen(Classifier(encoder, train.classes, head))
-    crop_and_flip = views.on(
-        views.View(
-            size=images.size, area=(0.08, 1.0), method="bicubic", antialias=True, flip=0.5
-        )
-    )
+    crop = dict(area=(0.08, 1.0), method="bicubic", antialias=True, flip=0.5)
+    crop_and_flip = views.on(views.View(size=images.size, **crop))
 
     def lars(lr, source, steps, warmup=0.0, decay=0.0):
         peak, warmup = lr * source.batch**0.5, int(steps * warmup / images.epochs)

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from jssl.data import Source
 from jssl.method import Method
 
 
@@ -52,7 +53,7 @@ class Stage:
 
     name: str
     method: Method
-    data: Any
+    data: Source
     steps: int
     evals: Mapping[str, Any] = field(default_factory=dict)
     baselines: Mapping[str, "Stage"] = field(default_factory=dict)
