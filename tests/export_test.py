@@ -57,7 +57,7 @@ def test_a_run_goes_out_under_the_names_of_timm_and_comes_back(run, tmp_path, ca
 
 
 MISTAKES = {
-    "nothing": ([], "--workdir=FOLDER --out=FILE.safetensors"),
+    "nothing": ([], "--workdir=FOLDER and --out=FILE.safetensors"),
     "unknown flag": (["--wrokdir=x"], "unknown argument '--wrokdir=x'"),
     "no run": (["--workdir={empty}", "--out={out}"], "contains no run", "config.json"),
     "damaged config": (["--workdir={damaged}", "--out={out}"], "is not a run's config"),

@@ -247,5 +247,5 @@ def test_knobs_are_listed_with_types_defaults_and_a_line_each(capsys):
     assert main([f"--config={MAE}", "--knobs"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert any(
-        x.split()[:3] == ["epochs", "float", "40.0"] and "passes" in x for x in lines
+        x.split()[:3] == ["epochs", "float", "40.0"] and "Passes" in x for x in lines
     )

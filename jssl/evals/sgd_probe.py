@@ -149,7 +149,7 @@ def linear_probe_sgd(
     if not all(np.isfinite(w).all() for w in params.values()):
         raise ValueError(
             f"linear_probe_sgd: weights are not finite after training at {recipe.lr:g}: "
-            "lower the rate, or standardise the features"
+            "lower the rate, or standardize the features"
         )
     losses = losses.reshape(recipe.epochs, -1).mean(axis=1)
     return Probe(params["weights"], params["bias"], mean, std, losses)

@@ -13,6 +13,8 @@ WELL = {"z/std": 0.9, "z/rank": 20.0, "z/width": 64.0, "loss": 3.0}
 class Outputs(Features):
     """Features with other outputs than h."""
 
+    names = ()
+
     def __init__(self, images=None, **arrays):
         self.samples = arrays.pop("samples", None)
         self.arrays, self.real = arrays, images
