@@ -63,9 +63,9 @@ def test_its_numbers_are_those_of_the_run(run):
     ("words", "told"),
     [
         ([], "give one of --workdir"),
-        (["--workdir=nowhere"], "holds no run"),
-        (["--workdir={run}", "--protocols=knm"], "no protocol is called 'knm'"),
-        (["--workdir={run}", "--stage=two"], "no stage is called 'two'"),
+        (["--workdir=nowhere"], "contains no run"),
+        (["--workdir={run}", "--protocols=knm"], "unknown protocol 'knm'"),
+        (["--workdir={run}", "--stage=two"], "unknown stage 'two'"),
         (["--weights=nothing.safetensors", "--source=digits"], "nothing.safetensors"),
     ],
 )
@@ -121,7 +121,7 @@ def test_dense_layers_have_no_places_to_judge_or_to_draw():
     drawn = set(exhibits(features))
     assert "nearest neighbors" in drawn
     assert not drawn & {"layers", "strongest images"}
-    with pytest.raises(ValueError, match="embed gives no 'maps'"):
+    with pytest.raises(ValueError, match="embed has no output 'maps'"):
         features("val", "maps")
 
 

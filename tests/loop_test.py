@@ -272,5 +272,5 @@ def test_lines_after_the_restored_step_are_cut(tmp_path):
 
 def test_an_embedding_without_a_row_for_each_image_is_refused():
     folded = counting()._replace(embed=lambda state, batch: {"h": jnp.zeros((3, 2))})
-    with pytest.raises(ValueError, match="must have a row for each, got .*3, 2"):
+    with pytest.raises(ValueError, match="must have . rows, got .*3, 2"):
         Engine(stage(method=folded))

@@ -1,4 +1,4 @@
-"""What an eval is, and which rows it may learn from and be judged on."""
+"""The interfaces of evals and features, and the split of rows into fitted and judged."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -37,16 +37,16 @@ class Features(Protocol):
         """The output `name` for other rows."""
 
     def generated(self, split: str, rows: int | None = None) -> Mapping[str, Any]:
-        """Samples by field; empty: the method gives none."""
+        """Samples by field; empty if the method generates none."""
 
 
 @dataclass(frozen=True)
 class Eval:
-    """A way to judge a representation.
+    """An evaluation protocol.
 
     Attributes:
-      protocol: its full name with its settings: printed beside every number, and part
-        of the keys under which numbers are cached.
+      protocol: full name with all settings: printed beside every number, and part of the
+        keys under which numbers are cached.
       run: (features, final) -> {metric name: float or picture}.
     """
 
@@ -112,7 +112,7 @@ def metric(name: str, target: str) -> str:
 
 
 def of_which(name: str, target: str) -> str:
-    """The words of a protocol for another output or target than h and label."""
+    """Suffix of a protocol for outputs or targets other than h and label."""
     return "" if (name, target) == ("h", "label") else f"; {name} against {target}"
 
 

@@ -52,19 +52,19 @@ def ridge_fit(x: Float[np.ndarray, "n d"], y: Float[np.ndarray, "n k"], l2: floa
 def regression(
     target: str, *, name: str = "h", l2_grid: Sequence[float] = GRID, metric: str = ""
 ) -> Eval:
-    """R^2 of a ridge regression of a column of numbers, its mean over the columns' axes.
+    """R^2 of a ridge regression of a column of numbers, averaged over its axes.
 
-    The penalty is the best on val; at the end the regression is fitted anew on train + val
-    and judged on test. 0 is the mean of the judged rows, 1 is perfect.
+    The penalty is selected on val; at the end the regression is refitted on train + val and
+    evaluated on test. 0 is the mean of the judged rows, 1 is perfect.
 
     Args:
       target: column of numbers [n] or [n, k].
-      name: of the output of the method, [n, d].
-      l2_grid: penalties to choose from.
+      name: output of the method, [n, d].
+      l2_grid: penalties to select from.
       metric: name of the number; empty: "r2/target".
 
     Raises:
-      ValueError: rows of the output and of the target do not fit, or are not finite.
+      ValueError: rows of the output and of the target are inconsistent or not finite.
     """
     grid, metric = tuple(map(float, l2_grid)), metric or f"r2/{target}"
 

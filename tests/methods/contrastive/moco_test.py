@@ -102,7 +102,7 @@ def test_the_slow_encoder_moves_by_one_part_in_ten():
 
 def test_shuffling_gives_queries_and_keys_different_statistics():
     """Without noise, z of query and key differ only by what shares their group."""
-    still = lambda key, images: jnp.stack([images, images], 1)
+    still = lambda key, batch: jnp.stack([batch["image"]] * 2, 1)
     method = moco(network(groups=4), optax.sgd(0.0), still, steps=9, queue=16)
     batch = {"image": images()}
     state = jax.jit(method.init)(jax.random.key(0), batch)

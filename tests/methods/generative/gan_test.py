@@ -246,15 +246,14 @@ def test_dropout_leaves_out_in_training_alone():
     np.testing.assert_allclose(one[kept], 2 * np.asarray(calm[0])[kept], rtol=1e-5)
 
 
-def test_a_sample_depends_on_its_index_alone():
+def test_there_is_a_sample_for_each_row_and_the_key_alone_decides():
     method, batch, state = begun()
-    embed = jax.jit(lambda state, batch: method.embed(state, batch)["samples"])
-    some = rows(batch) | {"index": jnp.array([5, 3, 3, 0, 1, 2, 4, 6])}
-    alone = {name: x[:2] for name, x in some.items()}
-    samples = embed(state, some)
-    np.testing.assert_allclose(embed(state, alone), samples[:2], rtol=1e-6)
-    np.testing.assert_array_equal(samples[1], samples[2])
-    assert np.any(samples[0] != samples[1])
+    generate = jax.jit(method.generate)
+    one, same, other = (generate(jax.random.key(k), state, rows(batch)) for k in (0, 0, 1))
+    assert one["image"].shape == images().shape
+    np.testing.assert_array_equal(one["image"], same["image"])
+    assert np.any(one["image"] != other["image"])
+    assert np.any(one["image"][0] != one["image"][1])
 
 
 def test_samples_are_made_with_the_average_of_the_weights():
@@ -270,20 +269,9 @@ def test_samples_are_made_with_the_average_of_the_weights():
     after, _ = jax.jit(method.step)(jax.random.key(1), state, points)
     params, first = after.generator.params["dense"], state.generator.params["dense"]
     assert np.any(params["dense0"]["kernel"] != first["dense0"]["kernel"])
-    embed = jax.jit(lambda state, batch: method.embed(state, batch)["samples"])
-    made = [embed(s, rows(points)) for s in (state, after)]
+    generate = jax.jit(method.generate)
+    made = [generate(jax.random.key(2), s, rows(points))["image"] for s in (state, after)]
     np.testing.assert_array_equal(*made)
-    assert method.render(jax.random.key(0), state, rows(points), None) == {}
-
-
-def test_the_picture_shows_the_same_noise_every_time():
-    method, batch, state = begun()
-    drawn = [
-        method.render(jax.random.key(0), state, b, None)["samples"].images
-        for b in (rows(batch), {})
-    ]
-    assert drawn[0].shape == (8, 8, 8, 8, 1)
-    np.testing.assert_array_equal(*drawn)
 
 
 def test_mistakes_are_refused():

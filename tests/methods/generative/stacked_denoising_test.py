@@ -11,6 +11,7 @@ import pytest
 from toys import images, jitted
 
 from jssl.learner import ema_weights, fresh, graft
+from jssl.method import field
 from jssl.methods.generative.denoising import denoising
 from jssl.methods.generative.stacked_denoising import stacked_denoising, stacked_encoder
 from jssl.methods.transfer.supervised import supervised
@@ -28,8 +29,16 @@ def layers(tx, corrupt=None, error="squared"):
     corrupt = corrupt or [partial(masking, share=share) for share in (0.1, 0.2, 0.3)]
     shapes = [(8, 8, 1), (16,), (8,)]
     return [
-        denoising(jitted(Autoencoder(shape, (width,))), tx, spoil, error=error)
-        for shape, width, spoil in zip(shapes, WIDTHS, corrupt, strict=True)
+        denoising(
+            jitted(Autoencoder(shape, (width,))),
+            tx,
+            spoil,
+            error=error,
+            prepare=field("below" if i else "image"),
+        )
+        for i, (shape, width, spoil) in enumerate(
+            zip(shapes, WIDTHS, corrupt, strict=True)
+        )
     ]
 
 
@@ -142,8 +151,9 @@ def test_layers_of_several_widths_are_counted_through():
     deep = jitted(Autoencoder((8, 8, 1), (16, 8)))
     top = jitted(Autoencoder((8,), (6,)))
     spoil = partial(masking, share=0.1)
-    both = [denoising(net, optax.sgd(0.1), spoil) for net in (deep, top)]
-    method = stacked_denoising(both)[1]
+    low = denoising(deep, optax.sgd(0.1), spoil)
+    high = denoising(top, optax.sgd(0.1), spoil, prepare=field("below"))
+    method = stacked_denoising([low, high])[1]
     state = method.init(KEY, BATCH)
     tuned = graft(classifier().init(KEY, BATCH), encoder=stacked_encoder(state))
     h = classifier().embed(tuned, BATCH)["h"]

@@ -123,7 +123,7 @@ def test_an_image_seen_once_and_left_alone_agrees_with_its_guess():
     batch = few_labels()
     batch["labeled"]["image"] = batch["unlabeled"]["image"]  # equal batch statistics
     how = dict(weight=30.0, ramp=0, k=1, temperature=1.0, alpha=0.0)
-    m = mixmatch(network(), TX, lambda key, x: x, **how)
+    m = mixmatch(network(), TX, lambda key, batch: batch["image"], **how)
     state = jax.jit(m.init)(jax.random.key(0), batch)
     _, metrics = jax.jit(m.step)(KEY, state, batch)
     np.testing.assert_allclose(metrics["unlabeled"], 0, atol=1e-12)

@@ -174,9 +174,9 @@ def test_the_picture_shows_a_step_of_length_epsilon():
     m, batch = tiny(None)
     images = 0.5 + 0 * rows(batch)["image"]  # far from 0 and 1, where pixels are clipped
 
-    @jax.jit
     def draw(state):
-        return m.render(KEY, state, {"image": images}, None)["the worst step"].images
+        drawn = m.render(KEY, state, {"image": images}, None)
+        return drawn["adversarial perturbation"].images
 
     drawn = draw(stepped()[1])
     length = np.sqrt(np.square(drawn[:, 2] - drawn[:, 0]).sum((1, 2, 3)))

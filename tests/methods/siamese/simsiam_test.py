@@ -58,7 +58,8 @@ def clusters(key, n=128):
 
 @pytest.mark.parametrize("stopped", [True, False])
 def test_the_stopped_gradient_alone_keeps_it_from_collapse(stopped):
-    def noisy(key, x):
+    def noisy(key, batch):
+        x = batch["image"]
         return x[:, None] + jax.random.normal(key, (len(x), 2, 8))
 
     net = jitted(Siamese(flat(16), MLP((16, 16), last_norm=""), MLP((8, 16))))

@@ -92,7 +92,8 @@ def clusters(key, n=128):
     return centers[label] + 0.3 * jax.random.normal(key, (n, 8))
 
 
-def noisy(key, x):
+def noisy(key, batch):
+    x = batch["image"]
     return x[:, None] + jax.random.normal(key, (len(x), 2, 8))
 
 
