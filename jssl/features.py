@@ -181,8 +181,8 @@ def evaluate(features: Features, *, final: bool) -> tuple[dict, dict, dict]:
     split = existing_split(features.source, "test" if final else "val")
     scores, signs, pictures = {}, {}, {}
     if stage.steps:
-        signs = doctor.examine(features, split)
-        pictures["spectrum"] = doctor.spectrum(features, split)
+        signs = doctor.examine(features, split)  # type: ignore[arg-type]
+        pictures["spectrum"] = doctor.spectrum(features, split)  # type: ignore[arg-type]
     for judge in stage.evals.values():
         for name, value in judge(features, final).items():
             (scores if isinstance(value, Real) else pictures)[name] = value

@@ -60,19 +60,15 @@ def examine(features: Features, split: str, rows: int = 2048) -> dict[str, float
     ranks, at most width; used and unsure are effective numbers of prototypes.
     """
     found = {}
-    for name in ("z", "h"):
-        if name in features.names:
-            z = np.asarray(features(split, name, rows=rows))
-            if z.ndim != 2 or len(z) < 2:
-                continue
-            found |= {
-                f"{name}/std": collapse.feature_std(z) * math.sqrt(z.shape[1]),
-                f"{name}/rank": collapse.effective_rank(z),
-                f"{name}/rankme": collapse.rankme(z),
-                f"{name}/width": float(min(z.shape[1], len(z) - 1)),
-                f"{name}/uniformity": collapse.uniformity(z),
-                f"{name}/resultant": collapse.resultant(z),
-            }
+    for name, z in _embeddings(features, split, rows):
+        found |= {
+            f"{name}/std": collapse.feature_std(z) * math.sqrt(z.shape[1]),
+            f"{name}/rank": collapse.effective_rank(z),
+            f"{name}/rankme": collapse.rankme(z),
+            f"{name}/width": float(min(z.shape[1], len(z) - 1)),
+            f"{name}/uniformity": collapse.uniformity(z),
+            f"{name}/resultant": collapse.resultant(z),
+        }
     if "prototypes" in features.names:
         logits = np.asarray(features(split, "prototypes", rows=rows))
         used, unsure = collapse.usage(logits)
@@ -97,15 +93,21 @@ def examine(features: Features, split: str, rows: int = 2048) -> dict[str, float
 
 def spectrum(features: Features, split: str, rows: int = 2048) -> Lines:
     """Singular values of centered z and h, relative to the largest."""
-    found = {}
+    found = {
+        name: np.maximum(spectrum_points(z), 1e-9)
+        for name, z in _embeddings(features, split, rows)
+    }
+    title = "singular values: slow decay is healthy, a cliff is dimensional collapse"
+    return Lines(found, title, "rank", log=True)
+
+
+def _embeddings(features, split, rows):
+    """(name, rows [n, d]) of z and h, where the method has them."""
     for name in ("z", "h"):
         if name in features.names:
             z = np.asarray(features(split, name, rows=rows))
-            if z.ndim != 2 or len(z) < 2:
-                continue
-            found[name] = np.maximum(spectrum_points(z), 1e-9)
-    title = "singular values: slow decay is healthy, a cliff is dimensional collapse"
-    return Lines(found, title, "rank", log=True)
+            if z.ndim == 2 and len(z) > 1:
+                yield name, z
 
 
 def diagnose(

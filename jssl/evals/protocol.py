@@ -1,7 +1,7 @@
 """The interfaces of evals and features, and the split of rows into fitted and judged."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -19,9 +19,7 @@ class Features(Protocol):
     Splits are "train", "val" and "test"; rows are in the order of the split.
     """
 
-    @property
-    def names(self) -> Any:
-        """The names of the outputs, in order."""
+    names: Sequence[str]
 
     def __call__(self, split: str, name: str = "h", *args, **kwargs) -> Any:
         """The output `name` of the method for every row."""

@@ -86,7 +86,7 @@ def _of_classes(source, seed):
         "knn": Protocol(evals.knn()),
         "linear": Protocol(evals.linear_probe()),
         "few_labels": Protocol(evals.few_labels_probe(seed=seed)),
-        "few_shot": Protocol(evals.few_shot(seed=seed)),
+        "few_shot": Protocol(evals.few_shot(min(5, source.classes), seed=seed)),
         "retrieval": Protocol(evals.retrieval()),
         "clustering": Protocol(evals.clustering(seed=seed)),
         "linear_sgd": Protocol(evals.sgd_probe(seed=seed)),
