@@ -222,7 +222,7 @@ def fingerprint(stage: Stage) -> str:
     rows = jax.eval_shape(data.decode, two, context)
     key = jax.random.key(0)
     state = jax.eval_shape(method.init, key, batch)
-    parts = [data.name, data.digest, [e.protocol for e in stage.evals.values()]]
+    parts: list[Any] = [data.name, data.digest, [e.protocol for e in stage.evals.values()]]
     traced = [_live(method.embed, state, rows)]
     init = _live(method.init, key, batch)
     if init.eqns or stage.steps:
