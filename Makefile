@@ -1,7 +1,10 @@
 # make demo        installs into .venv and trains MAE on 5,000 digits
-# make test        installs and runs all the checks
+# make test        installs and runs the checks; the agreement of devices, for one method of
+#                  every shape and for those that changed since `make test-all`
+# make test-all    runs all the checks, and writes tests/full-tier.json
 # make test-fast   the developers' lane: the house, and one method of every shape;
 #                  ALSO="tests -k simclr" adds what you changed
+# make test-method runs one method's tests: M=byol, its contract, its own and its experiment
 # make results     runs what docs/results.md lacks, for hours, and writes it
 # make bench       installs torch, lightly and other peers into .venv-bench, measures jssl
 #                  beside them for half an hour, and writes benchmarks/RESULTS.md;
@@ -16,19 +19,30 @@ BIN = $(VENV)/bin
 CACHE = $(CURDIR)/.cache
 PYTEST = JSSL_CACHE=$(CACHE)/tests JAX_COMPILATION_CACHE_DIR=$(CACHE)/xla $(BIN)/python -m pytest -n 2 --dist worksteal
 
-.PHONY: demo results bench test test-fast install install-test clean
+.PHONY: demo results bench test test-all test-fast test-method install install-test clean
 
 demo: install
 	$(BIN)/python -m jssl.main --config=experiments/mae.py
 
 test: install-test
 	$(BIN)/ruff check .
-	$(PYTEST) --doctest-modules -m "not learning"
+	$(BIN)/mypy
+	$(PYTEST) --doctest-modules -m "not learning and not settled"
+
+test-all: install-test
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(PYTEST) --doctest-modules -m "not learning" --settle
 
 test-fast: install-test
 	$(BIN)/ruff check .
+	$(BIN)/mypy
 	$(PYTEST) -m "not learning and not slow" tests/*_test.py tests/methods tests/evals tests/data
 	$(if $(ALSO),$(PYTEST) -m "not learning" $(ALSO))
+
+test-method: install-test
+	$(if $(M),,$(error test-method needs a method: make test-method M=byol))
+	$(PYTEST) tests/methods/*/$(M)_test.py tests/contract_test.py tests/experiments_test.py -m "not learning" -k "$(M)"
 
 results: install
 	$(BIN)/python benchmarks/results.py run

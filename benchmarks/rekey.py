@@ -18,6 +18,7 @@ from results import KEPT, ROOT, digest
 from jssl import config
 
 KNOBS = {"look": "recipe", "labelled_batch": "labeled_batch"}  # old: new
+NUMBERS = {"images_per_second": "samples_per_second"}
 FUNCTIONS = {("moco.py", "transformer"): "v3_vit"}  # (file, old): new
 
 
@@ -43,11 +44,17 @@ def result(path: Path) -> dict:
         asked = kept["config"]
         experiment, knobs = rekeyed(asked["file"], asked["function"], asked["knobs"])
         new = {"title": experiment.name, "function": experiment.function.__name__}
-        return kept | {"config": asked | new | {"knobs": knobs}}
+        stages = {name: _metrics(stage) for name, stage in kept["stages"].items()}
+        return kept | {"config": asked | new | {"knobs": knobs}, "stages": stages}
     stem, _, function = kept["config"].partition("-")
     experiment, knobs = rekeyed(f"{stem}.py", function or "laptop", kept["knobs"])
     knobs = {k: value for k, value in knobs.items() if k != "tiny"}
     return kept | {"config": experiment.name, "knobs": knobs}
+
+
+def _metrics(stage: dict) -> dict:
+    """A stage's numbers under their new names."""
+    return {NUMBERS.get(name, name): value for name, value in stage.items()}
 
 
 def renamed(words: str, names: dict[str, str]) -> str:

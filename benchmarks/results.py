@@ -1,12 +1,12 @@
-"""docs/results.md, made from the result.json of real runs and never by hand.
+"""Generates docs/results.md from the result.json of real runs.
 
     python benchmarks/results.py run [--only simclr byol] [--jobs 2]
     python benchmarks/results.py table > docs/results.md
 
-`run` does what is missing or stale, each run in a process of its own, `--jobs` of them at a
-time on cores of their own; stopped anywhere, it goes on from there. What a run ended with
-is kept in docs/results/, with a fingerprint: it is stale when its traced computation, data
-or protocols are no longer those of the code. `make results` does both. The runs of an
+`run` executes missing or stale runs, each in a process of its own, `--jobs` of them at a
+time on separate cores; it can be interrupted and resumed. Results are stored in
+docs/results/ with a fingerprint: a result is stale if its traced computation, data or
+protocols differ from those of the code. `make results` does both. The runs of an
 experiment are declared in its file, as `RUNS`.
 """
 
@@ -35,7 +35,7 @@ PROBES = ("linear", "knn", "top1")
 
 
 def specs(only=()):
-    """(config, folder) of every run that the page is made of."""
+    """(config, folder) of every run of the page."""
     for name in EXPERIMENTS:
         if only and name not in only:
             continue
@@ -52,7 +52,7 @@ def digest(text):
 
 
 def run(options):
-    """Whether all of them ended well."""
+    """Executes the runs; returns True if all succeeded."""
     options.kept.mkdir(parents=True, exist_ok=True)
     return together(partial(one, options), specs(options.only), options.jobs)
 
@@ -115,6 +115,20 @@ def collected(kept):
     return found
 
 
+def changed(asked):
+    """The knobs of a run that differ from the defaults, without source and seed."""
+    try:
+        defaults = config.load(f"{ROOT}/experiments/{asked['file']}:{asked['function']}")
+    except (KeyError, ValueError):  # an experiment that no longer exists
+        return digest(json.dumps(asked["knobs"], sort_keys=True))
+    usual = json.loads(json.dumps(dict(defaults.knobs)))  # with lists for tuples
+    return " ".join(
+        f"{knob}={value}"
+        for knob, value in asked["knobs"].items()
+        if knob not in ("source", "seed") and usual.get(knob) != value
+    )
+
+
 def spread(values):
     """Mean and standard deviation of shares, in %."""
     values = 100 * np.asarray(values, float)
@@ -135,10 +149,11 @@ def gain(ours, theirs):
 class Setting:
     """The finished seeds of one experiment with the same knobs."""
 
-    def __init__(self, title, knobs, runs):
+    def __init__(self, title, runs):
         self.runs = [runs[seed] for seed in sorted(runs)]
         self.stages = self.runs[0]["stages"]
-        self.name = [title, self.runs[0]["config"]["knobs"].get("source", ""), knobs]
+        asked = self.runs[0]["config"]
+        self.name = [title, asked["knobs"].get("source", ""), changed(asked)]
 
     def scores(self, stage, metric):
         return [run["stages"][stage]["metrics"][metric] for run in self.runs]
@@ -192,20 +207,20 @@ NAME = ["method", "data", "knobs"]
 BESIDE = ["untrained", "gain", "raw pixels", "supervised"]
 SECTIONS = {
     "Representations": (
-        "Linear probe and kNN of h, beside the same network untrained, raw pixels, and the "
-        "same network trained with all labels, which is judged by the same probes.",
+        "Linear probe and kNN of h, compared with the same network untrained, raw pixels, "
+        "and the same network trained with all labels, all evaluated by the same probes.",
         [*NAME, "stage", "seeds", "linear", *BESIDE, "kNN", *BESIDE],
         Setting.representations,
     ),
     "Classifiers": (
-        "Top-1 accuracy of methods that see some labels, beside training without what "
-        "they add.",
+        "Top-1 accuracy of methods trained with some labels, compared with the baseline in "
+        "the column *beside*.",
         [*NAME, "stage", "seeds", "top-1", "beside", "its top-1", "gain"],
         Setting.classifiers,
     ),
     "Runs": (
-        "Seconds of training (median), the other metrics of the last stage (mean over "
-        "seeds), and where the numbers come from.",
+        "Seconds of training (median), other metrics of the last stage (mean over seeds), "
+        "machine and commit.",
         [*NAME, "seeds", "seconds", "its own metrics", "machine", "commit"],
         Setting.provenance,
     ),
@@ -214,15 +229,15 @@ SECTIONS = {
 
 def table(kept):
     """The page, as markdown."""
-    settings = [Setting(*kind, runs) for kind, runs in sorted(collected(kept).items())]
+    settings = [Setting(kind[0], runs) for kind, runs in sorted(collected(kept).items())]
     lines = [
         "# Results",
         "",
-        "Made by `python benchmarks/results.py table` from what real runs ended with, kept",
-        "in `docs/results/`; `make results` runs what is missing or stale. Accuracy on the",
+        "Generated by `python benchmarks/results.py table` from real runs, stored in",
+        "`docs/results/`; `make results` executes missing and stale runs. Accuracy on the",
         "test split in %, mean and standard deviation over seeds; a gain is the paired",
-        "difference in points, with its 95 % interval where there are seeds enough. Equal",
-        "knobs have an equal hash; what they are stands in the file of each run.",
+        "difference in points, with its 95 % interval if there are enough seeds. Knobs are",
+        "those that differ from the defaults.",
     ]
     for title, (told, head, rows) in SECTIONS.items():
         lines += ["", f"## {title}", "", told, "", f"| {' | '.join(head)} |"]

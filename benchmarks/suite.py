@@ -1,10 +1,10 @@
 """CPU seconds that the tests of each method take, cold, in a process of its own.
 
-    python benchmarks/suite.py [--only byol mae] [--out suite.json]
+    python benchmarks/suite.py [--only byol mae] [--all] [--out suite.json]
 
 User and system seconds of `pytest` on the method's contract tests and its own test file,
 with an empty compilation cache, less those of a process that collects the same tests and
-runs none.
+runs none. The tests are those of `make test`, with --all those of `make test-all`.
 """
 
 import argparse
@@ -56,15 +56,17 @@ def tests():
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", nargs="+", default=[])
+    parser.add_argument("--all", action="store_true", help="settled agreement, too")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
+    marks = [] if options.all else ["-m", "not settled"]
     seconds = {}
     for name, items in sorted(tests().items()):
         if options.only and name not in options.only:
             continue
         with tempfile.TemporaryDirectory() as folder:
-            idle, _ = pytest("--collect-only", *items, folder=folder)
-            spent, _ = pytest(*items, folder=folder)
+            idle, _ = pytest("--collect-only", *marks, *items, folder=folder)
+            spent, _ = pytest(*marks, *items, folder=folder)
         seconds[name] = round(spent - idle, 1)
         print(f"{seconds[name]:7.1f}  {name}", flush=True)
     print(f"{median(seconds.values()):7.1f}  median of {len(seconds)}")

@@ -1,4 +1,4 @@
-"""Autoencoder: give back the input through a code that cannot simply copy it.
+"""Autoencoder: reconstruction of the input through a narrow or sparse code.
 
     python -m jssl.main --config=experiments/autoencoder.py
     python -m jssl.main --config=experiments/autoencoder.py:hidden=256,sparsity=kl

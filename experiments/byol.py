@@ -1,4 +1,4 @@
-"""BYOL: predict what your own slow average says of the other view.
+"""BYOL: prediction of the target network's projection of the other view.
 
     python -m jssl.main --config=experiments/byol.py
     python -m jssl.main --config=experiments/byol.py:source=fashion_mnist,recipe=garments

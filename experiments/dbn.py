@@ -1,4 +1,4 @@
-"""Deep belief network: RBMs stacked greedily, then taught together up and down.
+"""Deep belief network: a stack of RBMs, fine-tuned by the up-down algorithm.
 
     python -m jssl.main --config=experiments/dbn.py
     python -m jssl.main --config=experiments/dbn.py:k=3,epochs=80

@@ -1,4 +1,4 @@
-"""DCGAN: convolutional networks play the game, and the discriminator's maps are kept.
+"""DCGAN: a GAN of convolutional networks; features are the discriminator's maps.
 
     python -m jssl.main --config=experiments/dcgan.py
     python -m jssl.main --config=experiments/dcgan.py:source=fashion_mnist,epochs=1

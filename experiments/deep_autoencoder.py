@@ -1,4 +1,4 @@
-"""Deep autoencoder: RBMs stacked greedily, unfolded, and fine-tuned by back-propagation.
+"""Deep autoencoder: a stack of RBMs, unrolled and fine-tuned by backpropagation.
 
     python -m jssl.main --config=experiments/deep_autoencoder.py
     python -m jssl.main --config=experiments/deep_autoencoder.py:pretrained=False
@@ -59,17 +59,11 @@ def laptop(
     train = images.load(run)
     steps, tx = train.steps(layer_epochs), optax.adam(lr)
     recipe = partial(optim.rbm_sgd, steps=steps, decay=decay)
-    binary = dict(tx=recipe(layer_lr), scale=scale)
+    binary, upper = dict(tx=recipe(layer_lr), scale=scale), dict(prepare=field("below"))
     stack = [
         rbm(hidden[0], frequency=mean_image(train), **binary),
-        *(rbm(units, prepare=field("below"), **binary) for units in hidden[1:-1]),
-        rbm(
-            hidden[-1],
-            recipe(code_lr),
-            units="gaussian",
-            scale=scale,
-            prepare=field("below"),
-        ),
+        *(rbm(units, **binary, **upper) for units in hidden[1:-1]),
+        rbm(hidden[-1], recipe(code_lr), units="gaussian", scale=scale, **upper),
     ]
     layers = run.layers(accumulate(stack, above), train, steps)
     init = nn.initializers.normal(scale)

@@ -1,4 +1,4 @@
-"""DeepCluster: cluster the features, learn to predict the clusters, and again.
+"""DeepCluster: alternates k-means on the features and classification of the clusters.
 
     python -m jssl.main --config=experiments/deepcluster.py
     python -m jssl.main --config=experiments/deepcluster.py:clusters=30
@@ -33,8 +33,8 @@ def laptop(
 
     Args:
       lr: Learning rate of SGD, constant.
-      rounds: Number of clusterings, evenly spaced. (The paper clusters at every epoch, of
-        5,000 steps; a new head learns nothing in 50.)
+      rounds: Number of clusterings, evenly spaced. The paper clusters at every epoch, of
+        5,000 steps; a new head learns nothing in 50.
       clusters: Number of clusters; the paper takes ten times the classes.
       components: Principal components of the features that are clustered.
     """

@@ -1,4 +1,4 @@
-"""Denoising autoencoder: spoil the input, give back the clean one.
+"""Denoising autoencoder: reconstruction of the input from a corrupted copy.
 
     python -m jssl.main --config=experiments/denoising.py
     python -m jssl.main --config=experiments/denoising.py:noise=gaussian,deviation=0.5

@@ -1,4 +1,4 @@
-"""Distillation: a small student learns from what a larger teacher says of images.
+"""Knowledge distillation: a student is trained on the predictions of a teacher.
 
     python -m jssl.main --config=experiments/distil.py
     python -m jssl.main --config=experiments/distil.py:temperature=4.0

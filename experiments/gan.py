@@ -1,4 +1,4 @@
-"""GAN: one network makes samples, the other tells them from the data.
+"""GAN: alternating training of a generator and a discriminator.
 
     python -m jssl.main --config=experiments/gan.py
     python -m jssl.main --config=experiments/gan.py:source=fashion_mnist,epochs=10

@@ -1,4 +1,4 @@
-"""Jigsaw: tell in which of some known orders the nine tiles of an image were laid.
+"""Jigsaw puzzles: classification of the permutation of nine tiles.
 
     python -m jssl.main --config=experiments/jigsaw.py
     python -m jssl.main --config=experiments/jigsaw.py:count=64,choice=maxmin

@@ -1,4 +1,4 @@
-"""MAE: hide three patches in four and predict them from the rest.
+"""MAE: reconstruction of masked patches by an asymmetric encoder and decoder.
 
     python -m jssl.main --config=experiments/mae.py
     python -m jssl.main --config=experiments/mae.py:source=fashion_mnist,epochs=8

@@ -1,4 +1,4 @@
-"""Mean Teacher: agree with the running average of your own weights.
+"""Mean Teacher: consistency with a teacher that averages the student's weights.
 
     python -m jssl.main --config=experiments/mean_teacher.py
     python -m jssl.main --config=experiments/mean_teacher.py:consistency=kl,weight=5

@@ -1,4 +1,4 @@
-"""MixMatch: guess labels for unlabelled images, then mix everything with everything.
+"""MixMatch: sharpened pseudo-labels for unlabeled images, and mixup with labeled ones.
 
     python -m jssl.main --config=experiments/mixmatch.py
     python -m jssl.main --config=experiments/mixmatch.py:labels=4,weight=25

@@ -1,4 +1,4 @@
-"""MoCo: pick out the other view's key from a queue of older keys.
+"""MoCo: contrastive learning with a momentum encoder and a queue of keys.
 
     python -m jssl.main --config=experiments/moco.py
     python -m jssl.main --config=experiments/moco.py:version=3

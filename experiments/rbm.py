@@ -1,4 +1,4 @@
-"""RBM: a probability for every image, from two layers of units.
+"""Restricted Boltzmann machine, trained by contrastive divergence.
 
     python -m jssl.main --config=experiments/rbm.py
     python -m jssl.main --config=experiments/rbm.py:chains=100,lr=0.01

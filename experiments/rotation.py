@@ -1,4 +1,4 @@
-"""RotNet: tell by which right angle an image was turned.
+"""RotNet: classification of image rotations by multiples of 90 degrees.
 
     python -m jssl.main --config=experiments/rotation.py
     python -m jssl.main --config=experiments/rotation.py:source=fashion_mnist,epochs=10
@@ -62,7 +62,7 @@ def paper(
     Args:
       batch: Images per step, each turned in four ways.
       lr: Initial learning rate.
-      blocks: (kernel, widths of the layers) of each block of the network.
+      blocks: Blocks of the network, each as (kernel, widths of its layers).
     """
     train = images.load(run)
     steps = train.steps(images.epochs)

@@ -1,4 +1,4 @@
-"""SimCLR: two views of an image near each other, far from all others.
+"""SimCLR: contrastive learning of two views of each image against the rest of the batch.
 
     python -m jssl.main --config=experiments/simclr.py
     python -m jssl.main --config=experiments/simclr.py:source=fashion_mnist,recipe=garments

@@ -1,4 +1,4 @@
-"""SimCLR v2: contrast all images, fine-tune on few labels, distil on all images again.
+"""SimCLR v2: contrastive pretraining, fine-tuning on few labels, distillation.
 
     python -m jssl.main --config=experiments/simclr_v2.py
     python -m jssl.main --config=experiments/simclr_v2.py:queue=1024,few=1,many=10
@@ -151,7 +151,7 @@ def laptop(
     ]
 
 
-@tiny(RESNET, tune_batch=16, per_class=8, queue=32, out=8, warmup=0.0,
+@tiny(RESNET, depth=6, tune_batch=16, per_class=8, queue=32, out=8, warmup=0.0,
       distil_epochs=0.02, tune_epochs=2.0)  # fmt: skip
 def paper(
     run: Run = Run(save_every=1000),
@@ -198,11 +198,8 @@ def paper(
     encoder = resnet.encoder(images)
     head = MLP((encoder.features, encoder.features, out), last_norm="scale")
     on_head = nets.linen(Classifier(encoder, train.classes, head))
-    crop_and_flip = views.on(
-        views.View(
-            size=images.size, area=(0.08, 1.0), method="bicubic", antialias=True, flip=0.5
-        )
-    )
+    crop = dict(area=(0.08, 1.0), method="bicubic", antialias=True, flip=0.5)
+    crop_and_flip = views.on(views.View(size=images.size, **crop))
 
     def lars(lr, source, steps, warmup=0.0, decay=0.0):
         peak, warmup = lr * source.batch**0.5, int(steps * warmup / images.epochs)

@@ -1,4 +1,4 @@
-"""SimSiam: predict one view's projection from the other's, which holds still.
+"""SimSiam: prediction of one view's projection from the other's, with stop-gradient.
 
     python -m jssl.main --config=experiments/simsiam.py
     python -m jssl.main --config=experiments/simsiam.py:source=fashion_mnist,recipe=garments

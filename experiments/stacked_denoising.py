@@ -1,4 +1,4 @@
-"""Stacked denoising autoencoder: a deep encoder, learned layer by layer from below.
+"""Stacked denoising autoencoder: greedy layer-wise training of a deep encoder.
 
     python -m jssl.main --config=experiments/stacked_denoising.py
     python -m jssl.main --config=experiments/stacked_denoising.py:labels=10,epochs=30

@@ -1,4 +1,4 @@
-"""Supervised: the reference with labels, the small ViT of experiments/mae.py by default.
+"""Supervised learning: the reference with all labels, by default of a small ViT.
 
 python -m jssl.main --config=experiments/supervised.py
 """

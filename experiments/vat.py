@@ -1,4 +1,4 @@
-"""VAT: no small step from an image should change what is said of it.
+"""VAT: smoothness of predictions in the virtual adversarial direction.
 
     python -m jssl.main --config=experiments/vat.py
     python -m jssl.main --config=experiments/vat.py:epsilon=1,entropy_weight=0.1

@@ -1,4 +1,4 @@
-"""VICReg: two views agree, while every feature varies and no two say the same.
+"""VICReg: invariance to views, with variance and covariance regularization.
 
     python -m jssl.main --config=experiments/vicreg.py
     python -m jssl.main --config=experiments/vicreg.py:source=fashion_mnist,recipe=garments

@@ -1,4 +1,4 @@
-"""jssl: learning without labels, in JAX.
+"""jssl: self-supervised learning in JAX.
 
 python -m jssl.main --config=experiments/mae.py
 from jssl import losses

@@ -1,9 +1,9 @@
 """Baselines: raw inputs, the untrained network, a supervised network; cached.
 
-A baseline is a stage like any other, evaluated alike: raw inputs and untrained networks are
-stages of no steps. Its number is kept under a fingerprint of everything that determines it:
-the data, the budget, the protocols, and the traced computation itself (architecture,
-optimizer and schedule constants included).
+A baseline is an ordinary stage, evaluated the same way: raw inputs and untrained networks
+are stages without steps. Results are cached under a fingerprint of everything that
+determines them: the data, the budget, the protocols, and the traced computation
+(architecture, optimizer and schedule constants included).
 """
 
 import hashlib
@@ -32,10 +32,10 @@ from jssl.nets import Net
 
 
 def plain(source: Source) -> Method:
-    """The method without a network: pixels, a waveform, counts of words."""
+    """A method without a network: pixels, a waveform, counts of words."""
 
     def step(key, state, batch):
-        raise ValueError("raw inputs learn nothing: give the stage no steps")
+        raise ValueError("raw inputs cannot be trained: give the stage no steps")
 
     def embed(state, batch):
         return {"h": source.plain(batch)}
@@ -44,7 +44,7 @@ def plain(source: Source) -> Method:
 
 
 def has_plain(source: Source) -> bool:
-    """Whether the columns of a source give rows [n, d] without a network."""
+    """True if the columns of a source have raw features [n, d]."""
     rows = jax.eval_shape(source.decode, source.row_shapes(), _context(source))
     return jax.eval_shape(source.plain, rows) is not None
 
@@ -61,21 +61,27 @@ def rows(
     *,
     reference: Stage | None = None,
 ) -> dict[str, Stage]:
-    """The baselines of every method: raw inputs, its untrained network, and a supervised
-    stage if there is one. Raw inputs are left out where the data have no such rows.
+    """The baselines of a method: raw inputs, untrained network, optional supervised stage.
+
+    Raw inputs are omitted if the data have no raw features; they have the evals of "h".
 
     Args:
-      run: how they are run.
+      run: settings of the stages.
       method: its initial state is the untrained network.
       train: the training source.
-      judged: the evals of both.
-      reference: a stage that learns from labels.
+      judged: evals of raw inputs and untrained network.
+      reference: a supervised stage.
     """
     stages = {}
     if has_plain(train):
         name = train.plain_name
+        of_h = {
+            key: judge
+            for key, judge in judged.items()
+            if getattr(judge, "outputs", ("h",)) == ("h",)
+        }
         stages[name] = run.baseline(
-            name.replace(" ", "-"), plain(train), train, 0, evals=judged
+            name.replace(" ", "-"), plain(train), train, 0, evals=of_h
         )
     stages["untrained network"] = run.baseline("untrained", method, train, 0, evals=judged)
     return stages if reference is None else stages | {"supervised reference": reference}
@@ -95,28 +101,33 @@ def pretrain_stage(
     pictures: Mapping[str, Callable] = MappingProxyType({}),
     **fields: Any,
 ) -> Stage:
-    """A stage evaluated by kNN and linear probe, with raw inputs, the untrained network and
-    a supervised network as baselines.
+    """A stage evaluated by kNN and linear probe, with all baselines.
 
-    A source without labels has no evaluation, and no baselines.
+    The baselines are raw inputs, the untrained network and a supervised network. Without
+    labels there are no such evaluations and baselines.
 
     Args:
-      run: how all of them are run.
+      run: settings of all stages.
       images: the budget: `epochs` of the stage, `supervised_epochs` of the baseline.
       train: the training source.
-      method: what learns.
-      classifier: of the supervised baseline: images -> {"logits", "h"}, with an encoder as
-        the method's; None without labels.
+      method: the method that is trained.
+      classifier: of the supervised baseline: x -> {"logits", "h"}, with the same encoder as
+        the method; None without labels.
       name: of the stage.
-      labeled: the source of the supervised baseline; None: `train`, with labels.
-      prepare: batch -> the input of the classifier, as the method's.
+      labeled: source of the supervised baseline; None: `train` with labels.
+      prepare: batch -> x, the input of the classifier, as in the method.
       tx: steps -> the optimizer of the supervised baseline.
       pictures: further evals, by name.
       **fields: further fields of the stage.
+
+    Raises:
+      ValueError: labels, and no classifier.
     """
     stage = partial(run.stage, name, method, train, train.steps(images.epochs), **fields)
     if not train.classes:
         return stage(evals=pictures)
+    if classifier is None:
+        raise ValueError(f"{name}: the baseline of {train.name} needs a classifier")
     labeled = labeled or with_labels(train)
     steps = labeled.steps(images.supervised_epochs)
     judged = {"knn": evals.knn(), "linear": evals.linear_probe()}
@@ -143,23 +154,23 @@ def few_label_stage(
     further: Mapping[str, Callable] = MappingProxyType({}),
     **fields: Any,
 ) -> Stage:
-    """The stage "train" of semi-supervised learning; its baselines learn from labels alone.
+    """The stage "train" of semi-supervised learning, with supervised baselines.
 
-    Its baselines have the same network, optimizer, augmentation, number of updates and
-    batches of labels, and no unlabeled images: one with the same few labels, which the
-    method should beat, and one with all labels, which it may come up to.
+    The baselines have the same network, optimizer, augmentation, number of updates and
+    labeled batches, and no unlabeled images: one with the same few labels, as a lower
+    bound, and one with all labels, as an upper bound.
 
-    The number to read is top1, of the classifier that was trained. kNN and linear probe
-    judge h, and are given every label of the training split to do so.
+    The main metric is top1, of the trained classifier. kNN and linear probe evaluate h with
+    all labels of the training split.
 
     Args:
-      run: how all of them are run; its seed draws the labels, too.
-      few: the labels and the budget, the network and its optimizer, which the method has
-        too. The baselines predict with an average of weights.
-      train: the unlabeled training source; the images with labels are among its own.
-      method: what learns, of nested batches; embeds "logits".
-      augment: (key, batch) -> one view of each row, as the method's.
-      further: evals of the method alone, by name.
+      run: settings of all stages; its seed also draws the labels.
+      few: labels and budget, network and optimizer, also of the method. Baselines predict
+        with averaged weights.
+      train: the unlabeled training source, which contains the labeled images.
+      method: the method that is trained, on nested batches; embeds "logits".
+      augment: (key, batch) -> one view of each row, as in the method.
+      further: evals of the method only, by name.
       **fields: further fields of the stage.
     """
     judged = {"knn": evals.knn(), "linear": evals.linear_probe()}
@@ -191,7 +202,7 @@ def few_label_stage(
 
 
 def _of_labeled(method: Method) -> Method:
-    """A method of plain batches, for the labeled half of nested ones."""
+    """Adapts a method of plain batches to the labeled part of nested batches."""
 
     def init(key, batch):
         return method.init(key, part(batch, "labeled"))
@@ -203,9 +214,9 @@ def _of_labeled(method: Method) -> Method:
 
 
 def fingerprint(stage: Stage) -> str:
-    """A digest of all that the stage's final metrics depend on.
+    """Digest of everything that determines the final metrics of a stage.
 
-    A seed or a batch that decides nothing does not count: raw pixels are raw pixels.
+    Seeds and batch sizes without effect, as for raw pixels, are not included.
     """
     method, data = stage.method, stage.data
     context = _context(data)
@@ -216,7 +227,7 @@ def fingerprint(stage: Stage) -> str:
     rows = jax.eval_shape(data.decode, two, context)
     key = jax.random.key(0)
     state = jax.eval_shape(method.init, key, batch)
-    parts = [data.name, data.digest, [e.protocol for e in stage.evals.values()]]
+    parts: list[Any] = [data.name, data.digest, [e.protocol for e in stage.evals.values()]]
     traced = [_live(method.embed, state, rows)]
     init = _live(method.init, key, batch)
     if init.eqns or stage.steps:
@@ -233,17 +244,17 @@ def fingerprint(stage: Stage) -> str:
 
 
 def _live(fn, *args):
-    """The jaxpr of fn(*args), without equations on which no result depends."""
+    """The jaxpr of fn(*args) after dead-code elimination."""
     traced = jax.make_jaxpr(fn)(*args)
     used = [True] * len(traced.jaxpr.outvars)
     return traced.replace(jaxpr=dce_jaxpr(traced.jaxpr, used, instantiate=True)[0])
 
 
 def _without_names(program: str) -> str:
-    """A printed jaxpr in which no function's name or address appears.
+    """A printed jaxpr without names and addresses of functions.
 
-    Shared sub-programs, which JAX prints under their function's name, are numbered in the
-    order in which they are printed: renaming a jitted function changes nothing.
+    Shared subprograms, which JAX prints under the name of their function, are numbered in
+    order, so that renaming a jitted function does not change the text.
     """
     shared = re.findall(r"^let (\w+) = \{", program, flags=re.MULTILINE)
     numbers = {name: f"f{i}" for i, name in enumerate(dict.fromkeys(shared))}
@@ -258,7 +269,7 @@ def _without_names(program: str) -> str:
 def score(
     name: str, stage: Stage, workdir: Path, provenance: Callable[[], Mapping[str, Any]]
 ) -> dict[str, Any]:
-    """{"metrics": ..., "provenance": ...} of a baseline, from the cache if it is there."""
+    """{"metrics": ..., "provenance": ...} of a baseline, from the cache if available."""
     kept = cache_folder() / "baselines" / f"{fingerprint(stage)}.json"
     if _first_process_says(kept.exists()):
         return json.loads(kept.read_text()) if kept.exists() else {"metrics": {}}
@@ -272,7 +283,7 @@ def score(
 
 
 def _first_process_says(answer: bool) -> bool:
-    """The first process's answer, for all of them: each may have a disk of its own."""
+    """Broadcasts the value of the first process, since disks may differ."""
     if jax.process_count() == 1:
         return answer
     from jax.experimental import multihost_utils

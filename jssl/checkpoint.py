@@ -142,7 +142,8 @@ class Checkpoints(contextlib.AbstractContextManager):
         """
         from jax._src import distributed  # JAX has no public barrier for threads
 
-        client, me = distributed.global_state.client, jax.process_index()
+        client: Any = distributed.global_state.client
+        me = jax.process_index()
         error = sys.exc_info()[1]
         if not self.broken:
             if error is None and "async_write_complete" in key:

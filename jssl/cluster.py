@@ -216,7 +216,7 @@ def _check(coordinator, processes, process):
             socket.create_server(("", port), family=family, dualstack_ipv6=both).close()
         except OSError as error:
             raise OSError(
-                f"process 0 cannot listen at {coordinator}: {os.strerror(error.errno)}"
+                f"process 0 cannot listen at {coordinator}: {os.strerror(error.errno or 0)}"
             ) from error
 
 

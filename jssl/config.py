@@ -4,10 +4,9 @@ experiments/mae.py                          its function `laptop`, default knobs
 experiments/mae.py:epochs=2,batch=64        other knobs
 experiments/mae.py:paper,variant=L/16       another function
 
-A parameter is a knob, or a group of knobs: a frozen dataclass, whose fields are then knobs
-of the config like all others (`jssl.knobs` has the usual ones). What tests change is
-declared by `tiny`, and what the results page runs by `RUNS` (see `evidence`): a new
-experiment is one file.
+A parameter is a knob, or a group of knobs: a frozen dataclass whose fields are knobs of the
+config (`jssl.knobs` has the usual ones). The knobs of tests are declared by `tiny`, the
+runs of the results page by `RUNS` (see `evidence`): a new experiment is one file.
 """
 
 import ast
@@ -21,39 +20,42 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from jssl.data import Source
 from jssl.method import Method
 
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
-    """One stretch of training: what the loop needs to know.
+    """A stage of training.
 
-    Periods are in steps; 0 means never. A checkpoint, an evaluation and the pictures
-    come at the end in any case.
+    Periods are in steps; 0 means never. There is always a checkpoint, an evaluation and
+    pictures at the end.
 
     Attributes:
-      name: of its folder in the workdir.
-      method: what learns.
+      name: of the stage, and of its folder in the workdir.
+      method: the method that is trained.
       data: the training `Source`.
-      steps: calls of `method.step`.
+      steps: number of calls of `method.step`.
       evals: by name, each (features, final) -> {metric: number or picture}.
-      baselines: by name, stages judged by the same evals, computed once and cached.
-      chance: what training metrics are where nothing is learned: log K of K classes.
-      rules: (path regex, PartitionSpec or (shape, mesh) -> PartitionSpec), first match
-        counts; what matches none is replicated.
+      baselines: stages to compare with, by name, evaluated the same way; results are cached
+        across runs.
+      chance: value of a training metric for a model that has learned nothing, e.g. log K
+        for K classes. The doctor warns when the metric stays there.
+      rules: (path regex, PartitionSpec or (shape, mesh) -> PartitionSpec); the first match
+        applies, leaves without match are replicated.
       mesh: axes of the device mesh, "data=8;fsdp=4"; "" puts all devices on "data".
       start: (state, done) -> state, with `done` the states of earlier stages by name.
       refresh_every, save_every, eval_every, render_every: periods.
-      dispatch: steps compiled into one `lax.scan`. Pays for small networks without
+      dispatch: steps compiled into one `lax.scan`. Faster for small networks without
         convolutions; periods are rounded up to multiples of it.
-      seed: of everything in this stage that is random, but for the order of the data.
+      seed: of all randomness in this stage except the order of the data.
     """
 
     name: str
     method: Method
-    data: Any
+    data: Source
     steps: int
-    evals: Mapping[str, Callable] = field(default_factory=dict)
+    evals: Mapping[str, Any] = field(default_factory=dict)
     baselines: Mapping[str, "Stage"] = field(default_factory=dict)
     chance: Mapping[str, float] = field(default_factory=dict)
     rules: Sequence[tuple[str, Any]] = ()
@@ -83,15 +85,15 @@ class Experiment:
 
     @property
     def defaults(self) -> dict[str, Any]:
-        """The knobs that hold unless others are given."""
+        """The default knobs, with those of `tiny` if it is set."""
         preset = getattr(self.function, "tiny", {}) if self.knobs.get("tiny") else {}
         return schema(self.function) | preset
 
     def stages(self) -> list[Stage]:
-        """The config's stages. Knobs that are not given have their defaults."""
-        knobs, arguments = schema(self.function) | self.knobs, {}
+        """The stages of the config, with defaults for knobs that are not set."""
+        knobs, arguments = schema(self.function) | dict(self.knobs), {}
         for name, default in _parameters(self.function).items():
-            if dataclasses.is_dataclass(default):
+            if dataclasses.is_dataclass(default) and not isinstance(default, type):
                 fields = {field: knobs[field] for field in vars(default)}
                 arguments[name] = dataclasses.replace(default, **fields)
             else:
@@ -100,17 +102,16 @@ class Experiment:
 
 
 def tiny(*presets: Mapping[str, Any], **knobs: Any) -> Callable[[Callable], Callable]:
-    """Declares the knobs that a config has with `tiny=True`, as tests run it.
+    """Declares the knobs of a config with `tiny=True`, which is used by tests.
 
-    Knobs given by the user win over them.
+    Knobs set by the user take precedence.
 
     Args:
-      *presets: knobs by name; later ones win.
-      **knobs: further ones.
+      *presets: knobs by name; later ones take precedence.
+      **knobs: further knobs.
 
     Raises:
-      ValueError: when the file loads, for knobs that the config does not have or values
-        of another type than the knob's.
+      ValueError: on loading the file, for unknown knobs or values of the wrong type.
 
     >>> @tiny(dict(epochs=0.1), width=2)
     ... def laptop(epochs: float = 30.0, width: int = 64) -> list[Stage]:
@@ -140,10 +141,10 @@ def tiny(*presets: Mapping[str, Any], **knobs: Any) -> Callable[[Callable], Call
 
 
 def schema(function: Callable) -> dict[str, Any]:
-    """{knob: default} of a config, its groups' fields among them.
+    """{knob: default} of a config, including the fields of its groups.
 
     Raises:
-      ValueError: for a parameter without a default, or two knobs of one name.
+      ValueError: a parameter without a default, or two knobs of the same name.
     """
     found: dict[str, Any] = {}
     for name, default in _parameters(function).items():
@@ -151,7 +152,7 @@ def schema(function: Callable) -> dict[str, Any]:
         if inspect.Parameter.empty in knobs.values():
             raise ValueError(f"{function.__name__}: the knob {name!r} has no default")
         if both := sorted(set(found) & set(knobs)):
-            raise ValueError(f"{function.__name__} has two knobs called {both[0]!r}")
+            raise ValueError(f"{function.__name__} has two knobs named {both[0]!r}")
         found |= knobs
     return found | ({"tiny": False} if hasattr(function, "tiny") else {})
 
@@ -160,7 +161,7 @@ def one_of(knob: str, value: Any, choices: Mapping[Any, Any]) -> Any:
     """choices[value].
 
     Raises:
-      ValueError: for a value that is no choice; it names the knob and the choices.
+      ValueError: the value is not a choice; the message has the knob and the choices.
 
     >>> one_of("version", 2, {1: "linear", 2: "deep"})
     'deep'
@@ -174,12 +175,12 @@ def one_of(knob: str, value: Any, choices: Mapping[Any, Any]) -> Any:
 def load(spec: str, overrides: Sequence[str] = ()) -> Experiment:
     """Reads "FILE[:FUNCTION][,KNOB=VALUE ...]".
 
-    Commas inside brackets or quotes do not separate. A knob whose default is a string is
-    taken as it stands; others are Python literals, checked against the default's type.
+    Commas inside brackets or quotes do not separate. Values of knobs whose default is a
+    string are taken literally; others are Python literals of the default's type.
 
     Args:
       spec: as above.
-      overrides: further "KNOB=VALUE"s, which win.
+      overrides: further "KNOB=VALUE"s, which take precedence.
 
     Raises:
       ValueError: no such file, function or knob (with the nearest known one), or a value
@@ -189,12 +190,12 @@ def load(spec: str, overrides: Sequence[str] = ()) -> Experiment:
     words = _split(rest)
     name = words.pop(0) if words and "=" not in words[0] else "laptop"
     path = Path(file)
-    functions = _functions(path)
-    if name not in functions:
+    configs = functions(path)
+    if name not in configs:
         raise ValueError(
-            f"{path} has no function {name!r}; " + _known(name, functions, "functions")
+            f"{path} has no function {name!r}; " + _known(name, configs, "functions")
         )
-    function = functions[name]
+    function = configs[name]
     known, given = schema(function), {}
     for word in [*words, *overrides]:
         knob, equals, text = word.partition("=")
@@ -214,11 +215,11 @@ def listing(experiment: Experiment) -> list[tuple[str, str, str, str]]:
     """(knob, type, default, description) of every knob.
 
     Descriptions are those under "Args:" of the config, else under "Attributes:" of the
-    group or of what it inherits from.
+    group or of its base classes.
     """
     groups = [type(x) for x in _parameters(experiment.function).values()]
     sources = [parent for group in groups for parent in reversed(group.__mro__)]
-    described = {"tiny": "Use the sizes that tests run."}
+    described = {"tiny": "Use the small sizes of tests."}
     for source in [*filter(dataclasses.is_dataclass, sources), experiment.function]:
         text = inspect.getdoc(source) or ""
         described |= re.findall(r"^  (\w+): (.*(?:\n    .*)*)", text, flags=re.MULTILINE)
@@ -233,49 +234,13 @@ def listing(experiment: Experiment) -> list[tuple[str, str, str, str]]:
     ]
 
 
-def evidence(path: Path) -> dict[str, int]:
-    """{knobs: seeds} of the runs that the results page has of an experiment.
-
-    An experiment declares them as RUNS = {"": 5, "paper,epochs=2": 1}, where "" is
-    `laptop` with its defaults; without, it is {"": 1}.
+def functions(path: Path) -> dict[str, Callable]:
+    """{name: config} of a file: its functions that return list[Stage].
 
     Raises:
-      ValueError: for knobs or functions that the experiment does not have.
+      ValueError: no such file, or one that does not parse.
     """
-    runs = getattr(_module(Path(path)), "RUNS", {"": 1})
-    for knobs in runs:
-        load(f"{path}:{knobs}")
-    return dict(runs)
-
-
-def _parameters(function):
-    """{name: default} of the signature."""
-    return {
-        name: parameter.default
-        for name, parameter in inspect.signature(function).parameters.items()
-    }
-
-
-def _module(path):
-    """The file, executed."""
-    if not path.is_file():
-        folder = path.parent if path.parent.is_dir() else Path("experiments")
-        there = [str(p) for p in sorted(folder.glob("*.py"))]
-        raise ValueError(f"no config file {path}; " + _known(str(path), there, "configs"))
-    found = importlib.util.spec_from_file_location(f"experiment_{path.stem}", path)
-    if found is None:
-        raise ValueError(f"{path} is not a Python file")
-    module = importlib.util.module_from_spec(found)
-    try:
-        found.loader.exec_module(module)
-    except SyntaxError as error:
-        raise ValueError(f"{path}, line {error.lineno}: {error.msg}") from error
-    return module
-
-
-def _functions(path):
-    """Its configs: the functions that return list[Stage], by name."""
-    module = _module(path)
+    module = _module(Path(path))
     return {
         name: value
         for name, value in vars(module).items()
@@ -285,6 +250,46 @@ def _functions(path):
     }
 
 
+def evidence(path: Path) -> dict[str, int]:
+    """{knobs: number of seeds} of an experiment's runs on the results page.
+
+    An experiment declares them as RUNS = {"": 5, "paper,epochs=2": 1}, where "" is
+    `laptop` with its defaults; the default is {"": 1}.
+
+    Raises:
+      ValueError: unknown knobs or functions.
+    """
+    runs = getattr(_module(Path(path)), "RUNS", {"": 1})
+    for knobs in runs:
+        load(f"{path}:{knobs}")
+    return dict(runs)
+
+
+def _parameters(function) -> dict[str, Any]:
+    """{name: default} of the signature."""
+    return {
+        name: parameter.default
+        for name, parameter in inspect.signature(function).parameters.items()
+    }
+
+
+def _module(path):
+    """Executes a config file."""
+    if not path.is_file():
+        folder = path.parent if path.parent.is_dir() else Path("experiments")
+        there = [str(p) for p in sorted(folder.glob("*.py"))]
+        raise ValueError(f"no config file {path}; " + _known(str(path), there, "configs"))
+    found = importlib.util.spec_from_file_location(f"experiment_{path.stem}", path)
+    if found is None or found.loader is None:
+        raise ValueError(f"{path} is not a Python file")
+    module = importlib.util.module_from_spec(found)
+    try:
+        found.loader.exec_module(module)
+    except SyntaxError as error:
+        raise ValueError(f"{path}, line {error.lineno}: {error.msg}") from error
+    return module
+
+
 def _known(name, names, kind):
     near = difflib.get_close_matches(name, names, 1, 0.5)
     guess = f"did you mean {near[0]}? " if near else ""
@@ -292,7 +297,7 @@ def _known(name, names, kind):
 
 
 def _split(text):
-    """Cuts at the commas that stand outside brackets and quotes."""
+    """Splits at commas outside brackets and quotes."""
     words, depth, quote = [""], 0, ""
     for letter in text:
         if quote:

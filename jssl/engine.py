@@ -1,6 +1,7 @@
-"""A stage on its mesh: the compiled functions of its method.
+"""Engine: the compiled functions of a stage on its mesh.
 
-The state is one pytree: born sharded, donated to each step. Step i gets fold_in(key, i).
+The state is one pytree, created sharded and donated to each step. Step i has the key
+fold_in(key, i).
 """
 
 import itertools
@@ -21,14 +22,14 @@ class Engine:
     """The compiled functions of a stage on its mesh.
 
     Args:
-      stage: what is to be trained.
-      devices: for the mesh; None: all there are.
+      stage: the stage to train.
+      devices: of the mesh; None: all devices.
     """
 
     def __init__(self, stage: Stage, devices: Sequence | None = None):
         self.stage = stage
         self.mesh = sharding.make_mesh(stage.mesh, devices)
-        for field in jax.tree.leaves(stage.data.shapes()):  # two streams have two sizes
+        for field in jax.tree.leaves(stage.data.shapes()):  # streams may differ in size
             sharding.check_divides(field.shape[stage.data.batch_axis], self.mesh)
         names = ("init", "step", "refresh", "render")
         keys = jax.random.split(jax.random.key(stage.seed), len(names))
@@ -38,7 +39,7 @@ class Engine:
         self.rows = jax.eval_shape(stage.data.decode, stage.data.row_shapes(), context)
         state = jax.eval_shape(stage.method.init, self.keys["init"], self.batch)
         seen = jax.eval_shape(stage.method.embed, state, self.rows)
-        check_rows(seen, stage.data.batch)  # mistakes show before work
+        check_rows(seen, stage.data.batch)  # fail early
         shardings = sharding.infer(state, self.mesh, stage.rules)
         self.shapes = jax.tree.map(
             lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s),
@@ -48,11 +49,11 @@ class Engine:
         self.shardings = shardings
         self.everywhere = sharding.replicated(self.mesh)
         self.copied = partial(copied, shardings=shardings)
-        self.functions: dict[Any, Callable] = {}  # of a batch, kept to be compiled once
+        self.functions: dict[Any, Callable] = {}  # of a batch; cached for compilation
         self._programs: dict[Any, Callable] = {}
 
     def begin(self, done) -> Any:
-        """The state before the first step, with earlier stages' weights if it has them."""
+        """The initial state, with weights of earlier stages if the stage has a `start`."""
 
         def init(key):
             zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), self.batch)
@@ -63,7 +64,7 @@ class Engine:
 
     @cached_property
     def table(self) -> Any:
-        """The training split on the device, if it is small; else nothing."""
+        """The training split on the device, if it is small; else None."""
         table = self.stage.data.table
         return (
             None
@@ -73,7 +74,7 @@ class Engine:
 
     @cached_property
     def context(self) -> Any:
-        """The decoded context, whole on every device."""
+        """The decoded context, replicated on all devices."""
         return jax.device_put(self.stage.data.decoded_context(), self.everywhere)
 
     @cached_property
@@ -96,12 +97,12 @@ class Engine:
         return jax.jit(advance, donate_argnums=0, out_shardings=outputs)
 
     def advance(self, state, step, batches) -> tuple[Any, dict[str, jax.Array]]:
-        """Some steps in one dispatch; metrics come as [steps]."""
+        """Runs several steps in one dispatch; metrics are [steps]."""
         held = self.table, self.context
         return self._advance(state, self.keys["step"], held, np.int32(step), batches)
 
     def traced(self) -> jax.stages.Traced:
-        """One step, ready to be lowered and compiled, with nothing placed anywhere."""
+        """A traced step, to be lowered and compiled, from shapes only."""
         data, axis = self.stage.data, 1 + self.stage.data.batch_axis
         table = data.table and _like(data.table, data.shapes())
         batch = data.shapes()
@@ -119,7 +120,7 @@ class Engine:
         return self._advance.trace(self.shapes, key, held, step, some)
 
     def batches(self, begin, order):
-        """From step `begin` on, the batches of each dispatch, placed: [steps, n, ...]."""
+        """Batches of each dispatch from step `begin` on, sharded: [steps, n, ...]."""
         data, stage = self.stage.data, self.stage
         stream = (data.stream if self.table is None else data.indices)(begin, order)
         for step in range(begin, stage.steps, stage.dispatch):
@@ -128,7 +129,7 @@ class Engine:
             yield sharding.place(stacked(some), self.mesh, 1 + data.batch_axis)
 
     def is_due(self, period, step) -> bool:
-        """Whether something with this period falls on this step."""
+        """True if an action with this period is due at this step."""
         whole = -(-period // self.stage.dispatch) * self.stage.dispatch
         return bool(period) and step % whole == 0
 
@@ -141,15 +142,15 @@ class Engine:
         """fn(*args, batch) for the rows of a split, in order, as numpy on every host.
 
         Args:
-          fn: (*args, batch) -> a tree of arrays with a row for each of the batch.
+          fn: (*args, batch) -> a tree of arrays with rows first.
           split: of the stage's data.
-          rows: so many of the first rows; None: all.
+          rows: number of first rows; None: all.
         """
         source = self.stage.data.split(split)
         return self._over(source, self._compiled(fn, self.stage.data.decode), args, rows)
 
     def over(self, source: Source, fn, *args) -> Any:
-        """`collect` for every row of a source whose columns are decoded already."""
+        """`collect` for all rows of a source with decoded columns."""
         compiled = self._compiled(fn, lambda batch, context: dict(batch) | dict(context))
         return self._over(source, compiled, args, None)
 
@@ -164,7 +165,7 @@ class Engine:
         return jax.tree.map(lambda *x: np.concatenate(x)[:size], *parts)
 
     def _compiled(self, fn, decode):
-        """Compiles fn(*args, batch) once, however often it is collected."""
+        """Compiles fn(*args, batch), cached by fn."""
         key = fn, decode == self.stage.data.decode
         if key not in self._programs:
             self._programs[key] = jax.jit(
@@ -175,36 +176,36 @@ class Engine:
 
 
 def copied(state: Any, shardings: Any = None) -> Any:
-    """A copy to be donated: a state that holds one array twice cannot be."""
+    """A copy for donation, which fails for a state that contains an array twice."""
     return jax.jit(partial(jax.tree.map, jnp.copy), out_shardings=shardings)(state)
 
 
 def stacked(batches: list[Any]) -> Any:
-    """Batches on a new first axis; a single one is not copied."""
+    """Stacks batches on a new first axis, without copying a single one."""
     if len(batches) == 1:
         return jax.tree.map(lambda x: x[None], batches[0])
     return jax.tree.map(lambda *x: np.stack(x), *batches)
 
 
 def look_up(table: Any, batch: Any) -> Any:
-    """The rows that batch["index"] names, in every table of a nest."""
+    """The rows batch["index"] of a table, or of each table of nested batches."""
     if "index" not in batch:
         return {name: look_up(table[name], part) for name, part in batch.items()}
     return {name: column[batch["index"]] for name, column in table.items()} | dict(batch)
 
 
 def check_rows(outputs: Any, batch: int) -> None:
-    """Raises ValueError unless every leaf has a row for each of a batch."""
+    """Raises ValueError unless every leaf has `batch` rows."""
     for x in jax.tree.leaves(outputs):
         if x.shape[:1] != (batch,):
             raise ValueError(
-                f"what is seen of a batch of {batch} must have a row for each, got "
+                f"outputs for a batch of {batch} must have {batch} rows, got "
                 f"{x.dtype}{list(x.shape)}"
             )
 
 
 def _like(table, shapes):
-    """Of a table, the fields that a training batch has."""
+    """The fields of a table that training batches have."""
     return {
         name: _like(column, shapes[name]) if isinstance(column, Mapping) else column
         for name, column in table.items()

@@ -1,9 +1,9 @@
-"""Writes a run's encoder for other programs: safetensors, under timm's names.
+"""Exports the encoder of a run to safetensors, with the names of timm.
 
     python -m jssl.export --workdir runs/mae --out mae.safetensors
 
-ViTs and ResNets load into timm; other encoders keep jssl's own names. The file says in
-its metadata which config and commit it came from and how the network is built.
+ViTs and ResNets can be loaded by timm; other encoders keep the names of jssl. The metadata
+of the file contain the config, the commit and the architecture.
 """
 
 import argparse
@@ -17,9 +17,9 @@ from jssl.main import prepare_jax, say
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The command `python -m jssl.export`; returns the exit status.
+    """Runs the command `python -m jssl.export` and returns its exit status.
 
-    0: written. 1: a mistake of the user's, said in one line; nothing is written then.
+    0: written. 1: a user error, reported in one line; nothing is written.
     """
     options, rest = parser().parse_known_args(arguments)
     return say(lambda: launch(options, rest), options.debug)
@@ -29,12 +29,12 @@ def launch(options, rest) -> int:
     if rest:
         raise ValueError(f"unknown argument {rest[0]!r}; see --help")
     if not options.workdir or not options.out:
-        raise ValueError("which run, and where to? --workdir=FOLDER --out=FILE.safetensors")
+        raise ValueError("give --workdir=FOLDER and --out=FILE.safetensors")
     out = Path(options.out)
     if out.suffix != ".safetensors":
-        raise ValueError(f"weights are written as FILE.safetensors, not as {out.name}")
+        raise ValueError(f"--out must be FILE.safetensors, got {out.name}")
     if not out.parent.is_dir():
-        raise ValueError(f"there is no folder {out.parent} to write to")
+        raise ValueError(f"--out: no such folder {out.parent}")
     prepare_jax(options)
     from jssl import session
 
@@ -67,7 +67,7 @@ def parser() -> argparse.ArgumentParser:
     add = parse.add_argument
     add("--workdir", help="of a run of jssl.main")
     add("--out", metavar="FILE.safetensors")
-    add("--stage", help="whose encoder (default: the last stage's)")
+    add("--stage", help="stage of the encoder (default: the last)")
     add("--config", metavar="FILE", help="the experiment, if not in ./experiments")
     add("--debug", action="store_true", help="show tracebacks")
     parse.set_defaults(cpu_devices=None, coordinator=None, processes=None, process=None)
@@ -75,7 +75,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def encoder(stage: Stage, state: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The arrays of the encoder that the stage's method embeds with, and its layout."""
+    """Arrays of the encoder of a stage's method, and its layout."""
     import jax
 
     from jssl import weights
@@ -88,7 +88,9 @@ def encoder(stage: Stage, state: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     if layout["names"] != "timm":
         return weights.own_names(variables), layout
     params = variables.pop("params")
-    return weights.to_torch(module, params, variables, layout.get("grid")), layout
+    grid = layout.get("grid")
+    arrays = weights.to_torch(module, params, variables, grid)  # type: ignore[arg-type]
+    return arrays, layout
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Features of a trained method: its outputs for rows of the data, as evals see them."""
+"""Features of a trained method: its outputs for rows of the data, as input of evals."""
 
 from collections.abc import Callable, Mapping
 from functools import cached_property
@@ -23,8 +23,7 @@ class Features:
     Args:
       engine: of the stage.
       state: of its method.
-      done: states of the earlier stages by name, from which the stage began; None where
-        they are not known.
+      done: final states of earlier stages by name, for `start`; None if not available.
     """
 
     def __init__(self, engine: Engine, state: Any, done: Mapping[str, Any] | None = None):
@@ -35,14 +34,14 @@ class Features:
 
     @cached_property
     def names(self) -> tuple[str, ...]:
-        """The outputs of `embed`, and "maps" where its last layer has places."""
+        """Outputs of `embed`, with "maps" if its last layer is [n, h, w, d]."""
         method = self.engine.stage.method
         outputs = jax.eval_shape(method.embed, self.engine.shapes, self.engine.rows)
         return tuple(with_maps(outputs))
 
     @cached_property
     def fields(self) -> tuple[str, ...]:
-        """The names of the columns that a row has."""
+        """Names of the columns of a row."""
         return tuple(self.source.row_shapes())
 
     def __call__(
@@ -59,7 +58,7 @@ class Features:
           name: of the output.
           reduce: runs on the device first, e.g. to pool large maps before they are copied
             to the host.
-          rows: so many of the first rows; None: all.
+          rows: number of first rows; None: all.
         """
         return self._collected((name, reduce), split, rows)
 
@@ -68,18 +67,18 @@ class Features:
         return self._collected("rows", split, rows)
 
     def generated(self, split: str, rows: int | None = None) -> Mapping[str, Any]:
-        """Samples by field, one for each row of a split; empty: the method gives none."""
+        """Samples by field, one per row of a split; empty if the method generates none."""
         if not self.generates:
             return {}
         return self._collected("generated", split, rows)
 
     @property
     def generates(self) -> bool:
-        """Whether the method has a `generate`."""
+        """True if the method has a `generate`."""
         return self.engine.stage.method.generate is not no_samples
 
     def of(self, rows: Mapping[str, Any], name: str = "h", reduce: Callable = identity):
-        """The output `name` for other decoded rows: the columns that the method reads."""
+        """The output `name` for other decoded rows, with the columns of the method."""
         table = {k: np.asarray(x) for k, x in rows.items() if k != "index"}
         size, batch = len(next(iter(table.values()))), self.source.batch
         other = Source(name="other rows", size=size, batch=batch, table=table)
@@ -94,17 +93,17 @@ class Features:
         """The state before the first step.
 
         Raises:
-          ValueError: the stage began from earlier stages, whose states are not known.
+          ValueError: the stage starts from earlier stages, whose states are not available.
         """
         if self.engine.stage.start and self.done is None:
             raise ValueError(
-                f"the stage {self.engine.stage.name} began from the states of earlier "
-                f"stages, which are not at hand"
+                f"the stage {self.engine.stage.name} starts from the states of earlier "
+                f"stages, which are not available"
             )
         return self.engine.begin(self.done or {})
 
     def labels(self, split: str) -> np.ndarray:
-        """The class numbers [n] of a split."""
+        """Class numbers [n] of a split."""
         return self.source.split(split).labels()
 
     def targets(self, split: str, name: str = "label") -> np.ndarray:
@@ -112,7 +111,7 @@ class Features:
         return self.source.split(split).targets(name)
 
     def shown(self, split: str, index: Any, columns: tuple[str, ...] = ()) -> dict:
-        """Pictures, by field, of the rows `index` [rows, columns] of a split."""
+        """Pictures, by field, of rows `index` [rows, columns] of a split."""
         source, index = self.source.split(split), np.asarray(index)
         read = source.at(index.ravel())
         found = {k: x for k, x in read.items() if not source.field_of(k).on_host}
@@ -128,7 +127,7 @@ class Features:
         return {name: picture for name, picture in drawn.items() if picture is not None}
 
     def _collected(self, what, split, rows):
-        """Of a split that was collected whole, the first rows are at hand."""
+        """Collects and caches outputs; first rows are taken from a cached whole split."""
         for known in (rows, None):
             if (what, split, known) in self._seen:
                 found = self._seen[what, split, known]
@@ -164,7 +163,7 @@ class Features:
                 outputs = with_maps(self.engine.stage.method.embed(state, batch))
                 if name not in outputs:
                     known = ", ".join(outputs)
-                    raise ValueError(f"embed gives no {name!r}; it gives {known}")
+                    raise ValueError(f"embed has no output {name!r}; it has {known}")
                 return reduce(outputs[name])
 
             self._functions[name, reduce] = embed
@@ -172,18 +171,18 @@ class Features:
 
 
 def evaluate(features: Features, *, final: bool) -> tuple[dict, dict, dict]:
-    """The numbers of a stage's evals, those of the doctor, and the pictures of both.
+    """Metrics of a stage's evals, of the doctor, and pictures of both.
 
     Args:
       features: of the stage.
-      final: whether the test split is judged, at the stage's end, or val.
+      final: True evaluates on test, at the end of the stage, else on val.
     """
     stage = features.engine.stage
     split = existing_split(features.source, "test" if final else "val")
     scores, signs, pictures = {}, {}, {}
     if stage.steps:
-        signs = doctor.examine(features, split)
-        pictures["spectrum"] = doctor.spectrum(features, split)
+        signs = doctor.examine(features, split)  # type: ignore[arg-type]
+        pictures["spectrum"] = doctor.spectrum(features, split)  # type: ignore[arg-type]
     for judge in stage.evals.values():
         for name, value in judge(features, final).items():
             (scores if isinstance(value, Real) else pictures)[name] = value
@@ -200,7 +199,7 @@ def existing_split(source: Source, split: str) -> str:
 
 
 def render(features: Features) -> dict[str, Picture]:
-    """The shared pictures, and the method's own of the first rows of the test split."""
+    """Shared and method-specific pictures of the first rows of the test split."""
     engine = features.engine
     split = existing_split(features.source, "test")
     source = features.source.split(split)
@@ -215,7 +214,7 @@ def render(features: Features) -> dict[str, Picture]:
 
 
 def with_maps(outputs: Mapping[str, Any]) -> dict[str, Any]:
-    """The outputs of `embed`, and its last layer as "maps" if that is [n, h, w, d]."""
+    """The outputs of `embed`, with its last layer as "maps" if that is [n, h, w, d]."""
     layers = outputs.get("layers", ())
     there = bool(layers) and layers[-1].ndim == 4
     return ({"maps": layers[-1]} if there else {}) | dict(outputs)

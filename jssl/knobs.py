@@ -1,13 +1,13 @@
-"""Knobs that many experiments share, in groups, each with what its knobs determine.
+"""Knobs shared by many experiments, in groups, with functions of these knobs.
 
-A config takes a group as a parameter, with the defaults that suit it; every field is then
-a knob of that config, described here once:
+A config has a group as a parameter, with its own defaults; every field is then a knob of
+that config, described here once:
 
     def laptop(run: Run = Run(), images: Images = Images(batch=256)) -> list[Stage]:
 
     --config=experiments/simclr.py:batch=64,mesh=data=2,lr=1e-3
 
-A config describes a knob anew, under its "Args:", where it means something more special.
+A config may override the description of a knob under its "Args:".
 """
 
 from collections.abc import Iterable
@@ -31,12 +31,12 @@ from jssl.nets import Net
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """How the stages of a config are run.
+    """Execution of the stages of a config.
 
     Attributes:
       seed: Random seed: weights, views, data order.
       mesh: Device mesh, e.g. data=8 or data=64;fsdp=4; empty: all devices on data.
-      dispatch: Steps compiled into one call; more suit small networks.
+      dispatch: Steps compiled into one call; larger values are faster for small networks.
       eval_every: Steps between evaluations on the validation split; 0: only at the end.
       save_every: Steps between checkpoints; 0: only at the end.
     """
@@ -50,19 +50,19 @@ class Run:
     def stage(
         self, name: str, method: Method, train: Source, steps: int, **more: Any
     ) -> Stage:
-        """A stage with these settings; `more` are further fields of it."""
+        """A stage with these settings; `more` are further fields."""
         fields = dict(vars(self)) | more
         return Stage(name=name, method=method, data=train, steps=steps, **fields)
 
     def baseline(
         self, name: str, method: Method, train: Source, steps: int, **more: Any
     ) -> Stage:
-        """A stage whose end alone counts: no checkpoints, no evaluations on the way."""
+        """A stage without intermediate checkpoints and evaluations."""
         quiet = dict(eval_every=0, save_every=0)
         return self.stage(name, method, train, steps, **(quiet | more))
 
     def layers(self, stack: Iterable[Method], train: Source, steps: int) -> list[Stage]:
-        """Stages "layer1", "layer2" ... of a greedy stack, each method above the last."""
+        """Stages "layer1", "layer2" ... of a greedy stack of methods."""
         return [
             self.stage(
                 f"layer{i + 1}",
@@ -77,11 +77,11 @@ class Run:
 
 @dataclass(frozen=True, kw_only=True)
 class Data:
-    """A data set of images, and the budget of training on it.
+    """A data set of images, and the training budget.
 
     Attributes:
       source: Data set: mnist, fashion_mnist, digits, photos, folder:PATH, tfds:NAME ...
-      limit: Number of training images used, each class with its share; 0: all.
+      limit: Number of training images used, stratified by class; 0: all.
       epochs: Passes over the training split.
       batch: Images per step.
     """
@@ -111,7 +111,7 @@ class Images(Data):
 
 @dataclass(frozen=True, kw_only=True)
 class ViewedImages(Images):
-    """A small data set, of which augmented views are drawn.
+    """A small data set with augmented views.
 
     Attributes:
       recipe: Recipe of the views: digits, garments, simclr_cifar ...
@@ -126,7 +126,7 @@ class ViewedImages(Images):
 
 @dataclass(frozen=True, kw_only=True)
 class FewLabels(Data):
-    """A small data set of which few images are labeled, a network, and its optimizer.
+    """A small data set with few labels, a network, and its optimizer.
 
     Attributes:
       epochs: Passes over the unlabeled images, which are the whole training split.
@@ -134,7 +134,7 @@ class FewLabels(Data):
       labels: Labeled images of each class, chosen by the seed.
       labeled_batch: Labeled images per step.
       lr: Initial learning rate, with cosine decay to 0.
-      decay: Decay of the averaged weights, which make the predictions.
+      decay: Decay of the averaged weights, which are used for predictions.
       shift: Largest shift of a view, in pixels.
       widths: Channels of each layer of the encoder.
     """
@@ -148,11 +148,11 @@ class FewLabels(Data):
     widths: tuple[int, ...] = (32, 64, 128)
 
     def adam(self, train: Source) -> optax.GradientTransformation:
-        """Adam with the learning rate's cosine over the whole training."""
+        """Adam with cosine decay over the whole training."""
         return optax.adam(optax.cosine_decay_schedule(self.lr, train.steps(self.epochs)))
 
     def averaged_adam(self, train: Source) -> optax.GradientTransformation:
-        """The same, with an average of the weights that makes the predictions."""
+        """The same, with averaged weights for predictions."""
         return optax.chain(self.adam(train), ema_weights(self.decay))
 
     def classifier(self, train: Source) -> Net:
@@ -195,12 +195,12 @@ class Photos(Data):
 class ImageNet(Photos):
     """ImageNet at the scale of a paper.
 
-    Departure from the papers: crops are drawn on the device, from the central square of
+    Departure from the papers: crops are taken on the device, from the central square of
     `stored` pixels, not from the whole photograph.
 
     Attributes:
-      size: Side in pixels of what the network is given.
-      dtype: Arithmetic of the network, e.g. bfloat16; empty: float32.
+      size: Side in pixels of the network's input.
+      dtype: Floating-point type of the network, e.g. bfloat16; empty: float32.
       lr: Peak learning rate for a batch of 256; scales with the batch.
       warmup: Epochs of linear warm-up of the learning rate.
     """
@@ -228,7 +228,7 @@ class ImageNet(Photos):
         return jax.vmap(lambda image: views.center_crop(image, share))(batch["image"])
 
     def normalized(self, batch: Batch) -> jax.Array:
-        """The same, with ImageNet's mean and deviation taken out."""
+        """`prepare`, then standardization by ImageNet's mean and standard deviation."""
         return views.normalize(self.prepare(batch), *views.IMAGENET)
 
 
@@ -250,7 +250,7 @@ class Small:
         return ConvNet(self.widths, **more)
 
     def adamw(self, steps: int) -> optax.GradientTransformation:
-        """AdamW for so many steps."""
+        """AdamW for a training of `steps` steps."""
         return optim.adamw(self.lr, steps)
 
 
@@ -259,7 +259,7 @@ class Large:
     """A residual network.
 
     Attributes:
-      depth: Depth of the ResNet: 10, 18, 34, 50, 101 or 152.
+      depth: Depth of the ResNet: 6, 10, 18, 34, 50, 101 or 152.
       width: Channels of the ResNet's first blocks.
     """
 
@@ -267,7 +267,7 @@ class Large:
     width: int = 64
 
     def encoder(self, images: ImageNet, **more: Any) -> ResNet:
-        """Images [n, h, w, c] -> [n, d], in the arithmetic of `images.dtype`."""
+        """Images [n, h, w, c] -> [n, d], computed in `images.dtype`."""
         return ResNet(self.depth, width=self.width, dtype=images.dtype or None, **more)
 
 

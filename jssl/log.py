@@ -1,6 +1,6 @@
-"""The log of a run: metrics.jsonl, TensorBoard events, pictures, and the live line.
+"""The log of a run: metrics.jsonl, TensorBoard events, pictures, and the progress line.
 
-metrics.jsonl   {"stage", "step", metric: value ...}, a line a step
+metrics.jsonl   {"stage", "step", metric: value ...}, one line per step
 tensorboard/    the same for TensorBoard
 figures/        pictures
 """
@@ -22,23 +22,24 @@ from jssl.pictures import Picture, draw
 
 
 class Log:
-    """Writes the log of a run as it goes, in the first process only.
+    """Writes the log of a run, in the first process only.
 
     Args:
       workdir: of the run.
-      title: of the live line; empty: the stage's name.
+      title: of the progress line; empty: the name of the stage.
     """
 
     def __init__(self, workdir: Path, title: str = ""):
         self.workdir, self.title = Path(workdir), title
-        self.name, self.steps, self.events, self.printed = "", 0, None, "healthy"
+        self.name, self.steps, self.printed = "", 0, "healthy"
+        self.events: Any = None  # the EventFileWriter, once there are metrics
         self.active = jax.process_index() == 0
         if self.active:
             (self.workdir / "figures").mkdir(parents=True, exist_ok=True)
 
     @contextlib.contextmanager
     def stage(self, stage: Any, step: int) -> Iterator[None]:
-        """Opens a stage at `step` and drops the lines of later steps."""
+        """Opens a stage at `step`, deleting lines of later steps."""
         self.name, self.steps = stage.name, stage.steps
         if not self.active:
             yield
@@ -57,7 +58,7 @@ class Log:
                     self.events = None
 
     def metrics(self, step: int, metrics: Mapping[str, float], prefix: str = "") -> None:
-        """Records scalars reached after `step` steps."""
+        """Records scalars after `step` steps."""
         if not self.active or not metrics:
             return
         named = {prefix + name: value for name, value in metrics.items()}
@@ -66,10 +67,7 @@ class Log:
         self.progress.show(step, named)
 
     def pictures(self, step: int, pictures: Mapping[str, Picture]) -> None:
-        """Draws pictures into figures/.
-
-        The names of those drawn before the stage's end hold the step, so that they stay.
-        """
+        """Draws pictures into figures/, with the step in the name before the end."""
         if not self.active:
             return
         moment = f" after {step:06} steps" if step < self.steps else ""
@@ -78,7 +76,7 @@ class Log:
             draw(picture, name, self.workdir / "figures" / file)
 
     def print_verdict(self, verdict: Verdict) -> None:
-        """Prints the doctor's verdict, if it is not healthy and not the last one again."""
+        """Prints the doctor's verdict, unless it is healthy or has been printed."""
         if self.active and verdict.kind not in ("healthy", self.printed):
             print(f"\ndoctor: {verdict.words}", file=sys.stderr)
         self.printed = verdict.kind
@@ -99,13 +97,13 @@ class Log:
         ]
 
     def last_metrics(self, stage: str) -> dict[str, float]:
-        """The metrics of a stage's last step, which an earlier process may have made."""
+        """The metrics of the last step of a stage, possibly of an earlier process."""
         rows = [row for row in read_lines(self.workdir) if row["stage"] == stage]
         last = {} if not rows else rows[-1]
         return {k: v for k, v in last.items() if k not in ("stage", "step")}
 
     def _cut_back(self, step):
-        """Drops the lines of a stage past the restored step."""
+        """Deletes lines of a stage after the restored step."""
         path = self.workdir / "metrics.jsonl"
         kept = [
             row
@@ -136,23 +134,25 @@ class Log:
 
 
 class Progress:
-    """One live line: step, samples a second, time left, metrics.
+    """The progress line: step, samples per second, remaining time, metrics.
 
-    Where the output is not a terminal, a new line every 15 seconds.
+    If the output is not a terminal, a new line every 15 seconds.
     """
 
-    EVERY = {True: 0.2, False: 15.0}  # seconds, by whether it is a terminal
+    EVERY = {True: 0.2, False: 15.0}  # seconds; True: terminal
 
     def __init__(self, title: str, steps: int, begin: int, batch: int):
         self.title, self.steps, self.begin, self.batch = title, steps, begin, batch
         self.live = sys.stderr.isatty()
-        self.clock = self.shown = None
+        self.clock: Any = None
+        self.shown: Any = None
         if 0 < begin < steps:
             print(f"{title}: resuming at step {begin} of {steps}", file=sys.stderr)
 
     def show(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Updates the line if it is due."""
         now = time.perf_counter()
-        if self.clock is None:  # the first step is compilation
+        if self.clock is None:  # the first step includes compilation
             self.clock, self.start = now, step
         due = self.shown is None or now - self.shown >= self.EVERY[self.live]
         if not due and step < self.steps:
@@ -171,12 +171,13 @@ class Progress:
         )
 
     def close(self) -> None:
+        """Ends the line."""
         if self.live and self.shown:
             print(file=sys.stderr)
 
 
 def read_lines(workdir: Path) -> list[dict[str, Any]]:
-    """The complete lines of metrics.jsonl; a last, half-written one is left out."""
+    """The complete lines of metrics.jsonl, without a truncated last line."""
     path = Path(workdir) / "metrics.jsonl"
     if not path.exists():
         return []
@@ -197,7 +198,7 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def figure_name(stage: str, name: str) -> str:
-    """The file of a picture, without suffix: "pretrain--nearest-neighbors"."""
+    """File name of a picture, without suffix: "pretrain--nearest-neighbors"."""
     return re.sub(r"[^a-z0-9.-]+", "-", f"{stage}--{name}".lower())
 
 

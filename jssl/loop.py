@@ -1,8 +1,9 @@
-"""The one training loop. It knows no method.
+"""The training loop, the same for all methods.
 
-The state is one pytree: it is born sharded, donated to each step and checkpointed whole.
-Step i gets fold_in(key, i) and the rows that the data's order has for step i, both pure
-functions of the seed and i, so that a resumed run repeats the undisturbed one.
+The state is one pytree, created sharded, donated to each step and checkpointed as a whole.
+Step i has the key fold_in(key, i) and the rows of step i in the order of the data, both
+pure functions of the seed and i, so that a resumed run is identical to an uninterrupted
+one.
 """
 
 import contextlib
@@ -25,22 +26,22 @@ from jssl.log import Log
 
 
 class Stopped(Exception):
-    """SIGTERM came; what was done is saved."""
+    """The run was stopped by SIGTERM, after saving a checkpoint."""
 
 
 class NotFinite(ValueError):
-    """A metric is no longer a finite number."""
+    """A metric is NaN or infinite."""
 
 
 class Finished(NamedTuple):
-    """A stage that has run to its end.
+    """The result of a stage.
 
     Attributes:
-      state: its last.
-      metrics: the last step's, and the evals' on the test split.
-      seconds: spent in training, in this process.
-      samples: trained on, in this process.
-      verdict: the doctor's.
+      state: final state.
+      metrics: of the last step, and of the evals on the test split.
+      seconds: of training in this process.
+      samples: number of samples trained on in this process.
+      verdict: of the doctor.
     """
 
     state: Any
@@ -53,17 +54,17 @@ class Finished(NamedTuple):
 def run(
     stage: Stage, workdir: Path, done: Mapping[str, Any], log: Log, keep: int = 2
 ) -> Finished:
-    """Trains one stage, on from its last checkpoint if it has one, and judges it.
+    """Trains a stage, from its last checkpoint if it has one, and evaluates it.
 
     Args:
-      stage: what to do.
-      workdir: gets a folder named after the stage.
-      done: states of the earlier stages, by name.
-      log: what people see.
-      keep: how many checkpoints stay, the newest.
+      stage: the stage.
+      workdir: parent of the folder of the stage.
+      done: states of earlier stages, by name.
+      log: receives metrics and pictures.
+      keep: number of newest checkpoints kept.
 
     Raises:
-      NotFinite: naming the metric and the step; nothing non-finite is ever saved.
+      NotFinite: a metric is not finite; such states are never saved.
       Stopped: after SIGTERM, with the state saved.
     """
     engine = Engine(stage)
@@ -89,7 +90,7 @@ def run(
                 state, order = engine.refresh(state, step)
                 batches = engine.batches(step, order)
             state, metrics = engine.advance(state, step, next(batches))
-            drain()  # the metrics before these: the host never waits for the newest
+            drain()  # earlier metrics only: the host does not wait for the newest
             count = len(next(iter(metrics.values())))
             pending += [(step + i + 1, row(metrics, i)) for i in range(count)]
             step += count
@@ -122,7 +123,7 @@ def run(
 
 
 def prefixed(signs: Mapping[str, float]) -> dict[str, float]:
-    """The doctor's numbers, as they stand among others."""
+    """The doctor's numbers with the prefix "doctor/"."""
     return {f"doctor/{name}": value for name, value in signs.items()}
 
 
@@ -131,7 +132,7 @@ def _finite(stage, step, metrics):
         if not np.isfinite(value):
             raise NotFinite(
                 f"{name} is {value} at step {step} of {stage.name}: the run stops, its "
-                f"last checkpoint stands; try a lower learning rate"
+                f"last checkpoint is kept; try a lower learning rate"
             )
     return {name: float(value) for name, value in metrics.items()}
 
@@ -143,7 +144,7 @@ def _checkpoints(stage, workdir, keep):
 
 
 class _NoCheckpoints(contextlib.nullcontext):
-    """For stages without steps."""
+    """Checkpoints of stages without steps."""
 
     def __enter__(self):
         return self
@@ -154,9 +155,9 @@ class _NoCheckpoints(contextlib.nullcontext):
 
 @contextlib.contextmanager
 def _sigterm():
-    """A list that is no longer empty once SIGTERM has come to this process."""
+    """A list that becomes nonempty when this process receives SIGTERM."""
     came = []
-    if jax.process_count() > 1:  # JAX's own service listens, and tells all processes
+    if jax.process_count() > 1:  # JAX's preemption service notifies all processes
         yield came
         return
     before = signal.signal(signal.SIGTERM, lambda *_: came.append(True))
@@ -167,11 +168,11 @@ def _sigterm():
 
 
 def _stopping(came) -> bool:
-    """Whether to stop here; all processes get the same answer.
+    """True to stop at this step; the same in all processes.
 
-    JAX's service names a number that is one more than any process has asked with, so
-    each number is asked with once: steps would come again in the next stage, and where
-    many are dispatched at once most would be passed over.
+    JAX's service chooses a sync point above the largest number queried by any process.
+    Queries are therefore numbered consecutively: step numbers repeat in the next stage, and
+    with dispatch > 1 most would be skipped.
     """
     if jax.process_count() == 1:
         return bool(came)

@@ -1,14 +1,14 @@
-"""Trains what a config describes, judges it, and writes a report.
+"""Trains an experiment, evaluates it, and writes a report.
 
 The config language:
 
   --config=experiments/mae.py                     the function `laptop`, default knobs
-  --config=experiments/mae.py:epochs=2,batch=64   with other knobs
+  --config=experiments/mae.py:epochs=2,batch=64   other knobs
   --config=experiments/mae.py:paper,variant=L/16  another function of the file
-  --config.epochs=2                               one more knob, in the other spelling
+  --config.epochs=2                               alternative syntax for a further knob
 
 The first colon ends the file name; commas inside brackets or quotes do not separate.
-`--knobs` lists what a config understands.
+`--knobs` lists the knobs of a config.
 """
 
 import argparse
@@ -25,17 +25,17 @@ from jssl.config import Experiment, listing, load
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The command `python -m jssl.main`; returns the exit status.
+    """Runs the command `python -m jssl.main` and returns its exit status.
 
-    0: done. 1: a mistake of the user's, or a run that cannot go on, said in one line.
-    143: stopped by SIGTERM, saved; the same command goes on.
+    0: done. 1: a user error or a failed run, reported in one line. 143: stopped by SIGTERM
+    after saving; the same command resumes.
     """
     options, rest = parser().parse_known_args(arguments)
     return say(lambda: launch(options, rest), options.debug)
 
 
 def say(command: Callable[[], int], debug: bool) -> int:
-    """The command's exit status; a user's mistake becomes one line, and 1."""
+    """Runs a command and returns its exit status; reports user errors in one line."""
     try:
         return command()
     except (ValueError, OSError, ImportError) as error:
@@ -50,7 +50,7 @@ def launch(options, rest) -> int:
     if unknown:
         raise ValueError(f"unknown argument {unknown[0]!r}; see --help")
     if not options.config:
-        raise ValueError("which experiment? --config=FILE; see --help for a list")
+        raise ValueError("no experiment given: --config=FILE; see --help for a list")
     experiment = load(options.config, [word.removeprefix("--config.") for word in rest])
     if options.knobs:
         print_knobs(experiment)
@@ -60,14 +60,14 @@ def launch(options, rest) -> int:
 
     if "://" in (options.workdir or ""):
         raise ValueError(
-            f"a workdir is a folder, got {options.workdir}: mount the bucket (gcsfuse) "
-            f"and name the folder that it then is"
+            f"a workdir must be a local folder, got {options.workdir}: mount the bucket "
+            f"(gcsfuse) and give its folder"
         )
     workdir = Path(options.workdir or Path("runs") / folder_name(experiment))
     try:
         result, page = session.run(experiment, workdir, options.keep)
     except loop.Stopped as stopped:
-        print(f"jssl: {stopped}; the same command goes on from there", file=sys.stderr)
+        print(f"jssl: {stopped}; the same command resumes from there", file=sys.stderr)
         return 143
     if page:
         from jssl.report import print_table
@@ -91,20 +91,20 @@ def parser() -> argparse.ArgumentParser:
     )
     add = parse.add_argument
     add("--config", metavar="FILE[:FUNCTION][,KNOB=VALUE ...]")
-    add("--knobs", action="store_true", help="list the config's knobs and stop")
-    add("--workdir", help="where all files of the run go (default: runs/NAME)")
-    add("--coordinator", metavar="HOST:PORT", help="where process 0 of several listens")
-    add("--processes", type=int, metavar="N", help="how many there are; 1: only this one")
-    add("--process", type=int, metavar="I", help="which of them this is, from 0")
+    add("--knobs", action="store_true", help="list the knobs of the config and exit")
+    add("--workdir", help="folder of all files of the run (default: runs/NAME)")
+    add("--coordinator", metavar="HOST:PORT", help="address of process 0")
+    add("--processes", type=int, metavar="N", help="number of processes; 1: only this one")
+    add("--process", type=int, metavar="I", help="index of this process, from 0")
     add("--keep", type=int, default=2, metavar="N", help="newest checkpoints kept (2)")
-    add("--cpu-devices", type=int, metavar="N", help="make N devices of one CPU")
+    add("--cpu-devices", type=int, metavar="N", help="simulate N devices on one CPU")
     add("--debug", action="store_true", help="show tracebacks")
     return parse
 
 
 def prepare_jax(options) -> None:
-    """Devices, processes and the compilation cache, before anything is computed."""
-    if not options.debug:  # orbax logs what we say ourselves, in hundreds of lines
+    """Sets up devices, processes and the compilation cache, before any computation."""
+    if not options.debug:  # orbax logs hundreds of lines
         for name in ("absl", "asyncio"):
             logging.getLogger(name).setLevel(logging.CRITICAL)
     import jax
@@ -123,7 +123,7 @@ def prepare_jax(options) -> None:
 
 
 def folder_name(experiment: Experiment) -> str:
-    """The experiment's name and the knobs that are not at their defaults."""
+    """The experiment's name and its non-default knobs."""
     changed = [
         f"{knob}={experiment.knobs[knob]}"
         for knob, default in experiment.defaults.items()

@@ -1,16 +1,16 @@
 """The interface of a learning method: pure functions over one state.
 
-Names that `embed` may give, beside any of a method's own:
+Standard output names of `embed`; a method may have others:
 
-    h               [n, d], the representation, which every eval judges
+    h               [n, d], the representation that is evaluated
     z, p            [n, k], projection and prediction
     logits          [n, classes]
     prototypes      [n, k], scores of prototypes or clusters
     layers          a tuple of maps [n, h, w, d], tokens [n, l, d] or frames [n, t, h, w, d]
-    maps            the last of the layers, where it is [n, h, w, d]; evals derive it
+    maps            the last of the layers, if it is [n, h, w, d]; derived by evals
     tokens          [n, l, d]
     attention       a tuple of probabilities [n, heads, 1 + l, 1 + l]
-    input           what `reconstruction` should come near, of the same shape
+    input           the target of `reconstruction`, of the same shape
     reconstruction  [n, ...]
 
 "h/text", "z/image": outputs of one of several towers.
@@ -37,7 +37,7 @@ class Init(Protocol):
 
 
 class Step(Protocol):
-    """Makes one update: the next state, and metrics of this one."""
+    """Makes one update: returns the next state and metrics."""
 
     def __call__(self, key: jax.Array, state: Any, batch: Batch, /) -> tuple[Any, Any]: ...
 
@@ -59,7 +59,7 @@ class Refresh(Protocol):
 
 
 class Render(Protocol):
-    """Draws a method's own pictures (`jssl.pictures`), with the same key each time."""
+    """Draws method-specific pictures (`jssl.pictures`), with the same key each time."""
 
     def __call__(
         self, key: jax.Array, state: Any, batch: Batch, collect: Collect, /
@@ -67,9 +67,9 @@ class Render(Protocol):
 
 
 class Generate(Protocol):
-    """Samples a row for each row of the batch, by field: {"image": [n, h, w, c]}.
+    """Generates one sample per row of the batch, by field: {"image": [n, h, w, c]}.
 
-    The batch carries conditions: labels, captions, prefixes, low-resolution images.
+    The batch contains conditions: labels, captions, prefixes, low-resolution images.
     """
 
     def __call__(self, key: jax.Array, state: Any, batch: Batch, /) -> dict[str, Any]: ...
@@ -81,7 +81,7 @@ def identity(x):
 
 
 def field(name: str, then: Callable = identity) -> Prepare:
-    """A function from a batch to one of its fields, `then` applied.
+    """A function from a batch to one of its fields, with `then` applied.
 
     >>> field("image", lambda x: 2 * x)({"image": jnp.ones(3)}).tolist()
     [2.0, 2.0, 2.0]
@@ -100,17 +100,17 @@ def view(views: Any, i: int) -> Any:
 
 
 def fold(views: Any) -> Any:
-    """Views [n, v, ...] as rows [n v, ...], in every leaf; those of a row stay together.
+    """Views [n, v, ...] as rows [n v, ...], in every leaf; views of a row are adjacent.
 
-    Views of unlike sizes are a tuple of such arrays.
+    Views of different sizes are a tuple of such arrays.
     """
     return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), views)
 
 
 def part(batch: Batch, *names: str) -> Batch:
-    """The rows of one nested batch, or of several one below the other, and the context.
+    """A part of a nested batch, or the concatenation of several, with the context.
 
-    Of several, the fields that all of them have.
+    Of several parts, only common fields are concatenated.
     """
     streams = [batch[name] for name in names]
     shared = [name for name in streams[0] if all(name in stream for stream in streams)]
@@ -121,28 +121,28 @@ def part(batch: Batch, *names: str) -> Batch:
 
 
 def unchanged(key, state, collect):
-    """The refresh of a method that needs none."""
+    """The default refresh: leaves the state unchanged."""
     del key, collect
     return state, None
 
 
 def nothing(key, state, batch, collect):
-    """The render of a method that has no pictures of its own."""
+    """The default render: no pictures."""
     del key, state, batch, collect
     return {}
 
 
 def no_samples(key, state, batch):
-    """The generate of a method that models no distribution."""
+    """The default generate: no samples."""
     del key, state, batch
     return {}
 
 
 class Method(NamedTuple, Generic[State]):
-    """A way to learn a representation, as pure functions of its state.
+    """A learning method, as pure functions of its state.
 
-    A batch holds the decoded fields of its rows (`jssl.data.fields`), "index" [n], and the
-    context of its source whole.
+    A batch contains the decoded fields of its rows (`jssl.data.fields`), "index" [n], and
+    the whole context of its source.
 
     Attributes:
       init: (key, batch) -> state.
@@ -162,11 +162,11 @@ class Method(NamedTuple, Generic[State]):
 
 
 class Above(NamedTuple):
-    """The state of a method that learns from the embeddings of a lower one.
+    """The state of a method that is trained on the embeddings of a lower one.
 
     Attributes:
-      below: the lower method's state, which never moves.
-      own: the upper method's.
+      below: frozen state of the lower method.
+      own: state of the upper method.
     """
 
     below: Any
@@ -174,14 +174,14 @@ class Above(NamedTuple):
 
 
 def above(lower: Method, upper: Method) -> Method[Above]:
-    """Stacks `upper` on `lower`, whose h [n, d] it finds in the batch as "below".
+    """Stacks `upper` on `lower`, whose h [n, d] is added to the batch as "below".
 
-    The upper method's `prepare` is `field("below")`. Its stage starts from the lower one's
-    state, frozen from then on:
+    The upper method's `prepare` is `field("below")`. Its stage starts from the state of the
+    lower one, which is then frozen:
 
         start=beneath("layer1")
 
-    It stacks: the lower method may itself stand above another.
+    Stacks may be nested: the lower method may itself be a stack.
     """
 
     def lifted(below, batch):
@@ -204,5 +204,5 @@ def above(lower: Method, upper: Method) -> Method[Above]:
 
 
 def beneath(stage: str) -> Callable[[Above, Mapping[str, Any]], Above]:
-    """The `start` of a stage whose method stands above that of an earlier stage."""
+    """The `start` of a stage whose method is stacked on that of an earlier stage."""
     return lambda state, done: state._replace(below=done[stage])

@@ -1,7 +1,7 @@
 """Pictures of the report: images, clips, sounds, graphs, text, points and curves.
 
-A method's `render`, an eval and a field of the data return these; `draw` writes them as
-files that a browser shows.
+Methods' `render`, evals and fields of the data return these; `draw` writes them to files
+for a browser.
 """
 
 import wave
@@ -25,12 +25,12 @@ class Grid(NamedTuple):
 
 
 class Clip(NamedTuple):
-    """Videos in rows and columns, played together as one GIF.
+    """Videos in rows and columns, written as one GIF.
 
     Attributes:
       frames: [rows, columns, t, h, w, c] in [0, 1], c 1 or 3.
       columns: a heading for each column, or none.
-      fps: frames a second.
+      fps: frames per second.
     """
 
     frames: Any
@@ -39,12 +39,12 @@ class Clip(NamedTuple):
 
 
 class Sound(NamedTuple):
-    """Waveforms in rows and columns: their spectrograms, and a WAV file of each row.
+    """Waveforms in rows and columns: spectrograms, and one WAV file per row.
 
     Attributes:
       waves: [rows, columns, samples] in [-1, 1].
       columns: a heading for each column, or none.
-      rate: samples a second.
+      rate: samples per second.
     """
 
     waves: Any
@@ -56,7 +56,7 @@ class Graph(NamedTuple):
     """Graphs in rows and columns, their nodes on circles.
 
     Attributes:
-      edges: [rows, columns, nodes, nodes], weights; 0 where there is no edge.
+      edges: [rows, columns, nodes, nodes], weights; 0: no edge.
       columns: a heading for each column, or none.
     """
 
@@ -65,7 +65,7 @@ class Graph(NamedTuple):
 
 
 class Scatter(NamedTuple):
-    """Points of the plane, colored by label.
+    """Points in two dimensions, colored by label.
 
     Attributes:
       xy: float32 [n, 2].
@@ -79,13 +79,13 @@ class Scatter(NamedTuple):
 
 
 class Lines(NamedTuple):
-    """Curves against 1, 2, 3 ...
+    """Curves over 1, 2, 3 ...
 
     Attributes:
       ys: by name, [n].
       title: text above the picture.
       x: label of the x axis.
-      log: whether the y axis is logarithmic.
+      log: True for a logarithmic y axis.
       marker: of the points, as in matplotlib.
     """
 
@@ -100,8 +100,8 @@ Picture = Grid | Clip | Sound | Graph | Scatter | Lines | str
 
 
 def in_range(images: Any) -> Any:
-    """Images mapped linearly to [0, 1] if any number leaves it, as normalized ones do."""
-    low, high = min(float(images.min()), 0.0), max(float(images.max()), 1.0)
+    """Images mapped linearly to [0, 1], unless all numbers are in it already."""
+    low, high = images.min().clip(max=0), images.max().clip(min=1)
     return (images - low) / (high - low)
 
 
@@ -122,10 +122,10 @@ def text_table(cells: Any, columns: tuple[str, ...] = ()) -> str:
 
 
 def draw(picture: Picture, name: str, path: Path) -> None:
-    """Writes a picture to `path`, whose suffix is added: .png, .gif, .wav or .txt.
+    """Writes a picture to `path` with an added suffix: .png, .gif, .wav or .txt.
 
-    A `Sound` becomes an image of spectrograms and one WAV file a row, `path--row1.wav`,
-    in which the columns follow one another.
+    A `Sound` is written as an image of spectrograms and one WAV file per row,
+    `path--row1.wav`, of all columns in sequence.
 
     Raises:
       ValueError: `picture` is none of the kinds of this module.
@@ -151,7 +151,7 @@ def draw(picture: Picture, name: str, path: Path) -> None:
 
 
 def _with_suffix(path, suffix):
-    """`Path.with_suffix` would cut a name that holds a dot."""
+    """`path` with an added suffix, also for names with a dot."""
     return Path(path).with_name(Path(path).name + suffix)
 
 
@@ -194,7 +194,7 @@ def _gif(clip, path):
     scale = max(1, round(96 / max(np.shape(clip.frames)[3:5])))
     head = 14 if clip.columns else 0
     frames = []
-    for frame in np.uint8(np.rint(255 * canvas)):
+    for frame in np.rint(255 * canvas).astype(np.uint8):
         image = Image.fromarray(frame[..., 0] if frame.shape[-1] == 1 else frame)
         image = image.convert("RGB").resize(
             (scale * image.width, scale * image.height), Image.Resampling.NEAREST
@@ -225,7 +225,7 @@ def _sound(figure, sound):
 
 
 def _spectrogram(wave_):
-    """Log power [frequencies, frames] of Hann windows, a quarter of which is the hop."""
+    """Log power [frequencies, frames] of Hann windows with 75 % overlap."""
     size = min(256, len(wave_))
     frames = np.lib.stride_tricks.sliding_window_view(wave_, size)[:: max(1, size // 4)]
     power = np.abs(np.fft.rfft(frames * np.hanning(size), axis=1)) ** 2
@@ -233,7 +233,7 @@ def _spectrogram(wave_):
 
 
 def _wav(row, rate, path):
-    """The columns of a row, one after the other with a fifth of a second between them."""
+    """Writes the columns of a row in sequence, separated by a fifth of a second."""
     gap = np.zeros(rate // 5, np.float32)
     samples = np.concatenate([x for column in row for x in (column, gap)][:-1])
     with wave.open(str(path), "wb") as file:

@@ -1,7 +1,7 @@
 """The report of a run: its final table, and report.html.
 
-result.json     the final numbers, the baselines, and their provenance
-report.html     all of it on one page, with no other file needed
+result.json     final metrics, baselines, and their provenance
+report.html     all results and pictures on one self-contained page
 """
 
 import base64
@@ -18,7 +18,7 @@ from jssl.log import figure_name, read_lines
 
 
 def curves(workdir: Path) -> None:
-    """Draws every metric of metrics.jsonl against the step, one figure a stage."""
+    """Plots all metrics of metrics.jsonl over steps, one figure per stage."""
     from matplotlib.figure import Figure
 
     rows = read_lines(workdir)
@@ -38,7 +38,7 @@ def curves(workdir: Path) -> None:
 
 
 def table(result: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
-    """Headings and rows: each stage's final metrics, and the baselines beside them."""
+    """Headings and rows: final metrics of each stage, and of the baselines."""
     stages, baselines = result["stages"], result["baselines"]
     judged = [m for m in result["protocols"] if any(m in r for r in baselines.values())]
     judged += [m for m in result["protocols"] if m not in judged]
@@ -52,7 +52,7 @@ def table(result: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
 
 
 def print_table(result: Mapping[str, Any]) -> None:
-    """The final table, on the terminal."""
+    """Prints the final table, protocols and verdicts."""
     headings, rows = table(result)
     widths = [max(len(row[i]) for row in [headings, *rows]) for i in range(len(headings))]
     for row in [headings, ["-" * w for w in widths], *rows]:
@@ -82,7 +82,7 @@ pre {{ background: #f6f6f6; padding: .8rem; overflow: auto }}
 
 
 def write_report(workdir: Path, result: Mapping[str, Any]) -> Path:
-    """Puts numbers, figures, knobs and provenance on one self-contained page."""
+    """Writes metrics, figures, knobs and provenance to one self-contained page."""
     workdir = Path(workdir)
     curves(workdir)
     body = [_html_table(*table(result)), *_speeds(result), *_doctor_panel(result)]
@@ -117,7 +117,7 @@ def _speeds(result):
 
 
 def _doctor_panel(result):
-    """What the doctor says of each stage, and the numbers it says it by."""
+    """The doctor's verdict on each stage, and its numbers."""
     body = ["<h2>Doctor</h2>"]
     for name, stage in result["stages"].items():
         body.append(f"<p><b>{_text(name)}</b>: {_text(stage['doctor'])}</p>")
@@ -130,7 +130,7 @@ def _doctor_panel(result):
 
 
 def _embedded(path):
-    """A figure's file as HTML that needs no other file."""
+    """A figure as inline HTML."""
     if path.suffix == ".txt":
         return f"<pre>{_text(path.read_text())}</pre>"
     data = base64.b64encode(path.read_bytes()).decode()

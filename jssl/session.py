@@ -1,4 +1,4 @@
-"""One run of an experiment: its stages one after another, the baselines, the report."""
+"""A run of an experiment: its stages in order, the baselines, the report."""
 
 import contextlib
 import datetime
@@ -31,18 +31,18 @@ PACKAGES = ("jssl", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain
 def run(
     experiment: Experiment, workdir: Path, keep: int = 2
 ) -> tuple[dict[str, Any], Path | None]:
-    """Runs every stage, or goes on where an earlier process stopped.
+    """Runs all stages, or resumes where an earlier process stopped.
 
     Args:
-      experiment: what was asked for.
-      workdir: where everything goes.
-      keep: how many of each stage's checkpoints stay, the newest.
+      experiment: the experiment with its knobs.
+      workdir: folder of all files of the run.
+      keep: number of newest checkpoints kept per stage.
 
     Returns:
-      What result.json holds, and where the report lies (None but in the first process).
+      The content of result.json, and the path of the report (in the first process only).
 
     Raises:
-      ValueError: when the workdir holds a run of other knobs, or is in use.
+      ValueError: the workdir contains a run with other knobs, or is in use.
     """
     config = describe(experiment)
     first = jax.process_index() == 0
@@ -51,7 +51,7 @@ def run(
 
 
 def _run(experiment, workdir, keep, config, first):
-    """`run`, in a workdir that is this run's alone."""
+    """`run`, after claiming the workdir."""
     known = workdir / "result.json"
     if known.exists():
         return json.loads(known.read_text()), workdir / "report.html" if first else None
@@ -91,8 +91,8 @@ def _run(experiment, workdir, keep, config, first):
 
 
 def describe(experiment: Experiment) -> dict[str, Any]:
-    """What was asked for."""
-    knobs = json.loads(json.dumps(dict(experiment.knobs)))  # with lists for tuples
+    """The content of config.json: title, file, function and knobs."""
+    knobs = json.loads(json.dumps(dict(experiment.knobs)))  # tuples become lists
     return {
         "title": experiment.name,
         "file": experiment.path.name,
@@ -103,13 +103,13 @@ def describe(experiment: Experiment) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def claim(workdir: Path, config: dict[str, Any], first: bool) -> Iterator[None]:
-    """Holds the workdir: writes config.json, or sees that the one there asks for the same.
+    """Claims the workdir: writes config.json, or verifies that the existing one is equal.
 
-    The first process locks workdir/lock; the system lets go of it however that process
-    ends. All processes of the run get the same answer.
+    The first process locks workdir/lock; the operating system releases the lock however
+    that process ends. All processes raise the same error.
 
     Raises:
-      ValueError: when the workdir holds a run of other knobs, or another run holds it.
+      ValueError: the workdir contains a run with other knobs, or is in use.
     """
     with contextlib.ExitStack() as held:
         raise_everywhere(partial(_claim, workdir, config, first, held))
@@ -118,7 +118,7 @@ def claim(workdir: Path, config: dict[str, Any], first: bool) -> Iterator[None]:
 
 def _claim(workdir, config, first, held):
     path = workdir / "config.json"
-    _check(path, config)  # leaves a run of other knobs as it is
+    _check(path, config)  # does not modify a run with other knobs
     if first:
         try:
             workdir.mkdir(parents=True, exist_ok=True)
@@ -133,7 +133,7 @@ def _claim(workdir, config, first, held):
 
 
 def _check(path, config):
-    """Refuses a config.json that asks for something else."""
+    """Raises ValueError if config.json exists and differs."""
     if not path.exists():
         return
     there = json.loads(path.read_text())
@@ -147,12 +147,12 @@ def _check(path, config):
 
 
 def _lock(workdir, held):
-    """Locks workdir/lock while `held` is open; does nothing where that cannot be done."""
+    """Locks workdir/lock while `held` is open, if the file system supports it."""
     try:
         import fcntl
 
         file = os.open(workdir / "lock", os.O_RDWR | os.O_CREAT, 0o666)
-    except (ImportError, OSError):  # Windows; a workdir that is only read
+    except (ImportError, OSError):  # Windows; a read-only workdir
         return
     held.callback(os.close, file)
     try:
@@ -160,7 +160,7 @@ def _lock(workdir, held):
     except BlockingIOError as error:
         holder = os.pread(file, 1000, 0).decode() or "another process"
         raise ValueError(
-            f"{workdir} is in use by {holder}; wait for it, stop it or name another "
+            f"{workdir} is in use by {holder}; wait for it, stop it or give another "
             f"--workdir"
         ) from error
     except OSError:  # a network file system without locks
@@ -170,14 +170,14 @@ def _lock(workdir, held):
 
 
 def read_config(workdir: Path) -> dict[str, Any]:
-    """The config.json of a run.
+    """Reads the config.json of a run.
 
     Raises:
-      ValueError: when there is none, or a damaged one.
+      ValueError: the file is missing or damaged.
     """
     path = workdir / "config.json"
     if not path.is_file():
-        raise ValueError(f"{workdir} holds no run: there is no {path}")
+        raise ValueError(f"{workdir} contains no run: {path} is missing")
     try:
         config = json.loads(path.read_text())
         return {key: config[key] for key in ("title", "file", "function", "knobs")} | config
@@ -188,13 +188,19 @@ def read_config(workdir: Path) -> dict[str, Any]:
 def restore(
     workdir: Path, config: dict[str, Any], file: str | None = None, name: str | None = None
 ) -> tuple[Stage, Any]:
-    """A stage of a run, and its newest state, whole on every device.
+    """A stage of a run, and its newest state, replicated on every device.
 
-    The run's mesh plays no part: what many devices trained, one can read.
+    The mesh of the run is ignored, so that runs of many devices can be read on one.
+
+    Args:
+      workdir: of the run.
+      config: from `read_config`.
+      file: of the experiment; None: in ./experiments.
+      name: of the stage; None: the last.
 
     Raises:
-      ValueError: when the experiment is not found or no longer has the run's knobs, or
-        the run has no such stage or no checkpoint of it.
+      ValueError: the experiment is missing or no longer has the run's knobs, or the run has
+        no such stage or no checkpoint of it.
     """
     path = Path(file or Path("experiments") / config["file"])
     experiment = load(f"{path}:{config['function']}")
@@ -205,7 +211,7 @@ def restore(
     stages = {s.name: s for s in replace(experiment, knobs=then).stages()}
     name = name or list(stages)[-1]
     if name not in stages:
-        raise ValueError(f"no stage is called {name!r}; there are {', '.join(stages)}")
+        raise ValueError(f"unknown stage {name!r}; known are {', '.join(stages)}")
     folder = workdir / name
     if not folder.is_dir():
         raise ValueError(f"the run has no checkpoint of its stage {name}: no {folder}")
@@ -218,19 +224,19 @@ def restore(
 
 
 def _tuples(value):
-    """A value of a config.json as the knob had it."""
+    """The value of a knob from config.json: lists become tuples."""
     return tuple(map(_tuples, value)) if isinstance(value, list) else value
 
 
 def _refuse(workdir, what, old, new):
     raise ValueError(
-        f"{workdir} holds a run with {what}={old}, not {new}: "
-        f"name another --workdir, or remove it"
+        f"{workdir} contains a run with {what}={old}, not {new}: "
+        f"give another --workdir, or remove it"
     )
 
 
 def provenance() -> dict[str, Any]:
-    """Where numbers made by this process come from."""
+    """Date, commit, versions, devices and machine of this process."""
     devices = jax.devices()
     versions = {}
     for package in PACKAGES:
@@ -250,7 +256,7 @@ def provenance() -> dict[str, Any]:
 
 
 def commit() -> str:
-    """The commit of this copy of jssl, with a + where its code differs from it."""
+    """The commit of this copy of jssl, followed by "+" if its code is modified."""
 
     code = "--", ":/jssl", ":/experiments"
 

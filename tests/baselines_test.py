@@ -137,7 +137,7 @@ def few_labels():
         Wide(labels=2, labeled_batch=4, epochs=0.75),
         source(),
         scaling(optax.sgd(0.1)),
-        augment=lambda key, images: images,
+        augment=lambda key, batch: batch["image"],
     )
 
 

@@ -134,7 +134,7 @@ def test_tiny_is_checked_when_the_file_loads(file, decorator, message):
 
 def test_two_knobs_of_one_name_are_refused(file):
     file.write_text(TEXT.replace("depth: int = 9)", "depth: int = 9, rate: int = 1)"))
-    with pytest.raises(ValueError, match="grouped has two knobs called 'rate'"):
+    with pytest.raises(ValueError, match="grouped has two knobs named 'rate'"):
         config.load(f"{file}:grouped")
 
 

@@ -1,6 +1,7 @@
-"""Eight CPU devices, warnings as errors, annotations checked, and times by method.
+"""Eight CPU devices, warnings as errors, annotations checked, tiers, times by method.
 
-LLVM compiles at level 1, sooner than at its default, for programs that run once.
+XLA compiles in a quarter of its usual time, for programs that run once: LLVM at level 0,
+and without the emitters of fusions, which go through MLIR.
 """
 
 import collections
@@ -17,21 +18,13 @@ os.environ["JAX_PLATFORMS"] = "cpu"
 import jax
 import jaxtyping
 import pytest
+import tiers
 
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
 
-ONE_A_SHAPE = {  # the fast lane's methods, one for each shape of a step
-    "rotation",  # one loss
-    "byol",  # a slow target
-    "gan",  # two players
-    "rbm",  # a gradient given
-    "stacked_denoising",  # a greedy stack
-    "deepcluster",  # phases of an epoch
-    "mixmatch",  # two streams
-    "supervised",  # the reference
-}
 SECONDS: dict[str, float] = collections.defaultdict(float)
+AGREED: dict[str, list[bool]] = collections.defaultdict(list)
 
 
 @pytest.fixture
@@ -64,18 +57,41 @@ def method_of(test: str) -> str | None:
     return named and (named[1] or named[2])
 
 
+def pytest_addoption(parser):
+    parser.addoption(
+        "--settle",
+        action="store_true",
+        help="note in tests/full-tier.json the methods whose devices agreed",
+    )
+
+
 def pytest_collection_modifyitems(items):
-    """Leaves to the full suite the methods beyond one a shape, and the papers' settings."""
+    """Marks what the fast lane and `make test` leave out.
+
+    The fast lane: methods beyond one a shape, and the papers' settings. Both: the agreement
+    of devices, for methods beyond one a shape of which no file changed since it was seen.
+    """
+    settled = tiers.settled()
     for item in items:
         method = method_of(item.nodeid)
-        if (method and method not in ONE_A_SHAPE) or ":paper" in item.nodeid:
+        if (method and method not in tiers.ONE_A_SHAPE) or ":paper" in item.nodeid:
             item.add_marker(pytest.mark.slow)
+        if method in settled and item.get_closest_marker("agreement"):
+            item.add_marker(pytest.mark.settled)
 
 
 def pytest_runtest_logreport(report):
-    """Adds a test's seconds to its method's."""
+    """Adds a test's seconds to its method's, and notes the agreement of devices."""
     if method := method_of(report.nodeid):
         SECONDS[method] += report.duration
+        if report.when == "call" and "agreement" in report.keywords:
+            AGREED[method].append(report.passed)
+
+
+def pytest_sessionfinish(session):
+    """Settles the methods whose agreement tests passed, in the process that reports."""
+    if session.config.getoption("--settle") and not hasattr(session.config, "workerinput"):
+        tiers.settle({name for name, passed in AGREED.items() if passed == [True, True]})
 
 
 def pytest_terminal_summary(terminalreporter):

@@ -15,7 +15,8 @@ rounding alone turns a trajectory into another one under an adaptive optimizer,
 
     discrete = True                 ten steps in float32 agree under plain descent
 
-The agreement of devices, in float64 and float32, is marked `agreement`: see `tiers`.
+The laws on the agreement of devices are marked `agreement`; `tiers` has the methods for
+which they run in `make test`.
 """
 
 from functools import partial
@@ -27,7 +28,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from tiers import METHODS, loaded
+from tiers import METHODS, module
 
 from jssl import sharding
 from jssl.checkpoint import Checkpoints
@@ -55,7 +56,7 @@ class Case(NamedTuple):
 def case(request):
     """One trace and one compiled step serve all the laws on one device."""
     chex.clear_trace_counter()  # it counts by hash, and a dead closure's may come again
-    tiny = loaded(request.param)
+    tiny = module(request.param)
     method, batch = tiny.tiny(None)
     method = method._replace(step=chex.assert_max_traces(method.step, n=1))
     one = jax.sharding.SingleDeviceSharding(jax.devices()[0])
@@ -129,11 +130,11 @@ def test_going_on_from_a_checkpoint_equals_never_having_stopped(case, tmp_path):
     state, _ = case.step(KEY, case.state, case.batch)
     with Checkpoints(tmp_path) as saved:
         saved.save(1, state)
-    shapes = jax.tree.map(
+    wanted = jax.tree.map(
         lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), state
     )
     with Checkpoints(tmp_path) as saved:
-        step, restored, _ = saved.latest(shapes)
+        step, restored, _ = saved.latest(wanted)
     assert step == 1
     chex.assert_trees_all_equal(
         case.step(KEY, restored, case.batch), case.step(KEY, state, case.batch)
@@ -161,17 +162,22 @@ def test_the_headline_metric_improves_on_one_batch(case):
     assert np.mean(seen[-10:]) < 0.9 * np.mean(seen[:10])
 
 
+def shapes(tree):
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), tree)
+
+
 def under(case, tx):
-    """The case's method under another optimizer, which remembers nothing: its init's
-    state has the leaves of the case's, but for the case's optimizer's own."""
-    method, batch = case.tiny.tiny(tx)
+    """The case's method and first state, under an optimizer without a memory.
+
+    What is left of the state without one is in the case's, which has been computed.
+    """
+    method, _ = case.tiny.tiny(tx)
     known = dict(jax.tree.leaves_with_path(case.state))
-    shapes = jax.eval_shape(method.init, KEY, batch)
-    state = jax.tree.map_with_path(lambda path, x: known[path].astype(x.dtype), shapes)
-    return method, batch, state
+    wanted = jax.eval_shape(method.init, KEY, case.batch)
+    return method, jax.tree.map_with_path(lambda path, _: known[path], wanted)
 
 
-def run(case, method, batch, state, devices, steps):
+def run(case, method, state, batch, devices, steps):
     """The state and metrics after `steps` steps on so many devices."""
     mesh = jax.sharding.Mesh(
         np.array(jax.devices()[:devices]),
@@ -180,10 +186,10 @@ def run(case, method, batch, state, devices, steps):
     )
     everywhere = sharding.replicated(mesh)
     rows = sharding.rows(mesh, getattr(case.tiny, "batch_axis", 0))
-    step = jax.jit(method.step, in_shardings=(None, everywhere, rows), out_shardings=everywhere)
-    # From shapes, for a trace that is the same on all meshes.
-    shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), (KEY, state, batch))
-    step = step.lower(*shapes).compile()
+    given = (None, everywhere, rows)
+    step = jax.jit(method.step, in_shardings=given, out_shardings=everywhere)
+    # Lowered from shapes alone, the trace is that of any other mesh.
+    step = step.lower(*shapes((KEY, state, batch))).compile()
     state, batch = jax.device_put(state, everywhere), jax.device_put(batch, rows)
     seen = []
     for key in KEYS[:steps]:
@@ -196,28 +202,29 @@ def run(case, method, batch, state, devices, steps):
 def test_devices_agree_in_float64_after_one_step_of_sgd(case):
     def double(tree):
         return jax.tree.map(
-            lambda x: np.asarray(x, np.float64) if x.dtype == jnp.float32 else x, tree
+            lambda x: x.astype(np.float64) if x.dtype == np.float32 else x,
+            jax.device_get(tree),
         )
 
+    method, state = under(case, optax.sgd(0.1))
     with jax.enable_x64(True):
-        method, batch, state = under(case, optax.sgd(0.1))
         one, eight = (
-            run(case, method, double(batch), double(state), devices, 1)
+            run(case, method, double(state), double(case.batch), devices, 1)
             for devices in (1, 8)
         )
-        close(eight, one, 1e-8)
+    close(eight, one, 1e-8)
 
 
 @pytest.mark.agreement
 def test_devices_agree_in_float32_over_ten_steps(case):
     if getattr(case.tiny, "discrete", False):
-        start = under(case, optax.sgd(0.1))
-        _, alone = run(case, *start, 1, 10)
+        method, start = under(case, optax.sgd(0.1))
+        _, alone = run(case, method, start, case.batch, 1, 10)
     else:
-        start = case.method, case.batch, case.state
-        state, alone = copy(case.state), []
+        method, start = case.method, case.state
+        state, alone = copy(start), []
         for key in KEYS[:10]:
             state, metrics = case.donating(key, state, case.batch)
             alone.append(metrics)
-    _, together = run(case, *start, 8, 10)
+    _, together = run(case, method, start, case.batch, 8, 10)
     close(together, alone, 1e-4)

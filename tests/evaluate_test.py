@@ -5,7 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from jssl import evaluate
+from jssl import data
+from jssl.evaluate import __main__ as evaluate
+from jssl.evaluate.protocols import protocols
 from jssl.main import main
 
 pytestmark = pytest.mark.slow
@@ -41,7 +43,7 @@ def test_pictures_of_each_lie_beside(run):
     folder, _ = run
     names = {path.name for path in (folder / "exhibits").iterdir()}
     for whose in ("pretrain-this-run", "untrained-network", "supervised-reference"):
-        for what in ("nearest-neighbours", "strongest-images", "layers"):
+        for what in ("nearest-neighbors", "strongest-images", "layers"):
             assert f"{whose}--{what}.png" in names
 
 
@@ -60,10 +62,10 @@ def test_its_numbers_are_those_of_the_run(run):
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        ([], "what is to be judged"),
-        (["--workdir=nowhere"], "holds no run"),
-        (["--workdir={run}", "--protocols=knm"], "no protocol is called 'knm'"),
-        (["--workdir={run}", "--stage=two"], "no stage is called 'two'"),
+        ([], "give one of --workdir"),
+        (["--workdir=nowhere"], "contains no run"),
+        (["--workdir={run}", "--protocols=knm"], "unknown protocol 'knm'"),
+        (["--workdir={run}", "--stage=two"], "unknown stage 'two'"),
         (["--weights=nothing.safetensors", "--source=digits"], "nothing.safetensors"),
     ],
 )
@@ -79,7 +81,7 @@ def test_hidden_labels_change_nothing_that_training_makes(tmp_path):
     """Permuting every label leaves the trained weights bit for bit as they were."""
     import jax
 
-    from jssl import config, data
+    from jssl import config
     from jssl.engine import Engine
 
     def trained(permuted):
@@ -107,14 +109,23 @@ def test_dense_layers_have_no_places_to_judge_or_to_draw():
     import jax.numpy as jnp
 
     from jssl import config
-    from jssl.engine import Engine, Features
+    from jssl.engine import Engine
     from jssl.exhibits import exhibits
+    from jssl.features import Features
 
     stage = config.load("experiments/dbn.py:tiny=True").stages()[-1]
     engine = Engine(stage)
     state = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), engine.shapes)
     features = Features(engine, state)
     assert "layers" in features.names and "maps" not in features.names
-    assert set(exhibits(features)) == {"nearest neighbours"}
-    with pytest.raises(ValueError, match="embed gives no 'maps'"):
+    drawn = set(exhibits(features))
+    assert "nearest neighbors" in drawn
+    assert not drawn & {"layers", "strongest images"}
+    with pytest.raises(ValueError, match="embed has no output 'maps'"):
         features("val", "maps")
+
+
+def test_data_of_few_classes_have_episodes_of_as_many():
+    images, label = np.zeros((6, 8, 8, 1), np.uint8), np.arange(6) % 3
+    source = data.dataset("three", {"train": {"image": images, "label": label}}, batch=2)
+    assert "3-way" in protocols(source)["few_shot"].judge.protocol

@@ -14,7 +14,7 @@ FILES = sorted((Path(__file__).parent.parent / "experiments").glob("*.py"))
 
 
 def functions():
-    return [(f, name) for f in FILES for name in config._functions(f)]
+    return [(f, name) for f in FILES for name in config.functions(f)]
 
 
 @pytest.mark.parametrize(
@@ -35,7 +35,7 @@ def test_an_experiment_runs_two_tiny_steps(file, function):
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 def test_every_knob_of_an_experiment_is_described_in_a_sentence(file):
-    for name in config._functions(file):
+    for name in config.functions(file):
         for knob, _, _, words in config.listing(config.load(f"{file}:{name}")):
             assert words[:1].isupper(), f"{name}: {knob}: {words!r}"
             assert words.endswith("."), f"{name}: {knob}: {words!r}"

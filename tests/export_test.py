@@ -10,7 +10,6 @@ import pytest
 from jssl import weights
 from jssl.checkpoint import Checkpoints
 from jssl.config import load
-from jssl.engine import decode
 from jssl.export import main
 from jssl.session import describe
 
@@ -27,7 +26,7 @@ def run(tmp_path_factory):
     (stage,) = experiment.stages()
     config = describe(experiment) | {"provenance": {"commit": "0123456789ab"}}
     (workdir / "config.json").write_text(json.dumps(config))
-    batch = jax.eval_shape(decode, stage.data.shapes())
+    batch = jax.eval_shape(stage.data.decode, stage.data.shapes())
     zeros = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), batch)
     state = jax.jit(stage.method.init)(jax.random.key(7), zeros)
     with Checkpoints(workdir / stage.name) as saved:
@@ -58,16 +57,23 @@ def test_a_run_goes_out_under_the_names_of_timm_and_comes_back(run, tmp_path, ca
 
 
 MISTAKES = {
-    "nothing": ([], "--workdir=FOLDER --out=FILE.safetensors"),
+    "nothing": ([], "--workdir=FOLDER and --out=FILE.safetensors"),
     "unknown flag": (["--wrokdir=x"], "unknown argument '--wrokdir=x'"),
-    "no run": (["--workdir={empty}", "--out={out}"], "holds no run", "config.json"),
+    "no run": (["--workdir={empty}", "--out={out}"], "contains no run", "config.json"),
     "damaged config": (["--workdir={damaged}", "--out={out}"], "is not a run's config"),
     "no checkpoint": (["--workdir={bare}", "--out={out}"], "no checkpoint of its stage"),
     "another knob": (["--workdir={old}", "--out={out}"], "no longer has the knob 'gone'"),
     "another model": (["--workdir={other}", "--out={out}"], "is of another model"),
-    "no stage": (["--workdir={run}", "--out={out}", "--stage=x"], "there are pretrain"),
-    "no folder": (["--workdir={run}", "--out={empty}/a/b.safetensors"], "no folder", "/a"),
-    "another kind": (["--workdir={run}", "--out={empty}/b.pth"], "as FILE.safetensors"),
+    "no stage": (["--workdir={run}", "--out={out}", "--stage=x"], "known are pretrain"),
+    "no folder": (
+        ["--workdir={run}", "--out={empty}/a/b.safetensors"],
+        "no such folder",
+        "/a",
+    ),
+    "another kind": (
+        ["--workdir={run}", "--out={empty}/b.pth"],
+        "must be FILE.safetensors",
+    ),
     "no experiment": (
         ["--workdir={run}", "--out={out}", "--config=none/mae.py"],
         "no config file none/mae.py",

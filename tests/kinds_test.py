@@ -11,10 +11,9 @@ import os
 import jax
 import jax.numpy as jnp
 import kinds
-import numpy as np
 import pytest
 
-from jssl import config, session
+from jssl import config
 from jssl.engine import Engine
 from jssl.evaluate.__main__ import main as evaluate
 from jssl.evaluate.protocols import protocols
@@ -124,3 +123,43 @@ def test_supervised_learning_of_every_target_goes_to_the_report(kind, tmp_path):
     found = judge(tmp_path)
     assert set(found["rows"]["train (this run)"]) == wanted
     assert "samples/s" in (tmp_path / "report.html").read_text()
+
+
+@pytest.mark.learning
+@pytest.mark.parametrize("kind", KINDS)
+def test_simclr_learns_the_classes_of_every_kind(kind, tmp_path, capsys):
+    result = run(tmp_path, f"kind={kind},save_every=0")
+    trained = result["stages"]["pretrain"]["metrics"]
+    untrained = result["baselines"]["untrained network"]
+    raw = result["baselines"][PLAIN[kind]]
+    capsys.readouterr()
+    found = judge(tmp_path, "--protocols=all", "--alone")
+    lines = capsys.readouterr().err.splitlines()
+    left_out = [line.split()[3] for line in lines if " left out: " in line]
+    applied = [name for name in found["protocols"] if name not in left_out]
+    report(kind, [x["knn"] for x in (untrained, trained, raw)], applied, tmp_path)
+    assert untrained["knn"] < 0.8
+    assert trained["knn"] > untrained["knn"] + 0.1
+
+
+@pytest.mark.learning
+@pytest.mark.parametrize("kind", kinds.TARGETS)
+def test_supervised_learning_reaches_every_target(kind, tmp_path):
+    result = run(tmp_path, f"targets,kind={kind},save_every=0")
+    metrics = result["stages"]["train"]["metrics"]
+    untrained = result["baselines"]["untrained network"]
+    name = {"tags": "linear/tags", "spans": "accuracy", "pose": "r2/pose"}[kind]
+    pictures = neighbors(tmp_path / "figures")
+    values = [untrained.get(name, 0.0), metrics[name], 0.0]
+    report(kind, values, result["protocols"], tmp_path)
+    assert metrics[name] > 0.9
+    assert metrics[name] > untrained.get(name, 0.0) + 0.1
+
+
+def report(kind, numbers, applied, folder):
+    """Appends a row to the table."""
+    pictures = sorted({p.suffix for p in (folder / "figures").iterdir()})
+    cells = [kind, *(f"{x:.2f}" for x in numbers), ", ".join(applied), " ".join(pictures)]
+    if path := os.environ.get("KINDS_TABLE"):
+        with open(path, "a") as file:
+            file.write("| " + " | ".join(cells) + " |\n")

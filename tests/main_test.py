@@ -39,7 +39,7 @@ def images(tmp_path):
 
 
 MISTAKES = {
-    "no config": ([], "which experiment?"),
+    "no config": ([], "no experiment given"),
     "unknown flag": ([TINY, "--wrokdir=x"], "unknown argument '--wrokdir=x'"),
     "unknown file": ([f"--config={ROOT}/experiments/mea.py"], "did you mean", "mae.py"),
     "unknown function": ([f"--config={MAE}:papre"], "did you mean paper"),
@@ -60,7 +60,7 @@ MISTAKES = {
     "heads": ([TINY, "--config.heads=3"], "3 heads do not divide a width of 16"),
     "pooling": ([TINY, "--config.pool=median"], "no pooling is called 'median'"),
     "mask": ([TINY, "--config.mask=0.99"], "masking 0.99 of 16 tokens leaves 0 visible"),
-    "another run's workdir": ([TINY, "--workdir={other}"], "holds a run with epochs=7"),
+    "another run's workdir": ([TINY, "--workdir={other}"], "contains a run with epochs=7"),
     "another model's checkpoint": ([TINY, "--workdir={model}"], "is of another model"),
     "unwritable workdir": ([TINY, "--workdir={file}/x"], "cannot write to the workdir"),
     "learning rate": ([TINY, "--config.lr=1e30"], "loss is nan at step", "pretrain"),
@@ -168,7 +168,7 @@ def test_a_killed_run_ends_where_the_undisturbed_one_does(kill, status, whole, t
     assert not (tmp_path / "cut" / "result.json").exists()
     again = subprocess.run(command(tmp_path / "cut"), capture_output=True, **how)
     assert again.returncode == 0
-    assert "going on from step" in again.stderr
+    assert "resuming at step" in again.stderr
     assert scores(tmp_path / "cut") == scores(whole)
     page = (tmp_path / "cut" / "report.html").read_text()
     assert page.count("data:image/png;base64") >= 4
@@ -240,12 +240,12 @@ def test_help_explains_the_language_and_lists_the_experiments(capsys, monkeypatc
     said = capsys.readouterr().out
     assert stop.value.code == 0
     assert "--config=experiments/mae.py:epochs=2,batch=64" in said
-    assert "experiments/mae.py  MAE: hide three patches in four" in said
+    assert "experiments/mae.py  MAE: reconstruction of masked patches" in said
 
 
 def test_knobs_are_listed_with_types_defaults_and_a_line_each(capsys):
     assert main([f"--config={MAE}", "--knobs"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert any(
-        x.split()[:3] == ["epochs", "float", "40.0"] and "passes" in x for x in lines
+        x.split()[:3] == ["epochs", "float", "40.0"] and "Passes" in x for x in lines
     )

@@ -195,7 +195,7 @@ def test_what_does_not_fit_is_told_and_what_would_is_sought(cached, capsys):
     [
         ([f"--config={TINY}", "--topology=v9:4x4"], "such as v5e:16x16 or cpu:8"),
         ([f"--config={TINY}", "--topology=cpu:999"], "this process has 8 devices"),
-        ([f"--config={TINY}", "--topology=cpu:8", "--stage=no"], "no stage is called 'no'"),
+        ([f"--config={TINY}", "--topology=cpu:8", "--stage=no"], "unknown stage 'no'"),
         (["--config=experiments/no.py", "--topology=cpu:8"], "no config file"),
         (
             [f"--config={TINY},mesh=data=3", "--topology=cpu:8"],

@@ -110,7 +110,7 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh
 from jssl import cluster, main, sharding
-from jssl.data.source import own
+from jssl.data.source import local_rows
 
 main.prepare_jax(main.parser().parse_args(["--cpu-devices=2"]))
 assert jax.process_count() == 2
@@ -123,7 +123,7 @@ for order, names in (
     (devices[[2, 3, 0, 1]].reshape(2, 2), ("data", "fsdp")),
 ):
     mesh = Mesh(order, names, axis_types=(AxisType.Auto,) * len(names))
-    placed = sharding.place({"x": rows[own(8)]}, mesh)["x"]
+    placed = sharding.place({"x": rows[local_rows(8)]}, mesh)["x"]
     assert placed.sharding == sharding.rows(mesh)
     whole = jax.jit(lambda x: x, out_shardings=sharding.replicated(mesh))(placed)
     np.testing.assert_array_equal(whole, rows)
@@ -177,6 +177,6 @@ def test_a_process_that_dies_takes_the_others_along_and_the_run_goes_on(tmp_path
     assert 0 < saved <= len(done)
     party, [(status, _)] = run.stopped(1, len(done) + 20, 0, signal.SIGTERM)
     assert status == 143
-    assert f"going on from step {saved} of" in party.logs[0].read_text()
+    assert f"resuming at step {saved} of" in party.logs[0].read_text()
     np.testing.assert_allclose(run.losses()[: len(done)], done, atol=1e-4)
     assert len(run.batches()) == len(run.losses())  # and none was another when done again

@@ -1,9 +1,23 @@
-"""Eight small pictures, and noisy looks at them, for the tests of methods."""
+"""Eight small pictures, noisy looks at them, and networks, for the tests of methods."""
 
 from collections.abc import Mapping
+from functools import cache
 
 import jax
 import jax.numpy as jnp
+
+from jssl import nets
+
+
+@cache
+def jitted(module):
+    """A Flax module as a Net of compiled functions, the same for equal modules.
+
+    They serve all tests of a process, and those that would run them operation by operation.
+    """
+    init, apply = nets.linen(module)
+    static = ("train", "capture", "method")
+    return nets.Net(jax.jit(init), jax.jit(apply, static_argnames=static))
 
 
 def images():

@@ -25,7 +25,7 @@ def sizes(width, quick):
 def ours(width, quick):
     import optax
 
-    from jssl import Stage, data, nets, optim
+    from jssl import Stage, data, nets, optim, views
     from jssl.methods.contrastive.simclr import simclr
     from jssl.models.heads import MLP, Siamese
     from jssl.models.resnet import ResNet
@@ -35,7 +35,7 @@ def ours(width, quick):
     method = simclr(
         nets.linen(Siamese(encoder, MLP(projector, last_norm="affine"))),
         optax.adamw(RATE, weight_decay=DECAY, mask=optim.matrices),
-        look(SIZE, 3),
+        views.on(look(SIZE, 3)),
         temperature=TEMPERATURE,
     )
     source = data.dataset("noise", {"train": {"image": noise(n, SIZE, 3)}}, batch)

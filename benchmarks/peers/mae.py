@@ -48,6 +48,7 @@ def ours(name, quick):
     import optax
 
     from jssl import Stage, config, data, nets
+    from jssl.method import field
     from jssl.methods.masked.mae import mae
     from jssl.models import vit
 
@@ -63,7 +64,7 @@ def ours(name, quick):
         return training(stage, s.batch * stage.dispatch)
     net = vit.MaskedAutoencoder(vit.Encoder(*s.encoder, s.patch), *s.decoder)
     tx = optax.adamw(RATE, b2=B2, weight_decay=DECAY)
-    prepare = lambda x: 2 * x - 1
+    prepare = field("image", lambda x: 2 * x - 1)
     method = mae(nets.linen(net), tx, s.patch, prepare=prepare, mask=MASK)
     return training(Stage(name="mae", method=method, data=source, steps=10**9), s.batch)
 

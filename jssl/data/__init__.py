@@ -2,6 +2,7 @@
 
 import difflib
 import inspect
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -58,7 +59,7 @@ __all__ = [
     "subset",
 ]
 
-_LOADERS = {
+_LOADERS: dict[str, Callable[..., Dataset]] = {
     "digits": digits,
     "mnist": mnist,
     "fashion_mnist": fashion_mnist,
@@ -97,26 +98,26 @@ def load(
     """The training split of a data set; `source.split("val")` is another.
 
     Args:
-      name: "digits", "mnist", "fashion_mnist", "fashion_mnist:FOLDER", "photos",
-        "ring8" (points), "folder:PATH", "npz:FILE", "tfds:NAME", or "blank:NAME" for
-        as many black images as that has; of pictures in packages "photographs"
-        (patches), "stamps", "emoji" and "openclipart" (with captions); of videos
-        "doom:SCENARIO" (rendered walks) and "clips:FOLDER".
+      name: "digits", "mnist", "fashion_mnist", "fashion_mnist:FOLDER", "photos", "ring8"
+        (points), "folder:PATH", "npz:FILE", "tfds:NAME", or "blank:NAME" for black images
+        in the number of a known data set; from installed packages "photographs" (patches),
+        "stamps", "emoji" and "openclipart" (with captions); videos "doom:SCENARIO"
+        (rendered walks) and "clips:FOLDER".
       batch: rows of one global batch.
       seed: of the order; the splits do not depend on it.
-      labeled: whether training batches carry labels.
-      limit: only so many rows of the training split, the first (of each class its
-        share, where labels are known); 0: all.
-      threads: that read what is not held in memory; as many batches are read ahead.
-      workers: processes that do so, each with so many threads.
-      **knobs: of the data set's own function: `size` (side in pixels) and `channels` of
+      labeled: True includes labels in training batches.
+      limit: number of training rows used, the first ones (stratified by class if labels are
+        known); 0: all.
+      threads: threads that read data not held in memory, and number of prefetched batches.
+      workers: processes that do so, each with `threads` threads.
+      **knobs: arguments of the data set's loader: `size` (side in pixels) and `channels` of
         all images; `deviation` of `ring8`, `corrupt` of `folder`, `stride` of `photos`,
-        `data_dir` of `tfds`, and `resident` (bytes that a split in memory may take) of
-        both `folder` and `tfds`.
+        `data_dir` of `tfds`, and `resident` (largest split held in memory, in bytes) of
+        `folder` and `tfds`.
 
     Raises:
-      ValueError: for an unknown name or knob, for labels or rows that are not there,
-        and for missing packages and files, saying where to get them.
+      ValueError: an unknown name or knob, missing labels or rows, or missing packages or
+        files, with instructions to get them.
 
     >>> source = load("digits", batch=64)
     >>> source.size, source.split("test").size, next(source.scan())["image"].shape
@@ -126,7 +127,7 @@ def load(
     if kind not in _LOADERS:
         near = difflib.get_close_matches(kind, _LOADERS, n=1, cutoff=0.0)[0]
         raise ValueError(
-            f"there is no data set {name!r}; the nearest is {near!r}, "
+            f"unknown data set {name!r}; the nearest is {near!r}, "
             f"the others: {', '.join(x for x in _LOADERS if x != near)}"
         )
     loader, arguments = _LOADERS[kind], (where,) if colon else ()

@@ -1,4 +1,4 @@
-"""Arrays on disk: npz archives, and the IDX files that MNIST and its heirs come in."""
+"""Loaders of npz archives and of IDX files, the format of MNIST."""
 
 import gzip
 import math
@@ -9,20 +9,20 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Shaped, UInt8
 
+from jssl.data.decoding import check_shape, fit_all
 from jssl.data.fields import Dataset
-from jssl.data.pictures import check_shape, fit_all
 from jssl.data.splits import tenths
 
 
 def idx(path: str | Path) -> UInt8[np.ndarray, "..."]:
-    """An IDX file of bytes, gzipped or not.
+    """Reads an IDX file of bytes, gzipped or not.
 
-    The file is 0, 0, 8 (unsigned bytes), the number of axes, the length of each axis as
-    four bytes, most significant first, and then the values, the last axis fastest.
+    The file consists of 0, 0, 8 (unsigned bytes), the number of axes, the length of each
+    axis as a big-endian 32-bit integer, and the values in C order.
     LeCun, Cortes and Burges, "The MNIST database of handwritten digits".
 
     Raises:
-      ValueError: naming the file, if it is missing, corrupt, or not as long as it says.
+      ValueError: the file is missing, corrupt or truncated.
     """
     try:
         raw = Path(path).read_bytes()
@@ -30,26 +30,26 @@ def idx(path: str | Path) -> UInt8[np.ndarray, "..."]:
     except (OSError, EOFError, zlib.error) as reason:
         raise ValueError(f"{path} cannot be read: {reason}") from reason
     if len(raw) < 4 or raw[:3] != b"\x00\x00\x08" or len(raw) < 4 + 4 * raw[3]:
-        raise ValueError(f"{path} is not an IDX file of bytes: it begins {raw[:4]!r}")
+        raise ValueError(f"{path} is not an IDX file of bytes: it starts with {raw[:4]!r}")
     shape = tuple(np.frombuffer(raw, ">u4", count=raw[3], offset=4).tolist())
     values = np.frombuffer(raw, np.uint8, offset=4 + 4 * raw[3])
     if len(values) != math.prod(shape):
         raise ValueError(
-            f"{path} is cut short or corrupt: {math.prod(shape)} values of shape "
-            f"{shape} were promised, {len(values)} are there"
+            f"{path} is truncated or corrupt: its header has shape {shape}, "
+            f"{math.prod(shape)} values, but there are {len(values)}"
         )
     return values.reshape(shape)
 
 
-def npz(
-    path: str, /, *, size: int | None = None, channels: int | None = None
-) -> Dataset:
+def npz(path: str, /, *, size: int | None = None, channels: int | None = None) -> Dataset:
     """Loads an npz file.
 
-    It holds `image` [n, h, w] or [n, h, w, c] and perhaps `label` [n], of which a tenth
-    each becomes val and test; or `x_train`, `y_train` and the same for test and perhaps
-    val (a tenth of train becomes val if it is missing). Images are bytes, or numbers in
-    [0, 1].
+    It contains `image` [n, h, w] or [n, h, w, c] and optionally `label` [n], of which a
+    tenth each becomes val and test; or `x_train`, `y_train` and the same for test and
+    optionally val (default: a tenth of train). Images are bytes, or numbers in [0, 1].
+
+    Raises:
+      ValueError: the file cannot be read, or its arrays are not as above.
     """
     check_shape(size, channels)
     try:
@@ -67,7 +67,7 @@ def npz(
     }
     if "train" not in tables:
         raise ValueError(
-            f"{path} must hold image or x_train, it holds {', '.join(held) or 'none'}"
+            f"{path} must contain image or x_train, got {', '.join(held) or 'none'}"
         )
     return _completed(tables, missing=("val", "test") if "image" in held else ("val",))
 

@@ -1,4 +1,4 @@
-"""The shape of a data set without its images: for plans, and for timing a step."""
+"""Black images in the shape of a data set, for plans and timing."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from jssl.data.decoding import check_shape
 from jssl.data.fields import Dataset
-from jssl.data.pictures import check_shape
 from jssl.data.source import Records
 
 KNOWN = {"imagenet2012": (1_281_167, 50_000, 1000), "cifar10": (50_000, 10_000, 10)}
@@ -19,7 +19,7 @@ class Blank(Records):
     """Black images.
 
     Attributes:
-      count: of them.
+      count: number of images.
       shape: (h, w, c) of each.
     """
 
@@ -38,15 +38,13 @@ class Blank(Records):
         return np.zeros(self.count, np.int32)
 
 
-def blank(
-    what: str = "imagenet2012", /, *, size: int = 256, channels: int = 3
-) -> Dataset:
-    """Creates as many black images as a data set has.
+def blank(what: str = "imagenet2012", /, *, size: int = 256, channels: int = 3) -> Dataset:
+    """Black images in the number of a known data set.
 
     Args:
-      what: "imagenet2012", "cifar10", or so many rows of so many classes: "50000x10".
+      what: "imagenet2012", "cifar10", or ROWSxCLASSES such as "50000x10".
       size: side of the images.
-      channels: 1 (grey) or 3 (colour).
+      channels: 1 (gray) or 3 (color).
 
     >>> found = blank("1000x5", size=32)
     >>> train = found.splits["train"]()

@@ -1,4 +1,4 @@
-"""Pictures with captions: splits by caption, and a vocabulary of the captions' words."""
+"""Images with captions: splits by caption, and a vocabulary of words."""
 
 import collections
 import hashlib
@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Int, UInt8
 
+from jssl.data.decoding import check_shape
 from jssl.data.fields import Dataset, Image, Labels, Text, Tokens
-from jssl.data.pictures import check_shape
 
 PAD, UNKNOWN = "<pad>", "<unk>"  # tokens 0 and 1
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
@@ -22,14 +22,14 @@ _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
 
 @dataclass(frozen=True)
 class Captioned:
-    """A picture file and its text.
+    """An image file and its text.
 
     Attributes:
       path: of the file.
       caption: in natural language.
       label: name of the class.
-      group: pictures of one group are near-duplicates, and stay in one split.
-      tags: further words on the picture.
+      group: images of one group are near-duplicates, and are in the same split.
+      tags: further keywords.
     """
 
     path: Path
@@ -40,7 +40,7 @@ class Captioned:
 
 
 def words(text: str) -> list[str]:
-    """The words of a text in lower case, without punctuation.
+    """Splits a text into lower-case words without punctuation.
 
     >>> words("A bird's eye, 2 wings.")
     ['a', "bird's", 'eye', '2', 'wings']
@@ -49,7 +49,7 @@ def words(text: str) -> list[str]:
 
 
 def vocabulary(texts: Iterable[str]) -> tuple[str, ...]:
-    """Padding, the unknown word, and all words of the texts, the most frequent first.
+    """Padding, the unknown word, and all words of the texts by decreasing frequency.
 
     >>> vocabulary(["a cat", "a bat"])
     ('<pad>', '<unk>', 'a', 'bat', 'cat')
@@ -61,7 +61,7 @@ def vocabulary(texts: Iterable[str]) -> tuple[str, ...]:
 def tokenized(
     texts: Sequence[str], vocabulary: Sequence[str], length: int
 ) -> tuple[Int[np.ndarray, "n length"], Bool[np.ndarray, "n length"]]:
-    """The first `length` words of each text as numbers, and true where there is a word.
+    """Token numbers of the first `length` words of each text, and a mask of words.
 
     >>> tokens, mask = tokenized(["a cow"], ("<pad>", "<unk>", "a"), length=3)
     >>> tokens.tolist(), mask.tolist()
@@ -78,8 +78,8 @@ def tokenized(
 def split_of(group: str) -> str:
     """The split of a group: "val" and "test" have a tenth of all groups each.
 
-    It follows from the SHA-256 of the group's name, so a picture more or less moves no
-    other.
+    It is determined by the SHA-256 of the group's name, so that adding or removing images
+    does not change the split of others.
 
     >>> [split_of(x) for x in ("a frog", "a bee", "a goose")]
     ['train', 'val', 'test']
@@ -91,10 +91,10 @@ def split_of(group: str) -> str:
 def over_white(
     file: Path | BytesIO, name: str | Path, size: int, channels: int
 ) -> UInt8[np.ndarray, "size size channels"]:
-    """A picture's opaque part, over white and within white margins that make it square.
+    """Decodes an image, crops it to its opaque part, and pads it with white to a square.
 
     Raises:
-      ValueError: naming `name`, if the file cannot be read as a picture.
+      ValueError: the file cannot be read as an image.
     """
     from PIL import Image, ImageOps
 
@@ -102,7 +102,7 @@ def over_white(
         with Image.open(file) as found:
             picture = found.convert("RGBA")
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as reason:
-        raise ValueError(f"{name} cannot be read as a picture: {reason}") from reason
+        raise ValueError(f"{name} cannot be read as an image: {reason}") from reason
     picture = picture.crop(picture.getchannel("A").getbbox())
     picture.thumbnail((size, size), Image.Resampling.BICUBIC)
     white = Image.new("RGBA", picture.size, "white")
@@ -126,24 +126,24 @@ def captioned(
     length: int,
     read=_opened,
 ) -> Dataset:
-    """A data set of captioned pictures.
+    """A data set of captioned images.
 
     Columns: image uint8 [n, size, size, channels]; caption, strings [n]; tokens int32
-    [n, length] of the caption's and then the tags' words, in a vocabulary of the training
-    split; mask bool [n, length], true on words; label int32 [n]; tags, strings [n], if
-    there are any.
+    [n, length] of the words of caption and tags, in a vocabulary of the training split;
+    mask bool [n, length], true on words; label int32 [n]; tags, strings [n], if there are
+    any.
 
     Args:
-      source: its name.
-      rows: all pictures, in a fixed order.
-      license: of the pictures.
-      size: side of the square that a picture is fitted to, in pixels.
+      source: name of the data set.
+      rows: all images, in a fixed order.
+      license: of the images.
+      size: side of the square that an image is fitted to, in pixels.
       channels: 1 (gray) or 3 (color).
-      length: in tokens.
+      length: number of tokens.
       read: (path, size, channels) -> image.
 
     Raises:
-      ValueError: sizes out of range, or no training pictures.
+      ValueError: sizes out of range, or an empty split.
     """
     check_shape(size, channels)
     if length < 1:
@@ -153,7 +153,7 @@ def captioned(
         parts[split_of(row.group)].append(row)
     empty = [part for part, held in parts.items() if not held]
     if empty:
-        raise ValueError(f"{source}: too few pictures, none is left for {empty[0]}")
+        raise ValueError(f"{source}: too few images, the split {empty[0]} is empty")
     text = lambda row: f"{row.caption} {row.tags}"
     known = vocabulary(map(text, parts["train"]))
     names = tuple(sorted({row.label for held in parts.values() for row in held}))

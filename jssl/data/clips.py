@@ -1,4 +1,4 @@
-"""Clips of the videos, or sequences of pictures, in a folder."""
+"""Clips of the videos, or of the image sequences, in a folder."""
 
 import functools
 import logging
@@ -10,15 +10,15 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 
+from jssl.data.decoding import check_shape, decode, fit, picture
 from jssl.data.fields import Dataset, Labels, Text, Video
-from jssl.data.pictures import check_shape, decode, fit, picture
 from jssl.data.splits import tenths
 
 LICENSE = "not stated"
 _VIDEOS = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ogv", ".webm")
 _PICTURES = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".webp")
 _LEFT_OUT = "megamind"  # a film's trailer in opencv-doc, whose rights are doubtful
-_BANDS = {"train": (0.0, 0.8), "val": (0.8, 0.9), "test": (0.9, 1.0)}  # of a video
+_BANDS = {"train": (0.0, 0.8), "val": (0.8, 0.9), "test": (0.9, 1.0)}  # of the duration
 _log = logging.getLogger(__name__)
 
 
@@ -32,23 +32,23 @@ def clips(
     size: int = 64,
     channels: int = 3,
 ) -> Dataset:
-    """Clips of all videos in a folder, and of its folders of pictures, held in memory.
+    """Clips of all videos in a folder, and of its folders of images, held in memory.
 
-    Columns: video uint8 [n, frames, size, size, channels], whose frames a second are those
-    of the first video; file, strings [n], the video's name from the folder; label int32
-    [n], the video's first sub-folder, if every video has one.
+    Columns: video uint8 [n, frames, size, size, channels], with the frame rate of the first
+    video; file, strings [n], path of the video relative to the folder; label int32 [n], the
+    first subfolder of the video, if every video has one.
 
-    Videos are split: a tenth of them each is for val and test, of each label its share.
-    One video or two are split by time: val and test are the last two tenths, and a clip's
-    length is left out before either. A folder that holds pictures and no videos is a video
-    of them, in the order of their names. An example is vtest.avi, 795 frames of pedestrians
-    in Debian's `opencv-doc`; Megamind.avi, which is beside it, is left out.
+    A tenth of the videos each is for val and test, stratified by label. One video or two
+    are split by time: val and test are the last two tenths, each preceded by a gap of one
+    clip. A folder with images and no videos is a video of these images in the order of
+    their names. An example is vtest.avi, 795 frames of pedestrians in Debian's
+    `opencv-doc`; Megamind.avi in the same package is excluded.
 
     Args:
       folder: of videos.
-      frames: of a clip.
-      every: frames of the video from one frame of a clip to the next.
-      stride: frames of the video from one clip to the next.
+      frames: frames of a clip.
+      every: distance between frames of a clip, in frames of the video.
+      stride: distance between starts of clips, in frames of the video.
       size: side of the squares, in pixels, that frames are fitted to.
       channels: 1 (gray) or 3 (color).
 
@@ -64,7 +64,7 @@ def clips(
         )
     root = Path(folder).expanduser()
     if not root.is_dir():
-        raise ValueError(f"clips: there is no folder {root}")
+        raise ValueError(f"clips: no such folder {root}")
     names = _listed(root)
     classes, labels = _classes(names)
     if len(names) < 3:
@@ -85,8 +85,8 @@ def clips(
             kinds += [0 if labels is None else labels[i]] * len(starts)
         if not held:
             raise ValueError(
-                f"clips: no video of {part} in {root} has {span} frames; `frames` or "
-                f"`every` make clips shorter"
+                f"clips: no video of {part} in {root} has {span} frames: reduce "
+                f"`frames` or `every`"
             )
         columns = {"video": np.stack(held), "file": np.array(files)}
         if labels is not None:
@@ -101,7 +101,7 @@ def clips(
 
 
 def _listed(root):
-    """Videos and folders of pictures below a folder, as sorted names from there."""
+    """Sorted relative paths of videos and of folders of images below a folder."""
     names = []
     for where, _, files in os.walk(root, followlinks=True):
         at = Path(where).relative_to(root)
@@ -111,14 +111,14 @@ def _listed(root):
         names += videos or [at.as_posix()] * pictures
     kept = [x for x in names if not Path(x).name.lower().startswith(_LEFT_OUT)]
     if len(kept) < len(names):
-        _log.info("clips: %d videos left out, of doubtful rights", len(names) - len(kept))
+        _log.info("clips: %d videos excluded, of doubtful rights", len(names) - len(kept))
     if not kept:
-        raise ValueError(f"clips: {root} holds no videos ({', '.join(_VIDEOS)})")
+        raise ValueError(f"clips: {root} contains no videos ({', '.join(_VIDEOS)})")
     return sorted(kept)
 
 
 def _classes(names):
-    """Names of the classes, and the class of each video; (), None: there are none."""
+    """Names of the classes, and class of each video; (), None without classes."""
     if not all("/" in name for name in names):
         return (), None
     kinds = [name.partition("/")[0] for name in names]
@@ -127,7 +127,7 @@ def _classes(names):
 
 
 def _starts(count, span, stride, band):
-    """First frames of the clips within a band of a video of `count` frames."""
+    """First frames of the clips in a band of a video of `count` frames."""
     first, last = (round(x * count) for x in band)
     if first:
         first += span  # the gap
@@ -162,7 +162,7 @@ def _frames(path: Path) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
 
 
 def _opencv():
-    """OpenCV; None: imageio is there in its place."""
+    """The module cv2; None if only imageio is installed."""
     try:
         import cv2
     except ModuleNotFoundError:
@@ -178,7 +178,7 @@ def _opencv():
 
 
 def _fps(path):
-    """Frames a second of a video file, or 8 where they are not known."""
+    """Frames per second of a video file; 8 if unknown."""
     if path.is_dir():
         return 8.0
     opened = _opencv()

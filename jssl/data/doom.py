@@ -13,16 +13,16 @@ from pathlib import Path
 import numpy as np
 
 from jssl.cache import cache_folder
+from jssl.data.decoding import check_shape, fit_all
 from jssl.data.fields import Dataset, Field, Image, Labels, Sound
-from jssl.data.pictures import check_shape, fit_all
 
-TICS = 4  # of 1/35 second, from one frame to the next
-RATE = 22_050  # samples of sound a second
+TICS = 4  # of 1/35 second, between frames
+RATE = 22_050  # audio samples per second
 STICKY = 0.8  # probability that an action is repeated
 EPISODE = 300  # frames at most, and at most a tenth of all
 LICENSE = "MIT (ViZDoom's own code); not stated for Freedoom's pictures and sounds"
 _POSE = ("POSITION_X", "POSITION_Y", "POSITION_Z", "ANGLE")
-_KEPT = ("MOVE_", "TURN_", "ATTACK", "USE")  # beginnings of the buttons that are pressed
+_KEPT = ("MOVE_", "TURN_", "ATTACK", "USE")  # prefixes of the buttons in use
 _SOUND = "libopenal1 libsndfile1 libmpg123-0"
 
 
@@ -37,40 +37,40 @@ def doom(
     stereo: bool = False,
     level: str = "",
 ) -> Dataset:
-    """Frames of a walk by random actions, 8.75 a second, in order of time.
+    """Frames of a walk by random actions, at 8.75 frames per second, in temporal order.
 
-    It is recorded once, in some seconds, into the cache folder; the recording is a
+    The walk is recorded once, in a few seconds, into the cache folder; the recording is a
     function of scenario, level, walk, steps, size and VizDoom's version. Val and test are
     the last episodes, about a tenth of the frames each: other walks in the same world.
 
     | column | |
     |---|---|
-    | image | uint8 [n, size, size, channels], the middle of a frame of 4 to 3 |
+    | image | uint8 [n, size, size, channels], center crop of a 4:3 frame |
     | depth | uint8 [n, size, size], larger is farther |
-    | objects | uint8 [n, size, size], the class of object at a pixel; 0: none |
+    | objects | uint8 [n, size, size], class of the object at each pixel; 0: none |
     | pose | float32 [n, 4], x, y, z in map units and the angle in degrees |
-    | action | int32 [n], the button pressed after the frame, until the next |
-    | label | the same numbers |
-    | sound | int16 [n, 2520], of the four tics before the frame; or [n, 2520, 2] |
-    | episode | int32 [n]; frames i and i + 1 are neighbors if their episode is the same |
+    | action | int32 [n], the button pressed from this frame to the next |
+    | label | equal to action |
+    | sound | int16 [n, 2520], of the four tics before the frame; stereo: [n, 2520, 2] |
+    | episode | int32 [n]; frames i and i + 1 are consecutive if the episode is the same |
 
-    Scenarios without enemies or things to collect are all but silent: the sound of
-    "my_way_home" is noise of the last bit, that of "health_gathering_supreme" is not. The
-    view is 90 degrees wide before and 73.7 after the cut. Each action is one button; it is
-    repeated with probability 0.8, or else drawn uniformly. Head-up display and weapon are
-    hidden.
+    Scenarios without enemies or items are almost silent: the sound of "my_way_home" is
+    noise of the last bit, that of "health_gathering_supreme" is not. The field of view is
+    90 degrees before and 73.7 after the crop. Each action is one button; it is repeated
+    with probability 0.8, or else drawn uniformly. Head-up display and weapon are hidden.
 
     Args:
       scenario: of VizDoom: "my_way_home", "health_gathering_supreme", "freedoom2".
       size: side of frames, in pixels, at most 480.
       channels: 1 (gray) or 3 (color).
-      steps: frames.
+      steps: number of frames.
       walk: seed of world and actions.
-      stereo: whether the sound has two channels.
-      level: map of the scenario, such as "MAP07" of "freedoom2"; "": its own.
+      stereo: True keeps both audio channels.
+      level: map of the scenario, such as "MAP07" of "freedoom2"; "": the default.
 
     Raises:
-      ValueError: an unknown scenario; sizes out of range; silence for want of a library.
+      ValueError: an unknown scenario; sizes out of range; no sound because of a missing
+        library.
       ModuleNotFoundError: VizDoom is not installed.
     """
     check_shape(size, channels)
@@ -110,8 +110,10 @@ def doom(
 
 
 def _parts(episode):
-    """Rows of each split, as slices: val and test begin with the episodes whose starts are
-    nearest to eight and nine tenths, of ten episodes or more."""
+    """Slices of rows for each split.
+
+    Val and test begin at the episode starts nearest to 80 % and 90 % of the frames.
+    """
     n = len(episode)
     starts = np.flatnonzero(np.diff(episode, prepend=-1))
     nearest = lambda share, among: among[np.abs(among - share * n).argmin()]
@@ -123,18 +125,18 @@ def _parts(episode):
 def record(
     scenario: str, steps: int, seed: int, size: int, level: str = ""
 ) -> dict[str, np.ndarray]:
-    """The columns of `doom`, and the names of buttons and objects.
+    """Records the columns of `doom`, and the names of buttons and objects.
 
     Raises:
-      ValueError: an unknown scenario; a world without a sound.
+      ValueError: an unknown scenario, or a recording without sound.
     """
     import vizdoom
 
     config = Path(vizdoom.scenarios_path) / f"{scenario}.cfg"
     if not config.exists():
         known = ", ".join(sorted(x.stem for x in config.parent.glob("*.cfg")))
-        raise ValueError(f"doom: there is no scenario {scenario!r}; known are {known}")
-    # VizDoom writes settings and screenshots into the working folder.
+        raise ValueError(f"doom: unknown scenario {scenario!r}; known are {known}")
+    # VizDoom writes settings and screenshots into the working directory.
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
         game = _game(vizdoom, config, seed, size, level)
         try:
@@ -144,14 +146,14 @@ def record(
             game.close()
     if not found["sound"].any():
         raise ValueError(
-            f"doom:{scenario} is silent: VizDoom finds no OpenAL; `apt-get install "
+            f"doom:{scenario} has no sound: VizDoom does not find OpenAL; `apt-get install "
             f"--no-install-recommends {_SOUND}`"
         )
     return found
 
 
 def _game(vizdoom, config, seed, size, level):
-    """A game that is not yet started."""
+    """A configured game, not yet started."""
     game = vizdoom.DoomGame()
     game.load_config(str(config))
     if level:
@@ -185,7 +187,7 @@ def _game(vizdoom, config, seed, size, level):
 
 def _walk(game, steps, seed, size):
     buttons = [button.name.lower() for button in game.get_available_buttons()]
-    # Raw bits, which NumPy promises never to change (NEP 19).
+    # Raw bits are stable across versions of NumPy (NEP 19).
     bits = np.random.PCG64(seed).random_raw((steps, 2))
     sticks, drawn = bits[:, 0] / 2.0**64 < STICKY, bits[:, 1] % np.uint64(len(buttons))
     rows = {key: [] for key in ("image", "depth", "objects", "pose", "sound", "episode")}
@@ -217,7 +219,7 @@ def _walk(game, steps, seed, size):
 
 
 def _square(picture, size, smooth=False):
-    """The middle of a picture [h, w, ...], h <= w, resized to [size, size, ...]."""
+    """Center square of an image [h, w, ...], h <= w, resized to [size, size, ...]."""
     from PIL import Image
 
     h, w = picture.shape[:2]
@@ -227,7 +229,7 @@ def _square(picture, size, smooth=False):
 
 
 def _save(file, arrays):
-    """Writes an npz file so that a half-written one is never found."""
+    """Writes an npz file atomically."""
     file.parent.mkdir(parents=True, exist_ok=True)
     draft = file.with_name(f"{file.name}.{os.getpid()}")
     with draft.open("wb") as opened:

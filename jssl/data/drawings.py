@@ -31,19 +31,19 @@ def emoji(
 ) -> Dataset:
     """1,906 emoji with their names, without skin tones.
 
-    The columns are those of `captioned`. Emoji that differ in sex, hair or direction alone
+    The columns are those of `captioned`. Emoji that differ only in sex, hair or direction
     are in the same split; val and test have a tenth of such groups each.
 
     Args:
       where: folder of emoji.json and img/google/64; None: that of the npm package
         `emoji-datasource-google`.
-      size: side of the pictures, in pixels; they are stored at 64.
+      size: side of the images, in pixels; they are stored at 64.
       channels: 1 (gray) or 3 (color).
-      length: of the names, in tokens.
+      length: tokens of a name.
       label: "category" (of 9) or "subcategory" (of 98).
 
     Raises:
-      ValueError: no such folder or package; a picture that cannot be read.
+      ValueError: no such folder or package; an image that cannot be read.
     """
     if label not in ("category", "subcategory"):
         raise ValueError(f"emoji: label must be 'category' or 'subcategory', got {label!r}")
@@ -75,7 +75,7 @@ _TONES = {f"1F3F{x}" for x in "BCDEF"}
 
 
 def emoji_group(unified: str) -> str:
-    """The code points of an emoji without those of sex, hair, skin tone and direction.
+    """Code points of an emoji without those of sex, hair, skin tone and direction.
 
     Unicode Technical Standard 51, https://www.unicode.org/reports/tr51
 
@@ -100,26 +100,26 @@ def openclipart(
     channels: int = 3,
     length: int = 16,
 ) -> Dataset:
-    """About 5,500 drawings of the public domain, with titles and tags.
+    """About 5,500 public-domain drawings with titles and tags.
 
-    The columns are those of `captioned`; the label is the top folder, of 22, and they are
-    far from equal. Titles that more than ten drawings share name a collection; the caption
-    is then the file's name without its digits. Drawings of one caption are in the same
-    split, of which val and test have a tenth each. Left out are the 1,375 generated
-    stars ("gramastar"), links to other files, drawings not marked as public domain, and 18
-    of more than 4 million pixels (the largest has 623).
+    The columns are those of `captioned`; the label is the top folder, 22 classes of very
+    different sizes. A title shared by more than ten drawings is that of a collection; the
+    caption is then the file name without digits. Drawings with the same caption are in the
+    same split; val and test have a tenth of the captions each. Excluded are the 1,375
+    generated stars ("gramastar"), links to other files, drawings not marked as public
+    domain, and 18 of more than 4 million pixels (the largest has 623).
 
     Open Clip Art Library, release 0.18.
 
     Args:
-      where: folder with png/ and svg/ (whose files hold the titles); None: those of the
+      where: folder with png/ and svg/ (which contains the titles); None: those of the
         packages `openclipart-png` and `openclipart-svg`.
-      size: side of the pictures, in pixels.
+      size: side of the images, in pixels.
       channels: 1 (gray) or 3 (color).
-      length: of titles and tags together, in tokens.
+      length: tokens of title and tags together.
 
     Raises:
-      ValueError: no such folder or packages; a picture that cannot be read.
+      ValueError: no such folder or packages; an image that cannot be read.
     """
     if where:
         pngs, svgs = (Path(where).expanduser() / part for part in ("png", "svg"))
@@ -135,7 +135,7 @@ def openclipart(
         if free and title != "gramastar" and _pixels(png) <= LARGEST:
             found.append((name, title, tags))
     if not found:
-        raise ValueError(f"openclipart: {pngs} and {svgs} hold no drawings")
+        raise ValueError(f"openclipart: {pngs} and {svgs} contain no drawings")
     counts = collections.Counter(title for _, title, _ in found)
     rows = []
     for name, title, tags in found:
@@ -149,19 +149,19 @@ def openclipart(
 
 
 def _spoken(stem):
-    """A file's name as words: "red_car-02" is "red car"."""
+    """Words of a file name: "red car" for "red_car-02"."""
     return " ".join(re.findall(r"[^\W\d_]+", stem)) or stem
 
 
 def _pixels(path):
-    """The pixels of a PNG file, from its header: width and height are bytes 16 to 23."""
+    """Number of pixels of a PNG file: width and height are bytes 16 to 23."""
     with path.open("rb") as file:
         header = file.read(24)
     return int.from_bytes(header[16:20], "big") * int.from_bytes(header[20:24], "big")
 
 
 def _metadata(path):
-    """Title and tags of an SVG file, and whether it is marked as public domain."""
+    """Title and tags of an SVG file, and True if it is marked as public domain."""
     raw = path.read_text(encoding="utf-8", errors="replace")
     title = re.search(r"<dc:title[^>]*>(.*?)</dc:title>", raw, re.S)
     tags = re.findall(r"<rdf:li[^>]*>(.*?)</rdf:li>", raw, re.S)
@@ -169,4 +169,4 @@ def _metadata(path):
     title = html.unescape(title[1]).strip() if title else ""
     tags = dict.fromkeys(html.unescape(tag).strip() for tag in tags)
     tags = [tag for tag in tags if tag not in ("", "hash")]  # an artifact of the library
-    return title, tags, bool(license) and "publicdomain" in license[1].lower()
+    return title, tags, license is not None and "publicdomain" in license[1].lower()

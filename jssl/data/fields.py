@@ -1,8 +1,8 @@
-"""Fields: the kinds of columns that a data set has.
+"""Fields: the kinds of columns of a data set.
 
-A field states how a column travels and is decoded, its rows without a network, its
-picture, and which arrays are valid. Sources hold their fields by name; methods, evals and
-reports know none of these kinds.
+A field defines the transfer and decoding of a column, its raw features, its picture, and
+the arrays that are valid. Sources hold fields by name; methods, evals and reports do not
+depend on the kind.
 """
 
 from collections.abc import Callable, Mapping
@@ -18,17 +18,17 @@ from jssl import pictures
 
 @dataclass(frozen=True)
 class Field:
-    """Numbers [n, ...] that travel as they are."""
+    """Numbers [n, ...] without decoding."""
 
-    on_host: ClassVar[bool] = False  # whether the column stays off the device
-    is_target: ClassVar[bool] = False  # whether unlabeled streams lack it
+    on_host: ClassVar[bool] = False  # True: not transferred to the device
+    is_target: ClassVar[bool] = False  # True: missing in unlabeled streams
 
     def decode(self, x: Any) -> Any:
-        """The array that a method receives, made on the device."""
+        """The array that a method receives, computed on the device."""
         return x
 
     def plain(self, x: Any, batch: Mapping[str, Any]) -> Any | None:
-        """Rows [n, d] without a network, as a baseline; None: there are none.
+        """Raw features [n, d], as a baseline; None if there are none.
 
         Args:
           x: the decoded column.
@@ -39,11 +39,11 @@ class Field:
     def shown(
         self, x: Any, columns: tuple[str, ...] = (), batch: Mapping[str, Any] = {}
     ) -> pictures.Picture | None:
-        """A picture of decoded values [rows, columns, ...]; None: they have none."""
+        """A picture of decoded values [rows, columns, ...]; None if there is none."""
         return None
 
     def check(self, name: str, x: np.ndarray) -> None:
-        """Raises ValueError, in one line, unless `x` is a valid column."""
+        """Raises ValueError unless `x` is a valid column."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class Video(Image):
     """Clips [n, t, h, w, c]: bytes, decoded to numbers in [0, 1], or floats in [0, 1].
 
     Attributes:
-      fps: frames a second.
+      fps: frames per second.
     """
 
     fps: float = 8.0
@@ -93,7 +93,7 @@ class Sound(Field):
     """Waveforms [n, s] or [n, s, channels]: 16 bits or floats, decoded to [-1, 1].
 
     Attributes:
-      rate: samples a second.
+      rate: samples per second.
     """
 
     rate: int = 16_000
@@ -119,7 +119,7 @@ class Tokens(Field):
 
     Attributes:
       vocabulary: the tokens; number i stands for vocabulary[i].
-      mask: name of the field that is 1 on tokens and 0 on padding, [n, l], if there is one.
+      mask: name of the optional field [n, l] that is 1 on tokens and 0 on padding.
       separator: text between two tokens when shown.
     """
 
@@ -162,7 +162,7 @@ class Tokens(Field):
 
 @dataclass(frozen=True)
 class Labels(Field):
-    """Class numbers, int [n], or tags, int [n, l]; -1 where there is none.
+    """Class numbers, int [n], or tags, int [n, l]; -1 for none.
 
     Attributes:
       names: of the classes.
@@ -196,7 +196,7 @@ class Spans(Field):
 
 @dataclass(frozen=True)
 class Numbers(Field):
-    """Numbers to be predicted, float [n] or [n, k], such as poses: a target like labels."""
+    """Regression targets, float [n] or [n, k], such as poses."""
 
     is_target: ClassVar[bool] = True
 
@@ -224,7 +224,7 @@ class Edges(Field):
 
 @dataclass(frozen=True)
 class Text(Field):
-    """Strings [n]. They stay on the host: batches lack them, `Source.column` has them."""
+    """Strings [n], kept on the host: part of `Source.column`, not of batches."""
 
     on_host: ClassVar[bool] = True
 
@@ -268,7 +268,7 @@ class Index(Field):
 
 
 def _listed(cells, columns):
-    """A row of texts, one a line under the first."""
+    """A row of texts as lines, with headings."""
     heads = columns or ("",) * len(cells)
     return pictures.text_table(zip(heads, map(str, cells), strict=True)) + "\n"
 
@@ -279,7 +279,7 @@ KNOWN: Mapping[str, Field] = {
     "audio": Sound(),
     "label": Labels(),
 }
-"""Fields of columns that have these names, unless a source states others."""
+"""Default fields of columns with these names."""
 
 
 @dataclass(frozen=True)
@@ -290,8 +290,8 @@ class Dataset:
       splits: by name, a table of equally long arrays, `Records`, or a function that
         returns either.
       classes: number of classes of "label"; 0: unlabeled.
-      fields: by column; columns of known names need none.
-      context: arrays that every batch carries whole.
+      fields: by column; columns with default names need none.
+      context: arrays that are part of every batch as a whole.
       license: of the data, as stated by the publisher.
     """
 

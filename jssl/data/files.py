@@ -1,4 +1,4 @@
-"""Pictures in folders, with labels (a folder a class) or without."""
+"""Folders of image files, with labels (one folder per class) or without."""
 
 import functools
 import logging
@@ -14,12 +14,12 @@ from typing import Any
 
 import numpy as np
 
+from jssl.data.decoding import check_shape, decode
 from jssl.data.fields import Dataset, Labels
-from jssl.data.pictures import check_shape, decode
 from jssl.data.source import Records
 from jssl.data.splits import fingerprint, tenths
 
-RESIDENT = 512 * 2**20  # bytes: a split that takes more is not held in memory
+RESIDENT = 512 * 2**20  # bytes: larger splits are not held in memory
 _SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".webp")
 _SPLITS = {"train": "train", "val": "val", "validation": "val", "test": "test"}
 _log = logging.getLogger(__name__)
@@ -27,17 +27,17 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, eq=False)
 class Files(Records):
-    """Picture files of one split, read one by one.
+    """Image files of one split, read one by one.
 
     Attributes:
-      root: the folder they are in.
-      names: of the files, from there.
+      root: folder of the files.
+      names: paths of the files, relative to the folder.
       labels: int32 [n], or None.
-      size: side of the square they are fitted to, or None.
-      shape: (h, w, c) of each, once fitted.
-      corrupt: "refuse" raises at a file that cannot be read; "skip" logs its name and
-        leaves it out of a `table`. Read one by one, as in a stream, the next file that
-        can be read stands in for it, so that the order stays a function of the step.
+      size: side of the square that images are fitted to, or None.
+      shape: (h, w, c) of each fitted image.
+      corrupt: "refuse" raises an error for a file that cannot be read; "skip" logs its name
+        and omits it from a `table`. In a stream it is replaced by the next readable file,
+        so that the order remains a function of the step.
     """
 
     root: Path
@@ -49,7 +49,7 @@ class Files(Records):
 
     @property
     def digest(self) -> str:
-        """Of names and shape: the pictures themselves are too many to hash."""
+        """Fingerprint of names and shape, since hashing all images would take too long."""
         return fingerprint(str(self.shape), *self.names)
 
     def __len__(self) -> int:
@@ -63,24 +63,24 @@ class Files(Records):
         raise _all_corrupt(self.root, self.names)
 
     def read(self, row: int) -> np.ndarray | None:
-        """The picture in a row; None if it is corrupt and to be skipped."""
+        """Decodes the image of a row; None if it is corrupt and skipped."""
         path = self.root / self.names[row]
         image = _decoded(path, self.size, self.shape[-1], self.corrupt)
         if image is not None and image.shape != self.shape:
             raise ValueError(
-                f"{path} has shape {image.shape} where others have {self.shape}; "
-                f"size=32, say, makes them alike"
+                f"{path} has shape {image.shape}, others have {self.shape}; give a size, "
+                f"e.g. size=32"
             )
         return image
 
     def table(self) -> dict[str, np.ndarray]:
-        """All that are sound, in memory."""
+        """Reads all valid images into memory."""
         with ThreadPoolExecutor() as pool:
-            images = list(pool.map(self.read, range(len(self))))
-        rows = [i for i, image in enumerate(images) if image is not None]
-        if not rows:
+            images = enumerate(pool.map(self.read, range(len(self))))
+            sound = {row: image for row, image in images if image is not None}
+        if not sound:
             raise _all_corrupt(self.root, self.names)
-        return {"image": np.stack([images[i] for i in rows])} | self._label(rows)
+        return {"image": np.stack([*sound.values()])} | self._label([*sound])
 
     def _label(self, rows):
         return {} if self.labels is None else {"label": self.labels[rows]}
@@ -91,12 +91,12 @@ def _decoded(path, size, channels, corrupt):
         return decode(path, path, size, channels)
     except ValueError as reason:
         if corrupt == "refuse":
-            raise ValueError(f"{reason}; corrupt='skip' goes on without it") from reason
+            raise ValueError(f"{reason}; corrupt='skip' skips such files") from reason
         _complain(str(reason))
         return None
 
 
-@functools.cache  # once a file, not once an epoch
+@functools.cache  # one message per file, not per epoch
 def _complain(reason):
     _log.warning("skipped: %s", reason)
 
@@ -110,27 +110,30 @@ def folder(
     corrupt: str = "refuse",
     resident: int = RESIDENT,
 ) -> Dataset:
-    """Loads a folder of pictures.
+    """Loads a folder of images.
 
-    If every picture lies in a sub-folder, the first of its folders is its class, and
-    classes are numbered in the order of their names. On top there may be train/, val/
-    and test/. Without them a tenth each becomes val and test; if val/ alone is missing,
-    a tenth of train becomes val.
+    If every image is in a subfolder, the first folder of its path is its class, and classes
+    are numbered in the order of their names. The top level may consist of train/, val/ and
+    test/. Without them a tenth of the images each becomes val and test; if only val/ is
+    missing, a tenth of train becomes val.
 
     Args:
       path: of the folder.
-      size: side of the square that pictures are fitted to; None takes them as they
-        are, if they are all alike.
-      channels: 1 (grey) or 3 (colour).
+      size: side of the square that images are fitted to; None keeps the size, which must
+        then be the same for all.
+      channels: 1 (gray) or 3 (color).
       corrupt: "refuse" or "skip", as in `Files`.
-      resident: a split of more bytes than this is streamed from disk.
+      resident: splits of more bytes than this are streamed from disk.
+
+    Raises:
+      ValueError: no such folder, no images, or images that cannot be read.
     """
     check_shape(size, channels)
     if corrupt not in ("refuse", "skip"):
         raise ValueError(f"corrupt must be 'refuse' or 'skip', got {corrupt!r}")
     root = Path(path).expanduser()
     if not root.is_dir():
-        raise ValueError(f"there is no folder {root}")
+        raise ValueError(f"no such folder {root}")
     roots = {part: root / x for x, part in _SPLITS.items() if (root / x).is_dir()}
     missing = [] if "val" in roots else ["val"]
     if "train" not in roots:
@@ -153,7 +156,7 @@ def folder(
 
 
 def _listed(root):
-    """The pictures below a folder, as sorted names from there."""
+    """Sorted relative paths of the images below a folder."""
     names = sorted(
         (Path(where) / file).relative_to(root).as_posix()
         for where, _, files in os.walk(root, followlinks=True)
@@ -161,7 +164,7 @@ def _listed(root):
         if file.lower().endswith(_SUFFIXES) and not file.startswith(".")
     )
     if not names:
-        raise ValueError(f"{root} holds no pictures ({', '.join(_SUFFIXES)})")
+        raise ValueError(f"{root} contains no images ({', '.join(_SUFFIXES)})")
     return names
 
 
@@ -197,4 +200,4 @@ def _first(root, names, channels, corrupt):
 
 
 def _all_corrupt(root, names):
-    return ValueError(f"not one of the {len(names)} pictures in {root} is sound")
+    return ValueError(f"none of the {len(names)} images in {root} can be read")

@@ -1,4 +1,4 @@
-"""Sources made of sources: several streams side by side, and several batches a step."""
+"""Composite sources: several streams side by side, and several batches per step."""
 
 import dataclasses
 import itertools
@@ -14,12 +14,12 @@ from jssl.data.subsets import subset
 
 
 class _Around(Source):
-    """A source whose training batches are its own and whose rows are those of `main`."""
+    """A source with training batches of its own; its rows are those of `main`."""
 
     main: Source
 
     def decode(self, batch: Batch, context: Batch = {}) -> Batch:
-        """The batch that a method receives: decoded columns, and the context whole."""
+        """The batch that a method receives: decoded columns and the whole context."""
         return self.main.decode(batch, context)
 
     def decoded_context(self) -> Batch:
@@ -35,11 +35,11 @@ class _Around(Source):
         return self.main.scan()
 
     def column(self, name: str) -> np.ndarray:
-        """A field of every row, in order."""
+        """A column of all rows, in order."""
         return self.main.column(name)
 
     def at(self, rows) -> Batch:
-        """The columns of some rows, undecoded."""
+        """Columns of some rows, undecoded."""
         return self.main.at(rows)
 
     def split(self, name: str) -> Source:
@@ -47,11 +47,11 @@ class _Around(Source):
         return self.main.split(name)
 
     def labels(self) -> np.ndarray:
-        """The class number of every row, in order."""
+        """Class numbers of all rows, in order."""
         return self.main.labels()
 
     def targets(self, name: str = "label") -> np.ndarray:
-        """A target of every row, in order."""
+        """A target column of all rows, in order."""
         return self.main.targets(name)
 
     def _row(self):
@@ -59,7 +59,9 @@ class _Around(Source):
 
 
 class Pair(_Around):
-    """Nested batches, {name: batch of that source}; all else is the main source's."""
+    """Nested batches, {name: batch of that source}; other members are those of `main`."""
+
+    parts: Mapping[str, Source]
 
     def __init__(self, main: str, parts: Mapping[str, Source]):
         tables = {name: part.table for name, part in parts.items()}
@@ -75,7 +77,7 @@ class Pair(_Around):
         )
 
     def decode(self, batch: Batch, context: Batch = {}) -> Batch:
-        """Nested batches, decoded, beside the context; plain batches are the main's."""
+        """Decodes nested batches and adds the context; flat batches are those of `main`."""
         if "index" in batch:
             return self.main.decode(batch, context)
         nested = {name: self.parts[name].decode(x) for name, x in batch.items()}
@@ -109,15 +111,17 @@ class Pair(_Around):
 
 
 class Minibatches(_Around):
-    """k fresh batches a step, [k, n, ...]; all else is the source's own."""
+    """k batches per step, [k, n, ...]; other members are those of the source."""
 
     batch_axis: ClassVar[int] = 1
+
+    k: int
 
     def __init__(self, source: Source, k: int):
         vars(self).update(vars(source), main=source, k=k)
 
     def steps(self, epochs: int | float) -> int:
-        """The steps of so many epochs, rounded; at least 1."""
+        """Number of steps of `epochs` epochs, rounded; at least 1."""
         return max(1, round(epochs * self.main.steps(1) / self.k))
 
     def shapes(self) -> dict[str, Any]:
@@ -142,28 +146,27 @@ class Minibatches(_Around):
 
 
 def pair(*, main: str = "", **sources: Source) -> Pair:
-    """Places the batches of several sources side by side: {name: batch}.
+    """Combines the batches of several sources: {name: batch}.
 
-    Semi-supervised learning has `labeled` and `unlabeled` ones, domain adaptation `source`
-    and `target`. An epoch, the splits and the rows to evaluate are those of the main
-    source. The others are shuffled by the seeds that follow their own, so that a data set
-    beside itself is not met twice in one step; one that is smaller than its batch is
-    repeated until it fills one, as FixMatch does (Sohn et al., NeurIPS 2020,
-    https://arxiv.org/abs/2001.07685). A source called "labeled" carries its targets, one
-    called "unlabeled" does not; others are taken as they are.
+    Semi-supervised learning has `labeled` and `unlabeled` sources, domain adaptation
+    `source` and `target`. Epochs, splits and the rows to evaluate are those of the main
+    source. The seeds of the others are shifted, so that a data set paired with itself does
+    not have equal batches; a source smaller than its batch is repeated until it fills one,
+    as in FixMatch (Sohn et al., NeurIPS 2020, https://arxiv.org/abs/2001.07685). A source
+    named "labeled" includes targets, one named "unlabeled" does not; others are unchanged.
 
     Args:
       main: name of the main source; empty: the last.
-      **sources: two or more plain sources. Their context arrays stand beside the nested
-        batches, under their own names.
+      **sources: two or more plain sources. Their context arrays are merged into the nested
+        batch, under their own names.
 
     Raises:
-      ValueError: fewer than two plain sources, an unknown main one, or one name for two
+      ValueError: fewer than two plain sources, an unknown main source, or one name for two
         different context arrays.
     """
     if len(sources) < 2 or any(type(source) is not Source for source in sources.values()):
         raise ValueError(
-            "pair: two or more plain sources are wanted; for k batches a step, "
+            "pair needs two or more plain sources; for k batches per step use "
             "minibatches(pair(...), k)"
         )
     main = main or list(sources)[-1]
@@ -194,9 +197,12 @@ def _merged(contexts: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def minibatches(source: Source, k: int) -> Minibatches:
-    """Stacks k fresh batches a step, [k, n, ...]: several updates of a critic, say.
+    """Stacks k batches per step, [k, n, ...], e.g. for several updates of a critic.
 
-    A mesh shards axis 1, as `batch_axis` says.
+    A mesh shards axis 1, which is `batch_axis`.
+
+    Raises:
+      ValueError: k is below 1, or the source has context.
     """
     if k < 1:
         raise ValueError(f"minibatches: k must be positive, got {k}")

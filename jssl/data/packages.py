@@ -1,7 +1,7 @@
 """Packages of data, installed or unpacked into the cache folder.
 
-Loaders never use the network or a package manager: a missing package is an error that
-holds the commands.
+Loaders never use the network or a package manager: the error for a missing package
+contains the commands to get it.
 """
 
 from dataclasses import dataclass
@@ -28,16 +28,16 @@ class Package:
 
     @property
     def unpacked(self) -> Path:
-        """The folder of the cache that the package is unpacked into."""
+        """Cache folder into which the package is unpacked."""
         return cache_folder() / "packages" / self.name
 
     def places(self) -> list[Path]:
-        """Folders that may hold the data, best first."""
+        """Folders to search for the data, in order."""
         installed = [ROOT / self.folder] if self.registry == "debian" else []
         return [self.unpacked / self.folder, *installed]
 
     def found(self) -> Path | None:
-        """The folder of the data; None: there is none."""
+        """Folder of the data; None if it is missing."""
         return next((place for place in self.places() if place.is_dir()), None)
 
     def commands(self) -> str:
@@ -58,10 +58,10 @@ def require(source: str, *packages: Package) -> list[Path]:
     """The folders of all packages.
 
     Raises:
-      ValueError: naming the source that wants them, if one is missing, with the commands
-        that bring it.
+      ValueError: a package is missing; the message contains the commands to get it.
     """
-    missing = [package for package in packages if not package.found()]
+    folders = {package: package.found() for package in packages}
+    missing = [package for package, folder in folders.items() if not folder]
     if missing:
         places = [place for package in missing for place in package.places()]
         raise ValueError(
@@ -69,4 +69,4 @@ def require(source: str, *packages: Package) -> list[Path]:
             f"in none of {', '.join(map(str, places))}: `"
             f"{' && '.join(package.commands() for package in missing)}`"
         )
-    return [package.found() for package in packages]
+    return [folder for folder in folders.values() if folder]

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
+from jssl.data.decoding import check_shape, fit_all
 from jssl.data.embedded import photos
 from jssl.data.fields import Dataset
 from jssl.data.packages import Package, require
-from jssl.data.pictures import check_shape, fit_all
 from jssl.data.splits import fingerprint
 
 _TURNS = ("train", "train", "train", "val", "test")  # splits of every five photographs
@@ -23,9 +23,9 @@ class Collection:
     """The photographs of a package.
 
     Attributes:
-      package: that holds them.
-      names: of their files, from the package's folder, in a fixed order.
-      license: as the package states it.
+      package: that contains them.
+      names: paths of the files, relative to the package's folder, in a fixed order.
+      license: as stated by the package.
       digest: fingerprint of names and contents.
     """
 
@@ -36,28 +36,28 @@ class Collection:
 
     def parts(self) -> dict[str, tuple[str, ...]]:
         """The photographs of each split."""
-        found = {"train": (), "val": (), "test": ()}
+        found: dict[str, tuple[str, ...]] = {"train": (), "val": (), "test": ()}
         for i, name in enumerate(self.names):
             found[_TURNS[i % 5]] += (name,)
         return found
 
     def checked(self, root: Path) -> Path:
-        """The folder, once its photographs are known to be those of the fixed split.
+        """The folder, after verifying that its photographs are those of the fixed split.
 
         Raises:
-          ValueError: one is missing, or is another.
+          ValueError: a photograph is missing or differs.
         """
         missing = [name for name in self.names if not (root / name).is_file()]
         if missing:
             raise ValueError(
-                f"photographs: {root} lacks {missing[0]}; {self.package.name} of Debian 12 "
-                f"has it: `{self.package.commands()}`"
+                f"photographs: {root} lacks {missing[0]}, which is in {self.package.name} "
+                f"of Debian 12: `{self.package.commands()}`"
             )
         came = content(root, self.names)
         if came != self.digest:
             raise ValueError(
                 f"photographs: the {len(self.names)} photographs in {root} are not those "
-                f"that the splits were made for: they hash to {came}, not {self.digest}"
+                f"of the fixed splits: they hash to {came}, not {self.digest}"
             )
         return root
 
@@ -141,11 +141,11 @@ def photographs(
     side: int = 256,
     channels: int = 3,
 ) -> Dataset:
-    """Patches of up to 58 whole photographs, which no two splits share.
+    """Patches of up to 58 photographs, split by photograph.
 
-    A photograph is first shrunk until its short side is `side` pixels. There are no
-    labels. In each package's fixed list, checked by hash, the fourth of every five
-    photographs is for val and the fifth for test.
+    A photograph is first downsampled to a short side of `side` pixels. There are no labels.
+    In each package's fixed list, checked by hash, the fourth of every five photographs is
+    for val and the fifth for test.
 
     | package | photographs |
     |---|---|
@@ -160,8 +160,8 @@ def photographs(
         two photographs of `photos`, split by bands; None: all packages of the table that
         are found, or else "scikit-learn".
       size: side of a patch, in pixels.
-      stride: pixels from one patch to the next.
-      side: of the shrunk photographs, the shorter, in pixels.
+      stride: distance between patches, in pixels.
+      side: short side of the downsampled photographs, in pixels.
       channels: 1 (gray) or 3 (color).
 
     Raises:
@@ -180,7 +180,7 @@ def photographs(
     unknown = [name for name in names if name not in COLLECTIONS]
     if unknown:
         known = ", ".join(["scikit-learn", *COLLECTIONS])
-        raise ValueError(f"photographs: {unknown[0]!r} is none of the packages {known}")
+        raise ValueError(f"photographs: unknown package {unknown[0]!r}; known are {known}")
     chosen = [COLLECTIONS[name] for name in dict.fromkeys(names)]
     roots = require("photographs", *(x.package for x in chosen))
     roots = [x.checked(root) for x, root in zip(chosen, roots, strict=True)]
@@ -203,31 +203,31 @@ def _found():
     found = [name for name, x in COLLECTIONS.items() if x.package.found()]
     if not found:
         commands = COLLECTIONS["mate-backgrounds"].package.commands()
-        _log.info("photographs: scikit-learn's two; for more `%s`", commands)
+        _log.info("photographs: only scikit-learn's two; for more: `%s`", commands)
     return found or ["scikit-learn"]
 
 
 def shrunk(path: Path, side: int) -> np.ndarray:
-    """A photograph whose short side is at most `side` pixels, uint8 [h, w, 3].
+    """Decodes a photograph to a short side of at most `side` pixels, uint8 [h, w, 3].
 
     Raises:
-      ValueError: naming the file, if it cannot be read as a picture.
+      ValueError: the file cannot be read as an image.
     """
     from PIL import Image
 
     try:
         with Image.open(path) as found:
             ratio = max(1, min(found.size) / side)
-            small = tuple(round(x / ratio) for x in found.size)
-            found.draft("RGB", tuple(2 * x for x in small))
+            w, h = (round(x / ratio) for x in found.size)
+            found.draft("RGB", (2 * w, 2 * h))
             picture = found.convert("RGB")
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as reason:
-        raise ValueError(f"{path} cannot be read as a picture: {reason}") from reason
-    return np.asarray(picture.resize(small, Image.Resampling.BICUBIC))
+        raise ValueError(f"{path} cannot be read as an image: {reason}") from reason
+    return np.asarray(picture.resize((w, h), Image.Resampling.BICUBIC))
 
 
 def patched(picture: np.ndarray, size: int, stride: int) -> np.ndarray:
-    """Patches [n, size, size, c] of a picture [h, w, c], row by row; n may be 0.
+    """Patches [n, size, size, c] of an image [h, w, c], row by row; n may be 0.
 
     >>> patched(np.zeros((8, 12, 3)), size=4, stride=4).shape
     (6, 4, 4, 3)

@@ -1,4 +1,4 @@
-"""TensorFlow Datasets, prepared beforehand and read without TensorFlow."""
+"""Prepared TensorFlow Datasets, read without TensorFlow."""
 
 import io
 import math
@@ -10,14 +10,14 @@ from typing import Any
 
 import numpy as np
 
+from jssl.data.decoding import check_shape, decode, fit_all
 from jssl.data.fields import Dataset, Labels
 from jssl.data.files import RESIDENT
-from jssl.data.pictures import check_shape, decode, fit_all
 from jssl.data.source import Records
 from jssl.data.splits import fingerprint, tenths
 from jssl.data.subsets import Chosen
 
-_SPLITS = {"validation": "val"}  # TFDS's name and ours; other names are kept
+_SPLITS = {"validation": "val"}  # names of TFDS and of jssl; others are unchanged
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,8 +28,8 @@ class Prepared(Records):
       name: data set, configuration, version and split.
       examples: row -> {"image": encoded bytes or an array, "label": int, ...}.
       size: side of the square that images are fitted to, or None.
-      shape: (h, w, c) of each image, once fitted.
-      labeled: whether there are labels.
+      shape: (h, w, c) of each fitted image.
+      labeled: True if there are labels.
     """
 
     name: str
@@ -40,7 +40,7 @@ class Prepared(Records):
 
     @property
     def digest(self) -> str:
-        """Of name, version and sizes: the images themselves are too many to hash."""
+        """Fingerprint of name, version and sizes, since hashing images takes too long."""
         return fingerprint(self.name, str(len(self)), str(self.shape))
 
     def __len__(self) -> int:
@@ -51,15 +51,15 @@ class Prepared(Records):
         image = _image(example["image"], name, self.size, self.shape[-1])
         if image.shape != self.shape:
             raise ValueError(
-                f"{name} has shape {image.shape} where others have {self.shape}; "
-                f"size=224, say, makes them alike"
+                f"{name} has shape {image.shape}, others have {self.shape}; give a size, "
+                f"e.g. size=224"
             )
         label = {"label": np.int32(example["label"])} if self.labeled else {}
         return {"image": image} | label
 
     @cached_property
     def labels(self) -> np.ndarray | None:
-        """Every row's label. TFDS keeps no list: the first call reads all records."""
+        """Labels of all rows; the first access reads all records."""
         if not self.labeled:
             return None
         with ThreadPoolExecutor() as pool:
@@ -87,14 +87,16 @@ def tfds(
     A tenth of train, drawn without regard to labels, becomes val if there is none.
 
     Args:
-      name: as TFDS has it: "mnist", "imagenet2012:5.1.0", "cifar10_1/v6".
-      size: side of the square that images are fitted to; None takes them as they are,
-        if they are all alike. There is no cropping at random here: that is done on the
-        device, from a `size` larger than what the network takes (256 for 224, say).
-      channels: 1 (grey) or 3 (colour); None takes the data set's own.
-      resident: a split of more bytes than this is streamed from disk.
-      data_dir: where TFDS keeps its data sets; None is its own default, which the
-        variable TFDS_DATA_DIR sets.
+      name: in TFDS: "mnist", "imagenet2012:5.1.0", "cifar10_1/v6".
+      size: side of the square that images are fitted to; None keeps the size, which must
+        then be the same for all. Random crops are taken on the device: choose `size` larger
+        than the network's input, e.g. 256 for 224.
+      channels: 1 (gray) or 3 (color); None: those of the data set.
+      resident: splits of more bytes than this are streamed from disk.
+      data_dir: folder of TFDS; None: its default, or the variable TFDS_DATA_DIR.
+
+    Raises:
+      ValueError: the data set is not prepared in array_record format, or has no images.
     """
     check_shape(size, channels)
     builder = _builder(name, data_dir)
@@ -105,8 +107,9 @@ def tfds(
     def records(split):
         examples = builder.as_data_source(split, decoders=undecoded)
         full, c = f"{builder.info.full_name}/{split}", channels or native
-        shape = (size, size, c)
-        if size is None:
+        if size is not None:
+            shape: tuple[int, ...] = (size, size, c)
+        else:
             shape = _image(examples[0]["image"], f"{full}, record 0,", None, c).shape
         return Prepared(full, examples, size, shape, bool(classes))
 
@@ -130,7 +133,7 @@ def _builder(name, data_dir):
         raise ValueError(
             f"tfds:{name} is not prepared in {where}. Where TensorFlow runs: "
             f"`pip install 'jssl[tensorflow]'`, then `tfds build {name} "
-            f"--file_format=array_record`; what it writes can be copied here"
+            f"--file_format=array_record`; the resulting files can be copied"
         ) from missing
     held = builder.info.available_file_formats()
     if not held & library.core.file_adapters.FileFormat.with_random_access():
@@ -144,13 +147,13 @@ def _builder(name, data_dir):
 
 
 def _image_feature(name, features):
-    """How to leave images encoded, and how many channels they have."""
+    """Decoders that keep images encoded, and the number of channels."""
     import tensorflow_datasets as library
 
     image = features.get("image")
     if image is None or len(image.shape) != 3 or image.np_dtype != np.uint8:
         raise ValueError(
-            f"tfds:{name} must have a feature `image` of bytes, it has "
+            f"tfds:{name} must have a feature `image` of bytes, got "
             f"{', '.join(f'{key}: {features[key]}' for key in sorted(features))}"
         )
     encoded = isinstance(image, library.features.Image)

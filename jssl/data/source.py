@@ -1,12 +1,12 @@
-"""A Source is one split of a data set, and yields it batch by batch for ever.
+"""Sources: splits of a data set, as endless streams of batches.
 
-The global order is a pure function of (seed, step). Epoch e visits the rows as in
+The global order is a pure function of (seed, step). Epoch e visits the rows in the order
 
     default_rng((seed, e)).permutation(size),    e = step // (size // batch),
 
-and drops what is left over. Each of H processes reads its own contiguous 1/H of the
-rows of every global batch. No iterator is ever saved: the step says where to go on,
-on whatever number of processes.
+without the last, incomplete batch. Each of H processes reads a contiguous 1/H of the rows
+of every global batch. No state of an iterator is saved: a run resumes from the number of
+the step, on any number of processes.
 """
 
 import dataclasses
@@ -31,11 +31,11 @@ Batch = dict[str, Any]  # name -> array; name -> Batch where sources are nested
 
 
 class Records(ABC):
-    """Rows that are read one by one, being too many for memory.
+    """Rows that are read one by one because they do not fit in memory.
 
     Attributes:
       digest: fingerprint of the content.
-      labels: int32 [n], every row's label, or None.
+      labels: int32 [n], the label of every row, or None.
     """
 
     digest: str
@@ -46,32 +46,32 @@ class Records(ABC):
 
     @abstractmethod
     def __getitem__(self, row: int) -> Mapping[str, Any]:
-        """The fields of a row; any number of threads may ask at once."""
+        """The fields of a row; must be thread-safe."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Source:
-    """One split of a data set. `dataclasses.replace` makes another.
+    """One split of a data set; modified by `dataclasses.replace`.
 
     Attributes:
-      name: the data set and the split: "mnist/train".
-      size: how many rows the split has.
+      name: of the data set and the split: "mnist/train".
+      size: number of rows.
       batch: rows of one global batch.
       seed: of the order.
-      classes: how many there are; 0 where no labels are known.
-      labeled: whether `stream` carries "label". `scan` always does if it is known.
-      table: the split as arrays, "label" included if known, when it is small enough
-        to live on a device; a training batch is the fields of `shapes()` at the rows
-        that `indices` yields. None where the rows are read from `records`.
+      classes: number of classes; 0 if there are no labels.
+      labeled: True includes targets in `stream`. `scan` always includes them.
+      table: the split as arrays, with targets, if it is small enough for device memory; a
+        training batch is the fields of `shapes()` at the rows that `indices` yields. None
+        if rows are read from `records`.
       records: the rows of a split that is not held in memory.
       digest: fingerprint of the content.
-      siblings: opens each split of the data set by its name.
-      threads: that read records.
-      workers: processes that read records; 0 reads in this one.
-      fields: the `Field` of each column; columns of known names need none.
-      context: arrays that every batch carries whole: a corpus, one graph, a recording. They
-        are replicated on all devices; rows are positions in them.
-      passes: "shuffled" epochs, or "once": rows in their order, each met once.
+      siblings: functions that open the splits of the data set, by name.
+      threads: number of threads that read records.
+      workers: number of processes that read records; 0 reads in the main process.
+      fields: the `Field` of each column; columns with default names need none.
+      context: arrays that are part of every batch as a whole: a corpus, one graph, a
+        recording. They are replicated on all devices; rows are positions in them.
+      passes: "shuffled" epochs, or "once": rows in their order, each used once.
       license: of the data.
     """
 
@@ -103,10 +103,10 @@ class Source:
             )
         targets = any(map(self._is_target, self.table or ()))
         if self.labeled and not self.classes and not targets:
-            raise ValueError(f"{self.name} has no labels; labeled=True asks for them")
+            raise ValueError(f"{self.name} has no labels, but labeled=True")
 
     def field_of(self, name: str) -> Field:
-        """The field of a column: the source's own, that of a known name, or numbers."""
+        """The field of a column: from `fields`, else the default of its name."""
         return self.fields.get(name) or KNOWN.get(name) or Field()
 
     def decode(self, batch: Batch, context: Batch = {}) -> Batch:
@@ -127,7 +127,7 @@ class Source:
         }
 
     def plain(self, batch: Batch) -> Any | None:
-        """Rows [n, d] of a decoded batch without a network; None: there are none."""
+        """Raw features [n, d] of a decoded batch; None if no column has any."""
         masks = {getattr(self.field_of(name), "mask", None) for name in batch}
         skipped = {"index", *masks, *self.context}
         parts = [
@@ -140,22 +140,22 @@ class Source:
 
     @property
     def plain_name(self) -> str:
-        """`raw pixels` where all columns but targets are images, else `raw input`."""
+        """ "raw pixels" if all columns except targets are images, else "raw input"."""
         inputs = (name for name in self._row() if not self._is_target(name))
         pixels = all(type(self.field_of(name)) is Image for name in inputs)
         return "raw pixels" if pixels else "raw input"
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """The names of the classes, or their numbers."""
+        """Names of the classes, else their numbers."""
         found = getattr(self.field_of("label"), "names", ())
         return found or tuple(map(str, range(self.classes)))
 
     def steps(self, epochs: int | float) -> int:
-        """The steps of so many epochs, rounded; at least 1.
+        """Number of steps of `epochs` epochs, rounded; at least 1.
 
         Raises:
-          ValueError: more than one epoch of rows that are met once.
+          ValueError: more than one epoch, and passes="once".
         """
         if self.passes == "once" and epochs > 1:
             raise ValueError(
@@ -187,29 +187,29 @@ class Source:
         return self.image_shape[0]
 
     def indices(self, start: int = 0, order=None) -> Iterator[Batch]:
-        """The rows that `stream` would read, without reading them."""
+        """Row numbers of the batches of `stream`, without reading them."""
         return map(
-            partial(_read, {}, (), self._rows(order), own(self.batch)),
+            partial(_read, {}, (), self._rows(order), local_rows(self.batch)),
             range(start, sys.maxsize),
         )
 
     def stream(self, start: int = 0, order=None) -> Iterator[Batch]:
-        """This process's rows of every global batch from step `start` on, for ever.
+        """This process's rows of every global batch from step `start` on, endlessly.
 
         Args:
-          start: the step of the first batch.
-          order: int [M], a sequence of rows to follow, round and round, in place of
-            the shuffled epochs: step s takes order[(s * batch + i) % M].
+          start: step of the first batch.
+          order: int [M], a cyclic sequence of rows in place of shuffled epochs: step s
+            takes order[(s * batch + i) % M].
         """
         return self._run(self._rows(order), self._fields(), start, sys.maxsize)
 
     def scan(self) -> Iterator[Batch]:
-        """One pass over the rows as they stand; the last batch repeats the last row."""
+        """One ordered pass over the rows; the last batch is padded with the last row."""
         rows = partial(_ordered, self.size, self.batch)
         return self._run(rows, tuple(self._row()), 0, -(-self.size // self.batch))
 
     def column(self, name: str) -> np.ndarray:
-        """A field of every row, in order, in every process; `scan` gives each its share."""
+        """A column of all rows, in order, in every process."""
         if self.table is not None:
             return self.table[name]
         rows = partial(_ordered, self.size, self.batch)
@@ -217,7 +217,7 @@ class Source:
         return np.concatenate([part[name] for part in parts])[: self.size]
 
     def at(self, rows) -> Batch:
-        """The columns of some rows, undecoded, those that stay on the host included."""
+        """Columns of some rows, undecoded, including columns that stay on the host."""
         rows = np.asarray(rows)
         if self.table is not None:
             return {name: array[rows] for name, array in self.table.items()}
@@ -225,7 +225,7 @@ class Source:
         return {name: np.stack([row[name] for row in read]) for name in read[0]}
 
     def split(self, name: str) -> "Source":
-        """Another split of the same data set, with the same batch."""
+        """Another split of the same data set, with the same settings."""
         if name == self.name.rpartition("/")[2].partition("[")[0]:
             return self
         if name not in self.siblings:
@@ -236,10 +236,10 @@ class Source:
         return dataclasses.replace(self.siblings[name](), **same)
 
     def labels(self) -> Int[np.ndarray, " n"]:
-        """The class number of every row, in order.
+        """Class numbers of all rows, in order.
 
         Raises:
-          ValueError: no labels, or targets that are no class numbers [n].
+          ValueError: no labels, or labels that are not class numbers [n].
         """
         held = self.table is not None
         labels = self.table.get("label") if held else self.records.labels
@@ -247,13 +247,13 @@ class Source:
             raise ValueError(f"{self.name} has no labels")
         if labels.ndim != 1 or labels.dtype.kind not in "iu":
             raise ValueError(
-                f"{self.name}: label is {labels.dtype}{list(labels.shape)}, no class "
-                f'numbers [n]; targets("label") gives it as it is'
+                f"{self.name}: label must be class numbers int[n], got "
+                f'{labels.dtype}{list(labels.shape)}; targets("label") returns it unchanged'
             )
         return labels
 
     def targets(self, name: str = "label") -> np.ndarray:
-        """A target of every row, in order: classes [n], tags [n, l], poses [n, d] ...
+        """A target column of all rows, in order: classes [n], tags [n, l], poses [n, d] ...
 
         Raises:
           ValueError: no such column.
@@ -267,7 +267,7 @@ class Source:
         return self.column(name)
 
     def target_columns(self) -> dict[str, tuple[int, ...]]:
-        """The shape of a row of each column that is a target: () for class numbers."""
+        """Shape of a row of each target column: () for class numbers."""
         row = self._row()
         return {name: np.shape(x) for name, x in row.items() if self._is_target(name)}
 
@@ -293,7 +293,7 @@ class Source:
         return self.size // self.batch
 
     def _rows(self, order):
-        """step -> the rows of its global batch."""
+        """A function from a step to the rows of its global batch."""
         if self.passes == "once":
             if order is not None:
                 raise ValueError(f"{self.name} is read once, in its own order")
@@ -306,16 +306,16 @@ class Source:
         return partial(_followed, order, self.batch)
 
     def _run(self, rows, fields, start, stop, mine=None):
-        # `own` is asked here and not in a worker process, which is outside the mesh.
+        # Resolved here, since worker processes are outside the mesh.
         data = self.records if self.table is None else self.table
-        read = partial(_read, data, fields, rows, mine or own(self.batch))
+        read = partial(_read, data, fields, rows, mine or local_rows(self.batch))
         if self.table is None:
             return _prefetched(read, start, stop, self.threads, self.workers)
         return map(read, range(start, stop))
 
 
 def check_rows(name: str, rows: np.ndarray, size: int) -> None:
-    """Raises unless `rows` is a list of rows from 0 to size - 1, and not empty."""
+    """Raises ValueError unless `rows` is a nonempty list of numbers 0 to size - 1."""
     if rows.ndim != 1 or not len(rows) or rows.dtype.kind not in "iu":
         raise ValueError(
             f"{name}: rows must be int[m], m > 0, got {rows.dtype}{list(rows.shape)}"
@@ -327,12 +327,16 @@ def check_rows(name: str, rows: np.ndarray, size: int) -> None:
 
 
 def process() -> tuple[int, int]:
-    """Which process this is, and of how many."""
+    """Index of this process, and number of processes."""
     return jax.process_index(), jax.process_count()
 
 
-def own(batch: int) -> slice:
-    """This process's contiguous rows of a global batch."""
+def local_rows(batch: int) -> slice:
+    """This process's contiguous rows of a global batch.
+
+    Raises:
+      ValueError: the batch does not divide among the processes.
+    """
     this, count = process()
     if batch % count:
         raise ValueError(f"a batch of {batch} does not divide among {count} processes")
@@ -340,7 +344,7 @@ def own(batch: int) -> slice:
     return slice(this * n, (this + 1) * n)
 
 
-@functools.lru_cache(maxsize=8)  # threads read the end of an epoch and the next at once
+@functools.lru_cache(maxsize=8)  # threads may read two epochs at the same time
 def _permutation(size, seed, epoch):
     return np.random.default_rng((seed, epoch)).permutation(size)
 
@@ -375,7 +379,7 @@ def _read(data, fields, rows, mine, step):
 
 
 def _prefetched(read, start, stop, threads, workers):
-    """read(start), read(start + 1), ...: in order, but read ahead of time by grain."""
+    """read(start), read(start + 1), ... in order, prefetched by grain."""
     import grain
 
     options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=threads)
@@ -383,7 +387,7 @@ def _prefetched(read, start, stop, threads, workers):
     if workers:
         from absl import flags
 
-        if not flags.FLAGS.is_parsed():  # grain's workers ask for their flags
+        if not flags.FLAGS.is_parsed():  # required by grain's workers
             flags.FLAGS.mark_as_parsed()
         steps = steps.mp_prefetch(grain.MultiprocessingOptions(num_workers=workers))
     with closing(iter(steps)) as batches:
@@ -401,23 +405,23 @@ def dataset(
     context: Mapping[str, Any] = {},
     **knobs: Any,
 ) -> Source:
-    """Creates a Source over arrays of any kind.
+    """Creates a Source from arrays of any kind.
 
     Args:
       name: of the data set.
-      splits: for each split, columns of equal length, among them, where it is known,
-        "label" int [n]; or `Records`; or a function that returns either, which is called
-        when the split is first needed. "index" is reserved.
+      splits: for each split, columns of equal length, with "label" int [n] if there are
+        classes; or `Records`; or a function that returns either, called when the split is
+        first used. "index" is reserved.
       batch: rows of one global batch.
-      split: the one to return; the others are its `split(name)`.
-      classes: number of classes; None counts up to the largest label of an array.
-      fields: of the columns and of the context, by name; images, videos, audio and labels
-        are known by the names "image", "video", "audio", "label".
-      context: arrays that every batch carries whole.
+      split: name of the split to return; others are opened by `Source.split`.
+      classes: number of classes; None: largest label of an array + 1.
+      fields: `Field`s of columns and context, by name; columns named "image", "video",
+        "audio" and "label" have default fields.
+      context: arrays that are part of every batch as a whole.
       **knobs: other attributes of `Source`.
 
     Raises:
-      ValueError: columns of different lengths, or not as their field wants them.
+      ValueError: columns of different lengths, or invalid for their field.
 
     >>> digits = {"image": np.zeros((6, 8, 8, 1), np.uint8)}
     >>> source = dataset("mine", {"train": digits}, batch=2)
@@ -434,7 +438,7 @@ def dataset(
 
     def opened(which):
         data = held(which)
-        found = {"name": f"{name}/{which}", "batch": batch, "siblings": siblings}
+        found: Batch = {"name": f"{name}/{which}", "batch": batch, "siblings": siblings}
         if isinstance(data, Mapping):
             table = _table(f"{name}/{which}", data, fields, context)
             found |= {"table": table, "size": len(next(iter(table.values())))}
@@ -454,13 +458,13 @@ def dataset(
 
 
 def _classes(label):
-    """One more than the largest class number; 0 for targets of other kinds."""
+    """Largest class number + 1; 0 for other kinds of targets."""
     classified = label is not None and label.ndim == 1 and label.dtype.kind in "iu"
     return int(label.max()) + 1 if classified else 0
 
 
 def _table(name, columns, fields, context):
-    """The columns, once checked."""
+    """The columns, validated."""
     lengths = {key: len(array) for key, array in columns.items()}
     if len(set(lengths.values())) != 1 or not all(lengths.values()):
         raise ValueError(f"{name}: fields must be equally long, got {lengths}")

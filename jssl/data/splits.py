@@ -1,11 +1,11 @@
-"""Which rows are for training, which for choosing, and which for the last word.
+"""Stratified, reproducible splits into train, val and test.
 
-Each class is shuffled by itself; row number r of the n_c rows of class c stands at
-(r + 1/2) / n_c of the way, and all rows are sorted by where they stand. So every
-prefix of the order holds every class in its share, and a split is three cuts.
+Each class is shuffled separately; row number r of the n_c rows of class c has the position
+(r + 1/2) / n_c, and all rows are sorted by position. Every prefix of this order is
+stratified by class, so splits are consecutive ranges.
 
-The shuffles come from the raw bits of a bit generator, which NumPy promises never to
-change (NEP 19); `Generator.permutation` carries no such promise.
+The shuffles use raw bits of a bit generator, which are stable across versions of NumPy
+(NEP 19), unlike `Generator.permutation`.
 """
 
 import hashlib
@@ -36,7 +36,7 @@ def shuffled(n: int, seed: int) -> Int[np.ndarray, " n"]:
 
 
 def ranks(labels: Integer[np.ndarray, " n"], seed: int) -> Int[np.ndarray, " n"]:
-    """Each row's place among the shuffled rows of its own class, from 0.
+    """Rank of each row among the shuffled rows of its class, from 0.
 
     >>> ranks(np.array([7, 7, 7, 9]), seed=0).tolist()    # three sevens, one nine
     [2, 1, 0, 0]
@@ -50,7 +50,7 @@ def ranks(labels: Integer[np.ndarray, " n"], seed: int) -> Int[np.ndarray, " n"]
 
 
 def stratified(labels: Integer[np.ndarray, " n"], seed: int) -> Int[np.ndarray, " n"]:
-    """A permutation whose every prefix holds each class in its share, to within a row.
+    """A permutation with every prefix stratified by class, up to one row.
 
     >>> labels = np.array([0] * 6 + [1] * 3)
     >>> labels[stratified(labels, seed=0)].tolist()    # two to one in every three
@@ -65,7 +65,7 @@ def stratified(labels: Integer[np.ndarray, " n"], seed: int) -> Int[np.ndarray, 
 def cut(
     rows: Int[np.ndarray, " n"], sizes: Mapping[str, int]
 ) -> dict[str, Int[np.ndarray, " _"]]:
-    """The first `sizes` rows under the first name, the next under the next.
+    """Cuts rows into consecutive parts of the given sizes, by name.
 
     >>> {name: x.tolist() for name, x in cut(np.arange(5), dict(a=3, b=2)).items()}
     {'a': [0, 1, 2], 'b': [3, 4]}
@@ -79,7 +79,7 @@ def cut(
 def tenths(
     n: int, labels: Integer[np.ndarray, " n"] | None, *parts: str, seed: int = 0
 ) -> dict[str, Int[np.ndarray, " _"]]:
-    """A tenth of n rows for each of `parts`, the rest for "train"; labels stratify.
+    """A tenth of n rows for each of `parts`, the rest for "train"; stratified by labels.
 
     >>> {name: len(x) for name, x in tenths(25, None, "val", "test").items()}
     {'train': 21, 'val': 2, 'test': 2}
@@ -93,24 +93,23 @@ def tenths(
 
 
 def fixed(name: str, labels: Integer[np.ndarray, " n"]) -> dict[str, np.ndarray]:
-    """The split of an embedded data set, checked against the hash kept here.
+    """The fixed split of an embedded data set, checked by hash.
 
     Raises:
-      ValueError: if the hash differs, as it does when the labels are not those of the
-        release that the split was made for.
+      ValueError: the hash differs, because the labels are those of another release.
     """
     parts = cut(stratified(labels, seed=0), _FIXED[name])
     came = fingerprint(*parts.values())
     if came != _PINNED[name]:
         raise ValueError(
-            f"the labels of {name} are not those its split was made for: the rows hash "
-            f"to {came}, not {_PINNED[name]}"
+            f"the labels of {name} are not those of its fixed split: the rows hash to "
+            f"{came}, not {_PINNED[name]}"
         )
     return parts
 
 
 def fingerprint(*parts: np.ndarray | str) -> str:
-    """Sixteen hexadecimal digits of the SHA-256 of arrays and words.
+    """The first 16 hexadecimal digits of the SHA-256 of arrays and strings.
 
     >>> fingerprint("mnist", np.arange(3)) == fingerprint("mnist", np.arange(4))
     False

@@ -1,4 +1,4 @@
-"""Captioned pictures of Tux Paint's rubber stamps."""
+"""Captioned images of Tux Paint's rubber stamps."""
 
 import logging
 from io import BytesIO
@@ -23,37 +23,37 @@ def stamps(
     length: int = 16,
     svg: bool = False,
 ) -> Dataset:
-    """785 pictures cut out of photographs and drawings, on white, with captions.
+    """785 cutouts of photographs and drawings, on white, with captions.
 
     The columns are those of `captioned`; the label is the top folder, of 16: animals,
-    food, symbols, town, ... Pictures with the same caption are in the same split; val and
+    food, symbols, town, ... Images with the same caption are in the same split; val and
     test have a tenth of the captions each. A caption is the first line of the .txt file
-    beside a picture; mirrored copies of pictures are left out.
+    next to an image; mirrored copies are excluded.
 
     Bill Kendrick and others, Tux Paint, https://tuxpaint.org
 
     Args:
       where: folder of the stamps; None: that of the package `tuxpaint-stamps-default`.
-      size: side of the pictures, in pixels.
+      size: side of the images, in pixels.
       channels: 1 (gray) or 3 (color).
-      length: of the captions, in tokens.
-      svg: whether 246 drawings more are rendered, with `cairosvg`.
+      length: tokens of a caption.
+      svg: True adds 246 drawings, rendered with `cairosvg`.
 
     Raises:
-      ValueError: no such folder or package; a picture that cannot be read.
+      ValueError: no such folder or package; an image that cannot be read.
     """
     root = Path(where).expanduser() if where else require("stamps", PACKAGE)[0]
     if not root.is_dir():
-        raise ValueError(f"stamps: there is no folder {root}")
+        raise ValueError(f"stamps: no such folder {root}")
     if svg:
-        import cairosvg  # noqa: F401  # so that a missing one is known at once
+        import cairosvg  # noqa: F401  # fails early if it is missing
     rows = _rows(root, svg)
     knobs = {"size": size, "channels": channels, "length": length}
     return captioned("stamps", rows, LICENSE, read=_read, **knobs)
 
 
 def _rows(root, svg):
-    """The stamps below a folder, in the order of their names."""
+    """All stamps below a folder, in the order of their names."""
     rows, left = [], 0
     for path in sorted(root.rglob("*"), key=lambda path: path.relative_to(root).as_posix()):
         if path.suffix not in (".png", ".svg") or path.stem.endswith(_VARIANTS):
@@ -66,9 +66,9 @@ def _rows(root, svg):
         label = path.relative_to(root).parts[0]
         rows.append(Captioned(path, caption, label, group=caption.lower()))
     if not rows:
-        raise ValueError(f"stamps: {root} holds no .png picture with a .txt caption")
+        raise ValueError(f"stamps: {root} contains no .png image with a .txt caption")
     if left:
-        _log.info("stamps: %d pictures left out: no caption, or not rendered", left)
+        _log.info("stamps: %d images excluded: no caption, or not rendered", left)
     return rows
 
 
@@ -78,7 +78,7 @@ def _first_line(path):
 
 
 def _is_plain(path):
-    """True for an SVG file without entities of its own, which cairosvg refuses."""
+    """True for an SVG file without entity definitions, which cairosvg rejects."""
     return b"<!ENTITY" not in path.read_bytes()
 
 

@@ -1,4 +1,4 @@
-"""Some of the rows: subsets, and few labels drawn class by class."""
+"""Subsets of rows, and few labels drawn class by class."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from jssl.data.splits import fingerprint, ranks
 
 @dataclass(frozen=True, eq=False)
 class Chosen(Records):
-    """Some rows of records, in the order given."""
+    """Selected rows of records, in the given order."""
 
     records: Records
     rows: np.ndarray
@@ -35,15 +35,20 @@ class Chosen(Records):
 
 
 def subset(source: Source, rows, **changes: Any) -> Source:
-    """Some rows of a source, in the order given, as a source of its own.
+    """A source of selected rows, in the given order.
 
-    Its "index" counts from 0 among these rows; its other splits are the whole ones.
+    Its "index" numbers these rows from 0; its other splits are unchanged.
+
+    Args:
+      source: the whole split.
+      rows: int [m].
+      **changes: other attributes of the result.
     """
     rows = np.asarray(rows)
     check_rows(f"subset of {source.name}", rows, source.size)
-    picked = {"digest": fingerprint(source.digest, rows), "size": len(rows)}
+    picked: dict[str, Any] = {"digest": fingerprint(source.digest, rows), "size": len(rows)}
     if source.table is None:
-        picked |= {"records": Chosen(source.records, rows)}
+        picked |= {"records": Chosen(source.records, rows)}  # type: ignore[arg-type]
     else:
         picked |= {"table": {name: x[rows] for name, x in source.table.items()}}
     changes = {"name": f"{source.name}[{len(rows)}]"} | picked | changes
@@ -51,17 +56,20 @@ def subset(source: Source, rows, **changes: Any) -> Source:
 
 
 def labels_per_class(source: Source, per_class: int, seed: int = 0) -> Source:
-    """The same number of labelled rows of every class.
+    """A subset with the same number of labeled rows of every class.
 
-    For one seed the subsets are nested: 1 within 4 within 10 within 25 within 100 a
-    class; and the rows of the smaller come first in the larger.
+    For one seed the subsets are nested (1 per class within 4 within 10 ...), and the rows
+    of the smaller come first in the larger.
+
+    Raises:
+      ValueError: a class has fewer rows, or `per_class` is below 1.
     """
     labels = source.labels()
     counts = np.bincount(labels, minlength=source.classes)
     if per_class < 1 or counts.min() < per_class:
         raise ValueError(
-            f"labels_per_class: {source.name} has {counts.min()} rows of class "
-            f"{counts.argmin()}; {per_class} of each were asked for"
+            f"labels_per_class: per_class must be 1 to {counts.min()}, the rows of class "
+            f"{counts.argmin()} in {source.name}, got {per_class}"
         )
     rank = ranks(labels, seed)
     rows = np.lexsort((labels, rank))[: per_class * source.classes]

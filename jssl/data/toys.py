@@ -1,4 +1,4 @@
-"""Toy worlds: points of the plane whose density is known."""
+"""Toy data: points in the plane with a known density."""
 
 import numpy as np
 from jaxtyping import Float
@@ -12,7 +12,7 @@ RING = np.stack([f(2 * np.pi * np.arange(8) / 8) for f in (np.cos, np.sin)], axi
 def ring8(*, deviation: float = 0.05) -> Dataset:
     """55,000 points of eight equal Gaussians on a circle, 2,500 each for val and test.
 
-    The label is the Gaussian. A standard test of whether a generator covers all modes:
+    The label is the Gaussian. A standard test of the mode coverage of generators:
     Srivastava et al. 2017, "VEEGAN", https://arxiv.org/abs/1705.07761, whose deviation
     is 0.01.
 
@@ -37,7 +37,7 @@ def _ring(n, deviation, seed):
 
 
 def _normal(bits, n) -> Float[np.ndarray, "n 2"]:
-    """Normal pairs from raw bits, which NumPy promises never to change (NEP 19).
+    """Normal pairs from raw bits, which are stable across versions of NumPy (NEP 19).
 
     Box and Muller 1958, https://doi.org/10.1214/aoms/1177706645
     """

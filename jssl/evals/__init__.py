@@ -1,19 +1,20 @@
-"""Judges of a representation: what a frozen `h` is worth, told alike for every method.
+"""Evaluation protocols for frozen representations, the same for every method.
 
-An eval is a function of the features and of nothing else: it sees no method, no state
-and no network.
+An eval is a function of features alone, without access to method, state or network:
 
-    features(split, name="h")   float32 [N, d]: the representation of every row of a
+    features(split, name="h")   [N, ...]: an output of the method for every row of a
                                 split ("train", "val" or "test"), in order
-    features.labels(split)      int32 [N]; ValueError when the data have none
-    features.of(images)         the same of other images, such as composed scenes
-    features.names, .images(split), .network(name), .start()    see `jssl.engine.Features`
+    features.labels(split)      int32 [N]; ValueError if the data have no labels
+    features.rows(split)        the decoded columns of a split
+    features.of(rows)           an output for other rows, such as synthetic scenes
+    features.generated(split)   samples of a generative method
     evaluate(features, final)   {metric: number or picture}
 
-While training goes on (`final=False`) an eval fits on train and judges on val. At the
-end (`final=True`) it chooses whatever it has to choose on val, refits on train + val,
-and judges on test, once. Its `protocol` names it with all its settings: the words to
-print beside its number, for a kNN accuracy of k=200 is not one of k=20.
+`jssl.features.Features` has further members, for evals of weights. During training
+(`final=False`) an eval fits on train and reports on val. At the end (`final=True`) it
+selects hyperparameters on val, refits on train + val, and reports on test, once. Its
+`protocol` is its full name with all settings, printed beside its number: kNN accuracy with
+k=200 is not comparable with that of k=20.
 """
 
 from jssl.evals.accuracy import accuracy

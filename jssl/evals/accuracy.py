@@ -1,4 +1,4 @@
-"""How often a classifier's own highest logit is the right one: top-1 accuracy."""
+"""Top-1 accuracy of a method's own classifier."""
 
 import numpy as np
 
@@ -6,11 +6,11 @@ from jssl.evals.protocol import Eval, Features, labeled
 
 
 def accuracy(name: str = "logits", metric: str = "top1") -> Eval:
-    """Top-1 accuracy of the logits that a classifier embeds into; fits nothing.
+    """Top-1 accuracy of the method's logits; fits nothing.
 
     Args:
-      name: which of the method's outputs holds the logits [N, C].
-      metric: what the number is called.
+      name: output of the method with the logits [N, C].
+      metric: name of the number.
 
     Raises:
       ValueError: a label has no logit.
@@ -26,4 +26,4 @@ def accuracy(name: str = "logits", metric: str = "top1") -> Eval:
             )
         return {metric: float(np.mean(logits.argmax(axis=1) == y))}
 
-    return Eval(f"top-1 accuracy of the classifier's own {name}", run)
+    return Eval(f"top-1 accuracy of the classifier's own {name}", run, (name,))

@@ -1,10 +1,10 @@
-"""Boxes in a picture: how far two overlap, which to keep, and how right a list of them is.
+"""Bounding boxes: overlap, non-maximum suppression, average precision.
 
-A box is (x0, y0, x1, y1) in pixels from the picture's upper left corner: its left and
-upper edge, then its right and lower one, so that its area is (x1 - x0) (y1 - y0).
+A box is (x0, y0, x1, y1) in pixels from the upper left corner of the image: left, upper,
+right and lower edge, with area (x1 - x0) (y1 - y0).
 
-Average precision goes down the detections of a class from the surest; with `hits` truths
-found among the first k of them,
+For average precision, the detections of a class are sorted by decreasing score; with
+`hits` ground-truth boxes found among the first k detections,
 
     precision_k = hits / k,    recall_k = hits / truths,
     AP = the mean over recalls r of max {precision_k : recall_k >= r}.
@@ -24,7 +24,7 @@ from jaxtyping import Array, Bool, Float, Int, Integer, ScalarLike
 from jssl.ops.shapes import expect
 
 COCO_THRESHOLDS = tuple(np.linspace(0.5, 0.95, 10).tolist())  # .50, .55, ..., .95
-MOST = 100  # detections of a class in a picture that are scored, the surest ones
+MOST = 100  # detections per class and image that count, those with the highest scores
 
 
 def box_iou(
@@ -32,13 +32,13 @@ def box_iou(
 ) -> Float[Array, "n m"]:
     """Intersection over union of every box of `a` with every box of `b`, in [0, 1].
 
-    A box whose edges have changed places has no area, and two without area IoU 0.
+    A box with swapped edges has area 0; two boxes of area 0 have IoU 0.
 
     Raises:
       ValueError: they are not floats [n, 4] and [m, 4].
 
     >>> a, b = jnp.array([[0.0, 0, 2, 2]]), jnp.array([[1.0, 1, 3, 3], [2, 0, 4, 2]])
-    >>> print(*(f"{iou:.4f}" for iou in box_iou(a, b)[0]))  # 1 / (4 + 4 - 1); they touch
+    >>> print(*(f"{iou:.4f}" for iou in box_iou(a, b)[0]))  # 1 / (4 + 4 - 1); touching
     0.1429 0.0000
     """
     expect("box_iou", a=(a, "n 4"), b=(b, "m 4"))
@@ -49,12 +49,12 @@ def box_iou(
 def giou(
     a: Float[Array | np.ndarray, "n 4"], b: Float[Array | np.ndarray, "m 4"]
 ) -> Float[Array, "n m"]:
-    """Generalised IoU of every box of `a` with every box of `b`, in (-1, 1].
+    """Generalized IoU of every box of `a` with every box of `b`, in (-1, 1].
 
         GIoU = IoU - (hull - union) / hull
 
-    where the hull is the smallest box around both: it still tells near from far when
-    nothing overlaps.
+    where the hull is the smallest box around both. Unlike IoU, it has a gradient for boxes
+    that do not overlap.
 
     Raises:
       ValueError: they are not floats [n, 4] and [m, 4].
@@ -82,24 +82,27 @@ def nms(
     most: int,
     groups: Integer[Array | np.ndarray, " n"] | None = None,
 ) -> tuple[Int[Array, " most"], Bool[Array, " most"]]:
-    """Non-maximum suppression: the surest box, then the surest of those left, and so on.
+    """Greedy non-maximum suppression.
 
-    A box taken strikes out those that overlap it by more than `iou`. Of equal scores the
-    earlier box is surer. The result has a fixed size, so it can be jitted and vmapped.
+    The box with the highest score is selected, and boxes whose IoU with it exceeds `iou`
+    are suppressed; repeated for the remaining boxes. Ties go to the earlier box. The result
+    has a fixed size, so the function can be jitted and vmapped.
 
     Args:
-      scores: -inf for a box that is no candidate.
-      most: how many to take at most.
-      groups: a box strikes out only those of its own group, such as its class.
+      boxes: (x0, y0, x1, y1) each.
+      scores: of the boxes; -inf excludes a box.
+      iou: threshold of suppression.
+      most: largest number of selected boxes.
+      groups: group of each box, such as its class; boxes suppress only their own group.
 
     Returns:
-      Which boxes were taken, in order, and whether each place was filled.
+      Indices of the selected boxes, in order, and True where a place is filled.
 
     Raises:
       ValueError: shapes or dtypes do not fit, or most is below 1.
 
     >>> boxes = jnp.array([[0.0, 0, 4, 4], [0, 0, 4, 3], [5, 5, 6, 6]])
-    >>> # The second overlaps the surer first by 12 / 16.
+    >>> # The second overlaps the first by 12 / 16.
     >>> taken, filled = nms(boxes, jnp.array([0.9, 0.8, 0.3]), 0.6, 3)
     >>> print(taken[filled], filled)
     [0 2] [ True  True False]
@@ -132,18 +135,19 @@ def average_precision_from_matches(
     n_gt: int,
     method: str = "coco101",
 ) -> float:
-    """Average precision of one class, in [0, 1], given which detections were right.
+    """Average precision of one class, in [0, 1], from matched detections.
 
-    Of equal scores the earlier detection comes first.
+    Ties in score go to the earlier detection.
 
     Args:
-      tp: whether a detection found a truth that none before it had found.
-      n_gt: how many truths there were to find.
-      method: the recalls of the mean: "coco101" 0, .01, ..., 1; "voc07" 0, .1, ..., 1;
-        "area" all of them, the area under the curve (PASCAL VOC from 2010).
+      tp: True where a detection matches a ground-truth box not matched before.
+      scores: of the detections.
+      n_gt: number of ground-truth boxes.
+      method: recalls over which precision is averaged: "coco101" 0, .01, ..., 1; "voc07"
+        0, .1, ..., 1; "area" all of them, the area under the curve (PASCAL VOC from 2010).
 
     Raises:
-      ValueError: there are no truths, fewer than were found, or another method.
+      ValueError: no ground truth, fewer boxes than matches, or an unknown method.
 
     Reference: M. Everingham et al., "The PASCAL Visual Object Classes (VOC) Challenge",
     IJCV 2010; Lin et al., ECCV 2014.
@@ -155,7 +159,7 @@ def average_precision_from_matches(
     0.8333
     0.8409
     """
-    points = {"coco101": 101, "voc07": 11, "area": None}
+    points = {"coco101": 101, "voc07": 11, "area": 0}
     if method not in points:
         raise ValueError(f"method must be one of {', '.join(points)}, got {method!r}")
     if n_gt < max(1, tp.sum()) or not np.isfinite(scores).all():
@@ -177,25 +181,26 @@ def coco_ap(
     truths: Mapping[str, Array | np.ndarray],
     iou_thresholds: Sequence[float] = COCO_THRESHOLDS,
 ) -> dict[str, float]:
-    """COCO's average precision of the detections in n pictures, in float64.
+    """COCO's average precision of the detections in n images, in float64.
 
-    In a picture the detections of a class choose in turn, from the surest: the truth not
-    yet chosen that overlaps most, if by the threshold. One that finds none is false. Then
-    those of all pictures make one list, whose average precision is averaged over the
-    thresholds and the classes that have truths. There are no crowds nor ignored truths.
+    In each image the detections of a class are matched by decreasing score, each to the
+    unmatched ground-truth box of highest IoU, if that reaches the threshold; without a
+    match a detection is a false positive. The detections of all images form one list, whose
+    average precision is averaged over thresholds and over classes with ground truth. Crowd
+    and ignore flags are not supported.
 
     Args:
       detections: "boxes" [n, k, 4], "scores" [n, k], "label" int [n, k] and "valid" bool
-        [n, k]; what is not valid is padding. The 100 surest of a class and picture count.
+        [n, k], False on padding. The 100 highest scores per class and image count.
       truths: "boxes" [n, m, 4], "label" and "valid" [n, m].
-      iou_thresholds: those that "ap" is averaged over.
+      iou_thresholds: thresholds over which "ap" is averaged.
 
     Returns:
       {"ap", "ap50", "ap75"}: over the thresholds, at .5 and at .75.
 
     Raises:
-      ValueError: an array is missing, of another shape or not finite; no truth at all, or
-        one without area.
+      ValueError: an array is missing, of another shape or not finite; no ground truth, or a
+        box without area.
 
     Reference: Lin et al., ECCV 2014, as in pycocotools' COCOeval.
 
@@ -219,11 +224,16 @@ def coco_ap(
 
 
 def checked_truths(told: str, truths: Mapping, *others: str) -> dict[str, np.ndarray]:
-    """The "boxes", in float64, "label" and "valid" of pictures that have `others` too.
+    """Ground truth "boxes" in float64, "label" and "valid", validated.
+
+    Args:
+      told: beginning of error messages.
+      truths: the columns.
+      *others: further columns that must exist.
 
     Raises:
-      ValueError: one is missing, of another shape or not finite; no box is valid; one
-        has no area or a negative label. The message begins with `told`.
+      ValueError: a column is missing, of another shape or not finite; no box is valid; a
+        box has no area or a negative label.
     """
     columns = _columns(told, truths, "boxes", others=others)
     boxes, label = (columns[column][columns["valid"]] for column in ("boxes", "label"))
@@ -251,7 +261,7 @@ def _class_ap(found, truth, label, thresholds) -> list[float]:
 
 
 def _matches(boxes, truths, thresholds):
-    """Which of the boxes [d, 4], surest first, find a truth at each threshold: [t, d]."""
+    """True positives [t, d] at each threshold among boxes [d, 4] by decreasing score."""
     tp = np.zeros((len(thresholds), len(boxes)), bool)
     if not len(truths):
         return tp
@@ -260,7 +270,7 @@ def _matches(boxes, truths, thresholds):
     free = np.ones((len(thresholds), len(truths)), bool)
     for i, iou in enumerate(shared / union):
         fits = np.where(free & (iou >= least), iou, -1.0)
-        # Of equal overlaps pycocotools takes the last.
+        # In pycocotools the last of equal overlaps wins.
         best = len(truths) - 1 - fits[:, ::-1].argmax(axis=1)
         tp[:, i] = fits.max(axis=1) >= 0
         free[tp[:, i], best[tp[:, i]]] = False
@@ -268,13 +278,13 @@ def _matches(boxes, truths, thresholds):
 
 
 def _columns(told, table, *floats, others=()):
-    """Those columns in float64, "label" and "valid", if they fit one another."""
+    """The columns `floats` in float64, "label" and "valid", with consistent shapes."""
     wanted = (*floats, "label", "valid")
     missing = [column for column in (*wanted, *others) if column not in (table or ())]
     if missing:
         raise ValueError(f"{told}: there is no {', '.join(missing)}")
     columns = {column: np.asarray(table[column]) for column in wanted}
-    shapes = {"boxes": ("n k 4",), "scores": ("n k",)}
+    shapes: dict[str, tuple[str, ...]] = {"boxes": ("n k 4",), "scores": ("n k",)}
     shapes |= {"label": ("n k", "int"), "valid": ("n k", "bool")}
     expect(told, **{column: (columns[column], *shapes[column]) for column in wanted})
     for column in floats:

@@ -1,28 +1,29 @@
-r"""What moves, and where to: action recognition on the frozen representation of frames.
+r"""Action recognition on frozen representations of single frames.
 
-The encoder sees one frame at a time, so a motion is found only by a head that compares
-frames, and only if the representation says **where** things are. Means over all places do
-not; so the default are the maps, averaged into at most 4 x 4 cells. For frames x_t [k
-cells, c channels], standardised by the moments of the clips fitted on, the heads are
+The encoder processes one frame at a time, so motion can be recognized only by a head that
+compares frames, and only from a representation with spatial information. The default is
+therefore feature maps, averaged into at most 4 x 4 cells. For frames x_t [k cells, c
+channels], standardized by the moments of the clips fitted on, the heads are
 
-    mean         mean_t x_t, blind to the order of frames
+    mean         mean_t x_t, independent of the order of frames
     difference   D_ij = mean_t sum_c (x_t,i x_t+1,j - x_t,j x_t+1,i), and mean_t,c x_t
-    conv         mean_t relu(sum_o W_o x_t+o + b), learnt, of five frames at a time
+    conv         mean_t relu(sum_o W_o x_t+o + b), learned, over five frames at a time
 
-each under a linear layer. D is Reichardt's detector, the difference of two cells' products
-across time (W. Reichardt, "Autocorrelation, a principle for the evaluation of sensory
-information by the central nervous system", in Sensory Communication, 1961): it changes its
-sign when a clip runs backwards. The mean of x_t+1 - x_t would not do: it is the last frame
-less the first, in which, where motion wraps around, no linear layer finds a direction.
+each followed by a linear layer. D is Reichardt's motion detector, the difference of two
+cells' products across time (W. Reichardt, "Autocorrelation, a principle for the evaluation
+of sensory information by the central nervous system", in Sensory Communication, 1961): it
+changes sign if a clip is reversed. The mean of x_t+1 - x_t would not suffice: it is the
+last frame minus the first, from which, if motion wraps around, no linear layer can decode
+the direction.
 
-Two controls stand beside the accuracy: the middle frame alone, at chance unless appearance
-gives the motion away (as it does in films: Simonyan and Zisserman, "Two-Stream
+Two controls are reported beside the accuracy: the middle frame alone, at chance level
+unless appearance predicts the motion (as in films: Simonyan and Zisserman, "Two-Stream
 Convolutional Networks for Action Recognition in Videos", NIPS 2014,
 https://arxiv.org/abs/1406.2199), and the same head on clips of shuffled frames, which
-keep the axis of a motion but not its direction: of eight directions, half at best.
+preserve the axis of a motion but not its direction: 50 % at best for eight directions.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 import jax
@@ -36,9 +37,9 @@ from jssl.evals.segmentation import BATCH, train
 from jssl.ops.shapes import expect
 
 HEADS = ("mean", "difference", "conv")
-PENALTIES = (1.0, 0.1, 0.01)  # of equally good ones the first is taken
+PENALTIES = (1.0, 0.1, 0.01)  # ties go to the first
 SIDE, REACH, WIDTH = 4, 5, 64
-TOGETHER = 64  # clips embedded at a time: their maps may be large, their cells are not
+TOGETHER = 64  # clips embedded at a time: maps may be large, cells are small
 
 
 def cell_means(maps: Float[np.ndarray, "n h w c"]) -> Float[np.ndarray, "n k c"]:
@@ -70,7 +71,7 @@ def time_mean(x: Float[np.ndarray, "n t k c"]) -> Float[np.ndarray, "n d"]:
 def differences(x: Float[np.ndarray, "n t k c"]) -> Float[np.ndarray, "n d"]:
     """D_ij of every pair of cells i < j, then every cell's mean: d = k (k - 1) / 2 + k.
 
-    The cells' means are over channels too: with 128 channels, 2,048 numbers would drown
+    Cell means are taken over channels, too: with 128 channels, 2,048 numbers would dominate
     the 120 of D.
 
     >>> dot = np.array([[[[1.0], [0.0]], [[0.0], [1.0]]]])  # from cell 0 to cell 1
@@ -85,7 +86,7 @@ def differences(x: Float[np.ndarray, "n t k c"]) -> Float[np.ndarray, "n d"]:
 
 
 def conv_init(key: PRNGKeyArray, d: int, classes: int) -> dict[str, Array]:
-    """He's normal kernel over five frames of d numbers; the last layer begins at zero."""
+    """He-normal kernel over five frames of d numbers; the last layer is zero."""
     kernel = jax.nn.initializers.he_normal(in_axis=(0, 1))(key, (REACH, d, WIDTH))
     last = {"weights": jnp.zeros((WIDTH, classes)), "bias": jnp.zeros(classes)}
     return {"kernel": kernel, "shift": jnp.zeros(WIDTH)} | last
@@ -108,7 +109,7 @@ def _conv_loss(params, key, x, y):
 
 
 def action(
-    clips: Callable[[str], dict],
+    clips: Callable[[str], Mapping],
     name: str = "maps",
     head: str = "conv",
     steps: int = 300,
@@ -119,23 +120,23 @@ def action(
 ) -> Eval:
     """Accuracies in [0, 1]: "action", "action/single_frame" and "action/shuffled".
 
-    Each of the three is fitted by itself: its learning rate ("conv", trained by Adam) or
-    penalty (the others and the single frame, logistic regression) is the best on val; at
-    the end it is fitted again on train + val and judged on test. What is reported during
-    training is the best on val, so slightly hopeful.
+    Each of the three has a fit of its own: the learning rate ("conv", trained by Adam) or
+    penalty (logistic regression for the other heads and the single frame) is selected on
+    val; at the end the head is refitted on train + val and evaluated on test. Values
+    reported during training are the best on val, hence slightly optimistic.
 
     Args:
-      clips: split -> {"video": float32 [m, t, h, w, c], "label": int [m]}, made of that
-        split's own pictures.
-      name: which of the method's outputs represents a frame: maps [n, h', w', d], or
-        rows [n, d], which are one cell.
+      clips: split -> {"video": float32 [m, t, h, w, c], "label": int [m]}, from images of
+        that split.
+      name: output of the method that represents a frame: maps [n, h', w', d], or rows
+        [n, d], which are one cell.
       head: "mean", "difference" or "conv".
       steps, lr, seed: of "conv"; the seed also shuffles the frames.
-      task: what the clips are, for the protocol.
+      task: description of the clips, for the protocol.
 
     Raises:
-      ValueError: a setting has no meaning; clips or what represents their frames are not
-        as above, not finite, or too short or of too few cells for the head.
+      ValueError: invalid settings; clips or representations that are not as above, not
+        finite, too short, or of too few cells for the head.
     """
     rates = tuple(sorted(float(x) for x in lr))
     if head not in HEADS or steps < 1 or not rates or not rates[0] > 0:
@@ -158,7 +159,7 @@ def action(
         middle = [(x[:, [x.shape[1] // 2]], y) for x, y in whole]
         rng = np.random.default_rng(seed)
         mixed = [(_shuffled(rng, x), y) for x, y in whole]
-        with threadpool_limits(1):  # numpy's and scipy's threads fight over the cores
+        with threadpool_limits(1):  # numpy and scipy would oversubscribe the cores
             return {
                 "action": _judged(*own, *whole),
                 "action/single_frame": _judged(*still, *middle),
@@ -200,7 +201,7 @@ def _framed(features, clips, split, name, head) -> Labeled:
 
 
 def _cells(features, video, name, split):
-    """What represents each frame, [m t, k, c]."""
+    """Cells of the representation of each frame, [m t, k, c]."""
     frames = video.reshape(-1, *video.shape[2:])
     found = np.asarray(features.of({"image": frames}, name), np.float32)
     right = found.ndim in (2, 4) and len(found) == len(frames)
@@ -213,13 +214,13 @@ def _cells(features, video, name, split):
 
 
 def _shuffled(rng, x):
-    """The frames of every clip in an order of its own; each was embedded by itself."""
+    """Clips with their frames in random order; frames were embedded one by one."""
     order = rng.permuted(np.tile(np.arange(x.shape[1]), (len(x), 1)), axis=1)
     return x[np.arange(len(x))[:, None], order]
 
 
 def _judged(learn, settings, train, val, test=None) -> float:
-    """Accuracy on val, or on test after a second fit, with the setting best on val."""
+    """Accuracy on val, or on test after a refit, with the best setting on val."""
     right = [_accuracy(learn(*train, setting), *val) for setting in settings]
     if test is None:
         return max(right)
@@ -231,12 +232,12 @@ def _accuracy(predict, x, y):
 
 
 def _solved(feature, x, y, l2):
-    """A linear layer on a feature of the clips: x -> classes."""
+    """Fits a linear layer on a feature of the clips: returns x -> classes."""
     first = _moments(x, (0, 1))
     h = feature(_scaled(x, first))
     second = _moments(h, 0)
     h, classes = _scaled(h, second), int(y.max()) + 1
-    # Under an L2 penalty the weights are a sum of rows: n numbers serve as d > n do.
+    # With an L2 penalty the weights are in the span of the rows, of dimension n < d.
     basis = np.linalg.qr(h.T)[0]
     model = logreg_fit(h @ basis, y, classes=classes, l2=l2, standardize=False)
 
@@ -248,7 +249,7 @@ def _solved(feature, x, y, l2):
 
 
 def _trained(x, y, lr, *, steps, seed):
-    """The convolution over time: x -> classes."""
+    """Trains the convolution over time: returns x -> classes."""
     moments = _moments(x, (0, 1))
 
     def rows(x):  # [n, t, d]
@@ -261,7 +262,7 @@ def _trained(x, y, lr, *, steps, seed):
 
 
 def _moments(x, axes):
-    """Mean and deviation over these axes, 1 for what does not vary."""
+    """Mean and standard deviation over these axes, 1 for constant features."""
     mean, std = (f(x, axes, np.float64) for f in (np.mean, np.std))
     return np.float32(mean), np.float32(np.where(std <= 1e-7 * np.abs(mean), 1, std))
 

@@ -1,4 +1,4 @@
-r"""Do classes form clusters by themselves? k-means without labels, then labels to compare.
+r"""Agreement of k-means clusters with classes: NMI, ARI, Hungarian accuracy, purity.
 
 With n_ij samples of cluster i and class j, a_i in the cluster and b_j in the class,
 
@@ -30,12 +30,12 @@ Labels = Integer[np.ndarray, " n"]
 
 
 def contingency(a: Labels, b: Labels) -> Int[np.ndarray, "i j"]:
-    """n_ij: how many samples have label i in `a` and j in `b`.
+    """Contingency table n_ij: number of samples with label i in `a` and j in `b`.
 
-    A row or column for every number from 0 to the largest label, used or not.
+    It has a row or column for every number from 0 to the largest label, used or not.
 
     Raises:
-      ValueError: the two are no integers [n] of one length, empty, or negative.
+      ValueError: the two are not integers [n] of one length, or are empty or negative.
 
     >>> print(contingency(np.array([0, 0, 1]), np.array([1, 1, 0])))
     [[0 2]
@@ -52,17 +52,18 @@ def contingency(a: Labels, b: Labels) -> Int[np.ndarray, "i j"]:
 def nmi(
     a: Labels, b: Labels, average: Literal["arithmetic", "geometric"] = "arithmetic"
 ) -> float:
-    """Normalised mutual information in [0, 1]: what one labeling tells of the other.
+    """Normalized mutual information of two labelings, in [0, 1].
 
-    0 if just one of them is constant, 1 if both are. It rises with the number of
-    clusters by itself: compare at equal k.
+    0 if just one of them is constant, 1 if both are. It increases with the number of
+    clusters: compare at equal k.
 
     Args:
-      average: the mean of the two entropies that divides: scikit-learn's default is the
-        arithmetic one, DeepCluster's the geometric.
+      a, b: labelings of the same samples.
+      average: mean of the two entropies in the denominator: "arithmetic" as in
+        scikit-learn, "geometric" as in DeepCluster.
 
     Raises:
-      ValueError: another average, or labels that `contingency` refuses.
+      ValueError: an unknown average, or invalid labels, see `contingency`.
 
     Reference: Strehl and Ghosh, JMLR 2002.
 
@@ -82,12 +83,12 @@ def nmi(
 
 
 def ari(a: Labels, b: Labels) -> float:
-    """Adjusted Rand index: agreement on pairs, 0 on average by chance, 1 for equals.
+    """Adjusted Rand index: agreement on pairs; 1 if equal, 0 on average for chance.
 
     It may be negative. 0 if just one of the labelings is constant, 1 if both are.
 
     Raises:
-      ValueError: labels that `contingency` refuses.
+      ValueError: invalid labels, see `contingency`.
 
     Reference: Hubert and Arabie, Journal of Classification 1985.
 
@@ -107,18 +108,18 @@ def ari(a: Labels, b: Labels) -> float:
 def hungarian_accuracy(
     clusters: Labels, classes: Labels
 ) -> tuple[float, Int[np.ndarray, " i"]]:
-    """The accuracy in [0, 1] of the best one-to-one naming of clusters by classes.
+    """Accuracy in [0, 1] of the best one-to-one assignment of clusters to classes.
 
         1/n max_pi sum_i n_{i, pi(i)}
 
-    With more clusters than classes some have no name, and all their samples count as
-    wrong; with fewer, some classes are never found.
+    With more clusters than classes some clusters are unassigned, and their samples count as
+    errors; with fewer, some classes are never predicted.
 
     Returns:
-      It, and pi: the class of each cluster, -1 for none.
+      The accuracy, and pi: the class of each cluster, -1 for none.
 
     Raises:
-      ValueError: labels that `contingency` refuses.
+      ValueError: invalid labels, see `contingency`.
 
     Reference: Kuhn, Naval Research Logistics Quarterly 1955, solved by scipy.
 
@@ -136,15 +137,15 @@ def hungarian_accuracy(
 
 
 def purity(clusters: Labels, classes: Labels) -> float:
-    """The share in [0, 1] of samples in their cluster's most frequent class.
+    """Fraction in [0, 1] of samples in the most frequent class of their cluster.
 
         1/n sum_i max_j n_ij
 
-    Several clusters may have one name, so it is no accuracy: with a cluster for each
-    sample it is 1.
+    Several clusters may have the same class, so this is not an accuracy: with one cluster
+    per sample it is 1.
 
     Raises:
-      ValueError: labels that `contingency` refuses.
+      ValueError: invalid labels, see `contingency`.
 
     >>> print(purity(np.array([0, 0, 0, 1]), np.array([0, 0, 1, 1])))  # (2 + 1) / 4
     0.75
@@ -155,17 +156,18 @@ def purity(clusters: Labels, classes: Labels) -> float:
 def clustering(restarts: int = 20, over: int = 1, seed: int = 0) -> Eval:
     """NMI (arithmetic), ARI, Hungarian accuracy and purity of k-means clusters.
 
-    k-means is fitted, without labels, on what may be fitted on, and only assigns the
-    judged rows. k is the number of classes there, times `over`. With over > 1 clusters
-    cannot be named one to one: there is no "hungarian" (naming each by its majority is
-    purity), and the names end in "/over10", say, for these numbers rise with k.
+    k-means is fitted, without labels, on the rows for fitting; judged rows are only
+    assigned. k is the number of classes times `over`. With over > 1 a one-to-one assignment
+    is undefined and "hungarian" is omitted (majority assignment is purity), and metric
+    names end in "/over10", for example, since these numbers increase with k.
 
     Args:
-      restarts: the one of least inertia is kept.
+      restarts: number of runs, of which the one of least inertia is kept.
+      over: clusters per class.
+      seed: of the initial centroids.
 
     Raises:
-      ValueError: restarts or over is below 1; while running, there are fewer rows than
-        clusters.
+      ValueError: restarts or over is below 1; while running, fewer rows than clusters.
     """
     if min(restarts, over) < 1:
         raise ValueError(
@@ -191,7 +193,7 @@ def clustering(restarts: int = 20, over: int = 1, seed: int = 0) -> Eval:
 
 
 def _kmeans_assign(h, judged, k: int, restarts: int, seed: int) -> Int[np.ndarray, " m"]:
-    """The nearest to each judged row of k centroids of the others, all scaled to 1."""
+    """Index of the nearest of k centroids fitted on h, all rows scaled to length 1."""
     from scipy.spatial.distance import cdist
     from sklearn.cluster import KMeans
     from sklearn.exceptions import ConvergenceWarning
@@ -200,13 +202,13 @@ def _kmeans_assign(h, judged, k: int, restarts: int, seed: int) -> Int[np.ndarra
     if k > len(h):
         raise ValueError(f"clustering: {k} clusters need as many rows, got {len(h)}")
     means = KMeans(k, init="k-means++", n_init=restarts, random_state=seed)
-    # One thread: 3,500 x 96 rows in 10 clusters took 0.2 s with it and 2 s with the two
-    # of a busy machine.
+    # One thread: 3,500 x 96 rows in 10 clusters took 0.2 s, and 2 s with two threads on a
+    # busy machine.
     with threadpool_limits(1), warnings.catch_warnings():
-        # Collapsed features have fewer distinct rows than clusters: the scores show it.
+        # Collapsed features have fewer distinct rows than clusters; the scores show that.
         warnings.filterwarnings("ignore", "Number of distinct", ConvergenceWarning)
         means.fit(unit_rows(h))
-    # Unlike matrix products, cdist measures equal rows equally: ties are the first's.
+    # cdist is exact for equal rows, unlike matrix products: ties go to the first.
     apart = cdist(unit_rows(judged), means.cluster_centers_, "sqeuclidean")
     return apart.argmin(axis=1)
 

@@ -1,10 +1,10 @@
-"""Do the embeddings still differ? What tells a collapsed representation, without labels.
+"""Measures of representation collapse, without labels.
 
-Complete collapse: all rows are one point. Dimensional collapse: they differ, but in a few
+Complete collapse: all rows are one point. Dimensional collapse: they vary in a few
 directions only. L. Jing, P. Vincent, Y. LeCun, Y. Tian, "Understanding Dimensional Collapse
 in Contrastive Self-supervised Learning", ICLR 2022, https://arxiv.org/abs/2110.09348
 
-All are functions of rows z [n, d], in float64; u stands for z's rows at length 1.
+All are functions of rows z [n, d], in float64; u are the rows of z scaled to length 1.
 """
 
 import numpy as np
@@ -12,10 +12,10 @@ from jaxtyping import Float
 
 
 def feature_std(z: Float[np.ndarray, "n d"]) -> float:
-    """The mean over channels of the standard deviation of u.
+    """Mean over channels of the standard deviation of u.
 
-    0 where all rows point one way; 1 / sqrt(d) at most, where they spread evenly over the
-    sphere. X. Chen, K. He, CVPR 2021, https://arxiv.org/abs/2011.10566, figure 2.
+    0 if all rows have the same direction; 1 / sqrt(d) at most, for rows spread uniformly
+    over the sphere. X. Chen, K. He, CVPR 2021, https://arxiv.org/abs/2011.10566, figure 2.
 
     Raises:
       ValueError: z is not [n, d] with n > 1, or not finite.
@@ -27,7 +27,7 @@ def feature_std(z: Float[np.ndarray, "n d"]) -> float:
 
 
 def resultant(z: Float[np.ndarray, "n d"]) -> float:
-    """|mean of u|: 1 where all rows point one way, about 1 / sqrt(n) where they are even.
+    """Mean resultant length |mean of u|: 1 for one direction, ~1 / sqrt(n) if uniform.
 
     >>> print(resultant(np.array([[3.0, 0.0], [0.0, 2.0]])))  # |(1/2, 1/2)|
     0.7071067811865476
@@ -38,7 +38,7 @@ def resultant(z: Float[np.ndarray, "n d"]) -> float:
 def singular_values(
     z: Float[np.ndarray, "n d"], *, center: bool = True
 ) -> Float[np.ndarray, " k"]:
-    """Those of z, largest first, k = min(n, d); of z less its mean unless told otherwise.
+    """Singular values of z, largest first, k = min(n, d); z is centered by default.
 
     >>> print(singular_values(np.array([[0.0, 1.0], [2.0, 1.0]])))  # (-1, 0), (1, 0)
     [1.41421356 0.        ]
@@ -48,12 +48,12 @@ def singular_values(
 
 
 def rankme(z: Float[np.ndarray, "n d"], *, eps: float = 1e-7) -> float:
-    """exp of the entropy of the singular values' shares: how many directions z uses.
+    """RankMe: exp of the entropy of the normalized singular values of uncentered z.
 
         p_k = s_k / sum_j s_j + eps,    exp(-sum_k p_k log p_k)
 
-    of the uncentred z. It ranks runs of one method and one width, of many more rows than
-    channels. Q. Garrido et al., ICML 2023, https://arxiv.org/abs/2210.02885
+    It ranks runs of one method and one width, with many more rows than channels.
+    Q. Garrido et al., ICML 2023, https://arxiv.org/abs/2210.02885
 
     >>> print(f"{rankme(np.diag([2.0, 1.0])):.4f}")  # exp of the entropy of (2/3, 1/3)
     1.8899
@@ -62,7 +62,7 @@ def rankme(z: Float[np.ndarray, "n d"], *, eps: float = 1e-7) -> float:
 
 
 def effective_rank(z: Float[np.ndarray, "n d"]) -> float:
-    """exp of the entropy of the covariance's eigenvalues' shares; 0 where z is constant.
+    """exp of the entropy of the normalized eigenvalues of the covariance; 0 if constant.
 
     O. Roy, M. Vetterli, "The effective rank", EUSIPCO 2007.
 
@@ -71,14 +71,14 @@ def effective_rank(z: Float[np.ndarray, "n d"]) -> float:
     1.6494
     """
     values = singular_values(z) ** 2
-    # What is left of constant rows is rounding, and rounding has a high rank.
+    # Centered constant rows are rounding errors, which would have a high rank.
     if values.sum() <= len(z) * np.square(1e-6 * np.abs(z).max()):
         return 0.0
     return _perplexity(values, 0.0)
 
 
 def participation_ratio(z: Float[np.ndarray, "n d"]) -> float:
-    """(sum of the covariance's eigenvalues)^2 / sum of their squares; 0 for a constant z.
+    """(sum of eigenvalues)^2 / sum of their squares, of the covariance; 0 if constant.
 
     >>> z = np.array([[2.0, 0.0], [-2.0, 0.0], [0.0, 1.0], [0.0, -1.0]])
     >>> print(f"{participation_ratio(z):.4f}")  # (4 + 1)^2 / (16 + 1)
@@ -91,7 +91,7 @@ def participation_ratio(z: Float[np.ndarray, "n d"]) -> float:
 def alignment(
     a: Float[np.ndarray, "n d"], b: Float[np.ndarray, "n d"], *, alpha: float = 2.0
 ) -> float:
-    """mean |u_a - u_b|^alpha over pairs: 0 where two views of an image are one point.
+    """Alignment, mean |u_a - u_b|^alpha over pairs: 0 if both views are one point.
 
     T. Wang, P. Isola, ICML 2020, https://arxiv.org/abs/2005.10242
 
@@ -109,7 +109,7 @@ def alignment(
 
 
 def uniformity(z: Float[np.ndarray, "n d"], *, t: float = 2.0) -> float:
-    """log of the mean over pairs of exp(-t |u_i - u_j|^2): 0 where all are one point.
+    """Uniformity, log mean exp(-t |u_i - u_j|^2) over pairs: 0 if all are one point.
 
     T. Wang, P. Isola, ICML 2020, https://arxiv.org/abs/2005.10242
 
@@ -123,7 +123,7 @@ def uniformity(z: Float[np.ndarray, "n d"], *, t: float = 2.0) -> float:
 
 
 def uniformity_sphere(d: int, t: float = 2.0) -> float:
-    """`uniformity` where points spread evenly over the sphere: -2 t + log 0F1(; d/2; t^2).
+    """`uniformity` of the uniform distribution on the sphere: -2 t + log 0F1(; d/2; t^2).
 
     >>> print(f"{uniformity_sphere(2):.4f} {uniformity_sphere(128):.4f}")
     -1.5750 -3.9375
@@ -134,12 +134,12 @@ def uniformity_sphere(d: int, t: float = 2.0) -> float:
 
 
 def usage(logits: Float[np.ndarray, "n k"]) -> tuple[float, float]:
-    """How many of k prototypes or classes are used, and how many each row wavers between.
+    """Effective numbers of prototypes (or classes): used overall, and per row.
 
     Returns:
-      exp H(mean of p) and exp of the mean of H(p), p the rows' softmax: k and 1 where all
-      are used alike and each row is sure; (1, 1) where all rows choose the same; (k, k)
-      where no row chooses.
+      exp H(mean of p) and exp of the mean of H(p), with p the softmax of each row: (k, 1)
+      for balanced, confident assignments; (1, 1) if all rows choose the same prototype;
+      (k, k) if all rows are uniform.
 
     >>> print(usage(np.array([[50.0, 0.0], [0.0, 50.0]])))
     (2.0, 1.0)
@@ -147,7 +147,7 @@ def usage(logits: Float[np.ndarray, "n k"]) -> tuple[float, float]:
     logits = _rows("usage", logits)
     p = np.exp(logits - logits.max(axis=1, keepdims=True))
     p /= p.sum(axis=1, keepdims=True)
-    return tuple(float(np.exp(x)) for x in (_entropy(p.mean(0)), _entropy(p).mean()))
+    return float(np.exp(_entropy(p.mean(0)))), float(np.exp(_entropy(p).mean()))
 
 
 def _entropy(p):

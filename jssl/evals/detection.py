@@ -1,15 +1,15 @@
-"""What frozen maps know of where things are: a small detector is trained on top of them.
+"""Object detection with a small FCOS head on frozen feature maps.
 
 Z. Tian, C. Shen, H. Chen, T. He, "FCOS: Fully Convolutional One-Stage Object Detection",
-ICCV 2019 (https://arxiv.org/abs/1904.01355). Every cell of a map that lies in an object
-says which class it is, how far the left, top, right and bottom of its box are (l, t, r,
-b), and how central the cell is in it. Over the N cells in objects it minimises
+ICCV 2019 (https://arxiv.org/abs/1904.01355). For every cell inside an object the head
+predicts the class, the distances to the left, top, right and bottom edge of the box (l, t,
+r, b), and the centerness of the cell. Over the N cells inside objects it minimizes
 
     1/N sum_all focal(class)  +  sum c (1 - GIoU) / sum c  +  1/N sum BCE(centerness, c),
     c = sqrt(min(l, r) / max(l, r) * min(t, b) / max(t, b)).
 
-Departures: one map, not a pyramid of five; two convolutions without norms, not four with.
-An object in which no cell has its centre is not learnt. Sections below are the paper's.
+Departures: one map, not a pyramid of five; two convolutions without norm, not four with.
+Objects without a cell center inside are not learned. Section numbers are the paper's.
 """
 
 from collections.abc import Callable, Mapping
@@ -32,15 +32,15 @@ ADAM = optax.chain(optax.clip_by_global_norm(1.0), optax.scale_by_adam())
 
 
 class Cells(NamedTuple):
-    """What is said, or true, of p cells."""
+    """Predictions or targets of p cells."""
 
-    label: Array  # said: logits [..., p, classes]; true: int [..., p], -1 for background
+    label: Array  # predicted: logits [..., p, classes]; target: int [..., p], -1: none
     distances: Array  # [..., p, 4], in pixels
-    centerness: Array  # [..., p]; said: its logit
+    centerness: Array  # [..., p]; predicted: its logit
 
 
 def locations(h: int, w: int, stride: ScalarLike) -> Float[Array, "p 2"]:
-    """The centres ((j + 1/2) stride, (i + 1/2) stride) of cells, row by row, in pixels.
+    """Centers ((j + 1/2) stride, (i + 1/2) stride) of cells, row by row, in pixels.
 
     Section 3.1 has floor(stride / 2) + j stride, for odd strides half a pixel off.
 
@@ -52,7 +52,7 @@ def locations(h: int, w: int, stride: ScalarLike) -> Float[Array, "p 2"]:
 
 
 def centerness(distances: Float[Array, "... 4"]) -> Float[Array, "..."]:
-    """How central a point is in a box (equation 3): 1 in its middle, 0 on its edge.
+    """Centerness of a point in a box (equation 3): 1 at the center, 0 on an edge.
 
     >>> print(f"{centerness(jnp.array([1.0, 2, 3, 2])):.4f}")  # sqrt(1/3 * 2/2)
     0.5774
@@ -69,11 +69,13 @@ def fcos_targets(
     points: Float[Array, "p 2"],
     radius: ScalarLike = np.inf,
 ) -> Cells:
-    """What is true of each point of a picture: of the smallest box it is in (section 3.1).
+    """Targets of the points of an image: the smallest box around each (section 3.1).
 
     Args:
-      radius: only points less than that, in pixels, from a box's middle, in x and in y,
-        belong to it (1.5 strides in https://arxiv.org/abs/2006.09214).
+      boxes, label, valid: the objects; valid is False on padding.
+      points: positions (x, y) in pixels.
+      radius: points belong to a box only if nearer than this, in pixels, to its center, in
+        x and in y (1.5 strides in https://arxiv.org/abs/2006.09214).
 
     Raises:
       ValueError: shapes or dtypes do not fit.
@@ -100,8 +102,8 @@ def fcos_targets(
 def fcos_loss(said: Cells, true: Cells) -> Float[Array, ""]:
     """Focal loss of the classes + 1 - GIoU of the boxes + BCE of the centerness.
 
-    In the focal loss (gamma 2, alpha .25, https://arxiv.org/abs/1708.02002) each class is a
-    sigmoid of its own. Equation 2 has -ln IoU; the authors' later version 1 - GIoU.
+    The focal loss (gamma 2, alpha .25, https://arxiv.org/abs/1708.02002) has one sigmoid
+    per class. Equation 2 has -ln IoU; the authors' later version 1 - GIoU.
 
     Raises:
       ValueError: shapes or dtypes do not fit.
@@ -131,11 +133,11 @@ def fcos_loss(said: Cells, true: Cells) -> Float[Array, ""]:
 def fcos_decode(
     said: Cells, points: Float[Array, "p 2"], *, threshold=0.05, iou=0.6, most: int = 100
 ) -> dict[str, Array]:
-    """The objects in a picture: "boxes" [most, 4], "scores", "label" and "valid" [most].
+    """Detections in an image: "boxes" [most, 4], "scores", "label" and "valid" [most].
 
-    A score is sqrt(p c), of the probabilities of the class and of being central. Of those
-    above the threshold the 1000 highest go through non-maximum suppression, class by
-    class (section 4). What is not valid has label -1 and score 0.
+    A score is sqrt(p c), with the probability p of the class and the centerness c. The 1000
+    highest scores above the threshold enter non-maximum suppression, class by class
+    (section 4). Padding has label -1 and score 0.
 
     Raises:
       ValueError: shapes or dtypes do not fit.
@@ -160,7 +162,7 @@ def fcos_decode(
 
 @partial(jax.jit, static_argnames=("channels", "classes"))
 def head_init(key: PRNGKeyArray, channels: int, classes: int) -> dict:
-    """Two 3 x 3 convolutions and a linear layer in which every class begins at p = .01."""
+    """Two 3 x 3 convolutions and a linear layer with initial class probabilities .01."""
     he, keys = jax.nn.initializers.he_normal(), jax.random.split(key, 3)
     last = 0.01 * jax.random.normal(keys[2], (WIDTH, classes + 5))
     return {
@@ -171,13 +173,14 @@ def head_init(key: PRNGKeyArray, channels: int, classes: int) -> dict:
 
 
 def head_apply(params: dict, maps: Float[Array, "n h w c"], stride: ScalarLike) -> Cells:
-    """What the head says of every cell; distances are stride * softplus(.), above 0."""
+    """Predictions of the head for every cell; distances are stride * softplus(.) > 0."""
     x, axes = maps, ("NHWC", "HWIO", "NHWC")
     for layer in (params["one"], params["two"]):
         x = lax.conv_general_dilated(x, layer["w"], (1, 1), "SAME", None, None, axes)
         x = jax.nn.relu(x + layer["b"])
     x = x.reshape(len(x), -1, WIDTH) @ params["out"]["w"] + params["out"]["b"]
-    return Cells(x[..., :-5], stride * jax.nn.softplus(x[..., -5:-1]), x[..., -1])
+    distances = stride * jax.nn.softplus(x[..., -5:-1])
+    return Cells(x[..., :-5], distances, x[..., -1])  # type: ignore[arg-type]
 
 
 def detection(
@@ -189,18 +192,20 @@ def detection(
     seed: int = 0,
     task: str = "scenes",
 ) -> Eval:
-    """COCO's average precision of a detector that is trained on frozen maps of scenes.
+    """COCO average precision of a detector trained on frozen maps of scenes.
 
     Args:
       scenes: split -> {"image": float [n, size, size, k] in [0, 1], "boxes": float [n, m,
         4], "label": int [n, m], "valid": bool [n, m], False for padding}.
-      name: which of the method's outputs holds the maps [n, h, h, c].
-      lr: the highest. Half of 6e-3 was worse, twice it alike, on val, for raw pixels and
-        untrained maps of digits on canvases.
-      task: what the scenes are, for the protocol.
+      name: output of the method with the maps [n, h, h, c].
+      steps: of training.
+      lr: peak learning rate. On val, for raw pixels and untrained maps of digits on
+        canvases, half of 6e-3 was worse and twice it equal.
+      seed: of the head and the order of scenes.
+      task: description of the scenes, for the protocol.
 
     Raises:
-      ValueError: steps < 1 or lr <= 0; scenes or maps are missing, do not fit or are not
+      ValueError: steps < 1 or lr <= 0; scenes or maps are missing, inconsistent or not
         finite, an image is not in [0, 1], or a box has no area or leaves its image.
     """
     if steps < 1 or not lr > 0:
@@ -211,7 +216,7 @@ def detection(
         (*fit, judge), stride = _seen(features, scenes, splits, name)
         fit = {field: np.concatenate([part[field] for part in fit]) for field in judge}
         mean, std = (f(fit["maps"], (0, 1, 2), np.float64) for f in (np.mean, np.std))
-        std = np.where(std <= 1e-7 * np.abs(mean), 1, std)  # what varies less is rounding
+        std = np.where(std <= 1e-7 * np.abs(mean), 1, std)  # less is rounding error
         for part in (fit, judge):
             part["maps"] = (part["maps"] - np.float32(mean)) / np.float32(std)
         params = _trained(fit, stride, steps, lr, seed)
@@ -226,7 +231,7 @@ def detection(
 
 
 def _trained(fit, stride, steps, lr, seed):
-    """The head's weights after so many batches."""
+    """Weights of the head after training."""
     n, classes = len(fit["maps"]), int(fit["label"][fit["valid"]].max()) + 1
     params = head_init(jax.random.key(seed), fit["maps"].shape[-1], classes)
     opt, rng = ADAM.init(params), np.random.default_rng(seed)
@@ -243,7 +248,8 @@ def _trained(fit, stride, steps, lr, seed):
 @partial(jax.jit, static_argnames="stride")
 def _step(params, opt, rate, batch, stride):
     maps, *truth = (batch[field] for field in ("maps", "boxes", "label", "valid"))
-    points = locations(*maps.shape[1:3], stride)
+    h, w = maps.shape[1:3]
+    points = locations(h, w, stride)
     targets = partial(fcos_targets, points=points, radius=RADIUS * stride)
     true = jax.vmap(targets)(*truth)
     slope = jax.grad(lambda p: fcos_loss(head_apply(p, maps, stride), true))(params)
@@ -252,7 +258,7 @@ def _step(params, opt, rate, batch, stride):
 
 
 def _detected(params, maps, stride):
-    """The objects in every picture; the last batch is filled up with the first rows."""
+    """Detections in every image; the last batch is padded with the first rows."""
     rows = np.arange(-(-len(maps) // BATCH) * BATCH).reshape(-1, BATCH) % len(maps)
     found = [jax.device_get(_objects(params, maps[i], stride)) for i in rows]
     return jax.tree.map(lambda *x: np.concatenate(x)[: len(maps)], *found)
@@ -260,12 +266,13 @@ def _detected(params, maps, stride):
 
 @partial(jax.jit, static_argnames="stride")
 def _objects(params, maps, stride):
-    points = locations(*maps.shape[1:3], stride)
+    h, w = maps.shape[1:3]
+    points = locations(h, w, stride)
     return jax.vmap(partial(fcos_decode, points=points))(head_apply(params, maps, stride))
 
 
 def _seen(features, scenes, splits, name):
-    """The truths of each split's scenes with their maps, and the stride of these."""
+    """Ground truth and maps of each split's scenes, and the stride of the maps."""
     seen, shapes = [], {}
     for split in splits:
         given = scenes(split)
@@ -276,7 +283,7 @@ def _seen(features, scenes, splits, name):
         shapes[f"{split} boxes"] = truth["boxes"], f"{split} m 4"
         shapes[f"{split} maps"] = truth["maps"], f"{split} h h c"
         seen.append(truth)
-    sizes = expect("detection", **shapes)  # one letter, one size, in all splits
+    sizes = expect("detection", **shapes)  # a letter has one size in all splits
     for split, truth in zip(splits, seen, strict=True):
         pixels, boxes = shapes[f"{split} image"][0], truth["boxes"][truth["valid"]]
         fits = pixels.min() >= 0 and pixels.max() <= 1 and boxes.min() >= 0

@@ -1,10 +1,10 @@
-"""Is it training, or has it collapsed? Numbers that need no labels, and one verdict.
+"""Diagnosis of collapse and of failed training, without labels.
 
-`examine` looks at what `embed` gives: at the projections z, or at h where there are none;
-at samples, beside real images; at the logits of prototypes. `diagnose` reads such numbers
-as they came in the course of a run, beside the training loss and what it is at chance.
+`examine` measures the outputs of `embed`: the projections z (or h if there are none),
+samples against real rows, and the logits of prototypes. `diagnose` turns the history of
+these numbers over a run, with training losses and their values at chance, into a verdict.
 
-The thresholds were fixed on MNIST-5k and then tried on other data, widths and seeds:
+The thresholds were fixed on MNIST-5k and then validated on other data, widths and seeds:
 `benchmarks/doctor.py`, docs/doctor.md.
 """
 
@@ -20,33 +20,32 @@ from jssl.evals.generation import prdc
 from jssl.evals.protocol import Features
 from jssl.pictures import Lines
 
-POINT = {"z": 0.2, "h": 0.05}  # std below it: complete collapse; h after a ReLU is positive
-FLAT = 1.6  # rank below it: dimensional collapse
-IDLE = 0.05  # the loss has never come down by more than this share of its value at chance
-ALIKE = 0.05  # samples/spread below it: mode collapse
-LOST, SOME = 0.5, 0.1  # so is a samples/coverage below LOST of the best so far, from SOME
-USED = 0.1  # prototypes/used as a share of all below it: most prototypes are unused
-PATIENCE = 200  # steps in which a loss may stay at chance
+POINT = {"z": 0.2, "h": 0.05}  # complete collapse: std below; h after a ReLU is positive
+FLAT = 1.6  # dimensional collapse: effective rank below
+IDLE = 0.05  # no learning: the best loss is within this fraction of its value at chance
+ALIKE = 0.05  # mode collapse: samples/spread below
+LOST, SOME = 0.5, 0.1  # mode collapse: coverage below LOST of a best of at least SOME
+USED = 0.1  # unused prototypes: prototypes/used below this fraction of all
+PATIENCE = 200  # steps for which a loss may stay at chance
 
 NEEDS = {
-    "complete collapse": "a stopped gradient with a predictor, a slow target, negatives, a "
-    "variance term; a predictor that learns no slower than the rest",
-    "dimensional collapse": "a term that decorrelates channels, a lower temperature, a "
-    "deeper projector",
-    "no learning": "a lower temperature, another learning rate, harder or softer views",
-    "mode collapse": "a weaker or better regularised generator, more discriminator steps, "
+    "complete collapse": "stop-gradient with a predictor, a momentum target, negatives, a "
+    "variance term; a predictor whose learning rate is not lower than the encoder's",
+    "dimensional collapse": "a decorrelation term, a lower temperature, a deeper projector",
+    "no learning": "a lower temperature, another learning rate, stronger or weaker views",
+    "mode collapse": "a weaker or better regularized generator, more discriminator steps, "
     "a gradient penalty",
-    "unused prototypes": "balanced assignments, centring beside sharpening, fewer of them",
+    "unused prototypes": "balanced assignments, centering and sharpening, fewer prototypes",
 }
 
 
 class Verdict(NamedTuple):
-    """What the numbers of a run say.
+    """The diagnosis of a run.
 
     Attributes:
       kind: "healthy", or a key of `NEEDS`.
-      since: the step from which on every examination said so; 0 if it is healthy.
-      words: one sentence with the numbers.
+      since: first step of the uninterrupted diagnosis; 0 if healthy.
+      words: a sentence with the numbers, and the usual remedies.
     """
 
     kind: str
@@ -55,25 +54,21 @@ class Verdict(NamedTuple):
 
 
 def examine(features: Features, split: str, rows: int = 2048) -> dict[str, float]:
-    """The numbers of a moment, by "output/what"; of the first `rows` rows of a split.
+    """Collapse metrics of the first `rows` rows of a split, by "output/metric".
 
-    std is `feature_std` in units of its largest value, 1 / sqrt(d); rank and rankme are
-    counts of directions, of width; used and unsure count prototypes.
+    std is `feature_std` divided by its maximum, 1 / sqrt(d); rank and rankme are effective
+    ranks, at most width; used and unsure are effective numbers of prototypes.
     """
     found = {}
-    for name in ("z", "h"):
-        if name in features.names:
-            z = np.asarray(features(split, name, rows=rows))
-            if z.ndim != 2 or len(z) < 2:
-                continue
-            found |= {
-                f"{name}/std": collapse.feature_std(z) * math.sqrt(z.shape[1]),
-                f"{name}/rank": collapse.effective_rank(z),
-                f"{name}/rankme": collapse.rankme(z),
-                f"{name}/width": float(min(z.shape[1], len(z) - 1)),
-                f"{name}/uniformity": collapse.uniformity(z),
-                f"{name}/resultant": collapse.resultant(z),
-            }
+    for name, z in _embeddings(features, split, rows):
+        found |= {
+            f"{name}/std": collapse.feature_std(z) * math.sqrt(z.shape[1]),
+            f"{name}/rank": collapse.effective_rank(z),
+            f"{name}/rankme": collapse.rankme(z),
+            f"{name}/width": float(min(z.shape[1], len(z) - 1)),
+            f"{name}/uniformity": collapse.uniformity(z),
+            f"{name}/resultant": collapse.resultant(z),
+        }
     if "prototypes" in features.names:
         logits = np.asarray(features(split, "prototypes", rows=rows))
         used, unsure = collapse.usage(logits)
@@ -97,34 +92,41 @@ def examine(features: Features, split: str, rows: int = 2048) -> dict[str, float
 
 
 def spectrum(features: Features, split: str, rows: int = 2048) -> Lines:
-    """The singular values of centred z and h, each relative to its largest."""
-    found = {}
+    """Singular values of centered z and h, relative to the largest."""
+    found = {
+        name: np.maximum(spectrum_points(z), 1e-9)
+        for name, z in _embeddings(features, split, rows)
+    }
+    title = "singular values: slow decay is healthy, a cliff is dimensional collapse"
+    return Lines(found, title, "rank", log=True)
+
+
+def _embeddings(features, split, rows):
+    """(name, rows [n, d]) of z and h, where the method has them."""
     for name in ("z", "h"):
         if name in features.names:
             z = np.asarray(features(split, name, rows=rows))
-            if z.ndim != 2 or len(z) < 2:
-                continue
-            found[name] = np.maximum(spectrum_points(z), 1e-9)
-    title = "singular values: a slow fall is healthy, a cliff is dimensional collapse"
-    return Lines(found, title, "rank", log=True)
+            if z.ndim == 2 and len(z) > 1:
+                yield name, z
 
 
 def diagnose(
     history: Sequence[tuple[int, Mapping[str, float]]],
     chance: Mapping[str, float] = {},
 ) -> Verdict:
-    """The verdict on a run, from what was seen of it at some of its steps, the last last.
+    """The diagnosis of a run from its history.
 
     Args:
-      history: (step, numbers): those of `examine`, and training metrics.
-      chance: training metrics that have a value at chance, log K of K classes say.
+      history: (step, numbers) in order of steps: those of `examine`, and training metrics.
+      chance: values of training metrics for a model that has learned nothing, e.g. log K
+        for K classes.
 
     >>> seen = {"z/std": 0.9, "z/rank": 20.0, "z/width": 64.0}
     >>> diagnose([(100, seen), (200, seen | {"z/std": 0.001})])[:2]
     ('complete collapse', 200)
     """
     if not history:
-        return Verdict("healthy", 0, "nothing was examined")
+        return Verdict("healthy", 0, "No examination was made.")
     history = _with_bests(history, chance)
     step, last = history[-1]
     for kind, sign in SIGNS.items():
@@ -138,13 +140,16 @@ def diagnose(
             since = earlier
         from_start = since == history[0][0]
         when = "at every examination" if from_start else f"since step {since}"
-        return Verdict(kind, since, f"{kind}, {when}: {words}. What helps: {NEEDS[kind]}.")
-    return Verdict("healthy", 0, f"healthy: {_seen(last, chance)}")
+        sentence = f"{kind.capitalize()} {when}: {words}. Usual remedies: {NEEDS[kind]}."
+        return Verdict(kind, since, sentence)
+    return Verdict("healthy", 0, f"Healthy: {_seen(last, chance)}.")
 
 
 def _with_bests(history, chance):
-    """Adds what each loss that has a value at chance, and the coverage, have reached so
-    far: a loss may rise again, with new clusters say."""
+    """Adds the best value so far of losses with a value at chance and of the coverage.
+
+    A loss may rise again, e.g. after clustering anew.
+    """
     best, found = {}, []
     for step, numbers in history:
         for name in chance:
@@ -157,7 +162,7 @@ def _with_bests(history, chance):
 
 
 def _judged(numbers):
-    """The output whose collapse counts: the projections where there are any."""
+    """Name of the output that is diagnosed: z if there is one, else h."""
     return next((name for name in ("z", "h") if f"{name}/std" in numbers), None)
 
 
@@ -165,8 +170,11 @@ def _point(step, numbers, chance):
     name = _judged(numbers)
     if name is None or numbers[f"{name}/std"] >= POINT[name]:
         return None
-    std = numbers[f"{name}/std"]
-    return f"all rows of {name} point one way (they spread {std:.2g} of what is possible)"
+    std = 100 * numbers[f"{name}/std"]
+    return (
+        f"the embeddings {name} are nearly identical (per-dimension std is {std:.2g} % of "
+        f"its maximum)"
+    )
 
 
 def _flat(step, numbers, chance):
@@ -176,7 +184,7 @@ def _flat(step, numbers, chance):
     rank, width = numbers[f"{name}/rank"], numbers[f"{name}/width"]
     if rank >= FLAT:
         return None
-    return f"{name} varies in {rank:.1f} directions of {width:.0f}"
+    return f"the effective rank of {name} is {rank:.1f} of {width:.0f}"
 
 
 def _idle(step, numbers, chance):
@@ -185,7 +193,7 @@ def _idle(step, numbers, chance):
     for name, value in chance.items():
         best = numbers.get(f"best {name}", 0.0)
         if best > (1 - IDLE) * value:
-            return f"{name} has been {best:.4g} at best, by chance it would be {value:.4g}"
+            return f"the best {name} so far is {best:.4g}, its value at chance {value:.4g}"
     return None
 
 
@@ -194,12 +202,12 @@ def _modes(step, numbers, chance):
         return None
     spread, covered = numbers["samples/spread"], numbers["samples/coverage"]
     if spread < ALIKE:
-        return f"samples vary {100 * spread:.2g} % as much as real images"
+        return f"the standard deviation of samples is {100 * spread:.2g} % of the data's"
     best = numbers["best samples/coverage"]
     if best < SOME or covered >= LOST * best:
         return None
     before, after = 100 * best, 100 * covered
-    return f"samples cover {after:.0f} % of the data, had covered {before:.0f} %"
+    return f"samples cover {after:.0f} % of the data, after {before:.0f} % at best"
 
 
 def _unused(step, numbers, chance):
@@ -211,7 +219,7 @@ def _unused(step, numbers, chance):
     return f"{used:.1f} of {known:.0f} prototypes are used"
 
 
-SIGNS = {  # the first that shows is the verdict
+SIGNS = {  # in order of precedence
     "mode collapse": _modes,
     "complete collapse": _point,
     "unused prototypes": _unused,
@@ -225,8 +233,8 @@ def _seen(numbers, chance):
     if name := _judged(numbers):
         std, rank, width = (numbers[f"{name}/{what}"] for what in ("std", "rank", "width"))
         parts.append(
-            f"{name} spreads {std:.2f} of what is possible, in {rank:.1f} directions of "
-            f"{width:.0f}"
+            f"per-dimension std of {name} is {100 * std:.0f} % of its maximum, its "
+            f"effective rank {rank:.1f} of {width:.0f}"
         )
     if "samples/coverage" in numbers:
         parts.append(f"samples cover {100 * numbers['samples/coverage']:.0f} % of the data")
@@ -234,8 +242,8 @@ def _seen(numbers, chance):
         used, known = numbers["prototypes/used"], numbers["prototypes/all"]
         parts.append(f"{used:.1f} of {known:.0f} prototypes are used")
     parts += [
-        f"{name} {numbers[name]:.4g}, by chance {value:.4g}"
+        f"{name} is {numbers[name]:.4g}, at chance {value:.4g}"
         for name, value in chance.items()
         if name in numbers
     ]
-    return "; ".join(parts) or "nothing was examined"
+    return "; ".join(parts) or "no examination was made"

@@ -1,15 +1,15 @@
-r"""How far do a few labels go? Episodes of a few classes, and probes on k labels a class.
+r"""Few-shot evaluation: prototype episodes, and linear probes on k labels per class.
 
 J. Snell, K. Swersky, R. Zemel, "Prototypical Networks for Few-shot Learning", NeurIPS
 2017 (https://arxiv.org/abs/1703.05175). An episode draws N classes and K rows of each,
-whose mean is the class's prototype; other rows of these classes go to the nearest one:
+whose mean is the class's prototype; query rows are assigned to the nearest prototype:
 
 .. math:: \hat y = \arg\min_c \lVert h - \mu_c \rVert^2
     = \arg\max_c 2 \mu_c \cdot h - \lVert \mu_c \rVert^2, \qquad
     \mu_c = \frac{1}{K} \sum_{i \in S_c} h_i.
 
-The number is the mean accuracy of E episodes, within 1.96 s / sqrt(E) with 95 %
-confidence, s being their standard deviation (divisor E - 1).
+The metric is the mean accuracy of E episodes, with a 95 % confidence interval of
++- 1.96 s / sqrt(E), where s is their standard deviation (divisor E - 1).
 """
 
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ from jssl.evals.linear import (
     logreg_path,
     logreg_predict_proba,
 )
-from jssl.evals.protocol import Eval, Features, labeled
+from jssl.evals.protocol import Eval, Features, Labeled, labeled
 from jssl.evals.retrieval import unit_rows
 from jssl.ops.shapes import expect
 
@@ -40,14 +40,14 @@ def episode(
     Int[np.ndarray, "n_way n_query"],
     Int[np.ndarray, " n_way"],
 ]:
-    """Rows to learn from and other rows to be judged on, of randomly drawn classes.
+    """Draws an episode: support and query rows of randomly drawn classes.
 
     Returns:
-      support, query: numbers of different rows, row c of each of class classes[c];
-      classes: n_way different labels.
+      support, query: indices of distinct rows, row c of each of class classes[c];
+      classes: n_way distinct labels.
 
     Raises:
-      ValueError: a number is below 1, y has fewer than n_way classes, or some class
+      ValueError: a number is below 1, y has fewer than n_way classes, or a class has
         fewer than k_shot + n_query rows.
 
     Reference: Snell et al., NeurIPS 2017, section 2.
@@ -68,12 +68,12 @@ def episode(
 def prototype_predict(
     support: Float[np.ndarray, "c k d"], query: Float[np.ndarray, "m d"]
 ) -> Int[np.ndarray, " m"]:
-    """For each query the class, 0 ... c - 1, whose mean support row is the nearest.
+    """Class of each query, 0 ... c - 1: that of the nearest mean support row.
 
-    argmin_c |h - mu_c|^2; of equally near ones the first.
+    argmin_c |h - mu_c|^2; ties go to the first.
 
     Raises:
-      ValueError: shapes or dtypes do not fit, or there is no support.
+      ValueError: inconsistent shapes or dtypes, or empty support.
 
     Reference: Snell et al., NeurIPS 2017, equation 2.
 
@@ -86,7 +86,7 @@ def prototype_predict(
     sizes = expect("prototype_predict", support=(support, "c k d"), query=(query, "m d"))
     if min(sizes["c"], sizes["k"]) < 1:
         raise ValueError(f"prototype_predict: support is empty: {list(support.shape)}")
-    # Unlike matrix products, cdist measures equal rows equally: ties are the first's.
+    # cdist is exact for equal rows, unlike matrix products: ties go to the first.
     return cdist(query, support.mean(axis=1), "sqeuclidean").argmin(axis=1)
 
 
@@ -99,14 +99,21 @@ def few_shot(
 ) -> Eval:
     """Mean accuracy in [0, 1] of prototypes of features scaled to length 1.
 
-    Episodes are drawn from the judged split alone; nothing is fitted on another. They
-    depend on its labels and the seed only, so they are the same for every method.
-    "few_shot/ci95" is the half-width of the 95 % interval: of the draw of episodes, not
-    of the rows that the split happens to hold.
+    Episodes are drawn from the judged split only; nothing is fitted on other splits. They
+    depend only on its labels and the seed, so they are the same for every method.
+    "few_shot/ci95" is the half-width of the 95 % interval over draws of episodes; it does
+    not include the sampling of the split.
+
+    Args:
+      n_way: classes of an episode.
+      k_shot: labeled rows per class.
+      n_query: judged rows per class.
+      episodes: number of episodes.
+      seed: of the episodes.
 
     Raises:
       ValueError: a number is below 1, or episodes below 2; while running, too few
-        classes or rows, as `episode`.
+        classes or rows, see `episode`.
     """
     numbers = (n_way, k_shot, n_query, episodes - 1)
     if min(numbers) < 1:
@@ -136,12 +143,12 @@ def few_shot(
 def few_labels(
     rng: np.random.Generator, y: Integer[np.ndarray, " n"], per_class: int
 ) -> Int[np.ndarray, " m"]:
-    """Rows with `per_class` labels of each class that y has, drawn class by class.
+    """Draws `per_class` rows of each class in y.
 
-    Generators in one state draw nested subsets: 1 a class within 10 a class.
+    For generators in the same state the subsets are nested: 1 per class within 10.
 
     Raises:
-      ValueError: per_class is below 1, or some class has fewer rows.
+      ValueError: per_class is below 1, or a class has fewer rows.
 
     >>> y = np.array([0, 1, 1, 0, 2])
     >>> y[few_labels(np.random.default_rng(0), y, 1)].tolist()
@@ -158,15 +165,20 @@ def few_labels_probe(
 ) -> Eval:
     """Accuracy of exact logistic regression on k labels of each class of train.
 
-    The mean over `draws` draws of labels: at few labels which ones they are matters
-    most. The draws depend on the labels of train and the seed only, so they are the same
-    for every method. One penalty of `TOY_GRID` serves all draws of one k: the one whose
-    mean accuracy on val is the highest (of equals the largest), which is what is
-    reported during training, slightly hopeful. At the end these same fits are judged on
-    test: refitting on train + val would no longer be few labels. The labels of val, all
-    of them, do choose the penalty: count them as labels.
+    The mean over `draws` draws of labels, since the choice of a few labels has a large
+    effect. The draws depend only on the labels of train and the seed, so they are the same
+    for every method. One penalty of `TOY_GRID` is used for all draws of one k: that of
+    highest mean accuracy on val (ties go to the largest), which is also the value reported
+    during training, slightly optimistic. At the end the same fits are evaluated on test,
+    because refitting on train + val would use more labels. All labels of val are used to
+    select the penalty: count them as labels.
 
-    A fit that ran out of iterations adds "linear@1/converged": 0.0, say.
+    A fit that did not converge adds a metric, e.g. "linear@1/converged": 0.0.
+
+    Args:
+      per_class: values of k.
+      draws: of labels, for each k.
+      seed: of the draws.
 
     Raises:
       ValueError: per_class is empty, or a number is below 1; while running, a class of
@@ -181,7 +193,7 @@ def few_labels_probe(
 
     def run(features: Features, final: bool) -> dict:
         train, val = labeled(features, "train"), labeled(features, "val")
-        test = labeled(features, "test") if final else None
+        judged = labeled(features, "test") if final else val
         metrics = {}
         for k in per_class:
             parts = [_part(train, k, seed, draw) for draw in range(draws)]
@@ -189,7 +201,7 @@ def few_labels_probe(
             mean = {l2: np.mean([table[l2] for table in tables]) for l2 in tables[0]}
             l2 = max(mean, key=lambda l2: (mean[l2], l2))
             fits = [_fit(*part, l2) for part in parts]
-            right = [_accuracy(model, *(test if final else val)) for model in fits]
+            right = [_accuracy(model, *judged) for model in fits]
             metrics[f"linear@{k}"] = float(np.mean(right))
             if not all(model.info.converged for model in fits):
                 metrics[f"linear@{k}/converged"] = 0.0
@@ -205,27 +217,27 @@ def few_labels_probe(
 
 
 def _rows_of(y, wanted: int) -> dict[int, np.ndarray]:
-    """The rows of each class, if every class has as many as wanted."""
+    """Row indices of each class; ValueError if a class has fewer than `wanted`."""
     rows = {int(c): np.flatnonzero(y == c) for c in np.unique(y)}
     for c, found in rows.items():
         if len(found) < wanted:
             raise ValueError(
-                f"wanted {wanted} labelled rows of every class, got {len(found)} of class "
-                f"{c}: ask for fewer"
+                f"wanted {wanted} labeled rows of every class, got {len(found)} of class "
+                f"{c}: choose a smaller number"
             )
     return rows
 
 
 def _draw(rng, rows: dict[int, np.ndarray], n_way: int, k_shot: int, n_query: int):
     if len(rows) < n_way:
-        raise ValueError(f"wanted {n_way} classes, got {len(rows)}: ask for fewer")
+        raise ValueError(f"wanted {n_way} classes, got {len(rows)}: choose a smaller n_way")
     classes = rng.permutation(np.array(list(rows)))[:n_way]
     taken = np.stack([rng.permutation(rows[c])[: k_shot + n_query] for c in classes])
     return taken[:, :k_shot], taken[:, k_shot:], classes
 
 
-def _part(train, per_class: int, seed: int, draw: int):
-    """Some rows of train and their labels: nested in k, for one draw."""
+def _part(train, per_class: int, seed: int, draw: int) -> Labeled:
+    """Rows of train and their labels for one draw, nested in k."""
     h, y = train
     rows = few_labels(np.random.default_rng([seed, draw]), y, per_class)
     return h[rows], y[rows]

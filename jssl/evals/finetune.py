@@ -1,12 +1,11 @@
-"""What the weights are worth as a start: fine-tuning, of all labels or of a few, with all
-layers or with some frozen or left behind.
+"""Fine-tuning with all or few labels, of all layers or with some frozen or reinitialized.
 
-A linear head stands on h, and Adam moves it and, more gently, whatever of the method's
-state h depends on. Running statistics stay those of the pre-training; nothing is augmented.
+Adam trains a linear head on h and, at a lower rate, the part of the method's state that h
+depends on. Running statistics are those of pretraining; there is no augmentation.
 
 J. Yosinski, J. Clune, Y. Bengio, H. Lipson, "How transferable are features in deep neural
-networks?", NIPS 2014, https://arxiv.org/abs/1411.1792: the first layers alone, the rest as
-they were before training, frozen or not.
+networks?", NIPS 2014, https://arxiv.org/abs/1411.1792: transfer of the first layers only,
+the others with their initial weights, frozen or not.
 """
 
 import re
@@ -18,7 +17,7 @@ import numpy as np
 import optax
 
 from jssl.evals.few_shot import few_labels
-from jssl.evals.protocol import Eval, Features
+from jssl.evals.protocol import Eval
 
 TRUNK = 0.1  # learning rate of pre-trained weights, as a share of the head's
 LAYER = r"(?:conv|block|dense|stage|norm|shortcut)_?(\d+)"
@@ -39,14 +38,14 @@ def fine_tune(
       per_class: labels of each class, the same ones for every method; 0: all.
       steps: of Adam, cosine to 0.
       batch: rows a step.
-      lr: of the head and of layers that begin anew; the pre-trained ones take a tenth.
-      upto: only the first so many layers are taken from the trained network, the others
-        are those of its start; None: all are taken.
-      frozen: whether what was taken keeps still.
-      seed: of the order, and of which rows have labels.
+      lr: of the head and of reinitialized layers; pretrained layers have a tenth of it.
+      upto: number of first layers that are transferred, the others start from their initial
+        weights; None: all layers are transferred.
+      frozen: True keeps transferred layers fixed.
+      seed: of the order of rows, and of the choice of labels.
 
     Raises:
-      ValueError: fewer rows of a class than asked for.
+      ValueError: a class has fewer than `per_class` rows.
     """
     taken = "all layers" if upto is None else f"the first {upto} layers"
     still = ", frozen" if frozen else ""
@@ -54,7 +53,7 @@ def fine_tune(
     name = "fine_tune" if not per_class else f"fine_tune@{per_class}"
     name += "" if upto is None else f"/{'frozen ' if frozen else ''}upto {upto}"
 
-    def run(features: Features, final: bool) -> dict:
+    def run(features: Any, final: bool) -> dict:
         x, y = _rows(features, "train")
         if per_class:
             rows = few_labels(np.random.default_rng(seed), y, per_class)
@@ -79,7 +78,7 @@ def fine_tune(
 
 
 def layer_of(path: str) -> int:
-    """Which layer a weight belongs to, from 1, by its name; those without number: 1.
+    """Layer number of a weight, from 1, by its path; 1 if the path has no number.
 
     >>> layer_of("['encoder']['conv2']['kernel']"), layer_of("['encoder']['cls']")
     (3, 1)
@@ -89,10 +88,7 @@ def layer_of(path: str) -> int:
 
 
 def transferred(trained: Any, fresh: Any, upto: int) -> Any:
-    """The first `upto` layers of a trained state, the rest of a fresh one.
-
-    With 0 it is the fresh state, with as many as there are the trained one.
-    """
+    """The first `upto` layers of a trained state, the others of a fresh one."""
     return jax.tree_util.tree_map_with_path(
         lambda path, a, b: a if layer_of(jax.tree_util.keystr(path)) <= upto else b,
         trained,
@@ -101,13 +97,13 @@ def transferred(trained: Any, fresh: Any, upto: int) -> Any:
 
 
 def _groups(state, upto, frozen):
-    """What becomes of each leaf of the state: "taken", "new" or "still"."""
+    """Group of each leaf of the state: "taken" (pretrained), "new" or "still" (fixed)."""
 
     def group(path, leaf):
         if not jnp.issubdtype(leaf.dtype, jnp.floating):
             return "still"
         where = jax.tree_util.keystr(path)
-        if "stats" in where:  # means and variances are no weights
+        if "stats" in where:  # running statistics are not trained
             return "still"
         if upto is not None and layer_of(where) > upto:
             return "new"
@@ -117,19 +113,21 @@ def _groups(state, upto, frozen):
 
 
 def _fit(apply, state, groups, x, y, steps, batch, lr, seed):
-    """The state and the head, after training. A convolution's gradient inside a loop body
-    is slow on CPUs: one call a step."""
+    """The state and the head after training.
+
+    One call per step, since gradients of convolutions are slow inside loops on CPUs.
+    """
     classes = int(y.max()) + 1
-    # A gradient is taken of what moves; keys and counters have none.
+    # Gradients are taken of moving leaves only; keys and counters have none.
     leaves, tree = jax.tree.flatten(state)
     kinds = jax.tree.leaves(groups)
     moving = {i: x for i, x in enumerate(leaves) if kinds[i] != "still"}
     width = jax.eval_shape(apply, state, _at(x, slice(1))).shape[1]
-    # Features of any scale meet the same head: its inputs have unit variance at first.
+    # Scaling to unit variance makes the head independent of the scale of features.
     h = jax.jit(apply)(state, _at(x, slice(512)))
     scale = 1 / max(float(np.std(h)), 1e-6)
     head = {"w": jnp.zeros((width, classes)), "b": jnp.zeros(classes)}
-    params = {"moving": moving, "head": head}
+    params: dict[str, Any] = {"moving": moving, "head": head}
     rates = {
         "taken": optax.adam(optax.cosine_decay_schedule(TRUNK * lr, steps)),
         "new": optax.adam(optax.cosine_decay_schedule(lr, steps)),
@@ -138,7 +136,7 @@ def _fit(apply, state, groups, x, y, steps, batch, lr, seed):
     tx = optax.multi_transform(rates, labels)
 
     def whole(moving):
-        return tree.unflatten([moving.get(i, x) for i, x in enumerate(leaves)])
+        return jax.tree.unflatten(tree, [moving.get(i, x) for i, x in enumerate(leaves)])
 
     def loss(params, x, y):
         h = apply(whole(params["moving"]), x) * scale

@@ -1,12 +1,13 @@
-"""What a network looks for and looks at, as arrays: filters, attention, neighbours.
+"""Arrays for visualization: filters, strongest images, attention maps, spectra.
 
-Nothing here draws. Every function gives an array, or pictures [rows, columns, h, w, c] in
-[0, 1], and a picture of a trained network means something beside that of an untrained one.
+All functions return arrays, or images [rows, columns, h, w, c] in [0, 1]; none draws.
+Compare pictures of a trained network with those of an untrained one.
 
 Attention maps A_h,w = sum_c |F_h,w,c|^p of convolutions: Zagoruyko and Komodakis, ICLR
-2017 (https://arxiv.org/abs/1612.03928). Those of a transformer's class token, and the cells
-that hold 60 % of them: Caron et al., ICCV 2021 (https://arxiv.org/abs/2104.14294). Rollout,
-prod_l (A_l + I) / 2: Abnar and Zuidema, ACL 2020 (https://arxiv.org/abs/2005.00928).
+2017 (https://arxiv.org/abs/1612.03928). Attention of a transformer's class token, and the
+cells with 60 % of its mass: Caron et al., ICCV 2021 (https://arxiv.org/abs/2104.14294).
+Rollout, prod_l (A_l + I) / 2: Abnar and Zuidema, ACL 2020
+(https://arxiv.org/abs/2005.00928).
 """
 
 import math
@@ -22,7 +23,7 @@ from jssl.ops.shapes import expect
 
 
 class Top(NamedTuple):
-    """The images that a unit answers to most, the strongest first."""
+    """The images with the strongest activation of a unit, strongest first."""
 
     images: np.ndarray  # [k, *image]
     scores: np.ndarray  # [k]
@@ -32,11 +33,11 @@ class Top(NamedTuple):
 def filter_grid(
     kernel: Float[Array | np.ndarray, "h w i o"],
 ) -> Float[np.ndarray, "rows columns h w c"]:
-    """A convolution's filters as pictures: 0 is grey, the largest weight black or white.
+    """Filters of a convolution as images: 0 is gray, the largest weight black or white.
 
         0.5 + w / (2 max |w|),    max over one filter
 
-    Filters of 1 or 3 channels are laid out in about a square, filled up with grey; others
+    Filters of 1 or 3 channels are arranged in about a square, padded with gray; others
     have a row each, with their channels side by side.
 
     Raises:
@@ -68,13 +69,14 @@ def top_activating(
     """The n images with the largest mean or maximum of one channel over its map.
 
     Args:
-      maps: after the non-linearity.
-      unit: which channel.
-      n: of equally strong images, earlier ones come first.
-      reduce: "mean", as Caron et al. have it (https://arxiv.org/abs/1807.05520), or "max".
+      maps: feature maps after the nonlinearity.
+      images: of the maps.
+      unit: number of the channel.
+      n: number of images; ties go to the earlier image.
+      reduce: "mean", as in Caron et al. (https://arxiv.org/abs/1807.05520), or "max".
 
     Raises:
-      ValueError: there are fewer images or channels, another reduce, or shapes do not fit.
+      ValueError: too few images or channels, unknown `reduce`, or inconsistent shapes.
 
     >>> maps = np.array([[1.0, 1.0], [5.0, 0.0], [0.0, 3.0]]).reshape(3, 1, 2, 1)
     >>> found = top_activating(maps, np.array([10, 11, 12]), unit=0, n=2)
@@ -99,13 +101,14 @@ def top_activating(
 def activation_attention(
     fmap: Float[Array | np.ndarray, "n h w c"], size: tuple[int, int], p: float | int = 2
 ) -> Float[np.ndarray, "n height width"]:
-    """Where a convolution's map is strong: sum_c |F|^p, from 0 to 1, as large as images.
+    """Activation-based attention, sum_c |F|^p, scaled to [0, 1] and to the image size.
 
-    Each map is stretched to [0, 1], then made larger bilinearly; a flat one is 0.
+    Each map is rescaled to [0, 1], then upsampled bilinearly; constant maps become 0.
 
     Args:
+      fmap: feature maps of a convolution.
       size: height and width of the images.
-      p: a larger one gives more weight to the strongest places.
+      p: exponent; larger values emphasize the strongest locations.
 
     Raises:
       ValueError: fmap is not float [n, h, w, c], or not finite.
@@ -124,9 +127,9 @@ def activation_attention(
 def cls_attention(
     probabilities: Float[Array | np.ndarray, "n heads t t"], grid: tuple[int, int]
 ) -> Float[np.ndarray, "n heads rows columns"]:
-    """What the class token, the first of 1 + l, looks at: a map of the l patches, by head.
+    """Attention of the class token, the first of 1 + l, to the l patches, by head.
 
-    What it gives to itself is left out, so a map adds up to less than 1.
+    Its attention to itself is omitted, so a map sums to less than 1.
 
     Args:
       probabilities: after the softmax, of one block, usually the last.
@@ -152,10 +155,11 @@ def cls_attention(
 def attention_mass_mask(
     a: Float[Array | np.ndarray, "*b h w"], mass: float = 0.6
 ) -> Bool[np.ndarray, "*b h w"]:
-    """The fewest cells of each map that hold this share of what it adds up to.
+    """Mask of the fewest cells of each map whose sum is the fraction `mass` of the total.
 
     Args:
-      a: not negative; of equal cells, earlier ones come first. A map of 0 needs none.
+      a: nonnegative maps; ties go to the earlier cell. Maps of zeros give empty masks.
+      mass: fraction of the total, in (0, 1].
 
     Raises:
       ValueError: a negative or non-finite cell, or a mass outside (0, 1].
@@ -183,7 +187,7 @@ def attention_mass_mask(
 def attention_rollout(
     layers: Sequence[Float[Array | np.ndarray, "n heads t t"]],
 ) -> Float[np.ndarray, "n t t"]:
-    """How much each token of the last layer draws on each of the first's, over all layers.
+    """Attention rollout: attention from last to first layer, accumulated over layers.
 
         (A_L + I) / 2 ... (A_2 + I) / 2 (A_1 + I) / 2,    A_l the mean over heads
 
@@ -211,13 +215,14 @@ def attention_rollout(
 def nearest_neighbor_panel(
     images: Num[Array | np.ndarray, "n h w c"], idx: Integer[Array | np.ndarray, "q k"]
 ) -> Num[np.ndarray, "q k h w c"]:
-    """A row for each query: its image, then those of its neighbours.
+    """Images of queries and their neighbors, one row per query.
 
     Args:
-      idx: rows of images; the query first, then its neighbours, the nearest first.
+      images: all images.
+      idx: row numbers of images: the query, then its neighbors, nearest first.
 
     Raises:
-      ValueError: an index outside, or a query among its own neighbours.
+      ValueError: an index is out of range, or a query is among its own neighbors.
 
     >>> images = np.arange(3.0).reshape(3, 1, 1, 1)
     >>> print(nearest_neighbor_panel(images, np.array([[0, 2], [1, 0]])).squeeze())
@@ -227,7 +232,7 @@ def nearest_neighbor_panel(
     images, idx = np.asarray(images), np.asarray(idx)
     if idx.size and not 0 <= idx.min() <= idx.max() < len(images):
         raise ValueError(
-            f"nearest_neighbour_panel: idx must be 0 ... {len(images) - 1}, got "
+            f"nearest_neighbor_panel: idx must be 0 ... {len(images) - 1}, got "
             f"{idx.min()} ... {idx.max()}"
         )
     if (idx[:, 1:] == idx[:, :1]).any():
@@ -238,10 +243,10 @@ def nearest_neighbor_panel(
 
 
 def spectrum_points(z: Float[np.ndarray, "n d"]) -> Float[np.ndarray, " k"]:
-    """The singular values of centred z, largest first, relative to the largest.
+    """Singular values of centered z, largest first, relative to the largest.
 
-    They fall slowly where z is healthy and off a cliff where it has collapsed to some
-    directions (https://arxiv.org/abs/2110.09348). All are 0 where z is constant.
+    They decay slowly for healthy z and drop sharply under dimensional collapse
+    (https://arxiv.org/abs/2110.09348). All are 0 if z is constant.
 
     Raises:
       ValueError: z is not finite rows [n, d], two or more.

@@ -1,16 +1,16 @@
-"""How far generated images are from real ones: distances between clouds of features.
+"""Metrics of generated images: FID, KID, precision and recall, density and coverage.
 
-Heusel et al., NIPS 2017 (https://arxiv.org/abs/1706.08500), compare mean and covariance;
-Binkowski et al., ICLR 2018 (https://arxiv.org/abs/1801.01401), all moments up to the
-third; Kynkaanniemi et al., NeurIPS 2019 (https://arxiv.org/abs/1904.06991), and Naeem et
-al., ICML 2020 (https://arxiv.org/abs/2002.09797), tell what is wrong from what is missing.
+Heusel et al., NIPS 2017 (https://arxiv.org/abs/1706.08500), compare mean and covariance of
+features; Binkowski et al., ICLR 2018 (https://arxiv.org/abs/1801.01401), all moments up to
+the third; Kynkaanniemi et al., NeurIPS 2019 (https://arxiv.org/abs/1904.06991), and Naeem
+et al., ICML 2020 (https://arxiv.org/abs/2002.09797), separate fidelity from diversity.
 
     FID = |mu_r - mu_g|^2 + tr(S_r + S_g - 2 (S_r^1/2 S_g S_r^1/2)^1/2)
     KID = mean_{i != j} k(r_i, r_j) + mean_{i != j} k(g_i, g_j) - 2 mean_ij k(r_i, g_j),
     k(x, y) = (x . y / d + 1)^3
 
-All take rows of features [n, d] and count in float64. FID falls as n grows (Chong and
-Forsyth, CVPR 2020, https://arxiv.org/abs/1911.07023): compare those of one encoder and n.
+All take rows of features [n, d] and compute in float64. FID decreases with n (Chong and
+Forsyth, CVPR 2020, https://arxiv.org/abs/1911.07023): compare at the same encoder and n.
 """
 
 from collections.abc import Callable
@@ -29,16 +29,16 @@ Covariance = Float[np.ndarray, "d d"]
 
 
 class Prdc(NamedTuple):
-    """How well two clouds cover each other; 1 is good, and only density can be more."""
+    """Precision, recall, density and coverage; 1 is good, only density may exceed it."""
 
-    precision: float  # share of generated rows that lie among real ones
-    recall: float  # share of real rows that lie among generated ones
-    density: float  # among how many real rows a generated one lies, over k
-    coverage: float  # share of real rows that have a generated one beside them
+    precision: float  # fraction of generated rows inside a ball of a real row
+    recall: float  # fraction of real rows inside a ball of a generated row
+    density: float  # mean number of real balls around a generated row, over k
+    coverage: float  # fraction of real rows with a generated row in their ball
 
 
 def feature_stats(f: Rows) -> tuple[Mean, Covariance]:
-    """The mean of two rows or more, and their covariance, of divisor n - 1.
+    """Mean and covariance (divisor n - 1) of two rows or more.
 
     >>> print(*feature_stats(np.array([[0.0, 0.0], [2.0, 0.0]])))  # 1^2 + 1^2, over 1
     [1. 0.] [[2. 0.]
@@ -50,10 +50,11 @@ def feature_stats(f: Rows) -> tuple[Mean, Covariance]:
 
 
 def frechet_distance(mu1: Mean, c1: Covariance, mu2: Mean, c2: Covariance) -> float:
-    """The squared Wasserstein distance between two Gaussians.
+    """Squared Wasserstein distance between two Gaussians.
 
-    Roots are those of eigen-decompositions, negative values set to 0. The last trace is
-    the sum of the singular values of c1^1/2 c2^1/2: squaring it would lose half the digits.
+    Matrix roots are computed by eigendecomposition, with negative eigenvalues set to 0. The
+    last trace is the sum of the singular values of c1^1/2 c2^1/2, since the eigenvalues of
+    its square would lose half of the digits.
 
     >>> far = np.array([1.0, 0.0]), np.diag([4.0, 1.0])
     >>> print(frechet_distance(np.zeros(2), np.eye(2), *far))  # 1^2 + (2 - 1)^2
@@ -66,9 +67,9 @@ def frechet_distance(mu1: Mean, c1: Covariance, mu2: Mean, c2: Covariance) -> fl
 
 
 def fid(real: Rows, generated: Others) -> float:
-    """`frechet_distance` of the Gaussians that are fitted to two sets of rows.
+    """Frechet distance of Gaussians fitted to two sets of rows.
 
-    With fewer rows than columns the covariances are singular and it says little.
+    With fewer rows than columns the covariances are singular and FID is not meaningful.
 
     Raises:
       ValueError: not finite rows [n, d], two or more, of one width.
@@ -82,9 +83,9 @@ def fid(real: Rows, generated: Others) -> float:
 
 
 def kid(real: Rows, generated: Others) -> float:
-    """The squared maximum mean discrepancy under the cubic kernel, without bias.
+    """Unbiased squared maximum mean discrepancy with the cubic kernel.
 
-    It is 0 on average where both come from one distribution, so it may be negative.
+    Its mean is 0 if both sets come from one distribution, so it may be negative.
 
     >>> real, generated = np.array([[0.0], [1.0]]), np.array([[1.0], [2.0]])
     >>> print(kid(real, generated))  # 1 + 27 - 2 * (1 + 1 + 8 + 27) / 4
@@ -105,13 +106,13 @@ def kid(real: Rows, generated: Others) -> float:
 def kid_subsets(
     seed: int, real: Rows, generated: Others, subsets: int = 50, size: int | None = None
 ) -> tuple[float, float]:
-    """The mean of `kid` over random subsets, and its standard error.
+    """Mean of `kid` over random subsets, and its standard error.
 
-    Subsets share rows: the error is that of few subsets, not that of few rows. Their size
-    is 200, or half of the rows if that is less; the paper's is 1,000.
+    Subsets share rows: the error includes the number of subsets, not the number of rows.
+    The default size is 200, or half of the rows if that is less; the paper's is 1,000.
 
     Raises:
-      ValueError: size is not among 2 ... the number of rows, or subsets is below 2.
+      ValueError: size is not in 2 ... number of rows, or subsets is below 2.
 
     >>> real, generated = np.array([[0.0], [1.0]]), np.array([[1.0], [2.0]])
     >>> print(kid_subsets(0, real, generated, size=2))  # every subset is the whole
@@ -130,18 +131,19 @@ def kid_subsets(
 
 
 def prdc(real: Rows, generated: Others, k: int, *, chunk: int = 1024) -> Prdc:
-    """Precision, recall, density and coverage, by balls that reach the k-th neighbour.
+    """Precision, recall, density and coverage from k-nearest-neighbor balls.
 
         precision = mean_j any_i d_ij < r_i      density  = sum_ij [d_ij < r_i] / (k m)
         recall    = mean_i any_j d_ij < s_j      coverage = mean_i any_j d_ij < r_i
 
-    d_ij = |real_i - generated_j|; r_i and s_j reach from a row to its k-th nearest other
-    row of its own set. For a perfect generator and n = m, density is 1 on average and
-    coverage nearly 1 - 2^-k.
+    d_ij = |real_i - generated_j|; r_i and s_j are the distances from a row to its k-th
+    nearest other row of the same set. For a perfect generator and n = m, density is 1 on
+    average and coverage nearly 1 - 2^-k.
 
     Args:
-      k: 3 for precision and recall in their paper, 5 for the other two in theirs.
-      chunk: rows compared at a time: the memory is chunk * m.
+      real, generated: rows of features.
+      k: 3 in the paper of precision and recall, 5 in that of density and coverage.
+      chunk: rows compared at a time; memory is chunk * m.
 
     Raises:
       ValueError: not finite rows of one width, more than k in both.
@@ -168,8 +170,9 @@ def prdc(real: Rows, generated: Others, k: int, *, chunk: int = 1024) -> Prdc:
 
 
 def memorization(train: Rows, test: Others, samples: Float[np.ndarray, "s d"]) -> float:
-    """Median distance of samples to the nearest training row, over that of test rows:
-    about 1 is healthy, far below 1 is copying.
+    """Median distance of samples to the nearest training row, over that of test rows.
+
+    About 1 without memorization, far below 1 for copies of training rows.
 
     Raises:
       ValueError: half of the test rows are training rows.
@@ -189,12 +192,12 @@ def memorization(train: Rows, test: Others, samples: Float[np.ndarray, "s d"]) -
 def class_histogram_jsd(
     real: Integer[np.ndarray, " n"], generated: Integer[np.ndarray, " m"], classes: int
 ) -> float:
-    """The Jensen-Shannon divergence, in nats, of the shares p and q of two sets' classes.
+    """Jensen-Shannon divergence, in nats, of the class frequencies p and q of two sets.
 
         (KL(p || (p + q) / 2) + KL(q || (p + q) / 2)) / 2,    from 0 to log 2
 
     Raises:
-      ValueError: no rows, or a class outside.
+      ValueError: no rows, or a class out of range.
 
     >>> found = class_histogram_jsd(np.array([0, 1]), np.array([0, 0]), 2)
     >>> print(f"{found:.4f}")  # (.5 log(.5 / .75) + .5 log 2) / 2 + log(1 / .75) / 2
@@ -217,18 +220,19 @@ def generation(
     encoder: str,
     n: int | None = None,
 ) -> Eval:
-    """FID, KID and `prdc` of generated against real images of the split that is judged.
+    """FID, KID and `prdc` of generated against real images of the judged split.
 
-    The real images of the split are drawn into two halves of n.
-    Every number is the mean over both, each against n samples; "fid/real_halves" is the
-    FID between them: what real images would get in the samples' place.
+    The real images of the split are divided at random into two halves of n. Each metric is
+    the mean over both, each against n samples; "fid/real_halves" is the FID between the
+    halves, the value that real images would reach.
 
     Args:
       encode: images [n, h, w, c], floats in [0, 1] -> features [n, d].
       field: name of the images, and of the method's samples, images or flat rows [N, v].
-      seed: draws the halves.
-      encoder: what the protocol calls `encode`: architecture, and what trained it.
-      n: half of the split's rows if None. One n makes numbers on val and test comparable.
+      k: neighbors of `prdc`.
+      seed: of the halves.
+      encoder: name of `encode` in the protocol: architecture, and training.
+      n: half of the split's rows if None. A fixed n makes val and test comparable.
 
     Raises:
       ValueError: images are not of one shape or not in [0, 1], or fewer than 2 n.
@@ -253,7 +257,7 @@ def generation(
 
 
 def _images(features, split, field):
-    """Real images and generated ones, both [N, h, w, c]."""
+    """Real and generated images, both [N, h, w, c]."""
     real = np.asarray(features.rows(split)[field])
     generated = features.generated(split)
     if field not in generated:
@@ -265,7 +269,7 @@ def _images(features, split, field):
     shape = [len(real), *real.shape[1:]]
     for what, x in (("real images", real), ("samples", made)):
         fits = len(shape) == 4 and len(x) == len(real) and x.size == np.prod(shape) > 0
-        if not fits or not (x.min() >= 0 and x.max() <= 1):  # nan is neither
+        if not fits or not (x.min() >= 0 and x.max() <= 1):  # False for nan, too
             came = f"{list(x.shape)}" + (f", {x.min():g} ... {x.max():g}" if fits else "")
             raise ValueError(
                 f"generation: {what} must be images [N, h, w, c], of {shape} here, or flat "
@@ -290,7 +294,7 @@ def _distances(x, y, chunk=1024):
 
 
 def _reach(x, k, chunk):
-    """How far each row's k-th nearest other row is; the nearest of all is itself."""
+    """Distance of each row to its k-th nearest other row; the nearest is itself."""
     return np.concatenate([np.partition(d, k)[:, k] for d in _distances(x, x, chunk)])
 
 

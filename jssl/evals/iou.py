@@ -1,13 +1,13 @@
-r"""How well masks agree: the intersection over the union of each class.
+r"""Intersection over union of segmentation masks, by class and on average.
 
 J. Long, E. Shelhamer, T. Darrell, "Fully Convolutional Networks for Semantic
-Segmentation", CVPR 2015 (https://arxiv.org/abs/1411.4038). With M_ij the pixels of class
-i that were called j,
+Segmentation", CVPR 2015 (https://arxiv.org/abs/1411.4038). With M_ij the number of pixels
+of class i predicted as j,
 
 $$ IoU_c = \frac{M_{cc}}{\sum_j M_{cj} + \sum_i M_{ic} - M_{cc}}, $$
 
 the mean is over the classes, background included, whose union is not empty. M counts the
-pixels of the **whole set**: the mean of every image's own mIoU is another number.
+pixels of the **whole set**, which differs from the mean of the mIoU of single images.
 """
 
 import numpy as np
@@ -24,12 +24,12 @@ def confusion_matrix(
     classes: int,
     ignore: int = IGNORE,
 ) -> Integer[np.ndarray, "c c"]:
-    """How many pixels of each class (row) were called each (column); matrices add up.
+    """Confusion matrix of pixels: rows are classes, columns predictions.
 
-    A target of `ignore` is not counted, whatever was predicted there.
+    Pixels with target `ignore` are not counted. Matrices of several batches can be added.
 
     Raises:
-      ValueError: shapes differ, or a counted pixel is none of 0 ... classes - 1.
+      ValueError: shapes differ, or a counted pixel is not in 0 ... classes - 1.
 
     >>> confusion_matrix(np.array([0, 1, 1, 0]), np.array([0, 1, 0, 255]), 2).tolist()
     [[1, 1], [0, 1]]
@@ -52,7 +52,7 @@ def confusion_matrix(
 
 
 def iou_from_confusion(matrix: Integer[np.ndarray, "c c"]) -> Float[np.ndarray, " c"]:
-    """IoU of each class; nan where it is neither present nor predicted.
+    """IoU of each class; nan if the class is neither present nor predicted.
 
     >>> iou_from_confusion(np.array([[3, 1], [2, 4]])).round(4)  # 3 / 6 and 4 / 7
     array([0.5   , 0.5714])
@@ -63,7 +63,7 @@ def iou_from_confusion(matrix: Integer[np.ndarray, "c c"]) -> Float[np.ndarray, 
 
 
 def mean_iou(matrix: Integer[np.ndarray, "c c"]) -> float:
-    """Mean over the classes with a union; ValueError when no pixel was counted.
+    """Mean IoU over classes with a nonempty union; ValueError if no pixel was counted.
 
     >>> round(mean_iou(np.array([[3, 1, 0], [2, 4, 0], [0, 0, 0]])), 4)  # of two classes
     0.5357

@@ -1,4 +1,4 @@
-"""A new sample is what its nearest neighbours are: weighted kNN, nothing to train.
+"""Weighted k-nearest-neighbor classification of frozen features.
 
 Z. Wu, Y. Xiong, S. Yu, D. Lin, "Unsupervised Feature Learning via Non-Parametric
 Instance Discrimination", CVPR 2018 (https://arxiv.org/abs/1805.01978). With features on
@@ -6,9 +6,9 @@ the unit sphere and s_i = h . h_i, the k most similar training samples vote,
 
     score(c) = sum_{i in N_k, y_i = c} exp(s_i / tau).
 
-The paper has k = 200 and tau = 0.07. With few samples a class so many neighbours cap
-the accuracy, and 20 usually served DINO best (https://arxiv.org/abs/2104.14294): k = 20
-is the default here.
+The paper has k = 200 and tau = 0.07. With few samples per class so many neighbors limit
+the accuracy, and k = 20 was best for most runs of DINO (https://arxiv.org/abs/2104.14294):
+it is the default here.
 """
 
 from typing import Any
@@ -22,7 +22,7 @@ from jaxtyping import Array, Float, Int, Integer
 from jssl.evals.protocol import Eval, Features, Labeled, fit_and_judge, metric, of_which
 from jssl.ops.shapes import expect
 
-BLOCK = 32  # similarities whose largest is looked at first
+BLOCK = 32  # similarities per block of the two-level top-k
 
 
 def knn_predict(
@@ -35,22 +35,25 @@ def knn_predict(
     classes: int,
     chunk: int = 1024,
 ) -> tuple[Int[Array, " m"], Float[Array, "m c"]]:
-    """The class of each query by a vote of its k nearest training rows.
+    """Predicts the class of each query by a weighted vote of its k nearest training rows.
 
-    The scores of a query are divided by their sum, so they are its class probabilities;
-    that changes no prediction, and no temperature, however low, underflows.
+    The scores of a query are normalized to class probabilities, which changes no prediction
+    and avoids underflow at any temperature.
 
     Args:
-      labels: 0 ... classes - 1; a label outside has no vote.
-      k: at most n are used. Equally similar rows: the earlier ones.
-      temperature: 0 in the limit is 1-NN, infinity the plain majority of the k.
-      chunk: queries compared at a time: the memory is chunk * n.
+      train: features of the training rows.
+      labels: 0 ... classes - 1; labels out of range do not vote.
+      queries: features to classify.
+      k: number of neighbors, at most n are used; ties go to the earlier row.
+      temperature: 1-NN in the limit 0, unweighted majority in the limit infinity.
+      classes: number of classes.
+      chunk: queries compared at a time; memory is chunk * n.
 
     Returns:
-      Predicted classes (of equal scores the lower one) and scores.
+      Predicted classes (ties go to the lower class) and scores.
 
     Raises:
-      ValueError: shapes or dtypes do not fit; k, classes or chunk is below 1.
+      ValueError: inconsistent shapes or dtypes; k, classes or chunk is below 1.
 
     Reference: Wu et al., CVPR 2018, section 3.4.
 
@@ -78,7 +81,7 @@ def knn_predict(
     bank = jnp.pad(bank, ((0, -n % BLOCK), (0, 0)))
 
     def vote(rows):  # [chunk, d]
-        # TPUs and recent GPUs would round the factors, and neighbours with them.
+        # TPUs and recent GPUs would round the factors, which changes neighbors.
         cosine = jnp.matmul(_unit(rows), bank.T, precision=lax.Precision.HIGHEST)
         nearest, index = _top_k(cosine, k, n)  # [chunk, k]
         weight = jax.nn.softmax(nearest / temperature)
@@ -93,7 +96,13 @@ def knn_predict(
 def knn(
     k: int = 20, temperature: float = 0.07, *, name: str = "h", target: str = "label"
 ) -> Eval:
-    """Accuracy in [0, 1] of the weighted kNN vote; there is nothing to choose on val.
+    """Accuracy in [0, 1] of weighted kNN; selects no hyperparameter on val.
+
+    Args:
+      k: number of neighbors.
+      temperature: of the votes.
+      name: output of the method.
+      target: column of class numbers.
 
     Raises:
       ValueError: k below 1, or a temperature that is not positive.
@@ -107,7 +116,7 @@ def knn(
         return {metric("knn", target): score}
 
     how = f"weighted kNN: k={k}, cosine, temperature={temperature:g}"
-    return Eval(how + of_which(name, target), run)
+    return Eval(how + of_which(name, target), run, (name,))
 
 
 def knn_if_labeled(source: Any) -> dict[str, Eval]:
@@ -118,7 +127,7 @@ def knn_if_labeled(source: Any) -> dict[str, Eval]:
 def knn_accuracy(
     bank: Labeled, judge: Labeled, *, k: int = 20, temperature: float = 0.07
 ) -> float:
-    """The fraction of the rows of `judge` that a vote of those of `bank` gets right."""
+    """kNN accuracy on the rows of `judge`, with neighbors among the rows of `bank`."""
     (h, y), (queries, truth) = bank, judge
     vote = jax.jit(knn_predict, static_argnames=("k", "classes", "chunk"))
     classes = int(y.max()) + 1
@@ -127,8 +136,11 @@ def knn_accuracy(
 
 
 def _top_k(x, k, n):
-    """`lax.top_k` of the first n columns, sooner: the k blocks with the largest maxima
-    hold the k largest numbers. Blocks stay in their order: of equals, the earlier."""
+    """A faster `lax.top_k` of the first n columns.
+
+    The k blocks with the largest maxima contain the k largest numbers. Blocks keep their
+    order, so ties go to the earlier column.
+    """
     m, count = len(x), x.shape[1] // BLOCK
     if count <= k:
         return lax.top_k(x[:, :n], k)

@@ -1,7 +1,7 @@
-"""Which layer knows most? A linear probe on every layer's maps: the conv1 to conv5 table.
+"""Linear probes on every layer: the "conv1 to conv5" table.
 
-Maps are averaged over a grid of cells, as many as leave a budget of numbers (the papers'
-9,600; fewer on small sets), and each layer gets an exact probe of its own.
+Maps are averaged over a grid of cells within a budget of numbers per row (9,600 in the
+papers; fewer for small data sets), and each layer has an exact probe of its own.
 
 R. Zhang, P. Isola, A. A. Efros, "Colorful Image Colorization", ECCV 2016,
 https://arxiv.org/abs/1603.08511; M. Noroozi, P. Favaro, ECCV 2016.
@@ -20,12 +20,13 @@ from jssl.ops.shapes import expect
 
 
 def pool_to_budget(maps: Float[Array, "n h w c"], budget: int) -> Float[Array, "n d"]:
-    """Means over the finest grid of cells with d = cells * c <= budget (one cell at least).
+    """Means over the finest grid of cells with d = cells * c <= budget (at least one cell).
 
     The cells are those of adaptive average pooling: from floor(i h / k) to
     ceil((i + 1) h / k).
 
-    >>> pool_to_budget(jnp.arange(16.0).reshape(1, 4, 4, 1), 4).tolist()  # 2 x 2 cells
+    >>> x = jax.numpy.arange(16.0).reshape(1, 4, 4, 1)
+    >>> pool_to_budget(x, 4).tolist()  # 2 x 2 cells
     [[2.5, 4.5, 10.5, 12.5]]
     """
     expect("pool_to_budget", maps=(maps, "n h w c"))
@@ -35,8 +36,12 @@ def pool_to_budget(maps: Float[Array, "n h w c"], budget: int) -> Float[Array, "
 def layer_probes(budget: int = 600, l2_grid: Sequence[float] = TOY_GRID) -> Eval:
     """Accuracy of a linear probe on each of the method's layers: "layer 1", "layer 2" ...
 
+    Args:
+      budget: largest number of features per row.
+      l2_grid: penalties to select from on val.
+
     Raises:
-      ValueError: the method embeds no "layers".
+      ValueError: the method has no output "layers".
     """
     probe, pooled = linear_probe(l2_grid), _pooled(budget)
 
@@ -44,19 +49,22 @@ def layer_probes(budget: int = 600, l2_grid: Sequence[float] = TOY_GRID) -> Eval
         maps = features("train", "layers", pooled)
         found = {}
         for i in range(len(maps)):
-            layer = _Layer(features, pooled, i)
+            layer = _Layer(features, pooled, i)  # type: ignore[abstract]
             found |= {f"layer {i + 1}": probe(layer, final)["linear"]}
         return found
 
-    return Eval(f"each layer's maps, averaged to {budget} numbers; {probe.protocol}", run)
+    how = f"each layer's maps, averaged to {budget} numbers; {probe.protocol}"
+    return Eval(how, run, ("layers",))
 
 
 class _Layer(Features):
-    """One layer's pooled maps as h."""
+    """Features whose h are the pooled maps of one layer."""
 
     def __init__(self, features, pooled, i):
         self.features, self.pooled, self.i = features, pooled, i
-        self.labels = features.labels
+
+    def labels(self, split):
+        return self.features.labels(split)
 
     def __call__(self, split, name="h"):
         del name
@@ -65,5 +73,5 @@ class _Layer(Features):
 
 @cache
 def _pooled(budget):
-    """One function a budget, so that it is compiled once."""
+    """Pooling function of a budget, cached so that it is compiled once."""
     return partial(jax.tree.map, partial(rows_of, budget=budget))

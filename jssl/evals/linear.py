@@ -1,25 +1,25 @@
-"""One linear layer on frozen features, solved exactly: logistic regression by L-BFGS.
+"""Linear probe on frozen features, solved exactly: logistic regression by L-BFGS.
 
 S. Kornblith, J. Shlens, Q. V. Le, "Do Better ImageNet Models Transfer Better?", CVPR
 2019 (https://arxiv.org/abs/1805.08974); SimCLR and CLIP report the same probe. With
-standardised features x it minimises
+standardized features x it minimizes
 
     J(W, b) = mean_i -ln softmax(W' x_i + b)_{y_i}  +  l2 / 2 |W|^2.
 
-J is convex, so the number depends on no learning rate, schedule or seed, as that of a
-probe trained by SGD does. `l2` multiplies a mean: scikit-learn's C is 1 / (n l2).
+J is convex, so unlike a probe trained by SGD, the result does not depend on learning rate,
+schedule or seed. `l2` multiplies a mean: scikit-learn's C is 1 / (n l2).
 
-The solver runs on the host, in numpy and float64: there J takes 0.8 ms for 3,500 x 96
-features and 10 classes and 18 ms for 55,000, half of what XLA takes under x64 on the
-same CPU core. It keeps the logits as [classes, n], which makes every reduction of the
-softmax run along memory.
+The solver runs on the host, in numpy and float64: J takes 0.8 ms for 3,500 x 96 features
+and 10 classes, and 18 ms for 55,000, half the time of XLA under x64 on the same CPU core.
+Logits are stored as [classes, n], so that reductions of the softmax run along contiguous
+memory.
 """
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Integer
@@ -37,7 +37,7 @@ PIECE = 2**18  # numbers, 2 MiB
 
 
 class Info(NamedTuple):
-    """How a fit ended."""
+    """Result of the optimization."""
 
     l2: float
     objective: float
@@ -67,20 +67,24 @@ def logreg_fit(
     standardize: bool = True,
     start: LogReg | None = None,
 ) -> LogReg:
-    """The weights that minimise J, to a gradient below `tol` in every entry.
+    """Minimizes J, to a gradient below `tol` in every entry.
 
-    L-BFGS runs in coordinates in which the Hessian at W = 0 is the identity: collapsed
-    and correlated features, which a young representation has, then cost no more
-    iterations than white ones. The optimum and the stopping rule are those of J itself.
+    L-BFGS runs in coordinates in which the Hessian at W = 0 is the identity, so that
+    collapsed and correlated features, as early in training, need no more iterations than
+    white ones. The optimum and the stopping rule are those of J itself.
 
     Args:
+      h, y: features and class numbers.
+      classes: number of classes.
       l2: penalty on the weights; the bias has none.
-      standardize: divide centred features by their standard deviation over these rows.
-      start: a fit to begin from, the neighbour on a path of penalties; zero if None.
+      tol: largest entry of the gradient at the end.
+      max_iter: largest number of iterations.
+      standardize: divide centered features by their standard deviation over these rows.
+      start: initial fit, e.g. of the previous penalty on a path; zero if None.
 
     Raises:
-      ValueError: shapes or dtypes do not fit, a label is outside 0 ... classes - 1, or
-        l2 is negative.
+      ValueError: inconsistent shapes or dtypes, a label outside 0 ... classes - 1, or a
+        negative l2.
 
     Reference: Kornblith et al., CVPR 2019.
 
@@ -129,11 +133,11 @@ def logreg_path(
     y_val: Integer[np.ndarray, " m"],
     l2_grid: Sequence[float] = TOY_GRID,
 ) -> tuple[LogReg, dict[float, float]]:
-    """The fit whose accuracy on the validation rows is highest, and the whole table.
+    """The fit of highest accuracy on the validation rows, and the accuracies of all.
 
-    Penalties are taken from the largest down, each fit beginning where the one before
-    ended, and each exact: at a gradient of 1e-4 two of 500 digits change sides, and the
-    choice with them. Of equal accuracies the larger penalty wins.
+    Penalties are taken in decreasing order, each fit warm-started from the previous one.
+    All fits are exact: at a gradient of 1e-4 two of 500 predictions differ, which can
+    change the selection. Ties go to the larger penalty.
 
     Returns:
       The best model (its penalty is `info.l2`) and {l2: accuracy}.
@@ -141,8 +145,8 @@ def logreg_path(
     if len(l2_grid) == 0:
         raise ValueError("logreg_path: l2_grid is empty")
     classes = int(y.max()) + 1
-    best, table = None, {}
-    model = None
+    best: Any = None
+    model, table = None, {}
     for l2 in sorted((float(x) for x in l2_grid), reverse=True):
         model = logreg_fit(h, y, classes=classes, l2=l2, start=model)
         table[l2] = _accuracy(model, h_val, y_val)
@@ -156,14 +160,14 @@ def linear_probe(
 ) -> Eval:
     """Accuracy in [0, 1] of a linear layer on the frozen features.
 
-    The penalty is the best on val; at the end the layer is refitted with it on train +
-    val (its standardiser too) and judged on test. The accuracy on val that is reported
-    during training is the best of the grid, so slightly hopeful. A fit that ran out of
-    iterations adds "linear/converged": 0.0.
+    The penalty is selected on val; at the end the layer is refitted with it on train + val
+    (with its standardization) and evaluated on test. The accuracy on val reported during
+    training is the best of the grid, hence slightly optimistic. A fit that did not converge
+    adds "linear/converged": 0.0.
 
     Args:
-      l2_grid: penalties to choose from.
-      name: of the output; of tokens [n, l, d], every token with a tag is a row.
+      l2_grid: penalties to select from.
+      name: output of the method; of tokens [n, l, d], every token with a tag is a row.
       target: column of class numbers [n], or of tags [n, l].
     """
     grid = tuple(sorted(float(x) for x in l2_grid))
@@ -190,12 +194,15 @@ def linear_probe(
         f"1e-6 in float64), l2 chosen on val, by fits as exact, from {_spelled(grid)}"
         + of_which(name, target),
         run,
+        (name,),
     )
 
 
 def _pieces(h, mean, std) -> list[np.ndarray]:
-    """Standardised features in pieces [d + 1, m] of about PIECE numbers, which a cache
-    holds from the logits to the gradient; the last row, ones, makes the bias."""
+    """Standardized features in pieces [d + 1, m] of about PIECE numbers.
+
+    A piece stays in cache from logits to gradient; its last row, ones, is for the bias.
+    """
     n, d = h.shape
     m = max(1, PIECE // (d + 1))
     pieces = []
@@ -208,15 +215,14 @@ def _pieces(h, mean, std) -> list[np.ndarray]:
 
 
 def _objective(x, y, classes: int, l2: float, each: Callable = map) -> Callable:
-    """theta [d + 1, classes] -> J and its gradient, given pieces of x [d + 1, n]; `each`
-    maps over them."""
+    """theta [d + 1, classes] -> J and its gradient, by mapping over pieces of x."""
     n = len(y)
     truth = np.split(y, np.cumsum([piece.shape[1] for piece in x])[:-1])
     penalty = np.full((len(x[0]), 1), l2)
     penalty[-1] = 0.0
 
     def share(theta, piece, label):
-        """Of J and of its gradient, times n and without the penalty."""
+        """A piece's share of J and its gradient, times n and without the penalty."""
         rows = np.arange(len(label))
         p = theta.T @ piece  # logits, then probabilities, then p - onehot(y)
         np.subtract(p, p.max(axis=0), out=p)
@@ -247,10 +253,10 @@ def _root(x, classes: int, l2: float, each: Callable = map) -> np.ndarray:
 
 
 def _lbfgs(objective, root, theta, tol: float, max_iter: int):
-    """Where L-BFGS in u, theta = root @ u, ends: theta, and its iterations."""
+    """Minimizes by L-BFGS in u, theta = root @ u: theta and the number of iterations."""
     from scipy.optimize import minimize
 
-    slope = None
+    slope: Any = None
 
     def in_u(u):
         nonlocal slope
@@ -272,7 +278,7 @@ def _lbfgs(objective, root, theta, tol: float, max_iter: int):
             "maxcor": 10,
             "maxiter": max_iter,
             "maxfun": 10 * max_iter,
-            # Only the slope in theta, above, decides when it is done.
+            # The gradient in theta, above, is the only stopping rule.
             "ftol": 0.0,
             "gtol": 0.0,
         },
@@ -282,12 +288,11 @@ def _lbfgs(objective, root, theta, tol: float, max_iter: int):
 
 @contextmanager
 def _workers(pieces: int):
-    """A map over pieces, a thread a core where there are several, and BLAS in one each.
+    """A map over pieces, with one thread per core and single-threaded BLAS.
 
-    Sums of what it gives are in the pieces' order: they do not depend on the cores. BLAS
-    has threads of its own, which numpy and scipy bring and which spin: on two busy cores
-    55,000 x 96 features took 8 s with them and 2.3 s without, 3,500 x 96 took 3 s and
-    0.2 s.
+    Results are in the order of the pieces, so sums do not depend on the number of cores.
+    The threads of BLAS are disabled because they spin: on two busy cores 55,000 x 96
+    features took 8 s with them and 2.3 s without, 3,500 x 96 took 3 s and 0.2 s.
     """
     import scipy.optimize  # noqa: F401, a pool can be limited once it is loaded
     from threadpoolctl import threadpool_limits
@@ -297,9 +302,9 @@ def _workers(pieces: int):
 
 
 def _moments(h) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation of each feature; 1 for one that does not vary."""
+    """Mean and standard deviation of each feature; 1 for constant features."""
     mean, std = h.mean(axis=0, dtype=np.float64), h.std(axis=0, dtype=np.float64)
-    # Below a float32's resolution what varies is rounding: dividing would magnify it.
+    # Variation below the resolution of float32 is rounding; division would amplify it.
     return mean, np.where(std <= 1e-7 * np.abs(mean), 1.0, std)
 
 

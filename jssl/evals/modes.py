@@ -1,11 +1,11 @@
-"""How much of a mixture of Gaussians a generator covers.
+"""Mode coverage of a generator on a mixture of Gaussians.
 
-A sample belongs to the nearest mean, and is of high quality within three deviations of
-it; a mode is covered if enough such samples belong to it. A perfect generator in the
-plane has 1 - exp(-4.5) = 98.9 % of high quality, never all.
+A sample belongs to the nearest mean, and is of high quality within three standard
+deviations of it; a mode is covered if enough such samples belong to it. A perfect generator
+in the plane has 1 - exp(-4.5) = 98.9 % samples of high quality.
 
 Srivastava et al., "VEEGAN", NIPS 2017 (https://arxiv.org/abs/1705.07761); Lin et al.,
-"PacGAN", NeurIPS 2018 (https://arxiv.org/abs/1712.04086), who ask for one sample a mode.
+"PacGAN", NeurIPS 2018 (https://arxiv.org/abs/1712.04086), with one sample to cover a mode.
 """
 
 from typing import NamedTuple
@@ -18,11 +18,11 @@ from jssl.pictures import Scatter
 
 
 class Coverage(NamedTuple):
-    """What the samples cover."""
+    """Mode coverage of samples."""
 
-    modes: int  # with `least` samples of high quality
-    high_quality: float  # share of all samples
-    reverse_kl: float  # of the high-quality samples' modes from evenness, in nats
+    modes: int  # number with at least `least` samples of high quality
+    high_quality: float  # fraction of all samples
+    reverse_kl: float  # of high-quality samples over modes from uniform, in nats
     counts: Integer[np.ndarray, " m"]  # samples of high quality, by mode
 
 
@@ -34,16 +34,18 @@ def mode_coverage(
     within: float = 3.0,
     least: int = 20,
 ) -> Coverage:
-    """Counts samples near each mean of an even mixture of round Gaussians.
+    """Counts samples near each mean of a uniform mixture of isotropic Gaussians.
 
         reverse_kl = sum_i p_i log(m p_i),    p_i = counts_i / sum counts
 
-    Without a sample of high quality the last is log m, the largest it can be.
+    Without samples of high quality reverse_kl is log m, its maximum.
 
     Args:
-      deviation: of each Gaussian.
-      within: so many deviations a sample is of high quality.
-      least: so many of these cover a mode.
+      samples: generated rows.
+      means: of the Gaussians.
+      deviation: standard deviation of each Gaussian.
+      within: radius of high quality, in deviations.
+      least: number of high-quality samples that cover a mode.
 
     Raises:
       ValueError: samples and means are not rows of one width, or there are none.
@@ -79,13 +81,14 @@ def modes(
     within: float = 3.0,
     least: int = 20,
 ) -> Eval:
-    """`mode_coverage` of one generated sample for every row that is judged; fits nothing.
+    """`mode_coverage` of one generated sample per judged row; fits nothing.
 
-    In the plane there is a picture, coloured by mode; colour m is for the samples that
-    are of no mode.
+    In two dimensions there is also a scatter plot, colored by mode; color m is for samples
+    that are not of high quality.
 
     Args:
-      field: name of the samples [N, d] that the method generates.
+      means, deviation, within, least: as in `mode_coverage`.
+      field: name of the generated samples [N, d].
     """
 
     def run(features: Features, final: bool) -> dict:
@@ -114,6 +117,6 @@ def modes(
 
 
 def _nearest(samples, means, deviation):
-    """The nearest mean of each sample, and how many deviations away it is."""
+    """Nearest mean of each sample, and the distance to it in deviations."""
     apart = np.linalg.norm(samples[:, None] - means[None], axis=2) / deviation
     return apart.argmin(axis=1), apart.min(axis=1)

@@ -1,10 +1,10 @@
-"""Features on a page: the rows of a split as points in the plane, by PCA or t-SNE.
+"""Scatter plots of features in two dimensions, by PCA or t-SNE.
 
 K. Pearson, Philosophical Magazine 1901; L. van der Maaten, G. Hinton, "Visualizing Data
 using t-SNE", JMLR 2008 (https://jmlr.org/papers/v9/vandermaaten08a.html).
 
-A picture is never evidence. Sizes of clusters and distances between them mean nothing
-in t-SNE; so its title carries the kNN accuracy of the features that it was drawn from.
+Such plots are not evidence: sizes of clusters and distances between them have no meaning in
+t-SNE. The title therefore gives the kNN accuracy of the features themselves.
 """
 
 from typing import NamedTuple
@@ -20,22 +20,22 @@ PERPLEXITY = 30
 
 
 class Pca(NamedTuple):
-    """Principal components: x is nearly scores @ components + mean."""
+    """Principal components: x is approximately scores @ components + mean."""
 
     scores: np.ndarray  # [n, k]
     components: np.ndarray  # [k, d], orthonormal
-    explained: np.ndarray  # [k], the variances, largest first
+    explained: np.ndarray  # [k], variances, largest first
     mean: np.ndarray  # [d]
 
 
 def pca(x: Float[np.ndarray, "n d"], k: int) -> Pca:
-    """The k directions along which the rows of x vary most, exactly, in float64.
+    """The first k principal components of the rows of x, exactly, in float64.
 
     The components are the first eigenvectors of the covariance (divisor n - 1), each
     with the sign that makes its largest loading positive.
 
     Raises:
-      ValueError: k is not among 1 ... min(n - 1, d).
+      ValueError: k is not in 1 ... min(n - 1, d).
 
     >>> found = pca(np.array([[0.0, 0.0], [3.0, 4.0]]), 1)  # along (3, 4) / 5
     >>> print(found.components, found.explained)  # 2 * 2.5^2 / (2 - 1)
@@ -46,7 +46,7 @@ def pca(x: Float[np.ndarray, "n d"], k: int) -> Pca:
         raise ValueError(f"pca: k must be 1 ... {min(n - 1, d)} for {n} x {d}, got {k}")
     mean = x.mean(axis=0, dtype=np.float64)
     centered = x - mean
-    if d < n:  # d x d beats n x d by far where there are many rows
+    if d < n:  # the d x d problem is much faster for many rows
         _, vectors = np.linalg.eigh(centered.T @ centered)
         components = vectors.T[::-1][:k]
     else:
@@ -58,15 +58,20 @@ def pca(x: Float[np.ndarray, "n d"], k: int) -> Pca:
 
 
 def embedding_picture(method: str = "pca", limit: int = 1000, seed: int = 0) -> Eval:
-    """A map of at most `limit` rows, spread evenly over the split that is judged.
+    """Scatter plot of at most `limit` rows, evenly spaced over the judged split.
 
-    PCA is fitted on the rows that evals may fit on, and shows the others. t-SNE (30
-    neighbours, 1000 iterations, started from PCA) has no map for new rows: it arranges
-    the shown ones themselves, without their labels. For 1,000 rows PCA takes some
-    milliseconds; t-SNE 5 to 9 s of one core, too long to be the default on a laptop.
+    PCA is fitted on the rows for fitting, and applied to the others. t-SNE (perplexity 30,
+    1000 iterations, initialized by PCA) cannot map new rows: it is fitted on the shown rows
+    themselves, without their labels. For 1,000 rows PCA takes some milliseconds; t-SNE 5 to
+    9 s of one core, too long for a default.
+
+    Args:
+      method: "pca" or "tsne".
+      limit: largest number of rows.
+      seed: of t-SNE.
 
     Raises:
-      ValueError: another method, or a limit below 4.
+      ValueError: an unknown method, or a limit below 4.
     """
     if method not in ("pca", "tsne") or limit < 4:
         raise ValueError(
@@ -114,8 +119,8 @@ def _tsne(shown, seed):
         init="pca",
         random_state=seed,
     )
-    # At 1,000 points threads cost more than they bring (measured: 9 s, not 24 s, on two
-    # busy cores), and their number would change the order of sums.
+    # For 1,000 points one thread is faster (9 s, not 24 s, on two busy cores), and the
+    # number of threads would change the order of sums.
     with threadpool_limits(1):
         xy = tsne.fit_transform(shown)
     return xy, how

@@ -1,4 +1,4 @@
-"""What an eval is, and which rows it may learn from and be judged on."""
+"""The interfaces of evals and features, and the split of rows into fitted and judged."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -33,25 +33,27 @@ class Features(Protocol):
     def rows(self, split: str, rows: int | None = None) -> Mapping[str, Any]:
         """The decoded columns."""
 
-    def of(self, rows: Mapping[str, Any], name: str = "h", *args) -> Any:
+    def of(self, rows: Mapping[str, Any], name: str = "h", *args, **kwargs) -> Any:
         """The output `name` for other rows."""
 
     def generated(self, split: str, rows: int | None = None) -> Mapping[str, Any]:
-        """Samples by field; empty: the method gives none."""
+        """Samples by field; empty if the method generates none."""
 
 
 @dataclass(frozen=True)
 class Eval:
-    """A way to judge a representation.
+    """An evaluation protocol.
 
     Attributes:
-      protocol: its full name with its settings: printed beside every number, and part
-        of the keys under which numbers are cached.
+      protocol: full name with all settings: printed beside every number, and part of the
+        keys under which numbers are cached.
       run: (features, final) -> {metric name: float or picture}.
+      outputs: names in `embed` without which it has no number.
     """
 
     protocol: str
     run: Callable[[Features, bool], dict]
+    outputs: tuple[str, ...] = ("h",)
 
     def __call__(self, features: Features, final: bool) -> dict:
         """The metrics on val, or on test when `final`."""
@@ -112,7 +114,7 @@ def metric(name: str, target: str) -> str:
 
 
 def of_which(name: str, target: str) -> str:
-    """The words of a protocol for another output or target than h and label."""
+    """Suffix of a protocol for outputs or targets other than h and label."""
     return "" if (name, target) == ("h", "label") else f"; {name} against {target}"
 
 

@@ -1,9 +1,9 @@
-"""How much of an image a code keeps, beside the best that a linear code of its size can.
+"""Reconstruction error, compared with PCA of the same code size.
 
 Principal components are the linear code with the least squared error (Pearson 1901;
 Baldi and Hornik, "Neural networks and principal component analysis", Neural Networks 2,
-1989, https://doi.org/10.1016/0893-6080(89)90014-2), so an autoencoder that is worth its
-layers stays below
+1989, https://doi.org/10.1016/0893-6080(89)90014-2), so a nonlinear autoencoder should be
+below
 
     1/n sum_i |x_i - mean - (x_i - mean) C' C|^2,    C of as many rows as h has columns.
 """
@@ -15,14 +15,14 @@ from jssl.evals.protocol import Eval, Features
 
 
 def reconstruction(name: str = "reconstruction") -> Eval:
-    """Squared error a sample, summed over what it is made of, of the method and of PCA.
+    """Squared error per sample, summed over its entries, of the method and of PCA.
 
-    The method's `embed` gives "input" and its reconstruction under `name`, both [N, v]. PCA
-    is fitted on the rows that evals may fit on; it has as many components as h has columns,
-    or as many as it can have if those are fewer.
+    The method's `embed` returns "input" and its reconstruction `name`, both [N, v]. PCA is
+    fitted on the rows for fitting, with as many components as h has columns, at most the
+    rank.
 
     Args:
-      name: which of the method's outputs holds the reconstructions.
+      name: output of the method with the reconstructions.
 
     Raises:
       ValueError: an output is missing, of another shape or not finite.

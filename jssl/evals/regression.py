@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from jssl.evals.protocol import Eval, Features
+from jssl.evals.protocol import Eval, Features, Labeled, joined
 
 GRID = (0.1, 1.0, 10.0, 100.0, 1000.0)
 
@@ -52,23 +52,23 @@ def ridge_fit(x: Float[np.ndarray, "n d"], y: Float[np.ndarray, "n k"], l2: floa
 def regression(
     target: str, *, name: str = "h", l2_grid: Sequence[float] = GRID, metric: str = ""
 ) -> Eval:
-    """R^2 of a ridge regression of a column of numbers, its mean over the columns' axes.
+    """R^2 of a ridge regression of a column of numbers, averaged over its axes.
 
-    The penalty is the best on val; at the end the regression is fitted anew on train + val
-    and judged on test. 0 is the mean of the judged rows, 1 is perfect.
+    The penalty is selected on val; at the end the regression is refitted on train + val and
+    evaluated on test. 0 is the mean of the judged rows, 1 is perfect.
 
     Args:
       target: column of numbers [n] or [n, k].
-      name: of the output of the method, [n, d].
-      l2_grid: penalties to choose from.
+      name: output of the method, [n, d].
+      l2_grid: penalties to select from.
       metric: name of the number; empty: "r2/target".
 
     Raises:
-      ValueError: rows of the output and of the target do not fit, or are not finite.
+      ValueError: rows of the output and of the target are inconsistent or not finite.
     """
     grid, metric = tuple(map(float, l2_grid)), metric or f"r2/{target}"
 
-    def see(features, split):
+    def see(features, split) -> Labeled:
         x = np.asarray(features(split, name), np.float64)
         y = np.asarray(features.targets(split, target), np.float64)
         y = y.reshape(len(y), -1)
@@ -82,14 +82,15 @@ def regression(
     def run(features: Features, final: bool) -> dict:
         train, val = see(features, "train"), see(features, "val")
         scores = {l2: _r2(ridge_fit(*train, l2), *val) for l2 in grid}
-        l2 = max(scores, key=scores.get)
+        l2 = max(scores, key=scores.__getitem__)
         if not final:
             return {metric: scores[l2]}
-        both = (np.concatenate(parts) for parts in zip(train, val, strict=True))
+        both = joined(train, val)
         return {metric: _r2(ridge_fit(*both, l2), *see(features, "test"))}
 
     words = ", ".join(f"{l2:g}" for l2 in grid)
-    return Eval(f"ridge regression of {target} on {name}, l2 chosen on val of {words}", run)
+    how = f"ridge regression of {target} on {name}, l2 chosen on val of {words}"
+    return Eval(how, run, (name,))
 
 
 def _r2(model, x, y):

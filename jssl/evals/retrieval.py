@@ -1,11 +1,11 @@
-r"""Who stands next to whom: a query ranks a gallery, and its own class should come first.
+r"""Retrieval metrics: recall at k and mean average precision of a gallery ranked by cosine.
 
 Recall at k is that of H. Oh Song, Y. Xiang, S. Jegelka, S. Savarese, "Deep Metric
 Learning via Lifted Structured Feature Embedding", CVPR 2016
-(https://arxiv.org/abs/1511.06452); mean average precision judges searches for images
-since J. Philbin, O. Chum, M. Isard, J. Sivic, A. Zisserman, CVPR 2007
-(https://doi.org/10.1109/CVPR.2007.383172). With the gallery ranked by cosine, R relevant
-rows in it, and P@r the fraction of relevant rows among the first r,
+(https://arxiv.org/abs/1511.06452); mean average precision that of image retrieval, J.
+Philbin, O. Chum, M. Isard, J. Sivic, A. Zisserman, CVPR 2007
+(https://doi.org/10.1109/CVPR.2007.383172). With R relevant rows (of the query's class) in
+the gallery, and P@r the fraction of relevant rows among the first r,
 
 .. math:: \text{recall@}k = \text{mean}_q [\text{a relevant row among the first } k],
     \qquad AP = \frac{1}{R} \sum_{r \text{ relevant}} P@r, \qquad mAP = \text{mean}_q AP.
@@ -19,7 +19,7 @@ from jaxtyping import Bool, Float, Int, Integer, Shaped
 from jssl.evals.protocol import Eval, Features, fit_and_judge
 from jssl.ops.shapes import expect
 
-_STEPS = 2**29  # of 1 - cosine: rows less than 2e-9 apart are equally similar
+_STEPS = 2**29  # quantization of 1 - cosine: differences below 2e-9 are ties
 
 
 def retrieve(
@@ -28,20 +28,22 @@ def retrieve(
     k: int,
     chunk: int = 256,
 ) -> tuple[Int[np.ndarray, "q k"], Float[np.ndarray, "q k"]]:
-    """The k rows of the gallery most similar to each query, by cosine, the best first.
+    """The k rows of the gallery most similar to each query, by cosine, best first.
 
-    The gallery must not hold the query itself. Equally similar rows, to 2e-9: the
-    earlier first, so that collapsed features rank the gallery as it lies.
+    The gallery must not contain the query itself. Ties, to 2e-9, go to the earlier row, so
+    that collapsed features keep the order of the gallery.
 
     Args:
-      chunk: queries compared at a time: the memory is some 3 * 8 * chunk * n bytes.
+      query, gallery: features.
+      k: number of rows.
+      chunk: queries compared at a time; memory is about 3 * 8 * chunk * n bytes.
 
     Returns:
-      Their numbers, and their cosines in float64.
+      Their indices, and their cosines in float64.
 
     Raises:
-      ValueError: shapes or dtypes do not fit, a row is not finite, there is no query,
-        or k is not among 1 ... n.
+      ValueError: inconsistent shapes or dtypes, a row that is not finite, no query, or k
+        not in 1 ... n.
 
     >>> gallery = np.array([[0.0, 1.0], [3.0, 4.0], [2.0, 0.0]])
     >>> idx, similarity = retrieve(np.array([[5.0, 0.0]]), gallery, 2)
@@ -60,13 +62,14 @@ def retrieve(
 
 
 def recall_at_k(relevant: Bool[np.ndarray, "q n"], k: int) -> float:
-    """The fraction of queries with a relevant row among their first k.
+    """Fraction of queries with a relevant row among the first k.
 
     Args:
-      relevant: of each query the gallery as ranked, or its beginning.
+      relevant: relevance of the ranked gallery, or of its beginning, for each query.
+      k: number of first rows.
 
     Raises:
-      ValueError: k is not among 1 ... n.
+      ValueError: k is not in 1 ... n.
 
     Reference: Oh Song et al., CVPR 2016, section 6.
 
@@ -85,13 +88,13 @@ def recall_at_k(relevant: Bool[np.ndarray, "q n"], k: int) -> float:
 def average_precision(
     relevant: Bool[np.ndarray, "q n"], at_r: bool = False
 ) -> Float[np.ndarray, " q"]:
-    """AP of each query: the mean of P@r over the ranks r at which a relevant row stands.
+    """Average precision of each query: the mean of P@r over the ranks r of relevant rows.
 
-    A query with nothing relevant has none: it is nan here, to be left out of means.
+    It is nan for queries without relevant rows, to be excluded from means.
 
     Args:
-      relevant: of each query the whole gallery as ranked: R is counted here.
-      at_r: leave out ranks beyond R, which still divides: the terms of mAP@R.
+      relevant: relevance of the whole ranked gallery for each query.
+      at_r: sum over ranks up to R only, still divided by R, as in mAP@R.
 
     Reference: Philbin et al., CVPR 2007; for mAP@R K. Musgrave, S. Belongie, S. Lim, "A
     Metric Learning Reality Check", ECCV 2020, https://arxiv.org/abs/2003.08505.
@@ -108,16 +111,20 @@ def average_precision(
 
 
 def retrieval(ks: Sequence[int] = (1, 5, 10), chunk: int = 256) -> Eval:
-    """Recall at each k and mAP over the whole ranking; there is nothing to choose on val.
+    """Recall at each k and mAP over the whole ranking; selects nothing on val.
 
-    Queries are the judged rows and the gallery is what may be fitted on, so no query
-    meets itself. A query whose class the gallery lacks misses every recall and has no
-    part in mAP. 1,000 queries of 4,000 rows took 0.4 s on two busy cores, most of it to
-    sort; 10,000 of 60,000 are 150 times as much.
+    Queries are the judged rows, the gallery the rows for fitting, so they are disjoint. A
+    query whose class is missing in the gallery counts as a miss in recall and is excluded
+    from mAP. 1,000 queries of 4,000 rows took 0.4 s on two busy cores, most of it sorting;
+    10,000 of 60,000 take 150 times as long.
+
+    Args:
+      ks: values of k.
+      chunk: queries compared at a time.
 
     Raises:
-      ValueError: ks is empty or has a k below 1; while running, a k beyond the gallery
-        or a gallery without a single relevant row.
+      ValueError: ks is empty or has a k below 1; while running, a k larger than the gallery
+        or a gallery without relevant rows.
     """
     ks = tuple(sorted(set(ks)))
     if not ks or ks[0] < 1:
@@ -139,7 +146,7 @@ def retrieval(ks: Sequence[int] = (1, 5, 10), chunk: int = 256) -> Eval:
 
 
 def unit_rows(h: Shaped[np.ndarray, "n d"]) -> Float[np.ndarray, "n d"]:
-    """Rows scaled to length 1, in float64; a row of zeros stays one.
+    """Rows scaled to length 1, in float64; rows of zeros are unchanged.
 
     Raises:
       ValueError: a row is not finite.
@@ -156,7 +163,7 @@ def unit_rows(h: Shaped[np.ndarray, "n d"]) -> Float[np.ndarray, "n d"]:
 
 
 def _ranked(query, gallery, k: int, chunk: int) -> Iterator:
-    """(rows of the query, (numbers of the k best, their cosines)), chunk by chunk."""
+    """(slice of queries, (indices of the k best, their cosines)), chunk by chunk."""
     query, gallery = unit_rows(query), unit_rows(gallery)
     for start in range(0, len(query), chunk):
         rows = slice(start, start + chunk)
@@ -166,10 +173,10 @@ def _ranked(query, gallery, k: int, chunk: int) -> Iterator:
 
 
 def _largest(cosine, k: int) -> Integer[np.ndarray, "q k"]:
-    """The columns of the k largest of each row, in order, of equals the first.
+    """Columns of the k largest entries of each row, in order; ties go to the first.
 
-    One integer holds both, the cosine above and the column below, so that a plain sort
-    settles ties. It takes a third of the time of a stable argsort.
+    Cosine (high bits) and column (low bits) are packed into one integer, so that a plain
+    sort resolves ties. It takes a third of the time of a stable argsort.
     """
     keys = np.rint((1.0 - cosine) * _STEPS).astype(np.int64) << 32
     keys |= np.arange(cosine.shape[1])

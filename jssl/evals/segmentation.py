@@ -1,20 +1,20 @@
-r"""What is at every pixel: a small head on frozen maps, judged by the mean IoU.
+r"""Semantic segmentation with a small head on frozen maps, evaluated by mean IoU.
 
 J. Long, E. Shelhamer, T. Darrell, "Fully Convolutional Networks for Semantic
 Segmentation", CVPR 2015 (https://arxiv.org/abs/1411.4038). Heads:
 
-    linear   standardise, 1 x 1 layer
-    fcn      standardise, 3 x 3 convolution, norm, ReLU, dropout 0.1, 1 x 1 layer
+    linear   standardize, 1 x 1 layer
+    fcn      standardize, 3 x 3 convolution, norm, ReLU, dropout 0.1, 1 x 1 layer
 
-then bilinear to the mask's size, pixels' centres at halves, and a cross entropy a pixel.
-The maps are frozen, so their channels are standardised by the exact moments of the rows
-fitted on, which a batch norm would estimate; the norm of "fcn" is over the channels of
-each place, so that no scene depends on another. One layer's maps may be too coarse for
-thin things, whatever they know; every layer's together are the hypercolumns of
-B. Hariharan et al., CVPR 2015 (https://arxiv.org/abs/1411.5752).
+then bilinear upsampling to the size of the mask (half-pixel centers), and cross entropy per
+pixel. The maps are frozen, so their channels are standardized by the exact moments of the
+rows fitted on, which a batch norm would estimate; the norm of "fcn" is over the channels of
+each location, so that scenes are independent. Maps of a single layer may be too coarse for
+thin objects; those of all layers are the hypercolumns of B. Hariharan et al., CVPR 2015
+(https://arxiv.org/abs/1411.5752).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -35,7 +35,7 @@ BATCH, WIDTH, DROPOUT = 32, 256, 0.1
 def pixel_cross_entropy(
     logits: Float[Array, "n h w c"], mask: Integer[Array, "n h w"], ignore: int = IGNORE
 ) -> Float[Array, ""]:
-    """-ln softmax(logits)[mask], mean over the pixels that are not ignored; 0 without any.
+    """-ln softmax(logits)[mask], mean over pixels that are not ignored; 0 if all are.
 
     >>> logits = jnp.log(jnp.array([[[[0.75, 0.25], [0.5, 0.5]]]]))
     >>> print(f"{pixel_cross_entropy(logits, jnp.array([[[1, 255]]])):.4f}")  # ln 4
@@ -43,7 +43,7 @@ def pixel_cross_entropy(
     """
     expect("pixel_cross_entropy", logits=(logits, "n h w c"), mask=(mask, "n h w", "int"))
     seen = mask != ignore
-    # Sums over classes then run along memory: 5 times as fast as optax's loss on CPU.
+    # Sums over classes are then contiguous: 5 times as fast as optax's loss on CPU.
     rows = jnp.moveaxis(logits, -1, 1)
     hit = jnp.arange(logits.shape[-1])[:, None, None] == mask[:, None]
     each = jax.nn.logsumexp(rows, 1) - jnp.sum(rows, 1, where=hit)
@@ -51,9 +51,9 @@ def pixel_cross_entropy(
 
 
 def hypercolumns(layers: Any) -> Float[Array, "n h w d"]:
-    """Maps [n, h, w, c] of one or several layers, one above the other at each place.
+    """Maps [n, h, w, c] of several layers, upsampled and concatenated along channels.
 
-    All are brought to the finest grid, bilinearly, pixels' centres at halves.
+    All are resized to the finest grid, bilinearly, with half-pixel centers.
 
     >>> fine, coarse = jnp.ones((1, 4, 4, 3)), jnp.full((1, 2, 2, 5), 2.0)
     >>> hypercolumns((fine, coarse))[0, 0, 0].tolist()
@@ -72,11 +72,16 @@ def hypercolumns(layers: Any) -> Float[Array, "n h w d"]:
 def train(
     loss: Callable, params: Any, arrays: tuple, *, lr: float, steps: int, seed: int
 ) -> Any:
-    """Weights after `steps` of Adam on random batches, the rate a half cosine from `lr`.
+    """Weights after `steps` of Adam on random batches, with cosine decay from `lr` to 0.
 
-    Every step is dispatched by itself: inside a loop of XLA's, a convolution's gradient
-    is up to 50 times slower on CPU. `loss`, (params, key, *rows of the arrays) -> scalar,
-    is compiled once if it is the same object each time.
+    One dispatch per step, since gradients of convolutions are up to 50 times slower inside
+    XLA loops on CPU.
+
+    Args:
+      loss: (params, key, *rows of the arrays) -> scalar; compiled once per object.
+      params: initial weights.
+      arrays: with rows first.
+      lr, steps, seed: of training.
     """
     rng, key = np.random.default_rng(seed), jax.random.key(seed)
     n, moments = len(arrays[0]), optax.scale_by_adam().init(params)
@@ -97,7 +102,7 @@ def _step(loss, params, moments, key, i, rate, rows):
 def head_init(
     key: PRNGKeyArray, head: str, channels: int, classes: int
 ) -> dict[str, Array]:
-    """Weights of "linear" or "fcn": He's normal kernel, zeros in the last layer."""
+    """Weights of "linear" or "fcn": He-normal kernel, zeros in the last layer."""
     hidden = {}
     if head == "fcn":
         kernel = jax.nn.initializers.he_normal()(key, (3, 3, channels, WIDTH))
@@ -109,7 +114,7 @@ def head_init(
 def head_logits(
     params: dict[str, Array], maps: Float[Array, "n h w c"], key: Any = None
 ) -> Float[Array, "n h w classes"]:
-    """Logits at every place of the maps; dropout only with a key."""
+    """Logits at every location of the maps; dropout only with a key."""
     if "kernel" in params:
         kernel, axes = params["kernel"], ("NHWC", "HWIO", "NHWC")
         maps = lax.conv_general_dilated(maps, kernel, (1, 1), "SAME", None, None, axes)
@@ -122,7 +127,7 @@ def head_logits(
 
 
 def _logits(params, maps, key, size):
-    """At every pixel of masks of that size."""
+    """Logits at every pixel of masks of that size."""
     coarse = head_logits(params, maps, key)
     return jax.image.resize(coarse, (len(maps), *size, coarse.shape[-1]), "bilinear")
 
@@ -132,7 +137,7 @@ def _loss(params, key, maps, mask):
 
 
 class Segmenter(NamedTuple):
-    """A trained head and the moments of the maps that it was trained on."""
+    """A trained head, and the moments of the maps it was trained on."""
 
     params: dict[str, Array]
     mean: np.ndarray  # [c]
@@ -148,7 +153,11 @@ def fit_segmenter(
     steps: int = 300,
     seed: int = 0,
 ) -> Segmenter:
-    """Trains a head on frozen maps; ValueError when the masks hold no class or another."""
+    """Trains a head on frozen maps.
+
+    Raises:
+      ValueError: inconsistent shapes, or masks without valid classes.
+    """
     expect("fit_segmenter", maps=(maps, "n h w c"), masks=(masks, "n y x", "int"))
     seen = masks[masks != IGNORE]
     if not seen.size or seen.min() < 0:
@@ -157,8 +166,8 @@ def fit_segmenter(
             f"pixel is ignored, got {np.unique(masks)[:5].tolist()}"
         )
     mean, std = (f(maps, (0, 1, 2), np.float64) for f in (np.mean, np.std))
-    std = np.where(std <= 1e-7 * np.abs(mean), 1, std)  # what varies less is rounding
-    mean, std = np.float32(mean), np.float32(std)
+    std = np.where(std <= 1e-7 * np.abs(mean), 1, std)  # less is rounding error
+    mean, std = np.asarray(mean, np.float32), np.asarray(std, np.float32)
     start = head_init(jax.random.key(seed), head, maps.shape[3], int(seen.max()) + 1)
     arrays = ((maps - mean) / std, masks)
     params = train(_loss, start, arrays, lr=lr, steps=steps, seed=seed)
@@ -182,7 +191,7 @@ def _segment(params, maps, size):
 
 
 def segmentation(
-    scenes: Callable[[str], dict],
+    scenes: Callable[[str], Mapping],
     name: str = "maps",
     head: str = "linear",
     steps: int = 300,
@@ -193,22 +202,25 @@ def segmentation(
 ) -> Eval:
     """mIoU and pixel accuracy, in [0, 1], of a head on the frozen maps of scenes.
 
-    The fcn head's are called miou/fcn and pixel_accuracy/fcn.
+    Metrics of the fcn head are named miou/fcn and pixel_accuracy/fcn.
 
-    The learning rate is that of `lr` whose mIoU on val is highest; at the end the head is
-    trained again with it on train + val and judged on test. The numbers on val that are
-    reported during training are the best of the rates, so slightly hopeful.
+    The learning rate is selected by mIoU on val; at the end the head is retrained with it
+    on train + val and evaluated on test. Values on val reported during training are the
+    best over learning rates, hence slightly optimistic.
 
     Args:
-      scenes: split -> {"image": float32 [m, h, w, c], "mask": int [m, h, w]}, composed
-        of that split's own pictures.
-      name: which of the method's outputs holds the maps [m, h', w', d]; "layers" are
-        all its layers' as hypercolumns.
+      scenes: split -> {"image": float32 [m, h, w, c], "mask": int [m, h, w]}, from images
+        of that split.
+      name: output of the method with the maps [m, h', w', d]; "layers" are hypercolumns of
+        all layers.
       head: "linear" or "fcn".
-      task: what the scenes are, for the protocol.
+      steps: of training.
+      lr: learning rates to select from.
+      seed: of the head and the batches.
+      task: description of the scenes, for the protocol.
 
     Raises:
-      ValueError: a setting has no meaning; scenes or maps are not as above or not finite.
+      ValueError: invalid settings; scenes or maps that are not as above or not finite.
     """
     grid = tuple(sorted(float(x) for x in lr))
     if head not in ("linear", "fcn") or steps < 1 or not grid or not grid[0] > 0:

@@ -1,10 +1,10 @@
-r"""The linear probe as papers report it: one layer trained by SGD on frozen features.
+r"""Linear probe by SGD with the recipes of papers.
 
 .. math:: \min_{W, b} \frac{1}{n} \sum_i -\ln \text{softmax}(W^\top h_i + b)_{y_i}
     + \frac{\lambda}{2} \lVert W \rVert^2
 
-`linear_probe` finds this optimum itself and depends on no learning rate: prefer it, and
-come here to compare with a published number. The recipes are those of
+`linear_probe` solves this problem exactly and has no learning rate: prefer it, and use this
+probe to compare with published numbers. The recipes are those of
 
 - MoCo: K. He et al., CVPR 2020, https://arxiv.org/abs/1911.05722, section 4.1
 - SimCLR: T. Chen et al., ICML 2020, https://arxiv.org/abs/2002.05709, appendix B.6
@@ -12,9 +12,9 @@ come here to compare with a published number. The recipes are those of
 - DINO: M. Caron et al., ICCV 2021, https://arxiv.org/abs/2104.14294
 - MAE: K. He et al., CVPR 2022, https://arxiv.org/abs/2111.06377, appendix A.1
 
-with what only their code tells. They crop and mirror the images anew each epoch; here
-features are computed once, of the images as they are. The accuracy is that of the last
-epoch: the best of all epochs on the test split, which some of the codes print, is none.
+with details from their code. The papers crop and flip images in every epoch; here features
+are computed once, of unaugmented images. The accuracy is that of the last epoch, not the
+best epoch on the test split, which some of the code reports.
 """
 
 from collections.abc import Sequence
@@ -38,20 +38,22 @@ _KNOWN = {
 
 
 class Recipe(NamedTuple):
-    """How the layer is trained.
+    """Training settings of the linear layer.
 
     Attributes:
-      lr: learning rate at its highest, for each 256 rows of a batch if `per_256`.
-      grid: rates of which the eval takes the best on val; if empty, `lr` it is.
-      optimizer: each with momentum 0.9: "sgd", "nesterov", "lars"; or "adam".
-      batch: rows a step, all if they are fewer; what an epoch leaves over is dropped.
-      milestones: epochs after which the rate falls to a tenth; if none, half a cosine
-        brings it to 0, step by step.
-      warmup: epochs in which the rate rises linearly from 0.
+      lr: peak learning rate, for a batch of 256 if `per_256`.
+      grid: learning rates from which the eval selects on val; empty: `lr`.
+      per_256: scale the learning rate by batch / 256.
+      optimizer: "sgd", "nesterov" or "lars", all with momentum 0.9; or "adam".
+      batch: rows per step, at most all; incomplete batches of an epoch are dropped.
+      epochs: of training.
+      milestones: epochs after which the learning rate is divided by 10; empty: cosine decay
+        to 0, per step.
+      warmup: epochs of linear warm-up from 0.
       weight_decay: lambda. The bias has none.
-      normalize: "no"; "standardise" by the rows fitted on; or "batch", batch norm
-        without gain and bias, which judges by the statistics of all these rows.
-      std: of the first weights; the first bias is 0.
+      normalize: "no"; "standardise" by the rows fitted on; or "batch": batch norm without
+        scale and bias, evaluated with the statistics of all these rows.
+      std: standard deviation of the initial weights; the initial bias is 0.
     """
 
     lr: float
@@ -67,16 +69,16 @@ class Recipe(NamedTuple):
     std: float = 0.01
 
 
-_LARGE = Recipe(0.1, per_256=True, epochs=90)  # what SimCLR and MAE have in common
+_LARGE = Recipe(0.1, per_256=True, epochs=90)  # shared by SimCLR and MAE
 
 RECIPES = {
     "small": Recipe(0.1, grid=(1e-3, 1e-2, 1e-1, 1.0), normalize="standardise", std=0.0),
     "moco": Recipe(30.0, milestones=(60, 80)),
-    # For ImageNet its code decays by 1e-6, its paper does not.
+    # The released code has weight decay 1e-6 on ImageNet, the paper none.
     "simclr": _LARGE._replace(batch=4096, optimizer="nesterov", std=0.0),
-    # Its rate, and DINO's, moves once an epoch, ours every step.
+    # SwAV and DINO update the learning rate once per epoch, here it is once per step.
     "swav": Recipe(0.3, weight_decay=1e-6),
-    # Its authors advise to tune the rate: give a grid.
+    # The authors advise to tune the learning rate: set a grid.
     "dino": Recipe(0.001, per_256=True, batch=1024),
     "mae": _LARGE._replace(batch=16384, optimizer="lars", warmup=10, normalize="batch"),
 }
@@ -89,7 +91,7 @@ class Probe(NamedTuple):
     bias: np.ndarray  # [classes]
     mean: np.ndarray  # float64 [d]
     std: np.ndarray  # [d]
-    losses: np.ndarray  # [epochs], the mean objective of the steps of each
+    losses: np.ndarray  # [epochs], mean objective over the steps of each
 
 
 def linear_probe_sgd(
@@ -100,15 +102,17 @@ def linear_probe_sgd(
     classes: int,
     recipe: Recipe = RECIPES["small"],
 ) -> Probe:
-    """The layer after the recipe's last epoch, at the rate `recipe.lr`, in float32.
+    """Trains the layer by a recipe, at the learning rate `recipe.lr`, in float32.
 
     Args:
-      key: of the first weights and the order of rows.
-      recipe: RECIPES["swav"], say, or RECIPES["small"]._replace(epochs=20, batch=64).
+      key: of the initial weights and the order of rows.
+      h, y: features and class numbers.
+      classes: number of classes.
+      recipe: e.g. RECIPES["swav"] or RECIPES["small"]._replace(epochs=20, batch=64).
 
     Raises:
-      ValueError: shapes or dtypes do not fit, a label is outside 0 ... classes - 1, the
-        recipe has no meaning, or training ended in numbers that are not finite.
+      ValueError: inconsistent shapes or dtypes, a label outside 0 ... classes - 1, an
+        invalid recipe, or weights that are not finite after training.
 
     >>> h, y = np.array([[-1.0], [1.0]]), np.array([0, 1])
     >>> # W = (-w, w) with lambda w = sigmoid(-2 w): at w = ln(3) / 2 both are 1 / 4
@@ -145,7 +149,7 @@ def linear_probe_sgd(
     if not all(np.isfinite(w).all() for w in params.values()):
         raise ValueError(
             f"linear_probe_sgd: weights are not finite after training at {recipe.lr:g}: "
-            "lower the rate, or standardise the features"
+            "lower the rate, or standardize the features"
         )
     losses = losses.reshape(recipe.epochs, -1).mean(axis=1)
     return Probe(params["weights"], params["bias"], mean, std, losses)
@@ -162,12 +166,12 @@ def probe_accuracy(
     y: Integer[np.ndarray, " n"],
     topk: Sequence[int] = (1,),
 ) -> dict[int, float]:
-    """{k: the share in [0, 1] of rows whose label is among the k highest logits}.
+    """{k: fraction of rows whose label is among the k highest logits}, in [0, 1].
 
-    Of equal logits the lower class is the higher.
+    Ties go to the lower class.
 
     Raises:
-      ValueError: a k is not among 1 ... classes.
+      ValueError: a k is not in 1 ... classes.
 
     >>> probe = Probe(np.eye(3), np.zeros(3), np.zeros(3), np.ones(3), np.zeros(0))
     >>> h = np.array([[3.0, 2.0, 1.0], [1.0, 2.0, 3.0]])
@@ -183,20 +187,20 @@ def probe_accuracy(
 
 
 def sgd_probe(recipe: str | Recipe = "small", seed: int = 0) -> Eval:
-    """Accuracy in [0, 1] of the layer after its last epoch.
+    """Accuracy in [0, 1] of the layer after the last epoch.
 
-    The rate is the best of `recipe.grid` on val, of equals the lowest, after fits on
-    train; at the end the layer is trained with it on train + val and judged on test. The
-    accuracy on val that is reported during training is the best of the grid, so slightly
-    hopeful. The published recipes are for a million images: with fewer than a batch of
-    them an epoch is one step, and the layer far from its optimum.
+    The learning rate is selected from `recipe.grid` on val (ties go to the lowest), after
+    fits on train; at the end the layer is retrained with it on train + val and evaluated on
+    test. The accuracy on val reported during training is the best of the grid, hence
+    slightly optimistic. The published recipes are for a million images: with fewer rows
+    than a batch an epoch is a single step, and the layer is far from its optimum.
 
     Args:
-      recipe: a name in `RECIPES` or one of your own.
-      seed: of the first weights and the order of rows.
+      recipe: a name in `RECIPES`, or a `Recipe`.
+      seed: of the initial weights and the order of rows.
 
     Raises:
-      ValueError: there is no such recipe, or it has no meaning.
+      ValueError: an unknown or invalid recipe.
     """
     if isinstance(recipe, str) and recipe not in RECIPES:
         raise ValueError(f"sgd_probe: {recipe!r} is none of {', '.join(RECIPES)}")
@@ -218,7 +222,7 @@ def sgd_probe(recipe: str | Recipe = "small", seed: int = 0) -> Eval:
         both, test = joined(train, val), labeled(features, "test")
         return {"linear_sgd": score(both, test, lr)}
 
-    # A protocol is part of the keys of kept numbers: its words never change.
+    # The protocol is part of the keys of cached numbers: its text must not change.
     words = {"optimizer": "optimiser", "normalize": "normalise"}
     settings = ", ".join(f"{words.get(k, k)}={v}" for k, v in recipe._asdict().items())
     return Eval(f"linear probe by SGD{told}: {settings}, seed={seed}", run)
@@ -226,7 +230,7 @@ def sgd_probe(recipe: str | Recipe = "small", seed: int = 0) -> Eval:
 
 @partial(jax.jit, static_argnames=("optimizer", "normed"))
 def _train(params, x, y, order, rates, weight_decay, *, optimizer: str, normed: bool):
-    """All steps: order [t, batch] has the rows of each, rates [t] its learning rate."""
+    """All steps: rows order [t, batch] and learning rates [t] of each."""
     tx = _direction(optimizer)
 
     def objective(params, rows):
@@ -251,7 +255,7 @@ def _train(params, x, y, order, rates, weight_decay, *, optimizer: str, normed: 
 
 
 def _direction(optimizer: str) -> optax.GradientTransformation:
-    """What is subtracted, times the rate."""
+    """The update rule without the learning rate."""
     ratio = optax.scale_by_trust_ratio(trust_coefficient=0.001)
     ratio = optax.masked(ratio, {"weights": True, "bias": False})
     return {
@@ -272,17 +276,17 @@ def _rates(recipe: Recipe, steps: int, batch: int) -> np.ndarray:
         share = (1 + np.cos(np.pi * done)) / 2
     share = np.where(epoch < recipe.warmup, epoch / max(recipe.warmup, 1), share)
     lr = recipe.lr * batch / 256 if recipe.per_256 else recipe.lr
-    return np.float32(lr * share)
+    return (lr * share).astype(np.float32)
 
 
 def _moments(h, normalize: str) -> tuple[np.ndarray, np.ndarray]:
-    """What features are centred and divided by."""
+    """Mean and standard deviation for normalization."""
     if normalize == "no":
         return np.zeros(h.shape[1]), np.ones(h.shape[1])
     mean, var = h.mean(axis=0, dtype=np.float64), h.var(axis=0, dtype=np.float64)
     if normalize == "batch":
         return mean, np.sqrt(var + 1e-6)
-    # Below a float32's resolution what varies is rounding: dividing would magnify it.
+    # Variation below the resolution of float32 is rounding; division would amplify it.
     return mean, np.where(np.sqrt(var) <= 1e-7 * np.abs(mean), 1.0, np.sqrt(var))
 
 

@@ -1,9 +1,9 @@
-"""What difference counts: intervals and paired tests, before saying that A beats B.
+"""Confidence intervals and paired tests for comparing methods.
 
-A claim that A beats B needs a paired interval that excludes zero over at least five
-seeds, the same sign in four of five, and Holm's correction over the methods compared;
-two single runs are compared by McNemar's test on the same test samples only. Three
-seeds show next to nothing: the half-width of a mean is then 2.48 standard deviations.
+A claim that A is better than B needs a paired interval that excludes zero over at least
+five seeds, the same sign in four of five, and Holm's correction over the methods compared;
+two single runs are compared only by McNemar's test on the same test samples. Three seeds
+are too few: the half-width of the interval of a mean is then 2.48 standard deviations.
 
 E. B. Wilson, JASA 1927; Student, Biometrika 1908; Q. McNemar, Psychometrika 1947;
 B. Efron, Annals of Statistics 1979; S. Holm, Scandinavian Journal of Statistics 1979.
@@ -33,12 +33,12 @@ class Paired(NamedTuple):
 
 
 def wilson_interval(k: int, n: int, *, level: float = 0.95) -> Interval:
-    """The interval of a rate of which k successes in n trials were seen.
+    """Wilson's confidence interval of a rate, from k successes in n trials.
 
         (k + z^2 / 2 -+ z sqrt(k (n - k) / n + z^2 / 4)) / (n + z^2)
 
-    Unlike p -+ z sqrt(p (1 - p) / n) it is right near 0 and 1 too: for accuracies of
-    98 %, say. It covers the sampling of the test set only, not that of seeds.
+    Unlike p -+ z sqrt(p (1 - p) / n) it is accurate near 0 and 1, e.g. for accuracies of
+    98 %. It includes the sampling of the test set, not the variance over seeds.
 
     Raises:
       ValueError: not 0 <= k <= n, or no trials.
@@ -62,7 +62,7 @@ def wilson_interval(k: int, n: int, *, level: float = 0.95) -> Interval:
 
 
 def t_interval(x: Sequence[float] | np.ndarray, *, level: float = 0.95) -> Interval:
-    """The interval of the mean of a few runs: mean -+ t s / sqrt(S), s over S - 1.
+    """Confidence interval of the mean of a few runs: mean -+ t s / sqrt(S).
 
     Raises:
       ValueError: fewer than two values.
@@ -84,7 +84,7 @@ def paired_t(
     *,
     level: float = 0.95,
 ) -> Paired:
-    """Student's test of mean(a - b) = 0, where a[s] and b[s] share seed and split.
+    """Student's paired t-test of mean(a - b) = 0; a[s] and b[s] share seed and split.
 
     Raises:
       ValueError: a and b differ in length, or have fewer than two values.
@@ -108,10 +108,10 @@ def paired_t(
 
 
 def mcnemar_exact(b: int, c: int) -> float:
-    """The p-value of two classifiers being equally good, from where they disagree.
+    """McNemar's exact p-value for equal accuracy of two classifiers.
 
-    Of the test samples that just one of them got right, b were A's and c were B's; were
-    they equal, b would be Binomial(b + c, 1/2).
+    Among the test samples that exactly one of them classified correctly, b were A's and c
+    were B's; under the null hypothesis b is Binomial(b + c, 1/2).
 
     Raises:
       ValueError: a negative count.
@@ -137,17 +137,20 @@ def paired_bootstrap(
     level: float = 0.95,
     seed: int = 0,
 ) -> Interval:
-    """The interval of accuracy(a) - accuracy(b) over seeds and test samples together.
+    """Bootstrap interval of accuracy(a) - accuracy(b) over seeds and test samples.
 
     Draws seeds and, independently, samples with replacement, the same for a and b, and
     takes percentiles of the mean difference.
 
     Args:
-      correct_a: [seeds, n] of 0 and 1: what each run got right. One run: [1, n].
+      correct_a: [seeds, n] of 0 and 1: correct predictions of each run. One run: [1, n].
       correct_b: the same seeds and samples of the other method.
+      n_boot: number of bootstrap draws.
+      level: of confidence.
+      seed: of the draws.
 
     Raises:
-      ValueError: the two do not have one shape [seeds, n].
+      ValueError: the two do not have the same shape [seeds, n].
 
     Reference: B. Efron, "Bootstrap methods: another look at the jackknife", Annals of
     Statistics 1979.
@@ -169,10 +172,10 @@ def paired_bootstrap(
 
 
 def holm(p: Sequence[float] | np.ndarray) -> np.ndarray:
-    """p-values corrected for having made all these comparisons, in the order given.
+    """Holm's correction of p-values for multiple comparisons, in the order given.
 
-    The i-th smallest of m becomes max_{j <= i} min(1, (m - j + 1) p_(j)): reject those
-    below alpha, and the chance of any false rejection is below alpha.
+    The i-th smallest of m becomes max_{j <= i} min(1, (m - j + 1) p_(j)). Rejecting those
+    below alpha keeps the probability of any false rejection below alpha.
 
     Raises:
       ValueError: a value outside [0, 1].

@@ -1,15 +1,15 @@
-r"""Classes known by name only: an image belongs to the class whose description is nearest.
+r"""Zero-shot classification by text embeddings of class names.
 
 A. Radford, J. W. Kim, C. Hallacy et al., "Learning Transferable Visual Models From
-Natural Language Supervision", ICML 2021 (https://arxiv.org/abs/2103.00020). A text tower
-g writes the classifier, from the class's name c in several templates t ("a photo of a
-{}"):
+Natural Language Supervision", ICML 2021 (https://arxiv.org/abs/2103.00020). The weights of
+the classifier are embeddings of a text encoder g for the class name c in several templates
+t ("a photo of a {}"):
 
 .. math:: w_c = \text{norm}\Big(\frac{1}{|T|} \sum_{t \in T} \text{norm}(g(t(c)))\Big),
     \qquad p(c | x) = \text{softmax}_c(s \, \text{norm}(h(x)) \cdot w_c).
 
-No label is used. But names and captions seen in training are no news to the towers:
-report classes, or combinations of attributes, that were held out by themselves.
+No labels are used. Classes whose names or captions occur in training are not zero-shot in
+a strict sense: report held-out classes, or combinations of attributes, separately.
 """
 
 import hashlib
@@ -28,16 +28,17 @@ EncodeText = Callable[[list[str]], np.ndarray]
 def zero_shot_weights(
     encode_text: EncodeText, class_names: Sequence[str], templates: Sequence[str]
 ) -> Float[np.ndarray, "d c"]:
-    """The classifier that class names write: one column of length 1 a class.
+    """Classifier weights from class names: one column of length 1 per class.
 
     Args:
-      encode_text: n texts -> float [n, d]. It is called once a class, with all its
-        templates, so always with equally many texts.
-      templates: texts with a "{}" where the name goes.
+      encode_text: n texts -> float [n, d]; called once per class with all templates, so
+        always with the same number of texts.
+      class_names: of classes 0, 1, ...
+      templates: texts with a "{}" in place of the name.
 
     Raises:
       ValueError: no class or no template, a template without "{}", or encodings that
-        are not finite rows, one a text.
+        are not finite rows, one per text.
 
     Reference: Radford et al., ICML 2021, section 3.1.4.
 
@@ -65,18 +66,20 @@ def zero_shot_weights(
 def zero_shot_predict(
     h: Shaped[np.ndarray, "n d"], weights: Float[np.ndarray, "d c"], scale: float = 100.0
 ) -> Float[np.ndarray, "n c"]:
-    """softmax(scale * norm(h) @ weights): the probability of each class, in float64.
+    """Class probabilities softmax(scale * norm(h) @ weights), in float64.
 
-    Cosines are rounded to 1e-9: classes of equal texts are then equally probable,
-    however the sums run, and the first of them is the arg-max.
+    Cosines are rounded to 1e-9, so that classes with equal texts are exactly equally
+    probable, and ties go to the first.
 
     Args:
-      scale: 1 / temperature. It changes no arg-max. CLIP learns it, and keeps it at 100
-        at most, where it ends.
+      h: image embeddings.
+      weights: from `zero_shot_weights`.
+      scale: 1 / temperature; does not change the arg-max. In CLIP it is learned and clipped
+        at 100, its value at the end of training.
 
     Raises:
-      ValueError: shapes or dtypes do not fit, features are not finite, or the scale is
-        not positive and finite.
+      ValueError: inconsistent shapes or dtypes, features that are not finite, or a scale
+        that is not positive and finite.
 
     Reference: Radford et al., ICML 2021, section 3.1.2.
 
@@ -99,17 +102,18 @@ def zero_shot(
     templates: Sequence[str],
     name: str = "z",
 ) -> Eval:
-    """Accuracy in [0, 1] of the classifier that class names write; fits nothing.
+    """Accuracy in [0, 1] of the zero-shot classifier; fits nothing.
 
     Args:
-      encode_text: as for `zero_shot_weights`, by the weights of the moment: the texts
-        are encoded anew each time.
+      encode_text: as in `zero_shot_weights`, with current weights: texts are encoded at
+        every evaluation.
       class_names: of labels 0, 1, ...
-      name: which of the method's outputs holds the images in the space of texts [N, d].
+      templates: texts with a "{}" in place of the name.
+      name: output of the method with image embeddings in the space of texts [N, d].
 
     Raises:
-      ValueError: as `zero_shot_weights`; while running, a label without a name, or texts
-        of another width than images.
+      ValueError: as in `zero_shot_weights`; while running, a label without a name, or texts
+        and images of different widths.
     """
     _check_texts(class_names, templates)
     class_names, templates = tuple(class_names), tuple(templates)

@@ -2,11 +2,11 @@
 
   --workdir runs/mae                        the last stage of a run of jssl.main
   --weights resnet50.safetensors --source folder:PATH --size 224
-  --protocols linear,layers,fine_tune@10    some of them; "quick" (the default) or "all"
+  --protocols linear,layers,fine_tune@10    a selection; or "quick" (default) or "all"
 
-The raw input, the network before training and the supervised reference are evaluated
-alike. Numbers and protocols are written to evaluation.json in the workdir, pictures
-(neighbors, layers, attention, strongest images) to the folder exhibits.
+Raw inputs, the untrained network and the supervised reference are evaluated the same way.
+Metrics and protocols are written to evaluation.json in the workdir, pictures (neighbors,
+layers, attention, strongest images) to the folder exhibits.
 """
 
 import argparse
@@ -29,9 +29,9 @@ class Subject(NamedTuple):
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The command `python -m jssl.evaluate`; returns the exit status.
+    """Runs the command `python -m jssl.evaluate` and returns its exit status.
 
-    0: done. 1: an error of the user, reported in one line.
+    0: done. 1: a user error, reported in one line.
     """
     options = parser().parse_args(arguments)
     return say(lambda: launch(options), options.debug)
@@ -54,7 +54,8 @@ def launch(options) -> int:
         subjects, source = of_weights(options)
         out = Path(options.out or "evaluation.json")
     chosen = choose(options.protocols, source, options.seed)
-    found = {"rows": {}, "protocols": {n: p.judge.protocol for n, p in chosen.items()}}
+    protocols = {name: protocol.judge.protocol for name, protocol in chosen.items()}
+    found: dict[str, Any] = {"rows": {}, "protocols": protocols}
     for subject in subjects:
         features = Features(Engine(subject.stage), subject.state)
         found["rows"][subject.name] = judge(features, chosen, subject.name)
@@ -76,16 +77,16 @@ def parser() -> argparse.ArgumentParser:
     )
     add = parse.add_argument
     add("--workdir", help="of a run of jssl.main")
-    add("--stage", help="which of its stages (default: the last)")
+    add("--stage", help="stage of the run (default: the last)")
     add("--config", metavar="FILE", help="the experiment, if not in ./experiments")
-    add("--weights", metavar="FILE", help="safetensors, npz, or torch's files")
-    add("--heads", type=int, help="of a ViT's attention, where its width does not tell")
+    add("--weights", metavar="FILE", help="safetensors, npz or torch file")
+    add("--heads", type=int, help="attention heads of a ViT, if not inferred from width")
     add("--source", default="mnist", help="data for --weights (default: mnist)")
-    add("--size", type=int, help="side of its images in pixels")
-    add("--batch", type=int, default=64, help="images at a time, for --weights")
+    add("--size", type=int, help="side of the images in pixels, for --weights")
+    add("--batch", type=int, default=64, help="images per batch, for --weights (64)")
     add("--out", metavar="FILE", help="for --weights (default: evaluation.json)")
-    add("--protocols", default="quick", help="names with commas, quick or all")
-    add("--alone", action="store_true", help="without the baselines")
+    add("--protocols", default="quick", help="comma-separated names, quick or all")
+    add("--alone", action="store_true", help="omit the baselines")
     add("--seed", type=int, default=0, help="random seed: heads, scenes, choice of labels")
     add("--debug", action="store_true", help="show tracebacks")
     parse.set_defaults(cpu_devices=None, coordinator=None, processes=None, process=None)
@@ -93,7 +94,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def of_run(options) -> tuple[Iterator[Subject], Any]:
-    """A stage of a run and what stands beside it, and the data it learned from."""
+    """A stage of a run with its baselines, and its data."""
     from jssl import session
 
     workdir = Path(options.workdir)
@@ -123,7 +124,7 @@ def beside(stage, state, workdir: Path, alone: bool) -> Iterator[Subject]:
 
 
 def plain(stage) -> Iterator[Subject]:
-    """The rows without a network, if the data have such."""
+    """The raw features, if the data have any."""
     from jssl import baselines
 
     if baselines.has_plain(stage.data):
@@ -153,7 +154,7 @@ def of_weights(options) -> tuple[Iterator[Subject], Any]:
         return {"h": out} | ({"layers": layers} if layers else {})
 
     def frozen(key, state, batch):
-        raise ValueError("imported weights learn nothing: give the stage no steps")
+        raise ValueError("imported weights cannot be trained: give the stage no steps")
 
     def init(key, batch):
         variables = dict(loaded.module.init(key, batch["image"][:1]))
@@ -173,10 +174,10 @@ def of_weights(options) -> tuple[Iterator[Subject], Any]:
 
 
 def choose(words: str, source, seed: int) -> Mapping[str, Any]:
-    """The protocols of `--protocols`.
+    """The selected protocols, by name.
 
     Raises:
-      ValueError: an unknown name, with the known ones.
+      ValueError: an unknown name.
     """
     from jssl.evaluate.protocols import protocols
 
@@ -186,18 +187,18 @@ def choose(words: str, source, seed: int) -> Mapping[str, Any]:
     for name in words.split(","):
         if name not in known:
             there = ", ".join(known)
-            raise ValueError(f"no protocol is called {name!r}; there are {there}")
+            raise ValueError(f"unknown protocol {name!r}; known are {there}")
     return {name: known[name] for name in words.split(",")}
 
 
 def judge(features, chosen: Mapping[str, Any], subject: str) -> dict[str, float]:
-    """The numbers of all protocols that apply, on the test split; names the others."""
+    """Metrics of all applicable protocols, on the test split; reports the others."""
     from numbers import Real
 
     found = {}
     for name, protocol in chosen.items():
         if reason := protocol.missing(features):
-            print(f"{subject}: {name} left out: {reason}", file=sys.stderr)
+            print(f"{subject}: {name} omitted: {reason}", file=sys.stderr)
             continue
         metrics = protocol.judge(features, True)
         found |= {k: float(v) for k, v in metrics.items() if isinstance(v, Real)}
@@ -205,7 +206,7 @@ def judge(features, chosen: Mapping[str, Any], subject: str) -> dict[str, float]
 
 
 def draw_all(pictures: Mapping[str, Any], whose: str, folder: Path) -> None:
-    """A file each, such as exhibits/untrained-network--attention.png."""
+    """Draws pictures to files such as exhibits/untrained-network--attention.png."""
     import re
 
     from jssl.pictures import draw
@@ -217,7 +218,7 @@ def draw_all(pictures: Mapping[str, Any], whose: str, folder: Path) -> None:
 
 
 def print_table(found: Mapping[str, Any]) -> None:
-    """A line a metric, a column a subject."""
+    """Prints a table with a row per metric and a column per subject."""
     rows = found["rows"]
     metrics = list(dict.fromkeys(m for row in rows.values() for m in row))
     wide = max(map(len, ["metric", *metrics]))

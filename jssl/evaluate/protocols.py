@@ -1,8 +1,7 @@
-"""The protocols of evaluation, by name: those that fit a data set.
+"""Evaluation protocols by name, selected by the data set.
 
-A protocol names the outputs of `embed` and the fields of the data that it needs. One whose
-fields are missing is left out here, one whose outputs a method lacks is left out for that
-method.
+A protocol has a list of required outputs of `embed` and of required columns. It is omitted
+for data sets without these columns, and for methods without these outputs.
 """
 
 from collections.abc import Callable, Mapping
@@ -13,7 +12,7 @@ import jax
 import numpy as np
 
 from jssl import evals
-from jssl.data import Labels, Numbers, Source, composed
+from jssl.data import Labels, Numbers, Source, worlds
 
 SCENES = {"train": 400, "val": 100, "test": 200}
 CLIPS = {"train": 600, "val": 160, "test": 320}
@@ -23,11 +22,11 @@ class Protocol(NamedTuple):
     """An eval and its requirements.
 
     Attributes:
-      judge: features, final -> metrics.
-      outputs: names in `embed` without which it has no number.
-      fields: columns of the data without which it has no number.
-      quick: whether it takes seconds, on a data set of thousands.
-      from_start: whether it needs the state before training.
+      judge: (features, final) -> metrics.
+      outputs: required outputs of `embed`.
+      fields: required columns of the data.
+      quick: True if it takes seconds, for thousands of rows.
+      from_start: True if it requires the state before training.
     """
 
     judge: evals.Eval
@@ -37,21 +36,22 @@ class Protocol(NamedTuple):
     from_start: bool = False
 
     def missing(self, features) -> str:
-        """The reason why this protocol does not apply to a method; empty: it does."""
+        """The reason why this protocol does not apply to a method; empty if it does."""
         for name in self.outputs:
             if name not in features.names:
-                return f"embed gives no {name!r}"
+                return f"embed has no output {name!r}"
         if self.from_start and features.engine.stage.start and features.done is None:
-            return "the stage began from earlier ones, whose states are not at hand"
+            return "the stage starts from earlier ones, whose states are not available"
         return ""
 
 
 def protocols(source: Source, seed: int = 0) -> dict[str, Protocol]:
-    """Every protocol that fits the columns of a data set, by name.
+    """All protocols that apply to the columns of a data set, by name.
 
-    Scenes and clips are composed of a split's own images. Few labels are the same for
-    every method of one seed. "upto2" is fine-tuning from the first two layers, the others
-    as they were before training. Tags [n, l] are probed from tokens, numbers by regression.
+    Scenes and clips are composed of images of the same split. For one seed, few labels are
+    the same for every method. "upto2" is fine-tuning with the first two layers transferred
+    and the others as before training. Tags [n, l] are probed from tokens, numbers by
+    regression.
 
     Args:
       source: any split.
@@ -62,9 +62,7 @@ def protocols(source: Source, seed: int = 0) -> dict[str, Protocol]:
     for name, shape in targets.items():
         kind = source.field_of(name)
         if isinstance(kind, Numbers):
-            found[f"regression/{name}"] = Protocol(
-                evals.regression(name), fields=(name,)
-            )
+            found[f"regression/{name}"] = Protocol(evals.regression(name), fields=(name,))
         elif isinstance(kind, Labels) and shape and name != "label":
             probe = evals.linear_probe(name="tokens", target=name)
             found[f"linear/{name}"] = Protocol(probe, ("tokens",), (name,))
@@ -89,7 +87,7 @@ def _of_classes(source, seed):
         "knn": Protocol(evals.knn()),
         "linear": Protocol(evals.linear_probe()),
         "few_labels": Protocol(evals.few_labels_probe(seed=seed)),
-        "few_shot": Protocol(evals.few_shot(seed=seed)),
+        "few_shot": Protocol(evals.few_shot(min(5, source.classes), seed=seed)),
         "retrieval": Protocol(evals.retrieval()),
         "clustering": Protocol(evals.clustering(seed=seed)),
         "linear_sgd": Protocol(evals.sgd_probe(seed=seed)),
@@ -115,13 +113,13 @@ def _of_classes(source, seed):
 
 
 def places(source: Source, seed: int) -> Callable[[str], Mapping[str, np.ndarray]]:
-    """split -> scenes of glyphs, masks and boxes, twice as wide as an image."""
-    return _composed(composed.scenes, source, SCENES, seed, 2)
+    """A function from a split to scenes twice as wide as images, with masks and boxes."""
+    return _composed(worlds.scenes, source, SCENES, seed, 2)
 
 
 def motions(source: Source, seed: int) -> Callable[[str], Mapping[str, np.ndarray]]:
-    """split -> clips of an image that drifts, and the direction of its motion."""
-    return _composed(composed.moving, source, CLIPS, seed, 1)
+    """A function from a split to clips of a drifting image, and the direction of motion."""
+    return _composed(worlds.moving, source, CLIPS, seed, 1)
 
 
 def _composed(make, source, counts, seed, wide):

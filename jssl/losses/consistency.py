@@ -279,8 +279,9 @@ def ict(
     (target,) = widen(lax.stop_gradient(teacher))
     if not mix_logits:
         target = jax.nn.softmax(target)
-    options = {"per_sample": per_sample, "keep_dominant": keep_dominant}
-    mixed, target, _ = mixup(key, x, target, alpha, **options)
+    mixed, target, _ = mixup(
+        key, x, target, alpha, per_sample=per_sample, keep_dominant=keep_dominant
+    )
     if mix_logits:
         target = jax.nn.softmax(target)
     logits = predict(mixed)

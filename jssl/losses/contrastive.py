@@ -198,7 +198,7 @@ def supervised_contrastive(
     0.2088
     """
     expect("supervised_contrastive", z=(z, "n d"), labels=(labels, "n", "int"))
-    z = unit(*widen(z))
+    (z,) = map(unit, widen(z))
     everyone, own = gather(z, axis_name), global_rows(len(z), axis_name)
     alike = labels[:, None] == gather(labels, axis_name)[None]  # [n, N]
     alike = (alike & (own[:, None] != jnp.arange(len(everyone))[None])).astype(z.dtype)

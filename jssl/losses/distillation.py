@@ -152,7 +152,7 @@ def koleo(
     -0.3466
     """
     expect("koleo", x=(x, "n d"))
-    z = unit(*widen(x))
+    (z,) = map(unit, widen(x))
     everyone, own = gather(z, axis_name), global_rows(len(z), axis_name)
     if len(everyone) == 1:
         return jnp.zeros_like(z, shape=())

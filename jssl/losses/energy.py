@@ -184,7 +184,8 @@ def negative_pseudo_likelihood(rbm: RBM, v: Float[Array, "n v"]) -> Float[Array,
 
     @jax.checkpoint
     def unit(column):
-        return _log_conditional(*column, x)
+        w, b, v = column
+        return _log_conditional(w, b, v, x)
 
     return -jax.lax.map(unit, (w[:, None], b[:, None], v.T)).sum(0).mean()
 

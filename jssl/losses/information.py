@@ -168,7 +168,7 @@ def mine(
     joint, marginal = _scores("mine", joint, marginal)
     log_mean = log_mean_exp(marginal, axis_name=axis_name)
     old = jnp.asarray(log_average).astype(marginal.dtype)
-    new = jnp.logaddexp(old + jnp.log1p(-rate), log_mean + jnp.log(rate))
+    new = jnp.logaddexp(old + jnp.log1p(jnp.negative(rate)), log_mean + jnp.log(rate))
     new = lax.stop_gradient(new)
     surrogate = jnp.exp(log_mean - new)  # its gradient is that of mean e^T over new
     slope = surrogate - lax.stop_gradient(surrogate)

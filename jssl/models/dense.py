@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import flax.linen as nn
 
@@ -66,7 +67,9 @@ class Autoencoder(nn.Module):
     kernel_init: Callable = SIGMOID_INIT
 
     def setup(self):
-        shared = dict(activation=self.activation, kernel_init=self.kernel_init)
+        shared: dict[str, Any] = dict(
+            activation=self.activation, kernel_init=self.kernel_init
+        )
         self.encoder = Dense(self.widths, last=self.code, **shared)
         down = (*reversed(self.widths[:-1]), math.prod(self.shape))
         if self.tied:

@@ -1,6 +1,7 @@
 """Heads on an encoder: projectors, predictors, classifiers."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import flax.linen as nn
 
@@ -48,7 +49,7 @@ class MLP(nn.Module):
         bias = self.last_bias and not self.last_norm
         x = nn.Dense(last, use_bias=bias, name=f"dense{len(hidden)}")(x)
         if self.last_norm:
-            affine = dict(
+            affine: dict[str, Any] = dict(
                 scale=self.last_norm in ("scale", "affine"), bias=self.last_norm == "affine"
             )
             x = BatchNorm(self.groups, **affine, name=f"norm{len(hidden)}")(x, train)

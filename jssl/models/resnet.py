@@ -17,6 +17,7 @@ from jssl.models.norm import BatchNorm
 from jssl.ops.convolution import convolve
 
 DEPTHS = {
+    6: ("basic", (1, 1)),
     10: ("basic", (1, 1, 1, 1)),
     18: ("basic", (2, 2, 2, 2)),
     34: ("basic", (3, 4, 6, 3)),
@@ -73,7 +74,7 @@ class ResNet(nn.Module):
     """A ResNet without a classifier: images [n, h, w, c] -> [n, d], globally averaged.
 
     Attributes:
-      depth: 10, 18, 34, 50, 101 or 152.
+      depth: 18, 34, 50, 101 or 152; 6 and 10 are for tests.
       stem: "imagenet" (7 x 7 with stride 2, then max-pooling) or "cifar" (3 x 3).
       width: channels of the first stage; 128 and 256 for SimCLR's 2x and 4x.
       groups: groups of the batch norm.

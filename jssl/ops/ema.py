@@ -59,7 +59,7 @@ def linear_momentum(
     >>> [round(float(linear_momentum(t, total=10, start=0.9)), 3) for t in (0, 5, 20)]
     [0.9, 0.95, 1.0]
     """
-    return start + (end - start) * _done(step, total)
+    return start + (end - start) * _done(step, total)  # type: ignore[operator]
 
 
 def ema_decay_warmup(step: ScalarLike, decay: ScalarLike) -> Float[Array, ""]:
@@ -76,6 +76,6 @@ def ema_decay_warmup(step: ScalarLike, decay: ScalarLike) -> Float[Array, ""]:
     return jnp.minimum(1 - 1 / (jnp.asarray(step) + 1), decay)
 
 
-def _done(step, total):
+def _done(step, total) -> Array:
     """Fraction of the run completed, from 0 to 1."""
     return jnp.clip(jnp.asarray(step) / total, 0, 1)

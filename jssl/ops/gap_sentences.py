@@ -82,8 +82,8 @@ def select_gap_sentences(
     wanted = min(max(int(s * ratio), 1), s)
 
     def score(taken):
-        pieces = [_join(sentences, taken), _join(sentences, set(range(s)) - taken)]
-        return rouge_n(*pieces, unique=unique)[2]
+        kept, left = _join(sentences, taken), _join(sentences, set(range(s)) - taken)
+        return rouge_n(kept, left, unique=unique)[2]
 
     if strategy == "random":
         return sorted(rng.permutation(s)[:wanted].tolist())

@@ -130,7 +130,8 @@ def bank_write(
     rows = _from_all_devices(rows, axis_name)
     same = (index[:, None] == index[None]).astype(rows.dtype)  # [n, n]
     rows = dots(same / same.sum(1, keepdims=True), rows.T)
-    moved = unit(momentum * bank[index] + (1 - momentum) * rows)
+    moved = momentum * bank[index] + (1 - momentum) * rows
+    moved = unit(moved)  # type: ignore[arg-type]
     return bank.at[index].set(moved)
 
 

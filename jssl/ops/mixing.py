@@ -154,5 +154,6 @@ def _batch_shape(x):
 def _mixing_weight(key, alpha, n, dtype):
     """n samples of Beta(alpha, alpha); 1 at alpha = 0, the limit of max(l, 1 - l)."""
     alpha = jnp.asarray(alpha, dtype)
-    drawn = jax.random.beta(key, *[jnp.where(alpha > 0, alpha, 1)] * 2, (n,), dtype)
+    positive = jnp.where(alpha > 0, alpha, 1)
+    drawn = jax.random.beta(key, positive, positive, (n,), dtype)
     return jnp.where(alpha > 0, drawn, 1)

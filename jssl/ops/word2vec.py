@@ -119,7 +119,7 @@ def huffman(counts: np.ndarray) -> Huffman:
     table = np.zeros((2, v, lengths.max()), np.int32)
     for word, path in enumerate(paths):
         table[:, word, : len(path)] = np.array(path).T
-    return Huffman(*table, lengths)
+    return Huffman(table[0], table[1], lengths)
 
 
 def _turns(node, above, v):

@@ -129,7 +129,7 @@ def choose(experiment, name: str | None):
     if name is None:
         return next(stage for stage in stages.values() if stage.steps)
     if name not in stages:
-        raise ValueError(f"no stage is called {name!r}; there are {', '.join(stages)}")
+        raise ValueError(f"unknown stage {name!r}; known are {', '.join(stages)}")
     return stages[name]
 
 
@@ -198,7 +198,7 @@ def judged(read: Mapping[str, Any], chip: Chip, count: int) -> dict[str, Any]:
         "memory": read["moved"] / chip.hbm,
         "network": sent / chip.ici,
     }
-    bound = max(seconds, key=seconds.get)
+    bound = max(seconds, key=seconds.__getitem__)
     return found | {
         "seconds": seconds,
         "bound": bound,

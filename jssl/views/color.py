@@ -13,7 +13,7 @@ Images are float [h, w, c] in [0, 1], before `normalize`. Images with one channe
 saturation, hue and grayscale return them unchanged.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -302,10 +302,11 @@ def gaussian_blur(
         size = image.shape[axis]
         pad = [(radius, radius) if a == axis else (0, 0) for a in range(3)]
         padded = jnp.pad(image, pad)
-        image = sum(
+        taps: Any = sum(
             w[k] * lax.slice_in_dim(padded, k, k + size, axis=axis)
             for k in range(2 * radius + 1)
         )
+        image = taps
     return image
 
 

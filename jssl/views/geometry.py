@@ -291,7 +291,8 @@ def random_erase(
     https://arxiv.org/abs/1708.04896
     """
     where, what = jax.random.split(key)
-    box = rrc_box(where, image.shape[:2], area, ratio)
+    h, w, _ = image.shape
+    box = rrc_box(where, (h, w), area, ratio)
     if fill == "noise":
         fill = jax.random.normal(what, image.shape, jnp.float32)
-    return erase(image, box, fill)
+    return erase(image, box, fill)  # type: ignore[arg-type]

@@ -216,7 +216,7 @@ class View:
         return jnp.clip(x, 0, 1) if self.method == "bicubic" else x
 
     def _randaugment(self, x, _, key):
-        return rand_augment(jax.random.fold_in(key, 0), x, *self.randaugment)
+        return rand_augment(jax.random.fold_in(key, 0), x, *self.randaugment)  # type: ignore[misc]
 
     def _jitter(self, x, u, _):
         return jitter_from(u, x, self.strength, self.jitter_order)
@@ -231,14 +231,14 @@ class View:
         return jnp.clip(x + self.noise * noise, 0, 1)
 
     def _normalize(self, x, *_):
-        return normalize(x, *self.statistics)
+        return normalize(x, *self.statistics)  # type: ignore[misc]
 
     def _erase(self, x, u, key):
         fill = self.erase_fill
         if fill == "noise":
             fill = jax.random.normal(jax.random.fold_in(key, 2), x.shape, x.dtype)
         box = box_from(u, x.shape[:2], self.erase_area, ERASE_RATIO)
-        return erase(x, box, fill)
+        return erase(x, box, fill)  # type: ignore[arg-type]
 
 
 def multi_crop(

@@ -38,7 +38,8 @@ def _module(name):
     }
     if name in fixed:
         return fixed[name]
-    kind, *numbers = re.fullmatch(r"([a-z]+)(\d+)(?:_(\d+))?", name).groups()
+    match = re.fullmatch(r"([a-z]+)(\d+)(?:_(\d+))?", name)
+    kind, *numbers = match.groups()  # type: ignore[union-attr]
     if kind == "stage":
         return f"layer{int(numbers[0]) + 1}.{numbers[1]}"
     return f"{'bn' if kind == 'norm' else kind}{int(numbers[0]) + 1}"

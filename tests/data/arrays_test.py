@@ -19,10 +19,13 @@ def test_idx_files_are_read_gzipped_or_not(pack, tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (SQUARES[:-1], r"x is cut short or corrupt: 6 values of shape \(2, 3\) were"),
-        (SQUARES + b"7", "promised, 7 are there"),
+        (
+            SQUARES[:-1],
+            r"x is truncated or corrupt: its header has shape \(2, 3\), 6 values",
+        ),
+        (SQUARES + b"7", "but there are 7"),
         (SQUARES[:9], "x is not an IDX file of bytes"),
-        (b"", "x is not an IDX file of bytes: it begins b''"),
+        (b"", "x is not an IDX file of bytes: it starts with b''"),
         (b"\0\0\x0d" + SQUARES[3:], "x is not an IDX file of bytes"),
         (PACKED[:-9], "x cannot be read"),
         (PACKED[:10] + b"garbage", "x cannot be read"),
@@ -81,8 +84,8 @@ def test_floats_from_nought_to_one_become_bytes(tmp_path):
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
-        ({"a": np.zeros(3)}, "must hold image or x_train, it holds a"),
-        ({"x_test": np.zeros((3, 1, 1))}, "must hold image or x_train, .* x_test"),
+        ({"a": np.zeros(3)}, "must contain image or x_train, got a"),
+        ({"x_test": np.zeros((3, 1, 1))}, "must contain image or x_train, .* x_test"),
         ({"image": np.full((3, 1, 1), 1.5)}, r"in \[0, 1\], got float64 from 1.5"),
         ({"image": np.full((3, 1, 1), np.nan)}, r"floats in \[0, 1\], got float64"),
         ({"image": np.full((3, 1, 1), 256)}, r"got int64 from 256 to 256"),

@@ -46,7 +46,7 @@ def test_palettes_and_gray_with_transparency_are_read(tmp_path):
 def test_a_file_that_is_no_picture_is_named(tmp_path):
     path = tmp_path / "x.png"
     path.write_text("not a picture")
-    with pytest.raises(ValueError, match="x.png cannot be read as a picture"):
+    with pytest.raises(ValueError, match="x.png cannot be read as an image"):
         over_white(path, path, 4, 3)
 
 
@@ -75,7 +75,7 @@ def test_the_vocabulary_is_that_of_the_training_split(tmp_path):
 
 
 def test_too_few_pictures_are_an_error(tmp_path):
-    with pytest.raises(ValueError, match="too few pictures, none is left for train"):
+    with pytest.raises(ValueError, match="too few images, the split train is empty"):
         captioned("mine", [], "", size=4, channels=3, length=3)
     with pytest.raises(ValueError, match="length must be a positive number"):
         captioned("mine", rows(tmp_path, "a"), "", size=4, channels=3, length=0)

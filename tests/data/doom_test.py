@@ -159,13 +159,13 @@ def test_a_walk_is_recorded_once(corridor, monkeypatch):
 
 def test_a_failed_recording_leaves_no_file(corridor, monkeypatch):
     monkeypatch.setattr(World, "loud", 0)
-    with pytest.raises(ValueError, match="is silent: .*install .* libopenal1"):
+    with pytest.raises(ValueError, match="has no sound: .*install .* libopenal1"):
         load("doom:corridor", 4, steps=60, size=8)
     assert not (corridor / "cache/doom").exists()
 
 
 def test_what_is_wrong_is_an_error(corridor, monkeypatch):
-    with pytest.raises(ValueError, match="no scenario 'attic'; known are corridor"):
+    with pytest.raises(ValueError, match="unknown scenario 'attic'; known are corridor"):
         load("doom:attic", 4)
     for wrong in ({"size": 481}, {"steps": 29}):
         with pytest.raises(ValueError, match="at most 480 and steps at least 30"):

@@ -152,7 +152,7 @@ def test_drawings_of_one_title_are_in_one_split(library):
 
 
 def test_what_is_wrong_with_drawings_is_an_error(tmp_path, monkeypatch):
-    with pytest.raises(ValueError, match="hold no drawings"):
+    with pytest.raises(ValueError, match="contain no drawings"):
         load(f"openclipart:{tmp_path}", 4)
     monkeypatch.setenv("JSSL_CACHE", str(tmp_path / "empty"))
     monkeypatch.setattr(packages, "ROOT", tmp_path)

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from jssl.data import labels_per_class, load
-from jssl.data.pictures import fit
+from jssl.data.decoding import fit
 
 
 def save(path, value, h=6, w=6):
@@ -106,7 +106,7 @@ def test_pictures_of_many_sizes_are_cut_square(tmp_path):
         save(tmp_path / f"{x}.png", 30, h=9, w=8)
     source = load(f"folder:{tmp_path}", 1, size=8)
     assert source.table["image"].shape == (4, 8, 8, 3)
-    with pytest.raises(ValueError, match=r"has shape .* where others have .*; size=32"):
+    with pytest.raises(ValueError, match=r"has shape .*, others have .*; .* size=32"):
         load(f"folder:{tmp_path}", 1)
 
 
@@ -142,7 +142,7 @@ def test_pictures_of_every_mode_get_the_channels_asked_for(mode, channels, tmp_p
 def test_sixteen_bits_are_refused_rather_than_clipped(tmp_path):
     for i in range(3):
         Image.fromarray(np.full((4, 4), 500, np.uint16)).save(tmp_path / f"{i}.png")
-    with pytest.raises(ValueError, match="png cannot be read .* not 8 bits a channel"):
+    with pytest.raises(ValueError, match="png cannot be read .* not 8 bits per channel"):
         load(f"folder:{tmp_path}", 1)
 
 
@@ -161,7 +161,7 @@ def spoilt(pets):
 
 @pytest.mark.parametrize("resident", [0, 2**20])
 def test_a_corrupt_file_is_refused_by_name(spoilt, resident):
-    message = "png cannot be read as a picture: .*; corrupt='skip' goes on without it"
+    message = "png cannot be read as an image: .*; corrupt='skip' skips such files"
     with pytest.raises(ValueError, match=message):
         source = load(f"folder:{spoilt}", 1, size=6, resident=resident)
         for part in "train", "val", "test":
@@ -199,17 +199,17 @@ def test_a_folder_of_nothing_sound_is_refused(tmp_path):
     for i in range(3):
         (tmp_path / f"{i}.png").write_bytes(b"")
     for knobs in {}, {"size": 4}:
-        with pytest.raises(ValueError, match="not one of the 1 pictures"):
+        with pytest.raises(ValueError, match="none of the 1 images"):
             load(f"folder:{tmp_path}", 1, corrupt="skip", **knobs)
     source = load(f"folder:{tmp_path}", 1, corrupt="skip", size=4, resident=0)
-    with pytest.raises(ValueError, match="not one of the 1 pictures"):
+    with pytest.raises(ValueError, match="none of the 1 images"):
         next(source.stream())
 
 
 def test_impossible_folders_and_knobs_are_refused(tmp_path):
-    with pytest.raises(ValueError, match="there is no folder .*nowhere"):
+    with pytest.raises(ValueError, match="no such folder .*nowhere"):
         load(f"folder:{tmp_path}/nowhere", 1)
-    with pytest.raises(ValueError, match="holds no pictures"):
+    with pytest.raises(ValueError, match="contains no images"):
         load(f"folder:{tmp_path}", 1)
     with pytest.raises(ValueError, match="must be 'refuse' or 'skip', got 'x'"):
         load(f"folder:{tmp_path}", 1, corrupt="x")

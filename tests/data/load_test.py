@@ -7,7 +7,9 @@ from jssl.data import load
 
 
 def test_an_unknown_name_gets_the_nearest_known_one():
-    with pytest.raises(ValueError, match="no data set 'minst'; the nearest is 'mnist'"):
+    with pytest.raises(
+        ValueError, match="unknown data set 'minst'; the nearest is 'mnist'"
+    ):
         load("minst", 4)
     with pytest.raises(ValueError, match="'fodler:x'; the nearest is 'folder'"):
         load("fodler:x", 4)

@@ -54,7 +54,7 @@ def test_cuts_that_do_not_add_up_are_refused():
 
 def test_other_labels_than_those_a_split_was_made_for_are_refused():
     labels = np.arange(5_000) % 10
-    with pytest.raises(ValueError, match="the labels of mnist are not those its split"):
+    with pytest.raises(ValueError, match="the labels of mnist are not those of its fixed"):
         splits.fixed("mnist", labels)
 
 

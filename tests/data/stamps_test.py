@@ -93,7 +93,7 @@ def test_one_stamp_more_moves_no_other_and_changes_the_digest(album):
 def test_drawings_are_left_out_and_counted_or_rendered(album, caplog):
     with caplog.at_level(logging.INFO):
         load(f"stamps:{album}", 4)
-    assert "2 pictures left out" in caplog.text  # the drawing, and one without caption
+    assert "2 images excluded" in caplog.text  # the drawing, and one without caption
     if importlib.util.find_spec("cairosvg") is None:
         with pytest.raises(ValueError, match="needs cairosvg: `pip install 'cairosvg'`"):
             load(f"stamps:{album}", 4, svg=True)
@@ -114,9 +114,9 @@ def test_a_missing_package_or_folder_is_an_error(tmp_path, monkeypatch):
         ValueError, match="apt-get download tuxpaint-stamps-default && dpkg"
     ):
         load("stamps", 4)
-    with pytest.raises(ValueError, match="there is no folder .*none"):
+    with pytest.raises(ValueError, match="no such folder .*none"):
         load(f"stamps:{tmp_path}/none", 4)
-    with pytest.raises(ValueError, match="holds no .png picture with a .txt caption"):
+    with pytest.raises(ValueError, match="contains no .png image with a .txt caption"):
         load(f"stamps:{tmp_path}", 4)
 
 

@@ -283,7 +283,8 @@ def test_scenes_that_do_not_fit_are_refused(field, change, message):
     features, n = Oracle(blind=True), COUNTS["val"]
     val, of = features.drawn["val"], features.of
     if field == "maps":
-        features.of = lambda x, name: change(of(x, name)) if len(x) == n else of(x, name)
+        changed = lambda x: len(x["image"]) == n
+        features.of = lambda x, name: change(of(x, name)) if changed(x) else of(x, name)
     elif change is None:
         del val[field]
     else:

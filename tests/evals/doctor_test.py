@@ -13,6 +13,8 @@ WELL = {"z/std": 0.9, "z/rank": 20.0, "z/width": 64.0, "loss": 3.0}
 class Outputs(Features):
     """Features with other outputs than h."""
 
+    names = ()
+
     def __init__(self, images=None, **arrays):
         self.samples = arrays.pop("samples", None)
         self.arrays, self.real = arrays, images
@@ -35,10 +37,10 @@ def clouds(n=200, d=8, seed=0):
 def test_a_healthy_run_is_healthy():
     verdict = doctor.diagnose([(100, WELL), (300, WELL)], {"loss": math.log(511)})
     assert verdict.kind == "healthy"
-    assert "20.0 directions of 64" in verdict.words
+    assert "effective rank 20.0 of 64" in verdict.words
 
 
-def test_complete_collapse_is_told_with_the_step_it_began_at():
+def test_complete_collapse_is_dated_to_the_step_it_began_at():
     gone = WELL | {"z/std": 1e-3, "z/rank": 0.0}
     verdict = doctor.diagnose([(100, WELL), (200, gone), (300, gone)])
     assert verdict[:2] == ("complete collapse", 200)
@@ -50,7 +52,7 @@ def test_dimensional_collapse_is_another_thing():
     assert verdict[:2] == ("dimensional collapse", 200)
 
 
-def test_a_loss_at_chance_is_told_once_it_had_time():
+def test_a_loss_at_chance_is_a_diagnosis_after_enough_steps():
     idle = WELL | {"loss": math.log(511) - 0.01}
     assert doctor.diagnose([(50, idle)], {"loss": math.log(511)}).kind == "healthy"
     verdict = doctor.diagnose([(50, idle), (400, idle)], {"loss": math.log(511)})

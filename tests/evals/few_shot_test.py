@@ -192,9 +192,9 @@ def test_protocols_tell_settings_apart():
     ("call", "message"),
     [
         (lambda rng: episode(rng, Y, 7, 1, 1), "wanted 7 classes, got 6"),
-        (lambda rng: episode(rng, Y, 2, 9, 41), "wanted 50 labelled rows .* of class"),
+        (lambda rng: episode(rng, Y, 2, 9, 41), "wanted 50 labeled rows .* of class"),
         (lambda rng: episode(rng, Y, 2, 0, 1), "got 2, 0 and 1"),
-        (lambda rng: few_labels(rng, Y, 50), "wanted 50 labelled rows of every class"),
+        (lambda rng: few_labels(rng, Y, 50), "wanted 50 labeled rows of every class"),
         (lambda rng: few_labels(rng, Y, 0), "at least 1, got 0"),
         (lambda rng: prototype_predict(np.ones((2, 0, 3)), np.ones((1, 3))), "empty"),
         (lambda rng: prototype_predict(np.ones((2, 1, 3)), np.ones((1, 4))), "d=3"),
@@ -212,7 +212,7 @@ def test_what_does_not_fit_is_refused(call, message, unhooked):
 def test_splits_that_are_too_small_are_refused(splits):
     with pytest.raises(ValueError, match="wanted 5 classes, got 3"):
         few_shot(k_shot=1, n_query=2)(splits(), False)
-    with pytest.raises(ValueError, match="wanted 35 labelled rows of every class"):
+    with pytest.raises(ValueError, match="wanted 35 labeled rows of every class"):
         few_shot(n_way=3, k_shot=20)(splits(), False)
-    with pytest.raises(ValueError, match="wanted 80 labelled rows of every class"):
+    with pytest.raises(ValueError, match="wanted 80 labeled rows of every class"):
         few_labels_probe((80,))(splits(), False)

@@ -92,9 +92,7 @@ def test_no_layer_is_the_fresh_state_and_all_are_the_trained_one():
 
 def test_taken_layers_learn_ten_times_more_gently():
     begun, after = fitted(upto=1, steps=1)
-    moved = lambda name: float(
-        jnp.abs(after["params"][name] - begun["params"][name]).max()
-    )
+    moved = lambda name: float(jnp.abs(after["params"][name] - begun["params"][name]).max())
     assert moved("conv1") == pytest.approx(10 * moved("conv0"), rel=1e-2)
 
 

@@ -233,7 +233,7 @@ def test_the_eval_learns_from_train_and_judges_val_and_never_asks_for_test(scene
 def test_the_rate_is_chosen_on_val_then_fitted_again_and_judged_on_test(scenes):
     grid, features = (1e-5, 0.1), Blurred()
     each = scenes.tables.items()
-    maps = {k: features.of(x["image"], "maps", lambda x: x) for k, x in each}
+    maps = {k: features.of({"image": x["image"]}, "maps", lambda x: x) for k, x in each}
     masks = {k: x["mask"] for k, x in scenes.tables.items()}
 
     def judged(fit, split, lr):

@@ -1,12 +1,12 @@
-"""DeepCluster: cluster the features, learn to predict the clusters, and again.
+"""DeepCluster: alternates k-means on the features and classification of the clusters.
 
 Caron, Bojanowski, Joulin and Douze, "Deep Clustering for Unsupervised Learning of Visual
 Features", ECCV 2018. https://arxiv.org/abs/1807.05520
 
     y = k-means of unit(PCA-whitened f(x)),    L = mean_i -log p(y_i | f(view(x_i)))
 
-Each round gets a new linear head, for the numbers of the clusters mean nothing, and an
-order of samples in which all clusters come equally often.
+Each round has a new linear head, since cluster numbers are arbitrary, and an order of
+samples in which all clusters are equally frequent.
 """
 
 from typing import NamedTuple
@@ -30,8 +30,8 @@ from jssl.pictures import Grid, in_range
 
 class State(NamedTuple):
     learner: Learner
-    clusters: jax.Array  # [size] of each sample of the training split
-    nmi: jax.Array  # of these clusters and the last round's: 1 when nothing moves
+    clusters: jax.Array  # [size], of each sample of the training split
+    nmi: jax.Array  # with the clusters of the previous round; 1: unchanged
 
 
 def deepcluster(
@@ -45,17 +45,19 @@ def deepcluster(
     prepare: Prepare = field("image"),
     iterations: int = 20,
 ) -> Method[State]:
-    """Predicts its own clusters; give the stage refresh_every, a round's steps.
+    """Classification of clusters of its own features.
+
+    The stage needs `refresh_every`, the steps between clusterings.
 
     Args:
-      net: images -> {"logits": [n, clusters], "h": [n, d]}, the head called "head".
-      tx: moves all weights.
-      size: samples in the training split; batches name theirs by "index".
-      clusters: k; about ten times the classes one hopes for.
-      components: of the features, after PCA.
-      augment: draws the view of each image that the network trains on, prepared as
-        `prepare` does. None: `prepare` alone.
-      prepare: what the network sees of an image: edges, in the paper.
+      net: x -> {"logits": [n, clusters], "h": [n, d]}, with a linear head named "head".
+      tx: optimizer of all weights.
+      size: samples of the training split, which "index" numbers.
+      clusters: k, about ten times the expected number of classes.
+      components: number of principal components of the features.
+      augment: (key, batch) -> one view of each row, normalized as `prepare` does; None:
+        `prepare`.
+      prepare: batch -> x, the network's input outside training; edges in the paper.
       iterations: of k-means.
     """
 
@@ -95,7 +97,7 @@ def deepcluster(
         return State(learner, found, jnp.asarray(kept, state.nmi.dtype)), order
 
     def with_new_head(key, learner):
-        """A head as in the paper, whose optimiser remembers nothing; the rest stays."""
+        """Reinitializes the head and its optimizer state, as in the paper."""
         params, head = dict(learner.params), learner.params["head"]
         kernel = 0.01 * jax.random.normal(key, head["kernel"].shape, head["kernel"].dtype)
         params["head"] = {"kernel": kernel, "bias": jnp.zeros_like(head["bias"])}
@@ -106,7 +108,7 @@ def deepcluster(
         return learner._replace(params=params, opt=opt)
 
     def thumbnails(batch):
-        """Inputs of 32 pixels or less: those of a whole split fit in memory."""
+        """Inputs reduced to at most 32 pixels, so that a whole split fits in memory."""
         x = prepare(batch)
         every = -(-x.shape[1] // 32)
         return x[:, ::every, ::every].astype(jnp.float16)

@@ -1,15 +1,16 @@
-"""MoCo: pick out the other view's key from a queue of keys of a slowly moving encoder.
+"""MoCo: contrastive learning with a momentum encoder and a queue of keys.
 
 v1: He, Fan, Wu, Xie and Girshick, "Momentum Contrast for Unsupervised Visual
 Representation Learning", CVPR 2020, https://arxiv.org/abs/1911.05722
 v2, a deeper head, blur, tau 0.2: Chen, Fan, Girshick and He 2020,
 https://arxiv.org/abs/2003.04297
-v3, no queue, a predictor, both ways: Chen, Xie and He, ICCV 2021,
+v3, no queue, a predictor, a symmetric loss: Chen, Xie and He, ICCV 2021,
 https://arxiv.org/abs/2104.02057
 
     L = mean_i -log exp(q_i k_i / tau) / (exp(q_i k_i / tau) + sum_j exp(q_i u_j / tau))
 
-u the queue; in v3 the other keys of the batch. No gradient moves the encoder of the keys.
+with u the queue; in v3 the other keys of the batch. The key encoder is an exponential
+moving average of the query encoder and has no gradient.
 """
 
 from typing import Any, NamedTuple
@@ -29,8 +30,8 @@ from jssl.ops.vectors import unit
 
 class State(NamedTuple):
     online: Learner
-    params: Any  # of the keys' encoder
-    stats: Any  # its own batch statistics
+    params: Any  # of the key encoder
+    stats: Any  # of the key encoder
     queue: Queue | tuple
     count: jax.Array  # steps taken
 
@@ -47,20 +48,21 @@ def moco(
     prepare: Prepare = field("image"),
     chunk: int | None = None,
 ) -> Method[State]:
-    """Contrasts with a queue (v1, v2) or, with queue=0, with the batch (v3).
+    """Contrastive learning with a queue (v1, v2) or, for queue=0, within the batch (v3).
 
     Args:
-      net: images -> {"h": [n, d], "z": [n, k]} and, for v3, "p": [n, k]; `project` stops
-        at z. With a queue its batch norm should have groups (the paper: devices), or its
-        statistics betray which key belongs to which query.
-      tx: moves the weights of the queries' encoder.
-      augment: draws two views of each image, [n, 2, ...], normalised as `prepare` does.
-      steps: in which v3's momentum reaches 1.
-      queue: keys remembered.
+      net: x -> {"h": [n, d], "z": [n, k]} and, for v3, "p": [n, k]; its method `project`
+        ends at z. With a queue, use grouped batch norm (the paper shuffles over GPUs);
+        otherwise batch statistics leak which key matches which query.
+      tx: optimizer of the query encoder.
+      augment: (key, batch) -> two views of each row, [n, 2, ...], normalized as `prepare`
+        does.
+      steps: of training, after which the momentum of v3 is 1.
+      queue: number of keys.
       temperature: tau: 0.07 in v1, 0.2 in v2 and v3.
-      momentum: of the keys' encoder: constant with a queue, the start of v3's cosine.
-      prepare: what the network sees of an image outside training.
-      chunk: keys of a batch a block: see `info_nce`.
+      momentum: of the key encoder: constant with a queue, initial value of a cosine in v3.
+      prepare: batch -> x, the network's input outside training (normalization, a crop).
+      chunk: keys of a batch per block, see `info_nce`.
     """
 
     def init(key, batch):

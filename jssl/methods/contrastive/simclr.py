@@ -1,11 +1,11 @@
-"""SimCLR: two views of an image embed near each other and far from all others.
+"""SimCLR: contrastive learning of two views of each image against the rest of the batch.
 
 Chen, Kornblith, Norouzi and Hinton, "A Simple Framework for Contrastive Learning of
 Visual Representations", ICML 2020. https://arxiv.org/abs/2002.05709
 
     L = mean_i -log exp(s(z_i, z_j) / tau) / sum_{k != i} exp(s(z_i, z_k) / tau)
 
-over all 2n views z, j the other view of i's image, s the cosine.
+over all 2n views z, with j the other view of i's image and s the cosine similarity.
 """
 
 import jax
@@ -28,22 +28,24 @@ def simclr(
     prepare: Prepare = field("image"),
     chunk: int | None = None,
 ) -> Method[Learner]:
-    """Pulls together the projections of two views.
+    """Contrastive learning with the NT-Xent loss.
 
     Args:
-      net: images -> {"h": [n, d], "z": [n, k]}.
-      tx: moves all weights. The paper uses LARS with batches of 4,096.
-      augment: draws two views of each image, [n, 2, ...], normalised as `prepare` does.
+      net: x -> {"h": [n, d], "z": [n, k]}.
+      tx: optimizer of all weights. The paper uses LARS with batches of 4,096.
+      augment: (key, batch) -> two views of each row, [n, 2, ...], normalized as `prepare`
+        does.
       temperature: tau.
-      prepare: what the network sees of an image outside training.
-      chunk: candidates a block, for batches whose similarities do not fit: see `nt_xent`.
+      prepare: batch -> x, the network's input outside training (normalization, a crop).
+      chunk: candidates per block, for batches whose similarities exceed memory; see
+        `nt_xent`.
     """
 
     def init(key, batch):
         return fresh(tx, *net.init(key, first_row(prepare(batch))))
 
     def loss(params, stats, views):
-        # Both views in one batch: their statistics are shared, as in the released code.
+        # Both views in one batch, with common batch statistics, as in the released code.
         out, stats = net.apply(params, stats, fold(views), train=True)
         z = out["z"].reshape(-1, 2, out["z"].shape[-1])
         value = nt_xent(z[:, 0], z[:, 1], temperature, chunk=chunk)

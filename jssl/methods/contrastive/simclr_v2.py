@@ -1,4 +1,4 @@
-"""SimCLR v2: SimCLR with a deeper head, whose first layer is kept when labels come.
+"""SimCLR v2: SimCLR with a deeper head, whose first layer is kept for fine-tuning.
 
 Chen, Kornblith, Swersky, Norouzi and Hinton, "Big Self-Supervised Models are Strong
 Semi-Supervised Learners", NeurIPS 2020. https://arxiv.org/abs/2006.10029
@@ -6,10 +6,10 @@ Semi-Supervised Learners", NeurIPS 2020. https://arxiv.org/abs/2006.10029
     L = mean_i -log exp(s(z_i, z_j) / tau)
                     / (sum_{k != i} exp(s(z_i, z_k) / tau) + sum_m exp(s(z_i, u_m) / tau))
 
-over all 2n views z, j the other view of i's image, s the cosine, u a queue of what a
-slow average of the network said of earlier images. This is the first stage of three:
-fine-tune from the head's first layer on few labels (`supervised`), then distil on all
-images (`distil`).
+over all 2n views z, with j the other view of i's image, s the cosine similarity, and u a
+queue of projections of earlier images by a momentum encoder. This is the first of three
+stages: then fine-tune from the head's first layer on few labels (`supervised`), and distill
+on all images (`distil`).
 """
 
 from typing import Any, NamedTuple
@@ -28,7 +28,7 @@ from jssl.ops.vectors import unit
 
 
 class Memory(NamedTuple):
-    """The slow network, with statistics of its own, and what it said last."""
+    """The momentum encoder, and a queue of its projections."""
 
     params: Any
     stats: Any
@@ -51,20 +51,21 @@ def simclr_v2(
     prepare: Prepare = field("image"),
     chunk: int | None = None,
 ) -> Method[State]:
-    """SimCLR, with more negatives from a memory if there is a queue.
+    """SimCLR, optionally with a queue of additional negatives.
 
     Args:
-      net: images -> {"h": [n, d], "z": [n, k]}; `trunk` gives {"h", "head1"}, head1 what
-        the first of the head's three layers says.
-      tx: moves all weights. The paper uses LARS with batches of 4,096.
-      augment: draws two views of each image, [n, 2, ...], normalised as `prepare` does.
+      net: x -> {"h": [n, d], "z": [n, k]}; its method `trunk` returns {"h", "head1"}, with
+        head1 the output of the first of the head's three layers.
+      tx: optimizer of all weights. The paper uses LARS with batches of 4,096.
+      augment: (key, batch) -> two views of each row, [n, 2, ...], normalized as `prepare`
+        does.
       temperature: tau.
-      queue: projections remembered, those of each image's second view; 0: no memory,
-        which is SimCLR. The paper: 65,536. A queue that is not much smaller than the
-        data holds an image's own views among its negatives.
-      momentum: of the slow network.
-      prepare: what the network sees of an image outside training.
-      chunk: candidates a block: see `nt_xent`.
+      queue: number of projections in the queue, those of the second views; 0: SimCLR. The
+        paper: 65,536. A queue that is not much smaller than the data set contains views of
+        the same image as negatives.
+      momentum: of the momentum encoder.
+      prepare: batch -> x, the network's input outside training (normalization, a crop).
+      chunk: candidates per block, see `nt_xent`.
     """
     plain = simclr(net, tx, augment, temperature=temperature, prepare=prepare, chunk=chunk)
 
@@ -80,7 +81,7 @@ def simclr_v2(
         return State(online, Memory(online.params, online.stats, keys))
 
     def loss(params, stats, views, remembered):
-        # Statistics are shared, as in SimCLR.
+        # Common batch statistics, as in SimCLR.
         out, stats = net.apply(params, stats, fold(views), train=True)
         z = out["z"].reshape(-1, 2, out["z"].shape[-1])
         value = nt_xent(
@@ -94,7 +95,7 @@ def simclr_v2(
             return State(online, ()), metrics
         views = augment(key, batch)
         params, stats, remembered = state.memory
-        # Keys are negatives only: their common statistics betray no partner.
+        # Keys are negatives only, so batch statistics leak nothing about positives.
         out, stats = net.apply(params, stats, view(views, 1), train=True)
         online, metrics = minimize(tx, loss, state.online, views, remembered)
         remembered = queue_push(remembered, unit(out["z"]))

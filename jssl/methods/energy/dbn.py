@@ -1,20 +1,20 @@
-"""Deep belief network: machines stacked one on the other, then taught together up and down.
+"""Deep belief network: a stack of RBMs, fine-tuned by the up-down algorithm.
 
 Hinton, Osindero and Teh, "A Fast Learning Algorithm for Deep Belief Nets", Neural
 Computation 18, 2006, https://doi.org/10.1162/neco.2006.18.7.1527
 
-The layers are RBMs first, each trained on the mean activations of those below (`rbm` and
-`above`); `stacked` makes a network of them, R = G = W. A step then is contrastive
+The layers are first trained as RBMs, each on the mean activations of those below (`rbm` and
+`above`); `stacked` combines them to a network with R = G = W. A step is then contrastive
 wake-sleep, for each directed layer l:
 
-    wake    h_l ~ q, upwards from the image; G learns to generate it:
+    wake    h_l ~ q, upwards from the image; update of the generative weights G:
             r = h_{l-1} - sigmoid(b_l + h_l G_l^T),    G_l += lr r^T h_l / n
-    top     CD-k in the top RBM, begun where the wake phase ended
-    sleep   h_{l-1} ~ p, downwards from the chain's end; R learns to recognise it:
+    top     CD-k in the top RBM, starting at the end of the wake phase
+    sleep   h_{l-1} ~ p, downwards from the end of the chain; of the recognition weights R:
             r = h_l - sigmoid(a_l + h_{l-1} R_l),      R_l += lr h_{l-1}^T r / n
 
-Departure: no label units stand beside the top machine's visible layer; the network learns
-without labels, and is judged by its top hidden means.
+Departure: no label units in the visible layer of the top RBM; training uses no labels, and
+the representation is the mean activation of the top hidden layer.
 """
 
 from collections.abc import Sequence
@@ -39,21 +39,22 @@ class State(NamedTuple):
 
 
 def machines(state: Any) -> list[RBM]:
-    """The RBMs of a greedy stack's state, the lowest first."""
+    """The RBMs in the state of a greedy stack, lowest first."""
     if isinstance(state, Above):
         return [*machines(state.below), *machines(state.own)]
     return [state.learner.weights]
 
 
 def wake_sleep(key, dbn: DBN, v, k=1, mean=True):
-    """Contrastive wake-sleep: gradients to descend, and both phases' states.
+    """Contrastive wake-sleep: gradients to descend, and the states of both phases.
 
     Args:
       key: of all draws.
       dbn: the network.
-      v: [n, v], numbers between 0 and 1 count as means.
-      k: sweeps in the top machine; may be traced.
-      mean: whether dreams end in the mean of v, as the data are means; else in a draw.
+      v: [n, v], numbers between 0 and 1 are means.
+      k: Gibbs sweeps of the top RBM; may be traced.
+      mean: True ends the sleep phase in the mean of v, as the data are means; else in a
+        sample.
 
     Returns:
       The gradients (a DBN), and the states (v, h_1, ..., h_{L-1}) of wake and of sleep.
@@ -91,18 +92,18 @@ def dbn(
     dreams: int = 200,
     made: str = "image",
 ) -> Method[State]:
-    """Teaches a stack of machines up and down.
+    """Up-down fine-tuning of a deep belief network.
 
     Args:
       hidden: units of each hidden layer, two or more.
-      tx: moves all weights along the gradients.
+      tx: optimizer of all weights.
       steps: of training, for `sweeps`.
-      sweeps: k of the top machine, in as many equal parts of training.
-      mean: whether dreams end in the mean of v.
-      scale: deviation of the first weights, where no trained machines replace them.
+      sweeps: values of k of the top RBM, for equal parts of training.
+      mean: True ends the sleep phase in the mean of v.
+      scale: standard deviation of initial weights, unless replaced by trained RBMs.
       prepare: batch -> rows [n, v] in [0, 1].
-      dreams: sweeps of the top machine before a sample.
-      made: name of the field that is generated, if it has v numbers.
+      dreams: Gibbs sweeps of the top RBM before a sample.
+      made: name of the generated field, if it has v numbers.
     """
 
     def init(key, batch):
@@ -125,7 +126,7 @@ def dbn(
         named = hidden_mean(net.lower[0].upward, asleep[0])
         metrics = {
             "reconstruction": jnp.square(down(net, means[-1]) - v).mean(),
-            "recognition": jnp.square(named - asleep[1]).mean(),  # of what was dreamt
+            "recognition": jnp.square(named - asleep[1]).mean(),  # of sleep samples
             "free_energy_gap": gap.mean(),
             "active": means[-1].mean(),
         }

@@ -1,11 +1,11 @@
-"""RBM: two layers of units and the weights between them, a probability for every image.
+"""Restricted Boltzmann machine, trained by contrastive divergence.
 
     E(v, h) = -b v - a h - v W h,    p(v, h) = exp(-E(v, h)) / Z
 
-The likelihood climbs along <v h> under the data less <v h> under the machine, and k
-sweeps of Gibbs sampling stand for the machine: begun at the data (CD-k: Hinton, "Training
+The gradient of the log-likelihood is <v h> under the data minus <v h> under the model; the
+latter is estimated by k sweeps of Gibbs sampling from the data (CD-k: Hinton, "Training
 Products of Experts by Minimizing Contrastive Divergence", Neural Computation 2002,
-https://doi.org/10.1162/089976602760128018) or where they were left (PCD: Tieleman, ICML
+https://doi.org/10.1162/089976602760128018) or from persistent chains (PCD: Tieleman, ICML
 2008, https://doi.org/10.1145/1390156.1390290). Recipe: Hinton, "A Practical Guide to
 Training Restricted Boltzmann Machines", 2010.
 """
@@ -33,11 +33,11 @@ from jssl.pictures import Grid
 
 class State(NamedTuple):
     learner: Learner  # params: an RBM
-    chains: jax.Array  # [m, v], of PCD; [0] else
+    chains: jax.Array  # [m, v] of PCD; unused in CD
 
 
 def flat(images):
-    """Rows of numbers."""
+    """Images [n, ...] as rows [n, v]."""
     return images.reshape(len(images), -1)
 
 
@@ -56,23 +56,23 @@ def rbm(
     sweeps: int = 200,
     made: str = "image",
 ) -> Method[State]:
-    """CD-k or, with chains, PCD.
+    """Training by CD-k or, with chains, PCD.
 
     Args:
-      hidden: how many hidden units.
-      tx: moves all weights along the gradients; weight decay concerns W alone.
-      k: sweeps a step.
-      chains: how many live on between steps; 0 begins at the data.
-      visible: kind of the visible units: "bernoulli" or, for data of variance 1 around
-        0, "gaussian".
+      hidden: number of hidden units.
+      tx: optimizer of all weights; weight decay should apply to W only.
+      k: Gibbs sweeps per step.
+      chains: number of persistent chains; 0: CD, from the data.
+      visible: kind of the visible units: "bernoulli" or, for data of mean 0 and variance 1,
+        "gaussian".
       units: kind of the hidden units.
-      mean: Hinton's recipe, a chain that hands on the mean of v; CD only.
-      scale: deviation of the first weights.
-      frequency: [v] how often each pixel is on, for the first visible biases, whose
-        log-odds they become; None: 0.
+      mean: True propagates the mean of v, as in Hinton's recipe; CD only.
+      scale: standard deviation of the initial weights.
+      frequency: [v], frequency of ones of each pixel, whose log-odds are the initial
+        visible biases; None: biases 0.
       prepare: batch -> rows [n, v].
-      sweeps: of Gibbs sampling before a sample, from the chains of PCD or random bits.
-      made: name of the field that is generated, if it has v numbers.
+      sweeps: Gibbs sweeps before a sample, from the chains of PCD or random bits.
+      made: name of the generated field, if it has v numbers.
     """
 
     def init(key, batch):

@@ -1,17 +1,17 @@
-"""Autoencoder: give back the input through a code that cannot simply copy it.
+"""Autoencoder: reconstruction of the input through a narrow or sparse code.
 
     h = s(x W_e + b_e),    x^ = s(h W_d + b_d),    L = mean over samples of |x^ - x|^2
 
-The code is narrow or, with as many units as you please, sparse: L gains a weight times
+For a sparse code of any width, L has an additional weighted term
 
     mean over samples of sum_j |h_j|    or    sum_j KL(rho || q_j),
 
-q_j being how active unit j is on average.
+with q_j the average activation of unit j.
 
 Rumelhart, Hinton and Williams, "Learning Internal Representations by Error Propagation",
 1986, https://doi.org/10.21236/ADA164453. Sparsity: Olshausen and Field, Nature 381, 1996,
 https://doi.org/10.1038/381607a0; Lee, Ekanadham and Ng, NIPS 2007; Ng, "Sparse
-Autoencoder", CS294A notes, 2011 (who halves the squared error).
+Autoencoder", CS294A notes, 2011 (with half the squared error).
 """
 
 from collections.abc import Callable
@@ -34,10 +34,10 @@ class State(NamedTuple):
 
 
 def readout(error: str, output: str) -> Callable:
-    """What makes a reconstruction of logits.
+    """The function from logits to a reconstruction: sigmoid or identity.
 
     Raises:
-      ValueError: for words other than these, or cross entropy of what is no probability.
+      ValueError: unknown names, or cross entropy with a linear output.
     """
     if error not in ("squared", "cross_entropy") or output not in ("sigmoid", "linear"):
         raise ValueError(
@@ -45,7 +45,7 @@ def readout(error: str, output: str) -> Callable:
             f'"linear"; got {error!r} and {output!r}'
         )
     if (error, output) == ("cross_entropy", "linear"):
-        raise ValueError('error "cross_entropy" wants output "sigmoid"; got "linear"')
+        raise ValueError('error "cross_entropy" needs output "sigmoid", got "linear"')
     return jax.nn.sigmoid if output == "sigmoid" else identity
 
 
@@ -62,23 +62,23 @@ def autoencoder(
     augment: Augment | None = None,
     prepare: Prepare = field("image"),
 ) -> Method[State]:
-    """Reconstructs.
+    """Reconstruction, optionally with a sparsity penalty.
 
     Args:
-      net: images -> {"h": [n, m], "logits": as the images}; `filters` draws its first
-        layer. "kl" wants h in (0, 1).
-      tx: moves all weights. With "l1" let it end in `optim.unit_rows` of the decoder.
-      error: "squared" or, for images of 0s and 1s or between, "cross_entropy".
+      net: x -> {"h": [n, m], "logits": shaped as x}. "kl" needs h in (0, 1).
+      tx: optimizer of all weights. With "l1" it should end in `optim.unit_rows` of the
+        decoder.
+      error: "squared" or, for x in [0, 1], "cross_entropy".
       sparsity: "" (none), "l1" or "kl".
-      weight: of the sparsity.
-      rho: how active a unit should be, for "kl".
-      momentum: of q between steps; 0 takes the batch's own average, of 100 samples or
-        more. Only the batch's part of q has a gradient: a weight of so much, divided by
-        1 - momentum, pulls as hard.
-      output: what makes a reconstruction of logits: "sigmoid" or "linear".
-      augment: draws what is reconstructed, normalised as `prepare` does. None: `prepare`
-        alone.
-      prepare: what the network sees of an image outside training.
+      weight: of the sparsity penalty.
+      rho: target activation of a unit, for "kl".
+      momentum: of the running average q; 0 takes the average of the batch, which should
+        have 100 samples or more. Only the batch's share of q has a gradient: divide
+        `weight` by 1 - momentum for the same strength.
+      output: function from logits to a reconstruction, "sigmoid" or "linear".
+      augment: (key, batch) -> one view of each row, which is reconstructed, normalized as
+        `prepare` does; None: `prepare`.
+      prepare: batch -> x, the network's input outside training (normalization, a crop).
     """
 
     look = augment or (lambda key, batch: prepare(batch))

@@ -1,13 +1,13 @@
-"""DCGAN: the two players are convolutional networks, and the discriminator's maps are kept.
+"""DCGAN: a GAN of convolutional networks; features are the discriminator's maps.
 
 Radford, Metz and Chintala, "Unsupervised Representation Learning with Deep Convolutional
 Generative Adversarial Networks", ICLR 2016. https://arxiv.org/abs/1511.06434
 
     L_D = -E_x log D(x) - E_z log(1 - D(G(z))),    L_G = -E_z log D(G(z)),
 
-images in [-1, 1], the range of tanh, and z uniform in [-1, 1]^d. The paper is in the
-networks, `jssl.models.dcgan`: strides in place of pooling, batch norm but at D's input
-and G's output, no hidden dense layers. h is every map of D, max-pooled to 4 x 4.
+with images in [-1, 1], the range of tanh, and z uniform in [-1, 1]^d. The architecture is
+in `jssl.models.dcgan`: strides in place of pooling, batch norm except at D's input and G's
+output, no hidden dense layers. h consists of all maps of D, max-pooled to 4 x 4.
 """
 
 import jax
@@ -26,14 +26,14 @@ def dcgan(
     *,
     noise: int = 100,
 ) -> Method[State]:
-    """A non-saturating `gan` in the ranges of the paper. A training batch is [k, n, ...].
+    """A non-saturating `gan` with the ranges of the paper. Training batches: [k, n, ...].
 
     Args:
       generator: z [n, noise] -> images in [-1, 1].
       discriminator: images in [-1, 1] -> {"logits": [n], "h": [n, d]}.
-      generator_tx: moves the generator. The paper: Adam, 2e-4, momentum 0.5.
-      discriminator_tx: moves the discriminator; the same.
-      noise: numbers in a z.
+      generator_tx: optimizer of the generator. The paper: Adam, 2e-4, momentum 0.5.
+      discriminator_tx: optimizer of the discriminator; the same in the paper.
+      noise: dimension of z.
     """
 
     def prior(key, n):

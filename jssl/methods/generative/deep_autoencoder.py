@@ -1,4 +1,4 @@
-"""Deep autoencoder: a stack of RBMs, unfolded into an encoder and its mirror, fine-tuned.
+"""Deep autoencoder: a stack of RBMs, unrolled into encoder and decoder, and fine-tuned.
 
 Hinton and Salakhutdinov, "Reducing the Dimensionality of Data with Neural Networks",
 Science 313, 2006, https://doi.org/10.1126/science.1127647
@@ -6,11 +6,11 @@ Science 313, 2006, https://doi.org/10.1126/science.1127647
     u_l = sigmoid(u_{l-1} W_l + a_l),    code c = u_{L-1} W_L + a_L,
     w_{l-1} = sigmoid(w_l W_l^T + b_l),  w_L = c,
 
-W, a and b of the RBMs, each trained on the mean activations of those below (`rbm` and
-`above`); the top one has Gaussian hidden units. From then on the decoder's weights are its
-own, and back-propagation lowers the cross entropy of each pixel.
+with W, a and b of the RBMs, each trained on the mean activations of those below (`rbm` and
+`above`); the top one has Gaussian hidden units. During fine-tuning the decoder's weights
+are untied, and backpropagation minimizes the cross entropy of each pixel.
 
-Departure: the optimiser is the caller's; the paper has conjugate gradients.
+Departure: the optimizer is an argument; the paper uses conjugate gradients.
 """
 
 from collections.abc import Sequence
@@ -27,9 +27,9 @@ from jssl.ops.gibbs import RBM
 
 
 def unrolled(rbms: Sequence[RBM]) -> dict:
-    """The weights of an autoencoder whose every layer is one of the machines.
+    """Weights of an autoencoder from a stack of RBMs, one layer each.
 
-    Its parts are "encoder" and "decoder", their layers "dense0", "dense1" ..., as of
+    Its parts are "encoder" and "decoder", their layers "dense0", "dense1" ..., as in
     `models.dense.Autoencoder`.
     """
 
@@ -52,14 +52,14 @@ def deep_autoencoder(
     *,
     prepare: Prepare = field("image"),
 ) -> Method[Learner]:
-    """Lowers the cross entropy between images and their reconstructions.
+    """Minimizes the cross entropy between inputs and their reconstructions.
 
     Args:
-      net: images -> {"h": [n, d], "logits": as the images}.
-      tx: moves all weights.
-      augment: draws the view of each image that the network reconstructs in training.
-        None: `prepare` alone.
-      prepare: what the network sees of an image outside training, in [0, 1].
+      net: x -> {"h": [n, d], "logits": shaped as x}.
+      tx: optimizer of all weights.
+      augment: (key, batch) -> one view of each row, which is reconstructed; None:
+        `prepare`.
+      prepare: batch -> x in [0, 1], the network's input outside training.
     """
 
     look = augment or (lambda key, batch: prepare(batch))

@@ -1,6 +1,6 @@
-"""Denoising autoencoder: spoil the input, give back the clean one.
+"""Denoising autoencoder: reconstruction of the input from a corrupted copy.
 
-To put an entry right the network must know how it goes with the others.
+Restoring an entry requires a model of its dependence on the others.
 
 Vincent, Larochelle, Bengio and Manzagol, "Extracting and Composing Robust Features with
 Denoising Autoencoders", ICML 2008, https://doi.org/10.1145/1390156.1390294; with emphasis:
@@ -8,8 +8,8 @@ Vincent et al., JMLR 11, 2010, https://www.jmlr.org/papers/v11/vincent10a.html
 
     L = mean over samples of alpha sum_{j in J} l(x_j, x^_j) + beta sum_{j not in J} ...,
 
-x^ the reconstruction of x~, x with the entries J corrupted, and l the squared error or
-the cross entropy.
+with x^ the reconstruction of x~, which is x with the entries J corrupted, and l the squared
+error or the cross entropy.
 """
 
 from collections.abc import Callable
@@ -36,19 +36,18 @@ def denoising(
     output: str = "sigmoid",
     prepare: Prepare = field("image"),
 ) -> Method[Learner]:
-    """Restores what was corrupted; embeds what was not.
+    """Denoising of corrupted inputs; embeds clean inputs.
 
     Args:
-      net: images -> {"h": [n, m], "logits": as the images}; `filters` draws its first
-        layer.
-      tx: moves all weights.
-      corrupt: (key, x) -> (x~, J), with J 1 on the entries selected: one of
-        `jssl.ops.corruption`, bound to its settings. Each step draws anew.
-      alpha: weight of what was corrupted.
-      beta: of what was not; 0 is the paper's full emphasis.
-      error: "squared" or, for images of 0s and 1s or between, "cross_entropy".
-      output: what makes a reconstruction of logits: "sigmoid" or "linear".
-      prepare: what is corrupted, reconstructed and embedded, of an image.
+      net: x -> {"h": [n, m], "logits": shaped as x}.
+      tx: optimizer of all weights.
+      corrupt: (key, x) -> (x~, J), with J 1 on corrupted entries: a function of
+        `jssl.ops.corruption` with its settings bound, drawn in every step.
+      alpha: weight of corrupted entries.
+      beta: weight of other entries; 0 is the paper's full emphasis.
+      error: "squared" or, for x in [0, 1], "cross_entropy".
+      output: function from logits to a reconstruction, "sigmoid" or "linear".
+      prepare: batch -> x, which is corrupted, reconstructed and embedded.
     """
 
     restored = readout(error, output)

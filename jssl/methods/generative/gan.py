@@ -1,14 +1,14 @@
-"""GAN: a generator makes samples and a discriminator tells them from the data, by turns.
+"""GAN: alternating training of a generator and a discriminator.
 
 Goodfellow et al., "Generative Adversarial Nets", NIPS 2014, algorithm 1.
 https://arxiv.org/abs/1406.2661
 
     min_G max_D V,    V = E_x log D(x) + E_z log(1 - D(G(z))),    D = sigmoid(s)
 
-k steps of D, each with data and noise of its own; then one of G, with fresh noise and
-against the D that they made. The "non-saturating" G ascends E_z log D(G(z)) in place of
-descending V. With r1, D also pays r1 / 2 times its mean squared slope at the data
-(Mescheder et al. 2018, https://arxiv.org/abs/1801.04406).
+k updates of D, each with its own data and noise, then one update of G with new noise and
+the updated D. The "non-saturating" G ascends E_z log D(G(z)) instead of descending V. With
+r1, the loss of D includes r1 / 2 times its mean squared gradient at the data (Mescheder et
+al. 2018, https://arxiv.org/abs/1801.04406).
 """
 
 from collections.abc import Callable
@@ -48,20 +48,20 @@ def gan(
     show: Callable = identity,
     made: str = "image",
 ) -> Method[State]:
-    """Plays the game. A training batch is k minibatches, [k, n, ...].
+    """Generative adversarial network. A training batch is k minibatches, [k, n, ...].
 
     Args:
-      generator: z -> x, as `prepare` gives it. Where it has batch norm, let its chain
-        keep no running average of the weights, whose statistics would be others.
-      discriminator: x -> {"logits": [n], "h": [n, d]}; no batch norm if r1.
-      generator_tx: moves the generator.
-      discriminator_tx: moves the discriminator.
+      generator: z -> x, in the range of `prepare`. With batch norm do not average its
+        weights, because running statistics do not match averaged weights.
+      discriminator: x -> {"logits": [n], "h": [n, d]}; without batch norm if r1 > 0.
+      generator_tx: optimizer of the generator.
+      discriminator_tx: optimizer of the discriminator.
       prior: (key, n) -> z, the noise of n samples.
       loss: of the generator, "non_saturating" or "minimax".
-      r1: gamma, the weight of the penalty; the paper's half is taken here.
+      r1: gamma, weight of the gradient penalty; its factor 1/2 is included.
       prepare: batch -> x, the input of the discriminator.
-      show: the inverse: x -> images in [0, 1].
-      made: name of the field that is generated.
+      show: x -> images in [0, 1], the inverse of `prepare`.
+      made: name of the generated field.
     """
     if loss not in LOSSES:
         raise ValueError(f"gan: loss must be {' or '.join(LOSSES)}, got {loss!r}")
@@ -73,9 +73,8 @@ def gan(
         fake = jax.eval_shape(generator.apply, maker.params, maker.stats, z)[0]
         if fake.shape != real.shape:
             raise ValueError(
-                f"gan: the generator makes samples of shape {fake.shape[1:]}, the data are "
-                f"of shape {real.shape[1:]}: a batch must be [k, n, ...], as "
-                f"data.minibatches(source, k) gives it"
+                f"gan: samples have shape {fake.shape[1:]}, but the data {real.shape[1:]}; "
+                f"a batch must be [k, n, ...], as from data.minibatches(source, k)"
             )
         judge = fresh(discriminator_tx, *discriminator.init(second, real))
         return State(maker, judge)
@@ -92,8 +91,8 @@ def gan(
 
     def discriminator_loss(params, stats, real, fake, key):
         one, two = jax.random.split(key)
-        on_real, after = judged(params, stats, real, one)  # two passes: batch norm must
-        on_fake, after = judged(params, after, fake, two)  # not see real beside fake
+        on_real, after = judged(params, stats, real, one)  # two passes, so that batch
+        on_fake, after = judged(params, after, fake, two)  # statistics are not shared
         value = minimax_discriminator(on_real, on_fake)
         metrics = {
             "value": -value,
@@ -139,5 +138,5 @@ def gan(
 
 
 def minibatch(batch, i):
-    """Batch i of k."""
+    """Minibatch i of a training batch."""
     return jax.tree.map(lambda x: x[i], batch)

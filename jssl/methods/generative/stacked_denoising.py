@@ -1,4 +1,4 @@
-"""Stacked denoising autoencoder: a deep encoder, learned layer by layer from below.
+"""Stacked denoising autoencoder: greedy layer-wise training of a deep encoder.
 
 Vincent, Larochelle, Lajoie, Bengio and Manzagol, "Stacked Denoising Autoencoders: Learning
 Useful Representations in a Deep Network with a Local Denoising Criterion", JMLR 11, 2010.
@@ -6,8 +6,8 @@ https://www.jmlr.org/papers/v11/vincent10a.html
 
     h^0 = x,    h^l = f_l(h^{l-1}),    f_l the encoder of a denoising autoencoder of h^{l-1}
 
-Each layer corrupts what it alone is given: codes come up from below as they are. All f_l,
-one on the other, are then the first weights of a classifier.
+Each layer corrupts only its own input; the codes of lower layers are computed from clean
+inputs. The composition of all f_l initializes a classifier.
 """
 
 from collections.abc import Sequence
@@ -18,13 +18,13 @@ from jssl.method import Above, Method, above
 
 
 def stacked_denoising(layers: Sequence[Method]) -> list[Method]:
-    """Each layer above all before it: a stage each, from the lowest to the deepest.
+    """The methods of the stages, from the lowest layer to the deepest.
 
-        start=lambda state, done: state._replace(below=done["layer1"])
+        start=beneath("layer1")
 
     Args:
-      layers: denoising autoencoders (or others whose states are Learners), of images
-        the first, of the codes [n, m] of the one before all others.
+      layers: denoising autoencoders (or other methods whose states are Learners): the first
+        of images, the others of the codes [n, m] of the previous one.
     """
     stack = []
     for layer in layers:
@@ -33,10 +33,10 @@ def stacked_denoising(layers: Sequence[Method]) -> list[Method]:
 
 
 def stacked_encoder(state: Any) -> Learner:
-    """All encoders of a stack's state as the "encoder" of one network.
+    """Composes the encoders in the state of a stack to the "encoder" of one network.
 
-    Their layers "dense0", "dense1" ... are counted through from the lowest, so that they
-    fit `Dense` of all widths together; decoders stay behind.
+    Layers are renumbered "dense0", "dense1" ... from the lowest, to match `Dense` of all
+    widths; decoders are dropped.
 
         start=lambda state, done: graft(state, encoder=stacked_encoder(done["layer3"]))
     """

@@ -1,12 +1,12 @@
-"""MAE: hide three patches in four; from the rest, predict the pixels that are gone.
+"""MAE: reconstruction of masked patches by an asymmetric encoder and decoder.
 
 He, Chen, Xie, Li, Dollar and Girshick, "Masked Autoencoders Are Scalable Vision
 Learners", CVPR 2022. https://arxiv.org/abs/2111.06377
 
     L = sum_l m_l |pred_l - t_l|^2 / k / sum_l m_l
 
-with m = 1 on hidden patches and t the patch's k pixels, less their mean, over their
-deviation. The encoder sees visible patches only, the decoder all places.
+with m = 1 on masked patches and t the k pixels of a patch, standardized by their mean and
+standard deviation. The encoder processes visible patches only, the decoder all positions.
 """
 
 import jax
@@ -32,18 +32,18 @@ def mae(
     mask: float = 0.75,
     norm_pixels: bool = True,
 ) -> Method[Learner]:
-    """Reconstructs the hidden patches of images.
+    """Reconstruction of masked patches.
 
     Args:
-      net: (images, keep, restore) -> predicted patches; `encode` embeds whole images,
-        `filters` draws the first layer.
-      tx: moves all weights.
-      patch: side of a patch in pixels, as the network has it.
-      augment: draws the view of each image that the network trains on, normalised as
-        `prepare` does. The paper crops and flips, no more. None: `prepare` alone.
-      prepare: what the network sees of an image outside training: normalisation, a crop.
-      mask: share of patches hidden.
-      norm_pixels: whether the target is normalised per patch.
+      net: (images, keep, restore) -> predicted patches; its method `encode` embeds whole
+        images.
+      tx: optimizer of all weights.
+      patch: side of a patch in pixels, as in the network.
+      augment: (key, batch) -> one view of each row, normalized as `prepare` does; None:
+        `prepare`. The paper only crops and flips.
+      prepare: batch -> x, the network's input outside training (normalization, a crop).
+      mask: fraction of patches that are masked.
+      norm_pixels: True standardizes the target of each patch.
     """
 
     look = augment or (lambda key, batch: prepare(batch))
@@ -83,7 +83,7 @@ def mae(
         pred, _ = net.apply(state.weights, state.stats, *inputs)
         patches = patchify(images, patch)
         hidden = masking.mask[..., None]
-        if norm_pixels:  # the true mean and deviation: the picture shows texture only
+        if norm_pixels:  # drawn with the true mean and deviation of each patch
             pred = denormalize_patches(pred, patches)
         gray = jnp.full_like(patches, (images.min() + images.max()) / 2)
         columns = (

@@ -1,11 +1,11 @@
-"""Jigsaw: tell in which of some known orders the nine tiles of an image were laid.
+"""Jigsaw puzzles: classification of the permutation of nine tiles.
 
 Noroozi and Favaro, "Unsupervised Learning of Visual Representations by Solving Jigsaw
 Puzzles", ECCV 2016. https://arxiv.org/abs/1603.09246
 
     L = mean over images of -log p(y | tile_{P_y(1)}, ..., tile_{P_y(9)}),
 
-P_1 ... P_N permutations far apart, y drawn anew each time an image is met.
+with P_1 ... P_N permutations of large Hamming distance, and y drawn in every step.
 """
 
 import jax
@@ -22,8 +22,11 @@ from jssl.pictures import Grid, in_range
 
 
 def laid_out(net: Net) -> Net:
-    """A network of tiles [n, 9, ...] whose "layers" are maps of the whole images: those of
-    the tiles, which the encoder saw as images of their own, side by side."""
+    """A network of tiles [n, 9, ...] whose "layers" are maps of whole images.
+
+    The maps of the nine tiles, which the encoder processes separately, are placed side by
+    side.
+    """
 
     def apply(*inputs, **how):
         out, stats = net.apply(*inputs, **how)
@@ -44,20 +47,21 @@ def jigsaw(
     *,
     prepare: Prepare = field("image"),
 ) -> Method[Learner]:
-    """Predicts the permutation.
+    """Classification of tile permutations.
 
     Args:
       net: tiles [n, 9, tile, tile, c] -> {"logits": [n, count], "h": [n, d]}. It should
-        see each tile alone before it compares them.
-      tx: moves all weights. The paper: SGD, momentum 0.9.
-      permutations: the orders that are used: see `jssl.ops.permutations`. The paper has
-        1,000, of the largest mean distance.
-      tile: side of the tiles, less than a third of the image's: the gap hides edges that
-        go on from tile to tile. 64 of 75 pixels in the paper.
-      augment: draws the view that is cut, normalised as `prepare` does. None: `prepare`
-        alone. The paper makes some views grey and shifts their colours a little.
-      prepare: what is cut of an image outside training. Tiles are normalised one by one
-        afterwards.
+        encode each tile separately before combining them.
+      tx: optimizer of all weights. The paper: SGD, momentum 0.9.
+      permutations: the classes, see `jssl.ops.permutations`. The paper has 1,000, of the
+        largest mean distance.
+      tile: side of the tiles, less than a third of the image's: the gap prevents matching
+        of continued edges. 64 of 75 pixels in the paper.
+      augment: (key, batch) -> one view of each row, which is cut into tiles, normalized as
+        `prepare` does; None: `prepare`. The paper converts some views to gray and shifts
+        color channels.
+      prepare: batch -> x, the images to cut outside training. Tiles are then normalized one
+        by one.
     """
     known = np.asarray(permutations)
     if known.shape[1:] != (9,) or (np.sort(known, axis=1) != np.arange(9)).any():

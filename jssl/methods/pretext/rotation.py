@@ -1,4 +1,4 @@
-"""RotNet: tell by which right angle an image was turned.
+"""RotNet: classification of image rotations by multiples of 90 degrees.
 
 Gidaris, Singh and Komodakis, "Unsupervised Representation Learning by Predicting Image
 Rotations", ICLR 2018. https://arxiv.org/abs/1803.07728
@@ -24,14 +24,14 @@ def rotation(
     *,
     prepare: Prepare = field("image"),
 ) -> Method[Learner]:
-    """Predicts the turn.
+    """Classification of rotations.
 
     Args:
-      net: images -> {"logits": [n, 4], "h": [n, d]}.
-      tx: moves all weights. The paper: SGD, Nesterov momentum 0.9.
-      augment: draws the view that is turned, normalised as `prepare` does. None:
-        `prepare` alone. The paper crops and flips.
-      prepare: what the network sees of an image outside training.
+      net: x -> {"logits": [n, 4], "h": [n, d]}.
+      tx: optimizer of all weights. The paper: SGD, Nesterov momentum 0.9.
+      augment: (key, batch) -> one view of each row, which is rotated, normalized as
+        `prepare` does; None: `prepare`. The paper crops and flips.
+      prepare: batch -> x, the network's input outside training (normalization, a crop).
     """
 
     look = augment or (lambda key, batch: prepare(batch))

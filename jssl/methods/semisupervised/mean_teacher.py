@@ -1,14 +1,14 @@
-"""Mean Teacher: agree with the running average of your own weights on every image.
+"""Mean Teacher: consistency with a teacher that averages the student's weights.
 
 Tarvainen and Valpola, "Mean teachers are better role models", NeurIPS 2017.
 https://arxiv.org/abs/1703.01780
 
-    L = mean over labelled x of -log p(y | view(x))
+    L = mean over labeled x of -log p(y | view(x))
         + w(s) mean over all x of d(p(view(x)), p'(view'(x))),
     teacher <- m_s teacher + (1 - m_s) student,    m_s = min(1 - 1 / (s + 1), m),
 
-p' of the teacher, which no gradient moves; d the squared error over classes or
-KL(p' || p). The teacher is what predicts in the end.
+with p' of the teacher, which has no gradient, and d the squared error over classes or
+KL(p' || p). The teacher makes the final predictions.
 """
 
 from typing import Any, NamedTuple
@@ -28,7 +28,7 @@ DIFFERENCES = {"mse": softmax_squared_error, "kl": softmax_kl}
 
 
 class Teacher(NamedTuple):
-    """The average of the student's weights, with statistics of its own."""
+    """The average of the student's weights, with its own batch statistics."""
 
     params: Any
     stats: Any
@@ -51,22 +51,22 @@ def mean_teacher(
     consistency: str = "mse",
     prepare: Prepare = field("image"),
 ) -> Method[State]:
-    """Learns from few labels, and from its teacher everywhere.
+    """Semi-supervised learning with a mean teacher.
 
     Args:
-      net: images -> {"logits": [n, classes], "h": [n, d]}.
-      tx: moves the student.
-      augment: draws one view of each image, [n, ...], normalised as `prepare` does; it is
-        called twice, for the student's and for the teacher's.
-      weight: w after the ramp. The authors' rule of thumb: between C and C^2 for C
-        classes with "mse", 1 to 10 with "kl".
+      net: x -> {"logits": [n, classes], "h": [n, d]}.
+      tx: optimizer of the student.
+      augment: (key, batch) -> one view of each row, [n, ...], normalized as `prepare` does;
+        called twice, for student and teacher.
+      weight: w after the ramp. The authors recommend C to C^2 for C classes with "mse",
+        1 to 10 with "kl".
       ramp: steps of the sigmoid ramp of w.
       momentum: m.
       consistency: d, "mse" or "kl".
-      prepare: what the network sees of an image outside training.
+      prepare: batch -> x, the network's input outside training (normalization, a crop).
 
     Raises:
-      ValueError: for another consistency.
+      ValueError: an unknown consistency.
     """
     if consistency not in DIFFERENCES:
         known = " or ".join(DIFFERENCES)

@@ -1,14 +1,14 @@
-"""MixMatch: guess a label for each unlabelled image, then mix everything with everything.
+"""MixMatch: sharpened pseudo-labels for unlabeled images, and mixup with labeled ones.
 
 Berthelot, Carlini, Goodfellow, Papernot, Oliver and Raffel, "MixMatch: A Holistic Approach
 to Semi-Supervised Learning", NeurIPS 2019. https://arxiv.org/abs/1905.02249
 
-    q = sharpen(mean over k views of p(view_k(u)), T), one guess for all views of u,
-    X', U' = labelled and unlabelled views, each mixed with one of a shuffle of all,
+    q = sharpen(mean over k views of p(view_k(u)), T), one pseudo-label for all views of u,
+    X', U' = labeled and unlabeled views, each mixed with a random one of all,
     L = mean over X' of H(y, p(x)) + w(s) mean over U' and classes of (q - p(u))^2.
 
-No gradient flows through q. The guesses come from the current weights; a chain of `tx`
-that ends in `ema_weights` gives the average which predicts in the end.
+No gradient flows through q. Pseudo-labels are computed with the current weights; if the
+chain `tx` ends in `ema_weights`, averaged weights make the final predictions.
 """
 
 from typing import NamedTuple
@@ -43,26 +43,26 @@ def mixmatch(
     alpha: float = 0.75,
     prepare: Prepare = field("image"),
 ) -> Method[State]:
-    """Learns from few labels, and from its guesses.
+    """Semi-supervised learning with pseudo-labels and mixup.
 
     Args:
-      net: images -> {"logits": [n, classes], "h": [n, d]}.
-      tx: moves all weights.
-      augment: draws one view of each image, [n, ...], normalised as `prepare` does; an
-        unlabelled image is given to it k times.
+      net: x -> {"logits": [n, classes], "h": [n, d]}.
+      tx: optimizer of all weights.
+      augment: (key, batch) -> one view of each row, [n, ...], normalized as `prepare` does;
+        unlabeled rows are repeated k times.
       weight: w after the ramp.
-      ramp: steps in which w rises along a line.
-      k: views of an unlabelled image.
+      ramp: steps of the linear ramp of w.
+      k: views of an unlabeled image.
       temperature: T.
-      alpha: of the Beta distribution that the shares of a mixture come from.
-      prepare: what the network sees of an image outside training.
+      alpha: parameter of the Beta distribution of mixing coefficients.
+      prepare: batch -> x, the network's input outside training (normalization, a crop).
     """
 
     def init(key, batch):
         learner = fresh(tx, *net.init(key, first_row(prepare(part(batch, "labeled")))))
         return State(learner, jnp.zeros((), jnp.int32))
 
-    # One pass of all mixed rows, which move the running statistics once. The authors make
+    # One pass of all mixed rows, with one update of running statistics. The authors make
     # k + 1 passes of interleaved rows, so that each has the statistics of the whole.
     def loss(params, stats, x, p, u, q, w, keys):
         mixed = jnp.concatenate([x, u])

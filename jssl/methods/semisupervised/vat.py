@@ -1,12 +1,12 @@
-"""VAT: no small step from an image, labelled or not, should change what is said of it.
+"""VAT: smoothness of predictions in the virtual adversarial direction.
 
 Miyato, Maeda, Koyama and Ishii, "Virtual Adversarial Training: A Regularization Method
 for Supervised and Semi-Supervised Learning", TPAMI 2019. https://arxiv.org/abs/1704.03976
 
-    L = mean over labelled x of -log p(y | x)
+    L = mean over labeled x of -log p(y | x)
         + lambda mean over all x of KL(p(x) || p(x + r(x)))
-        + lambda_ent mean over unlabelled x of H(p(x)),
-    r(x) = the step of length epsilon that raises this divergence most,
+        + lambda_ent mean over unlabeled x of H(p(x)),
+    r(x) = the perturbation of norm epsilon that maximizes this divergence,
 
 found by power iteration. No gradient flows through r, nor through p(x) in the divergence.
 """
@@ -36,19 +36,19 @@ def vat(
     xi: float | None = None,
     prepare: Prepare = field("image"),
 ) -> Method[Learner]:
-    """Learns from few labels, and not to be moved anywhere.
+    """Semi-supervised learning with virtual adversarial training.
 
     Args:
-      net: images -> {"logits": [n, classes], "h": [n, d]}.
-      tx: moves all weights.
-      augment: draws one view of each image, [n, ...], normalised as `prepare` does; it is
+      net: x -> {"logits": [n, classes], "h": [n, d]}.
+      tx: optimizer of all weights.
+      augment: (key, batch) -> one view of each row, [n, ...], normalized as `prepare` does;
         x above.
-      epsilon: in the units of a view; pixels of 28 x 28 in [0, 1] want 1 to 4.
+      epsilon: norm of the perturbation; 1 to 4 for 28 x 28 pixels in [0, 1].
       weight: lambda.
-      entropy_weight: lambda_ent; the authors' VAT + EntMin has 1.
+      entropy_weight: lambda_ent; 1 in the authors' VAT + EntMin.
       iterations: of the power method.
-      xi: None for exact products with the Hessian; else the step of finite differences.
-      prepare: what the network sees of an image outside training.
+      xi: None for exact Hessian-vector products; else the step of finite differences.
+      prepare: batch -> x, the network's input outside training (normalization, a crop).
     """
 
     def init(key, batch):
@@ -57,8 +57,8 @@ def vat(
     def loss(params, stats, views, labels, direction, noise, other):
         n = len(labels)
 
-        # With the statistics of its own batch, as the authors do, so that rows are not
-        # quite independent; the running ones move with the labelled pass alone.
+        # With batch statistics, as the authors do, so that rows are not independent;
+        # running statistics are updated in the labeled pass only.
         def predict(x):
             out, _ = net.apply(params, stats, x, train=True, keys={"dropout": other})
             return out["logits"]

@@ -1,4 +1,4 @@
-"""BYOL: the online network predicts what its own slow average says of the other view.
+"""BYOL: prediction of the target network's projection of the other view.
 
 Grill, Strub, Altche, Tallec, Richemond et al., "Bootstrap Your Own Latent", NeurIPS 2020.
 https://arxiv.org/abs/2006.07733
@@ -6,7 +6,7 @@ https://arxiv.org/abs/2006.07733
     L = |unit(p_1) - unit(z'_2)|^2 + |unit(p_2) - unit(z'_1)|^2,
     target <- m target + (1 - m) online,    m from m_0 to 1 along a cosine,
 
-z' of the target network, which no gradient moves.
+with z' of the target network, which has no gradient.
 """
 
 from typing import Any, NamedTuple
@@ -24,7 +24,7 @@ from jssl.ops.vectors import unit
 
 
 class Target(NamedTuple):
-    """The slow copy of encoder and projector, with statistics of its own."""
+    """The averaged encoder and projector, with their own batch statistics."""
 
     params: Any
     stats: Any
@@ -45,16 +45,17 @@ def byol(
     momentum: float = 0.996,
     prepare: Prepare = field("image"),
 ) -> Method[State]:
-    """Bootstraps a representation from its own average.
+    """Self-prediction with a momentum target.
 
     Args:
-      net: images -> {"h": [n, d], "z": [n, k], "p": [n, k]}; `project` stops at z; its
-        predictor is called "predictor". One without shows the collapse that it prevents.
-      tx: moves the online weights. The paper uses LARS.
-      augment: draws two views of each image, [n, 2, ...], normalised as `prepare` does.
-      steps: in which the momentum reaches 1.
+      net: x -> {"h": [n, d], "z": [n, k], "p": [n, k]}; its method `project` ends at z, its
+        predictor is named "predictor". Without a predictor the representation collapses.
+      tx: optimizer of the online network. The paper uses LARS.
+      augment: (key, batch) -> two views of each row, [n, 2, ...], normalized as `prepare`
+        does.
+      steps: of training, after which the momentum is 1.
       momentum: m_0.
-      prepare: what the network sees of an image outside training.
+      prepare: batch -> x, the network's input outside training (normalization, a crop).
     """
 
     def init(key, batch):

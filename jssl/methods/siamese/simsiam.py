@@ -1,11 +1,11 @@
-"""SimSiam: predict one view's projection from the other's, which holds still.
+"""SimSiam: prediction of one view's projection from the other's, with stop-gradient.
 
 Chen and He, "Exploring Simple Siamese Representation Learning", CVPR 2021.
 https://arxiv.org/abs/2011.10566
 
-    L = D(p_1, stop(z_2)) / 2 + D(p_2, stop(z_1)) / 2,    D minus the cosine.
+    L = D(p_1, stop(z_2)) / 2 + D(p_2, stop(z_1)) / 2,    D = -cosine.
 
-No negatives, no slow copy: the stopped gradient alone keeps all images from one point.
+Without negatives or a momentum encoder: stop-gradient alone prevents collapse.
 """
 
 import jax.numpy as jnp
@@ -26,14 +26,15 @@ def simsiam(
     prepare: Prepare = field("image"),
     stop_gradient: bool = True,
 ) -> Method[Learner]:
-    """Predicts one view from the other.
+    """Siamese prediction with stop-gradient.
 
     Args:
-      net: images -> {"h": [n, d], "z": [n, k], "p": [n, k]}.
-      tx: moves all weights; the paper decays all rates but the predictor's.
-      augment: draws two views of each image, [n, 2, ...], normalised as `prepare` does.
-      prepare: what the network sees of an image outside training.
-      stop_gradient: False shows the collapse that it prevents.
+      net: x -> {"h": [n, d], "z": [n, k], "p": [n, k]}.
+      tx: optimizer of all weights; the paper keeps the predictor's learning rate constant.
+      augment: (key, batch) -> two views of each row, [n, 2, ...], normalized as `prepare`
+        does.
+      prepare: batch -> x, the network's input outside training (normalization, a crop).
+      stop_gradient: False leads to collapse.
     """
 
     def distance(p, z):
@@ -43,7 +44,7 @@ def simsiam(
         return fresh(tx, *net.init(key, first_row(prepare(batch))))
 
     def loss(params, stats, views):
-        # One after the other: each view has batch statistics of its own.
+        # One after the other, with separate batch statistics for each view.
         one, stats = net.apply(params, stats, view(views, 0), train=True)
         two, stats = net.apply(params, stats, view(views, 1), train=True)
         value = (distance(one["p"], two["z"]) + distance(two["p"], one["z"])) / 2

@@ -1,14 +1,14 @@
-"""VICReg: two views agree, while every feature varies and no two say the same.
+"""VICReg: invariance to views, with variance and covariance regularization.
 
 Bardes, Ponce and LeCun, "VICReg: Variance-Invariance-Covariance Regularization for
 Self-Supervised Learning", ICLR 2022. https://arxiv.org/abs/2105.04906
 
     L = lambda s(z_1, z_2) + mu (v(z_1) + v(z_2)) / 2 + nu (c(z_1) + c(z_2))
 
-s the mean squared difference, v how far the deviations of the features fall short of 1,
-c the squares of their covariances. Agreement alone puts all images on one point, which v
-forbids; they may still lie on one line, which c forbids. v is halved as in the released
-code, not as in the paper.
+with s the mean squared difference, v the hinge of standard deviations below 1, and c the
+squared covariances. Invariance alone leads to complete collapse, which v prevents, and to
+dimensional collapse, which c prevents. v is halved as in the released code, not as in the
+paper.
 """
 
 import jax.numpy as jnp
@@ -31,16 +31,17 @@ def vicreg(
     covariance: float = 1.0,
     prepare: Prepare = field("image"),
 ) -> Method[Learner]:
-    """Pulls two views together, with the batch's statistics held in place.
+    """Invariance of two views, with variance and covariance regularization.
 
     Args:
-      net: images -> {"h": [n, d], "z": [n, k]}; the paper's k is four times its d.
-      tx: moves all weights. The paper uses LARS.
-      augment: draws two views of each image, [n, 2, ...], normalised as `prepare` does.
+      net: x -> {"h": [n, d], "z": [n, k]}; k = 4 d in the paper.
+      tx: optimizer of all weights. The paper uses LARS.
+      augment: (key, batch) -> two views of each row, [n, 2, ...], normalized as `prepare`
+        does.
       invariance: lambda.
-      variance: mu; 0 shows the complete collapse that it prevents.
-      covariance: nu; 0 shows the dimensional collapse that it prevents.
-      prepare: what the network sees of an image outside training.
+      variance: mu; 0 leads to complete collapse.
+      covariance: nu; 0 leads to dimensional collapse.
+      prepare: batch -> x, the network's input outside training (normalization, a crop).
     """
     weights = dict(invariance=invariance, variance=variance, covariance=covariance)
 
@@ -48,7 +49,7 @@ def vicreg(
         return fresh(tx, *net.init(key, first_row(prepare(batch))))
 
     def loss(params, stats, views):
-        # One after the other: each view has batch statistics of its own.
+        # One after the other, with separate batch statistics for each view.
         one, stats = net.apply(params, stats, view(views, 0), train=True)
         two, stats = net.apply(params, stats, view(views, 1), train=True)
         terms = vicreg_terms(one["z"], two["z"])
@@ -68,5 +69,5 @@ def vicreg(
 
 
 def covariances(z, shown=256) -> Grid:
-    """Sizes of the first features' covariances, 0 black; at best the diagonal alone."""
+    """Absolute covariances of the first features; ideally a diagonal matrix."""
     return Grid(jnp.abs(jnp.cov(z[:, :shown].T)).clip(0, 1)[None, None, :, :, None])

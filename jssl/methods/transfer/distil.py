@@ -1,15 +1,15 @@
-"""Distillation: a student learns to say of images without labels what a teacher says.
+"""Knowledge distillation: a student is trained on the predictions of a teacher.
 
 Hinton, Vinyals and Dean, "Distilling the Knowledge in a Neural Network", 2015,
 https://arxiv.org/abs/1503.02531; as the last stage of SimCLR v2: Chen, Kornblith,
 Swersky, Norouzi and Hinton, NeurIPS 2020, https://arxiv.org/abs/2006.10029
 
-    L = -(1 - alpha) mean_labelled log p_S(y | x)
-        - alpha mean_unlabelled sum_c p_T(c | x) log p_S(c | x),
+    L = -(1 - alpha) mean_labeled log p_S(y | x)
+        - alpha mean_unlabeled sum_c p_T(c | x) log p_S(c | x),
 
-where the unlabelled p(c | x) = softmax(logits / temperature), the teacher's and the
-student's. The gradient by the student's logits is alpha (p_S - p_T) / temperature; no
-factor temperature^2 makes up for it.
+where the unlabeled p(c | x) = softmax(logits / temperature) of teacher and student. The
+gradient with respect to the student's logits is alpha (p_S - p_T) / temperature; it is not
+multiplied by temperature^2.
 """
 
 from typing import Any, NamedTuple
@@ -24,7 +24,7 @@ from jssl.ops.divergences import entropy, soft_cross_entropy
 
 
 class Frozen(NamedTuple):
-    """A network that no longer moves, as it is judged."""
+    """Fixed weights and statistics of a network."""
 
     params: Any
     stats: Any
@@ -36,7 +36,7 @@ class State(NamedTuple):
 
 
 def frozen(learner: Learner) -> Frozen:
-    """The weights that a learner is judged by, with their statistics."""
+    """The evaluation weights of a learner, with their statistics."""
     return Frozen(learner.weights, learner.stats)
 
 
@@ -50,21 +50,21 @@ def distil(
     augment: Augment | None = None,
     prepare: Prepare = field("image"),
 ) -> Method[State]:
-    """Learns from a teacher, whose weights an earlier stage made:
+    """Distillation of a teacher that was trained in an earlier stage:
 
         start=lambda state, done: state._replace(teacher=frozen(done["teacher"]))
 
     Batches are plain or, for alpha < 1, {"labeled": ..., "unlabeled": ...}.
 
     Args:
-      net: the student, images -> {"logits": [n, classes], "h": [n, d]}.
-      teacher: images -> {"logits": [n, classes]}; larger, or the student's like.
-      tx: moves all weights of the student.
-      temperature: divides both networks' logits; 1 or less in SimCLR v2.
-      alpha: share of the teacher; the rest is that of labels.
-      augment: draws the view of each image that both networks see, normalised as
-        `prepare` does. None: `prepare` alone. SimCLR v2 crops and flips.
-      prepare: what the networks see of an image outside training.
+      net: the student, x -> {"logits": [n, classes], "h": [n, d]}.
+      teacher: x -> {"logits": [n, classes]}; larger than or like the student.
+      tx: optimizer of the student.
+      temperature: divides the logits of both networks; 1 or less in SimCLR v2.
+      alpha: weight of the teacher's term; 1 - alpha is that of labels.
+      augment: (key, batch) -> one view of each row, the input of both networks, normalized
+        as `prepare` does; None: `prepare`. SimCLR v2 crops and flips.
+      prepare: batch -> x, the networks' input outside training (normalization, a crop).
     """
     if not temperature > 0 or not 0 <= alpha <= 1:
         raise ValueError(
@@ -87,7 +87,7 @@ def distil(
         said = out["logits"] / temperature
         value = soft_cross_entropy(said, jax.nn.softmax(told)).mean()
         agreement = (said.argmax(-1) == told.argmax(-1)).mean()
-        gap = value - entropy(told).mean()  # the divergence: the loss cannot fall below
+        gap = value - entropy(told).mean()  # KL divergence; its minimum is 0
         return value, stats, {"divergence": gap, "agreement": agreement}
 
     def hard(params, stats, images, labels, keys):

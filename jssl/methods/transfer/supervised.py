@@ -1,8 +1,8 @@
-"""Supervised learning: cross entropy with the labels that other methods do without.
+"""Supervised learning of classes, tags, spans or numbers.
 
-It is the reference beside every number here, and the stage that fine-tunes what another
-method has learned. With soft targets (mixup, cutmix) and smoothing s, target t becomes
-(1 - s) t + s / classes. Szegedy et al. 2016, https://arxiv.org/abs/1512.00567
+It is the reference of all results, and the fine-tuning stage of other methods. With soft
+targets (mixup, cutmix) and smoothing s, target t becomes (1 - s) t + s / classes. Szegedy
+et al. 2016, https://arxiv.org/abs/1512.00567
 """
 
 from collections.abc import Callable
@@ -25,7 +25,7 @@ def cross_entropy(out, y):
 
 
 def tag_cross_entropy(out, y):
-    """Cross entropy of out["logits"] [n, l, tags] against tags y [n, l]; none below 0."""
+    """Cross entropy of out["logits"] [n, l, tags] against tags y [n, l]; y < 0: ignored."""
     logits, known = out["logits"], y >= 0
     each = optax.softmax_cross_entropy_with_integer_labels(logits, jnp.maximum(y, 0))
     count = jnp.maximum(known.sum(), 1)
@@ -35,7 +35,7 @@ def tag_cross_entropy(out, y):
 
 
 def span_cross_entropy(out, y):
-    """Cross entropy of first and last place: out["logits"] [n, l, 2] against y [n, 2].
+    """Cross entropy of start and end: out["logits"] [n, l, 2] against y [n, 2].
 
     Devlin et al. 2019, https://arxiv.org/abs/1810.04805, section 4.2.
     """
@@ -63,20 +63,20 @@ def supervised(
     mix: Callable | None = None,
     smoothing: float = 0.0,
 ) -> Method[Learner]:
-    """Learns to predict a target: a class, tags, a span, numbers.
+    """Supervised prediction of a target: a class, tags, a span, numbers.
 
     Args:
-      net: x -> {"h": [n, d], ...} and what `error` reads.
-      tx: moves all weights.
-      classes: number of classes of a target int [n], which becomes probabilities; None: the
-        target goes to `error` as it is.
-      augment: (key, batch) -> x, the view that the network trains on, normalized as
-        `prepare` does. None: `prepare` alone.
-      prepare: batch -> x outside training: normalization, a crop.
-      target: batch -> y, with a row for each of the batch.
+      net: x -> {"h": [n, d], ...} with the outputs that `error` uses.
+      tx: optimizer of all weights.
+      classes: number of classes of a target int [n], which is converted to probabilities;
+        None: the target is passed to `error` unchanged.
+      augment: (key, batch) -> one view of each row, [n, ...], normalized as `prepare` does;
+        None: `prepare`.
+      prepare: batch -> x, the network's input outside training (normalization, a crop).
+      target: batch -> y, with rows first.
       error: (out, y) -> (loss, metrics).
       mix: (key, x, y) -> (x, y): mixup or cutmix, of classes.
-      smoothing: share of each target spread over all classes.
+      smoothing: fraction of each target spread over all classes.
     """
 
     look = augment or (lambda key, batch: prepare(batch))
@@ -91,7 +91,8 @@ def supervised(
 
     def probabilities(key, x, y):
         floats = isinstance(x, jax.Array) and jnp.issubdtype(x.dtype, jnp.floating)
-        y = jax.nn.one_hot(y, classes, dtype=x.dtype if floats else jnp.float32)
+        dtype = x.dtype if floats else jnp.float32
+        y = jax.nn.one_hot(y, classes, dtype=dtype)  # type: ignore[arg-type]
         if mix is not None:
             x, y = mix(key, x, y)
         return x, optax.smooth_labels(y, smoothing)

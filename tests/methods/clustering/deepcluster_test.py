@@ -8,9 +8,8 @@ import numpy as np
 import optax
 import pytest
 from scipy import ndimage
-from toys import images, noisy
+from toys import images, jitted, noisy
 
-from jssl import nets
 from jssl.methods.clustering.deepcluster import deepcluster
 from jssl.models.convnet import ConvNet
 from jssl.models.heads import Classifier
@@ -22,7 +21,7 @@ SIZE, CLUSTERS = 8, 3
 
 
 def tiny(tx):
-    net = nets.linen(Classifier(ConvNet((8, 16)), CLUSTERS))
+    net = jitted(Classifier(ConvNet((8, 16)), CLUSTERS))
     tx = tx or optax.adam(3e-3)
     how = dict(size=SIZE, clusters=CLUSTERS, components=4, augment=noisy)
     method = deepcluster(net, tx, **how)
@@ -70,7 +69,7 @@ def test_a_step_takes_its_targets_by_index():
     rows = jnp.array([5, 2], jnp.int32)
     batch = {"image": images()[rows], "index": rows}
     _, metrics = jax.jit(method.step)(jax.random.key(0), after, batch)
-    net = nets.linen(Classifier(ConvNet((8, 16)), CLUSTERS))
+    net = jitted(Classifier(ConvNet((8, 16)), CLUSTERS))
     seen, learner = noisy(jax.random.key(0), batch["image"]), after.learner
     out, _ = jax.jit(partial(net.apply, train=True))(learner.params, learner.stats, seen)
     wanted = optax.softmax_cross_entropy_with_integer_labels(

@@ -1,13 +1,13 @@
 """MoCo: its queue on integers, its slow encoder, its shuffling; versions 1 to 3."""
 
-from functools import partial
+from functools import cache, partial
 
 import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from toys import images, two_views
+from toys import images, jitted, two_views
 
 from jssl import nets
 from jssl.learner import without_predictor
@@ -20,7 +20,7 @@ headline = "loss"
 
 def network(groups=1, predictor=None):
     head = MLP((16, 8), norm=predictor is not None)
-    return nets.linen(Siamese(ConvNet((8, 16), groups=groups), head, predictor))
+    return jitted(Siamese(ConvNet((8, 16), groups=groups), head, predictor))
 
 
 def tiny(tx):
@@ -46,8 +46,8 @@ class Scalar:
 
 
 def test_the_queue_holds_the_newest_keys_oldest_first():
-    def twice(key, images):
-        return jnp.stack([images, images], 1)
+    def twice(key, batch):
+        return jnp.stack([batch["image"]] * 2, 1)
 
     net = nets.Net(Scalar.init, Scalar.apply)
     method = moco(net, optax.sgd(0.0), twice, steps=9, queue=6)
@@ -55,10 +55,11 @@ def test_the_queue_holds_the_newest_keys_oldest_first():
     def batch(*numbers):
         return {"image": jnp.asarray(numbers, jnp.float32).reshape(-1, 1, 1, 1)}
 
-    state = method.init(jax.random.key(0), batch(0, 0, 0, 0))
+    state = jax.jit(method.init)(jax.random.key(0), batch(0, 0, 0, 0))
+    step = jax.jit(method.step)
     for i in range(3):
         numbers = 4 * i + np.arange(4)
-        state, _ = method.step(jax.random.key(i), state, batch(*numbers))
+        state, _ = step(jax.random.key(i), state, batch(*numbers))
     keys, pointer = state.queue
     held = np.asarray(keys[:, 0] / keys[:, 1])  # unit(x, 1) back to x
     oldest_first = np.roll(held, -int(pointer))
@@ -66,14 +67,23 @@ def test_the_queue_holds_the_newest_keys_oldest_first():
     assert pointer.dtype == jnp.int32
 
 
+@cache
+def stepped():
+    """The states around a step with key 1, and its metrics."""
+    method, batch = tiny(optax.sgd(0.5))
+    before = jax.jit(method.init)(jax.random.key(0), batch)
+    return before, *jax.jit(method.step)(jax.random.key(1), before, batch)
+
+
 def test_the_current_keys_are_no_negatives():
-    method, batch = tiny(optax.sgd(0.0))
-    state = jax.jit(method.init)(jax.random.key(0), batch)
-    key = jax.random.key(1)
-    _, metrics = jax.jit(method.step)(key, state, batch)
-    apply = jax.jit(partial(network().apply, train=True))
-    views = two_views(jax.random.split(key)[0], batch["image"])
-    z = [np.asarray(apply(state.params, state.stats, views[:, i])[0]["z"]) for i in (0, 1)]
+    state, _, metrics = stepped()
+    views = two_views(jax.random.split(jax.random.key(1))[0], images())
+    z = [
+        np.asarray(
+            network().apply(state.params, state.stats, views[:, i], train=True)[0]["z"]
+        )
+        for i in (0, 1)
+    ]
     q, k = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in z)
     negatives = np.exp(q @ np.asarray(state.queue.keys).T / 0.2).sum(1)
     positive = np.exp((q * k).sum(1) / 0.2)
@@ -82,9 +92,7 @@ def test_the_current_keys_are_no_negatives():
 
 
 def test_the_slow_encoder_moves_by_one_part_in_ten():
-    method, batch = tiny(optax.sgd(0.5))
-    before = jax.jit(method.init)(jax.random.key(0), batch)
-    after, _ = jax.jit(method.step)(jax.random.key(1), before, batch)
+    before, after, _ = stepped()
     online, _ = without_predictor(after.online)
     wanted = jax.tree.map(
         lambda old, new: 0.9 * old + 0.1 * new, before.params, online
@@ -94,34 +102,37 @@ def test_the_slow_encoder_moves_by_one_part_in_ten():
 
 def test_shuffling_gives_queries_and_keys_different_statistics():
     """Without noise, z of query and key differ only by what shares their group."""
-    still = lambda key, images: jnp.stack([images, images], 1)
+    still = lambda key, batch: jnp.stack([batch["image"]] * 2, 1)
     method = moco(network(groups=4), optax.sgd(0.0), still, steps=9, queue=16)
     batch = {"image": images()}
     state = jax.jit(method.init)(jax.random.key(0), batch)
     after, _ = jax.jit(method.step)(jax.random.key(1), state, batch)
-    together, _ = jax.jit(partial(network(groups=4).apply, train=True))(
-        state.params, state.stats, images()
-    )
+    together, _ = network(groups=4).apply(state.params, state.stats, images(), train=True)
     z = together["z"] / jnp.linalg.norm(together["z"], axis=1, keepdims=True)
     assert np.abs(np.asarray(after.queue.keys[:8]) - np.asarray(z)).max() > 1e-3
 
 
-def third(tx, momentum=0.9):
+@cache
+def third():
+    """Version three: its network, a first state and a compiled step."""
     net = network(predictor=MLP((16, 8)))
-    how = dict(steps=100, queue=0, temperature=0.2, momentum=momentum)
-    return moco(net, tx, two_views, **how), net
+    tx = optax.adam(3e-3)
+    method = moco(
+        net, tx, two_views, steps=100, queue=0, temperature=0.2, momentum=0.9
+    )
+    state = jax.jit(method.init)(jax.random.key(0), {"image": images()})
+    return net, state, jax.jit(method.step)
 
 
 def test_version_three_is_symmetric_and_has_no_queue():
-    method, net = third(optax.sgd(0.0))
+    net, state, step = third()
     batch = {"image": images()}
-    state = jax.jit(method.init)(jax.random.key(0), batch)
     assert state.queue == ()
     key = jax.random.key(1)
-    _, metrics = jax.jit(method.step)(key, state, batch)
+    _, metrics = step(key, state, batch)
     views = two_views(jax.random.split(key)[0], batch["image"])
-    apply = jax.jit(partial(net.apply, train=True))
-    project = jax.jit(partial(net.apply, train=True, method="project"))
+    apply = partial(net.apply, train=True)
+    project = partial(net.apply, train=True, method="project")
     online, keys = [], []
     for i in (0, 1):
         out, _ = apply(state.online.params, state.online.stats, views[:, i])
@@ -137,13 +148,7 @@ def test_version_three_is_symmetric_and_has_no_queue():
 
 
 def test_version_three_learns():
-    method, _ = third(optax.adam(3e-3))
-    batch = {"image": images()}
-    state, step, seen = (
-        jax.jit(method.init)(jax.random.key(0), batch),
-        jax.jit(method.step),
-        [],
-    )
+    (_, state, step), batch, seen = third(), {"image": images()}, []
     for i in range(40):
         state, metrics = step(jax.random.key(i), state, batch)
         seen.append(float(metrics["loss"]))

@@ -1,13 +1,12 @@
 """SimCLR: the loss of its two views, computed from its own network's outputs."""
 
-from functools import partial
+from functools import cache
 
 import jax
 import numpy as np
 import optax
-from toys import images, two_views
+from toys import images, jitted, two_views
 
-from jssl import nets
 from jssl.methods.contrastive.simclr import simclr
 from jssl.models.convnet import ConvNet
 from jssl.models.heads import MLP, Siamese
@@ -16,13 +15,7 @@ headline = "loss"
 
 
 def network():
-    return nets.linen(Siamese(ConvNet((8, 16)), MLP((16, 8))))
-
-
-def applied(params, stats, images, **options):
-    """The network in training: what it says, and its statistics."""
-    apply = jax.jit(partial(network().apply, train=True, **options))
-    return apply(params, stats, images)
+    return jitted(Siamese(ConvNet((8, 16)), MLP((16, 8))))
 
 
 def tiny(tx):
@@ -30,12 +23,19 @@ def tiny(tx):
     return method, {"image": images()}
 
 
-def test_the_loss_is_that_of_the_papers_double_loop():
+@cache
+def stepped():
+    """The states around a step that moves no weight, its views, and its metrics."""
     method, batch = tiny(optax.sgd(0.0))
-    state = jax.jit(method.init)(jax.random.key(0), batch)
-    _, metrics = jax.jit(method.step)(jax.random.key(1), state, batch)
+    before = jax.jit(method.init)(jax.random.key(0), batch)
+    after, metrics = jax.jit(method.step)(jax.random.key(1), before, batch)
     views = two_views(jax.random.key(1), batch["image"]).reshape(16, 8, 8, 1)
-    out, _ = applied(state.params, state.stats, views)
+    return before, after, views, metrics
+
+
+def test_the_loss_is_that_of_the_papers_double_loop():
+    state, _, views, metrics = stepped()
+    out, _ = network().apply(state.params, state.stats, views, train=True)
     z = np.asarray(out["z"], np.float64)
     z /= np.linalg.norm(z, axis=1, keepdims=True)
     total = 0.0
@@ -48,10 +48,7 @@ def test_the_loss_is_that_of_the_papers_double_loop():
 
 
 def test_both_views_move_the_same_statistics_once():
-    method, batch = tiny(optax.sgd(0.0))
-    state = jax.jit(method.init)(jax.random.key(0), batch)
-    after, _ = jax.jit(method.step)(jax.random.key(1), state, batch)
-    views = two_views(jax.random.key(1), batch["image"]).reshape(16, 8, 8, 1)
-    _, stats = applied(state.params, state.stats, views)
+    state, after, views, _ = stepped()
+    _, stats = network().apply(state.params, state.stats, views, train=True)
     norms = after.stats["batch_stats"]["encoder"], stats["batch_stats"]["encoder"]
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4), *norms)

@@ -1,6 +1,6 @@
 """SimCLR v2: without a memory SimCLR, with one more candidates; and its kept layer."""
 
-from functools import cache, partial
+from functools import cache
 
 import chex
 import jax
@@ -8,9 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from toys import images, two_views
+from toys import images, jitted, two_views
 
-from jssl import nets
 from jssl.learner import fresh, graft
 from jssl.methods.contrastive.simclr import simclr
 from jssl.methods.contrastive.simclr_v2 import simclr_v2
@@ -22,7 +21,7 @@ ENCODER, HEAD = ConvNet((8, 16)), MLP((16, 12, 8))
 
 
 def network():
-    return nets.linen(Siamese(ENCODER, HEAD))
+    return jitted(Siamese(ENCODER, HEAD))
 
 
 def method(tx, queue=16, momentum=0.9):
@@ -51,7 +50,6 @@ def unit(x):
     return x / np.linalg.norm(x, axis=1, keepdims=True)
 
 
-@jax.jit
 def trained(params, stats, images):
     """The network in training: what it says, and its statistics."""
     return network().apply(params, stats, images, train=True)
@@ -147,7 +145,7 @@ def test_layers_go_on_to_z_and_no_further():
 
 def test_a_classifier_takes_over_the_encoder_and_the_heads_first_layer():
     learner = moved(queue=0)[0][2].online
-    net = nets.linen(Classifier(ENCODER, 3, HEAD))
+    net = jitted(Classifier(ENCODER, 3, HEAD))
     begun = fresh(optax.sgd(0.1), *net.init(jax.random.key(5), images()[:1]))
     grown = graft(begun, encoder=learner, projector=learner)
     assert set(grown.params) == {"encoder", "projector", "head"}
@@ -160,7 +158,7 @@ def test_a_classifier_takes_over_the_encoder_and_the_heads_first_layer():
         first = {name: old["projector"][name] for name in tree["projector"]}
         chex.assert_trees_all_equal(tree["projector"], first)
     chex.assert_trees_all_equal(grown.params["head"], begun.params["head"])
-    out, _ = jax.jit(partial(net.apply, train=False))(grown.params, grown.stats, images())
+    out, _ = net.apply(grown.params, grown.stats, images())
     np.testing.assert_allclose(out["h"], embedded()["head1"], rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(
         out["logits"],

@@ -11,7 +11,7 @@ import pytest
 from scipy.special import expit, logsumexp
 
 from jssl.learner import fresh
-from jssl.method import above
+from jssl.method import above, field
 from jssl.methods.energy.dbn import dbn, machines, wake_sleep
 from jssl.methods.energy.rbm import rbm
 from jssl.ops.belief import DBN, Layer, bound, down, generate, stacked, up
@@ -187,7 +187,8 @@ def test_the_top_machine_has_the_sweeps_of_its_part_of_training():
 
 
 def test_a_greedy_layer_moves_nothing_below_and_the_stack_starts_tied():
-    lower, upper = rbm(6, optax.sgd(0.1)), rbm(5, optax.sgd(0.1))
+    lower = rbm(6, optax.sgd(0.1))
+    upper = rbm(5, optax.sgd(0.1), prepare=field("below"))
     batch = {"image": images()}
     first = jax.jit(lower.init)(jax.random.key(0), batch)
     first, _ = jax.jit(lower.step)(jax.random.key(1), first, batch)
@@ -223,7 +224,7 @@ def test_the_way_up_and_back_is_the_mean_field_one(x64):
     for layer in reversed(net.lower):
         h = expit(layer.b + h @ layer.g.T)
     np.testing.assert_allclose(out["reconstruction"], h, rtol=1e-12)
-    np.testing.assert_array_equal(out["image"], x)
+    np.testing.assert_array_equal(out["input"], x)
 
 
 def test_the_exact_likelihood_of_the_data_climbs():
@@ -249,7 +250,7 @@ def test_stacks_that_do_not_fit_are_refused():
     def machine(v, h):
         return RBM(jnp.zeros((v, h)), jnp.zeros(v), jnp.zeros(h))
 
-    with pytest.raises(ValueError, match="two RBMs or more, got 1"):
+    with pytest.raises(ValueError, match="rbms must be at least two, got 1"):
         stacked([machine(4, 3)])
     with pytest.raises(ValueError, match="RBM 0 has 3 hidden units and RBM 1 has 2"):
         stacked([machine(4, 3), machine(2, 2)])

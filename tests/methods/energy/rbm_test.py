@@ -37,9 +37,9 @@ DATA = jnp.asarray([[1, 0, 0, 1], [0, 1, 0, 1], [1, 1, 0, 0.0], [1, 0, 1, 1]])
 def test_a_step_is_minus_the_rate_times_the_gradient_of_cd():
     method = rbm(3, optax.sgd(0.1), k=2, mean=False)
     batch = {"image": DATA.reshape(4, 2, 2, 1).astype(jnp.float32)}
-    state = method.init(jax.random.key(0), batch)
-    after, _ = method.step(jax.random.key(1), state, batch)
-    grads, _ = cd_gradients(
+    state = jax.jit(method.init)(jax.random.key(0), batch)
+    after, _ = jax.jit(method.step)(jax.random.key(1), state, batch)
+    grads, _ = jax.jit(cd_gradients, static_argnums=3)(
         jax.random.key(1), state.learner.params, DATA.astype(jnp.float32), 2
     )
     for new, old, g in zip(after.learner.params, state.learner.params, grads, strict=True):
@@ -80,7 +80,7 @@ def test_annealing_finds_log_z_within_its_interval(x64):
 def test_the_exact_likelihood_of_the_data_climbs(chains):
     method = rbm(6, optax.sgd(0.1), k=1, chains=chains, mean=False)
     batch = {"image": images()}
-    state, step = method.init(jax.random.key(0), batch), jax.jit(method.step)
+    state, step = jax.jit(method.init)(jax.random.key(0), batch), jax.jit(method.step)
     rows = images().reshape(8, -1)
     before = float(log_likelihood(state.learner.params, rows).mean())
     for i in range(1500):
@@ -101,8 +101,8 @@ def test_pixels_begin_at_their_log_odds():
 def test_chains_live_on_and_the_data_do_not_enter_them():
     method = rbm(6, optax.sgd(0.0), chains=5)
     batch = {"image": images()}
-    state = method.init(jax.random.key(0), batch)
-    one, _ = method.step(jax.random.key(1), state, batch)
-    two, _ = method.step(jax.random.key(1), state, {"image": 1 - images()})
+    state, step = jax.jit(method.init)(jax.random.key(0), batch), jax.jit(method.step)
+    one, _ = step(jax.random.key(1), state, batch)
+    two, _ = step(jax.random.key(1), state, {"image": 1 - images()})
     np.testing.assert_array_equal(one.chains, two.chains)
     assert np.any(one.chains != state.chains)

@@ -8,9 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from toys import images, noisy
+from toys import images, jitted, noisy
 
-from jssl import nets, optim
+from jssl import optim
+from jssl.exhibits import filters, first_layer
 from jssl.methods.generative.autoencoder import autoencoder
 from jssl.models.dense import Autoencoder, linear
 
@@ -19,7 +20,7 @@ KEY = jax.random.key(0)
 
 
 def network(units=8, shape=(8, 8, 1), **knobs):
-    return nets.linen(Autoencoder(shape, (units,), **knobs))
+    return jitted(Autoencoder(shape, (units,), **knobs))
 
 
 def tiny(tx):
@@ -242,7 +243,7 @@ def test_the_running_activity_is_a_geometric_mean_of_the_past(x64):
     [
         (dict(error="absolute"), 'error must be "squared" or "cross_entropy"'),
         (dict(output="tanh"), "got 'squared' and 'tanh'"),
-        (dict(error="cross_entropy", output="linear"), 'wants output "sigmoid"'),
+        (dict(error="cross_entropy", output="linear"), 'needs output "sigmoid"'),
         (dict(sparsity="l2"), "sparsity must be"),
     ],
 )
@@ -251,14 +252,10 @@ def test_unknown_words_are_refused(knobs, message):
         autoencoder(network(), optax.sgd(0.1), **knobs)
 
 
-def test_points_have_no_pictures_and_colors_have_filters_in_color():
-    method = autoencoder(network(4, (6,)), optax.sgd(0.1))
-    batch = {"image": jnp.ones((3, 6))}
-    assert method.render(KEY, method.init(KEY, batch), batch, None) == {}
+def test_colors_have_filters_in_color():
     method = autoencoder(network(4, (5, 5, 3)), optax.sgd(0.1))
-    batch = {"image": jnp.full((3, 5, 5, 3), 0.5)}
-    state = method.init(KEY, batch)
-    drawn = method.render(KEY, state, batch, None)["first-layer filters"].images
+    state = method.init(KEY, {"image": jnp.full((3, 5, 5, 3), 0.5)})
+    drawn = filters(first_layer(state, (5, 5, 3))).images
     kernel = np.asarray(state.learner.params["encoder"]["dense0"]["kernel"]).T
     first = kernel[0].reshape(5, 5, 3)
     wanted = (first - first.min()) / np.ptp(first)

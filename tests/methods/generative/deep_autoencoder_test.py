@@ -7,11 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from scipy.special import expit
-from toys import images, noisy
+from toys import images, jitted, noisy
 
-from jssl import nets
 from jssl.learner import fresh
-from jssl.method import above
+from jssl.method import above, field
 from jssl.methods.energy.dbn import machines
 from jssl.methods.energy.rbm import rbm
 from jssl.methods.generative.deep_autoencoder import deep_autoencoder, unrolled
@@ -22,7 +21,7 @@ headline = "sse_per_image"
 
 
 def network(*hidden):
-    return nets.linen(Autoencoder((8, 8, 1), hidden, code=linear))
+    return jitted(Autoencoder((8, 8, 1), hidden, code=linear))
 
 
 def tiny(tx):
@@ -61,7 +60,7 @@ def test_at_first_it_is_the_mean_field_pass_up_and_down_the_machines(x64):
     for w, b, _ in reversed(rbms):
         u = expit(np.asarray(b) + u @ np.asarray(w).T)
     np.testing.assert_allclose(out["reconstruction"], u, rtol=1e-10)
-    np.testing.assert_array_equal(out["image"], x)
+    np.testing.assert_array_equal(out["input"], x)
 
 
 def test_the_decoder_begins_as_the_encoders_transpose_and_goes_its_own_way():
@@ -89,7 +88,9 @@ def test_the_loss_is_the_pixels_cross_entropy_summed(x64):
 
 def test_fine_tuning_goes_on_from_the_greedy_stack_and_lowers_its_loss():
     tx, batch = optax.sgd(0.1), {"image": images()}
-    layers = [rbm(16, tx), rbm(8, tx), rbm(3, optax.sgd(1e-3), units="gaussian")]
+    upper = dict(prepare=field("below"))
+    code = rbm(3, optax.sgd(1e-3), units="gaussian", **upper)
+    layers = [rbm(16, tx), rbm(8, tx, **upper), code]
     state = None
     for i, method in enumerate(accumulate(layers, above)):
         before, step = state, jax.jit(method.step)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from toys import images
+from toys import images, jitted
 
 from jssl import nets
 from jssl.methods.generative.denoising import denoising
@@ -20,7 +20,7 @@ KEY = jax.random.key(0)
 
 
 def network():
-    return nets.linen(Autoencoder((8, 8, 1), (8,)))
+    return jitted(Autoencoder((8, 8, 1), (8,)))
 
 
 def tiny(tx):
@@ -169,7 +169,7 @@ def test_what_it_embeds_is_not_corrupted(x64):
 
 
 def test_it_takes_most_of_the_noise_away():
-    net = nets.linen(Autoencoder((8, 8, 1), (32,)))
+    net = jitted(Autoencoder((8, 8, 1), (32,)))
     corrupt = partial(salt_and_pepper, share=0.25)
     method = denoising(net, optax.adam(1e-2), corrupt, error="cross_entropy")
     batch = {"image": images()}
@@ -198,5 +198,5 @@ def test_the_gain_is_in_decibels_and_finite_without_noise(x64):
 
 def test_cross_entropy_of_real_numbers_is_refused():
     words = dict(error="cross_entropy", output="linear")
-    with pytest.raises(ValueError, match='"cross_entropy" wants output "sigmoid"'):
+    with pytest.raises(ValueError, match='"cross_entropy" needs output "sigmoid"'):
         denoising(network(), optax.sgd(0.1), masking, **words)

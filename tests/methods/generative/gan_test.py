@@ -7,9 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from toys import images
+from toys import images, jitted
 
-from jssl import nets
 from jssl.learner import ema_weights
 from jssl.methods.generative.gan import gan
 from jssl.models.dense import linear
@@ -26,8 +25,8 @@ def normal(width, key, n):
 
 def tiny(tx):
     method = gan(
-        nets.linen(Generator((8, 8, 1), (8,))),
-        nets.linen(Discriminator((16,), 0.3)),
+        jitted(Generator((8, 8, 1), (8,))),
+        jitted(Discriminator((16,), 0.3)),
         tx or optax.sgd(1e-3),
         tx or optax.sgd(0.1),
         partial(normal, 4),
@@ -56,7 +55,7 @@ def network(params, apply) -> Net:
     return Net(lambda key, x: (params, ()), applied)
 
 
-def dirac(theta=1.0, psi=1.0, rate=0.1, still=0.0, loss="minimax", r1=0.0):
+def dirac(theta, psi, rate, still, loss, r1):
     """Mescheder et al. 2018: data at 0, G = theta, s(x) = -psi x."""
     return gan(
         network(jnp.asarray(theta), lambda theta, z: theta + 0 * z),
@@ -65,7 +64,7 @@ def dirac(theta=1.0, psi=1.0, rate=0.1, still=0.0, loss="minimax", r1=0.0):
             lambda psi, x: {"logits": -psi * x[:, 0], "h": jnp.repeat(x, 2, 1)},
         ),
         optax.sgd(rate),
-        optax.sgd(still or rate),
+        optax.sgd(still),
         partial(normal, 1),
         loss=loss,
         r1=r1,
@@ -87,7 +86,11 @@ def played(method, batch, steps):
     return play(jax.random.split(jax.random.key(0), steps))
 
 
-POINT = {"image": np.zeros((1, 4, 1))}
+@partial(jax.jit, static_argnames=("loss", "r1", "steps"))
+def duel(theta=1.0, psi=1.0, rate=0.1, still=0.1, loss="minimax", r1=0.0, steps=1):
+    """The states and metrics after each step of a Dirac GAN."""
+    method = dirac(theta, psi, rate, still, loss, r1)
+    return played(method, {"image": np.zeros((1, 4, 1))}, steps)
 
 
 def squares(states):
@@ -97,7 +100,7 @@ def squares(states):
 
 def test_by_turns_the_dirac_gan_circles(x64):
     """Catalogue, generative A1.4; at once it would have spiralled out to 5.08."""
-    states, _ = played(dirac(), POINT, 500)
+    states, _ = duel(steps=500)
     np.testing.assert_allclose(squares(states)[-1], 2.0001664397, rtol=1e-9)
 
 
@@ -107,14 +110,14 @@ def test_with_r1_the_dirac_gan_converges(x64):
     theta = np.array([1, 0]) - 0.05 * psi
     rate = np.abs(np.linalg.eigvals([theta, psi])).max()
     assert rate < 0.97
-    states, _ = played(dirac(r1=1.0), POINT, 500)
+    states, _ = duel(r1=1.0, steps=500)
     distance = np.sqrt(squares(states))
     np.testing.assert_allclose(distance[-1] / distance[-2], rate, rtol=1e-4)
     assert distance[-1] < 1e-8
 
 
 def test_the_penalty_is_half_gamma_times_the_squared_slope(x64):
-    _, metrics = played(dirac(psi=5.0, rate=0.0, r1=10.0), POINT, 1)
+    _, metrics = duel(psi=5.0, rate=0.0, still=0.0, r1=10.0)
     cross = np.log(2) + np.log1p(np.exp(-5))
     np.testing.assert_allclose(metrics["disc/squared_slope"], 25, rtol=1e-12)
     np.testing.assert_allclose(metrics["disc/loss"], cross + 125, rtol=1e-12)
@@ -125,7 +128,7 @@ def test_the_penalty_is_half_gamma_times_the_squared_slope(x64):
     ("loss", "wanted"), [("minimax", -np.log(2)), ("non_saturating", np.log(2))]
 )
 def test_an_undecided_discriminator_has_the_textbook_losses(x64, loss, wanted):
-    _, metrics = played(dirac(psi=0.0, rate=0.0, loss=loss), POINT, 1)
+    _, metrics = duel(psi=0.0, rate=0.0, still=0.0, loss=loss)
     np.testing.assert_allclose(metrics["disc/loss"], 2 * np.log(2), rtol=1e-12)
     np.testing.assert_allclose(metrics["value"], -np.log(4), rtol=1e-12)
     np.testing.assert_allclose(metrics["gen/loss"], wanted, rtol=1e-12)
@@ -134,8 +137,7 @@ def test_an_undecided_discriminator_has_the_textbook_losses(x64, loss, wanted):
 def test_the_generators_slopes_saturate_or_not(x64):
     theta, psi = 3.0, 2.0  # s = -6: D is sure
     for loss, slope in ("minimax", "rejected"), ("non_saturating", "believed"):
-        method = dirac(theta, psi, rate=0.1, still=1e-12, loss=loss)
-        states, _ = played(method, POINT, 1)
+        states, _ = duel(theta, psi, still=1e-12, loss=loss)
         accepts = 1 / (1 + np.exp(6))
         wanted = {"rejected": psi * accepts, "believed": psi * (1 - accepts)}[slope]
         np.testing.assert_allclose(
@@ -145,16 +147,21 @@ def test_the_generators_slopes_saturate_or_not(x64):
 
 def test_neither_players_step_moves_the_other():
     batch = {"image": np.ones((1, 4, 1))}
-    moves = {}
-    for rates in ((0.1, 0.0), (0.0, 0.1), (0.1, 0.1)):
+
+    @jax.jit
+    def moved(*rates):
         method = gan(
             network(jnp.ones(()), lambda theta, z: theta * z),
             network(jnp.ones(()), lambda psi, x: {"logits": psi * x[:, 0], "h": x}),
             *map(optax.sgd, rates),
             partial(normal, 1),
         )
-        states, _ = played(method, batch, 1)
-        moves[rates] = [float(x.params[0]) for x in states]
+        return played(method, batch, 1)[0]
+
+    moves = {
+        rates: [float(x.params[0]) for x in moved(*rates)]
+        for rates in ((0.1, 0.0), (0.0, 0.1), (0.1, 0.1))
+    }
     assert moves[0.1, 0.0][0] != 1 == moves[0.1, 0.0][1]
     assert moves[0.0, 0.1][0] == 1 != moves[0.0, 0.1][1]
     assert moves[0.1, 0.1][1] == moves[0.0, 0.1][1]  # D went first
@@ -226,7 +233,7 @@ def test_statistics_noise_and_keys_are_those_of_algorithm_1(r1):
 
 
 def test_dropout_leaves_out_in_training_alone():
-    net = nets.linen(Discriminator((32,), 0.5))
+    net = jitted(Discriminator((32,), 0.5))
     params, stats = net.init(jax.random.key(0), images())
     judge = jax.jit(partial(net.apply, params, stats), static_argnames="train")
     keys = [{"dropout": jax.random.key(i)} for i in (1, 2)]
@@ -239,22 +246,21 @@ def test_dropout_leaves_out_in_training_alone():
     np.testing.assert_allclose(one[kept], 2 * np.asarray(calm[0])[kept], rtol=1e-5)
 
 
-def test_a_sample_depends_on_its_index_alone():
+def test_there_is_a_sample_for_each_row_and_the_key_alone_decides():
     method, batch, state = begun()
-    embed = jax.jit(lambda state, batch: method.embed(state, batch)["samples"])
-    some = rows(batch) | {"index": jnp.array([5, 3, 3, 0, 1, 2, 4, 6])}
-    alone = {name: x[:2] for name, x in some.items()}
-    samples = embed(state, some)
-    np.testing.assert_allclose(embed(state, alone), samples[:2], rtol=1e-6)
-    np.testing.assert_array_equal(samples[1], samples[2])
-    assert np.any(samples[0] != samples[1])
+    generate = jax.jit(method.generate)
+    one, same, other = (generate(jax.random.key(k), state, rows(batch)) for k in (0, 0, 1))
+    assert one["image"].shape == images().shape
+    np.testing.assert_array_equal(one["image"], same["image"])
+    assert np.any(one["image"] != other["image"])
+    assert np.any(one["image"][0] != one["image"][1])
 
 
 def test_samples_are_made_with_the_average_of_the_weights():
     points = {"image": jnp.zeros((1, 4, 2)), "index": jnp.arange(4)[None]}
     method = gan(
-        nets.linen(Generator((2,), (4,), linear)),
-        nets.linen(Discriminator((4,))),
+        jitted(Generator((2,), (4,), linear)),
+        jitted(Discriminator((4,))),
         optax.chain(optax.sgd(1.0), ema_weights(1.0)),  # it stays where it began
         optax.sgd(1.0),
         partial(normal, 2),
@@ -263,25 +269,14 @@ def test_samples_are_made_with_the_average_of_the_weights():
     after, _ = jax.jit(method.step)(jax.random.key(1), state, points)
     params, first = after.generator.params["dense"], state.generator.params["dense"]
     assert np.any(params["dense0"]["kernel"] != first["dense0"]["kernel"])
-    embed = jax.jit(lambda state, batch: method.embed(state, batch)["samples"])
-    made = [embed(s, rows(points)) for s in (state, after)]
+    generate = jax.jit(method.generate)
+    made = [generate(jax.random.key(2), s, rows(points))["image"] for s in (state, after)]
     np.testing.assert_array_equal(*made)
-    assert method.render(jax.random.key(0), state, rows(points), None) == {}
-
-
-def test_the_picture_shows_the_same_noise_every_time():
-    method, batch, state = begun()
-    drawn = [
-        method.render(jax.random.key(0), state, b, None)["samples"].images
-        for b in (rows(batch), {})
-    ]
-    assert drawn[0].shape == (8, 8, 8, 8, 1)
-    np.testing.assert_array_equal(*drawn)
 
 
 def test_mistakes_are_refused():
     with pytest.raises(ValueError, match="non_saturating or minimax, got 'hinge'"):
-        dirac(loss="hinge")
+        duel(loss="hinge")
     method, batch = tiny(None)
-    with pytest.raises(ValueError, match=r"\(8, 8, 1\), the data are of .*minibatches"):
+    with pytest.raises(ValueError, match=r"\(8, 8, 1\), but the data .*minibatches"):
         method.init(jax.random.key(0), rows(batch))

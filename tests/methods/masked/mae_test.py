@@ -1,5 +1,6 @@
 """MAE against the catalogue's identities and another implementation's numbers."""
 
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -7,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from toys import jitted
 
-from jssl import nets
 from jssl.losses.reconstruction import masked_patch_error
 from jssl.methods.masked.mae import mae
 from jssl.models import vit
@@ -20,22 +21,23 @@ headline = "loss"
 GOLDEN = Path(__file__).parents[2] / "golden"
 
 
-def network(patch=2):
-    return vit.MaskedAutoencoder(vit.Encoder(16, 2, 2, patch), width=8, depth=1, heads=2)
+def network():
+    return vit.MaskedAutoencoder(vit.Encoder(16, 2, 2, 2), width=8, depth=1, heads=2)
 
 
 def tiny(tx):
-    method = mae(nets.linen(network()), tx or optax.adam(3e-3), patch=2)
+    method = mae(jitted(network()), tx or optax.adam(3e-3), patch=2)
     ramp = jnp.linspace(0, 1, 8)
     phase = jnp.arange(8)[:, None, None]
     images = 0.5 + 0.5 * jnp.sin(6 * ramp[:, None] + 4 * ramp[None] + phase)
     return method, {"image": images[..., None]}
 
 
-def forward(images, masking, patch=2):
-    module = network(patch)
-    variables = module.init(jax.random.key(0), images, masking.keep, masking.restore)
-    return module.apply(variables, images, masking.keep, masking.restore)
+@jax.jit
+def forward(images, masking):
+    inputs = images, masking.keep, masking.restore
+    variables = network().init(jax.random.key(0), *inputs)
+    return network().apply(variables, *inputs)
 
 
 def test_unpatchify_is_the_exact_inverse_of_patchify():
@@ -129,7 +131,7 @@ def test_positions_have_the_norm_and_order_of_the_authors_code():
 def test_the_cost_of_the_encoder_falls_with_the_visible_patches():
     encoder = vit.Encoder(16, 2, 2, 2)
     images = jnp.zeros((1, 8, 8, 1))
-    variables = encoder.init(jax.random.key(0), images)
+    variables = jax.eval_shape(encoder.init, jax.random.key(0), images)
 
     def flops(keep):
         lowered = jax.jit(encoder.apply).lower(variables, images, keep)
@@ -146,7 +148,8 @@ def test_published_sizes_are_met():
 
 def test_initial_matrices_lie_within_the_joint_xavier_bound():
     module = vit.Encoder(64, 1, 4, 4)
-    params = module.init(jax.random.key(0), jnp.zeros((1, 8, 8, 1)))["params"]
+    params = jax.jit(module.init)(jax.random.key(0), jnp.zeros((1, 8, 8, 1)))["params"]
+    params = jax.device_get(params)
     query = np.abs(params["block0"]["attention"]["query"]["kernel"])
     bound = np.sqrt(6 / (64 + 3 * 64))
     assert 0.98 * bound < query.max() <= bound
@@ -215,14 +218,10 @@ def test_the_forward_pass_is_that_of_another_implementation():
     fresh = jax.eval_shape(module.init, jax.random.key(0), *inputs)["params"]
     shapes = lambda tree: jax.tree.map(lambda x: tuple(x.shape), tree)
     assert shapes(params) == shapes(fresh)  # every weight has its place, none is left
-    pred = module.apply({"params": params}, *inputs)
+    pred = jax.jit(module.apply)({"params": params}, *inputs)
     loss = masked_patch_error(pred, normalize_patches(patchify(images, 8)), masking.mask)
-    tokens = module.apply(
-        {"params": params},
-        images,
-        masking.keep,
-        method=lambda m, x, keep: m.encoder(x, keep),
-    )
+    encode = partial(module.apply, method=lambda m, x, keep: m.encoder(x, keep))
+    tokens = jax.jit(encode)({"params": params}, images, masking.keep)
     np.testing.assert_array_equal(masking.mask, golden["mask"])
     np.testing.assert_allclose(tokens, golden["tokens"], atol=1e-5)
     np.testing.assert_allclose(pred, golden["prediction"], atol=1e-5)

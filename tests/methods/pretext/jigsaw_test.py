@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from toys import jitted
 
 from jssl import nets
 from jssl.methods.pretext.jigsaw import jigsaw
@@ -26,7 +27,7 @@ def images():
 
 
 def network():
-    return nets.linen(ContextFree(ConvNet((8, 16)), 4, width=8, hidden=16))
+    return jitted(ContextFree(ConvNet((8, 16)), 4, width=8, hidden=16))
 
 
 def tiny(tx):

@@ -5,9 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from toys import noisy
+from toys import jitted, noisy
 
-from jssl import nets
 from jssl.methods.pretext.rotation import rotation
 from jssl.models.convnet import ConvNet
 from jssl.models.heads import Classifier
@@ -23,7 +22,7 @@ def images():
 
 
 def tiny(tx):
-    net = nets.linen(Classifier(ConvNet((8, 16)), 4))
+    net = jitted(Classifier(ConvNet((8, 16)), 4))
     return rotation(net, tx or optax.adam(3e-3), noisy), {"image": images()}
 
 

@@ -8,9 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from toys import few_labels, noisy
+from toys import few_labels, jitted, noisy
 
-from jssl import nets
 from jssl.learner import descend
 from jssl.methods.semisupervised.mean_teacher import mean_teacher
 from jssl.models.convnet import ConvNet
@@ -22,7 +21,7 @@ noisier = partial(noisy, deviation=0.2)
 
 
 def network():
-    return nets.linen(Classifier(ConvNet((8,)), 3))
+    return jitted(Classifier(ConvNet((8,)), 3))
 
 
 def tiny(tx):

@@ -11,9 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import scipy.special
-from toys import few_labels, noisy
+from toys import few_labels, jitted, noisy
 
-from jssl import nets
 from jssl.learner import descend, ema_weights
 from jssl.methods.semisupervised.mixmatch import mixmatch
 from jssl.models.convnet import ConvNet
@@ -27,7 +26,7 @@ noisier = partial(noisy, deviation=0.2)
 
 
 def network():
-    return nets.linen(Classifier(ConvNet((8,)), 3))
+    return jitted(Classifier(ConvNet((8,)), 3))
 
 
 def tiny(tx):
@@ -48,7 +47,6 @@ def compiled(alpha):
     return m, jax.jit(m.step), state._replace(count=jnp.int32(1))
 
 
-@jax.jit
 def trained(params, stats, images):
     """The network in training: what it says, and its statistics."""
     return network().apply(params, stats, images, train=True)
@@ -125,7 +123,7 @@ def test_an_image_seen_once_and_left_alone_agrees_with_its_guess():
     batch = few_labels()
     batch["labeled"]["image"] = batch["unlabeled"]["image"]  # equal batch statistics
     how = dict(weight=30.0, ramp=0, k=1, temperature=1.0, alpha=0.0)
-    m = mixmatch(network(), TX, lambda key, x: x, **how)
+    m = mixmatch(network(), TX, lambda key, batch: batch["image"], **how)
     state = jax.jit(m.init)(jax.random.key(0), batch)
     _, metrics = jax.jit(m.step)(KEY, state, batch)
     np.testing.assert_allclose(metrics["unlabeled"], 0, atol=1e-12)
@@ -144,9 +142,8 @@ def test_the_average_of_the_weights_is_what_is_judged():
     m, step, state = compiled(0.75)
     learner = step(KEY, state, few_labels())[0].learner
     images = few_labels()["unlabeled"]["image"]
-    apply = jax.jit(network().apply)
     out = jax.jit(m.embed)(state._replace(learner=learner), {"image": images})
-    wanted, _ = apply(learner.ema, learner.stats, images)
+    wanted, _ = network().apply(learner.ema, learner.stats, images)
     np.testing.assert_allclose(out["logits"], wanted["logits"], rtol=1e-5, atol=1e-6)
-    own, _ = apply(learner.params, learner.stats, images)
+    own, _ = network().apply(learner.params, learner.stats, images)
     assert not np.allclose(out["logits"], own["logits"], atol=1e-4)

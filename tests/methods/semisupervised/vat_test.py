@@ -3,7 +3,7 @@
 The perturbation itself is tested in tests/losses/vat_test.py.
 """
 
-from functools import cache, partial
+from functools import cache
 
 import chex
 import flax.linen as nn
@@ -13,9 +13,8 @@ import numpy as np
 import optax
 import scipy.special
 import scipy.stats
-from toys import few_labels, noisy
+from toys import few_labels, jitted, noisy
 
-from jssl import nets
 from jssl.learner import descend, ema_weights, fresh
 from jssl.losses.vat import vat_perturbation
 from jssl.methods.semisupervised.vat import vat
@@ -27,7 +26,7 @@ KEY = jax.random.key(3)
 
 
 def network():
-    return nets.linen(Classifier(ConvNet((8,)), 3))
+    return jitted(Classifier(ConvNet((8,)), 3))
 
 
 def tiny(tx):
@@ -62,7 +61,6 @@ def views():
     return noisy(look, jnp.concatenate(images)), direction
 
 
-@partial(jax.jit, static_argnames="train")
 def applied(learner, images, train=True):
     return network().apply(learner.params, learner.stats, images, train=train)
 
@@ -156,7 +154,7 @@ class Dropped(nn.Module):
 
 
 def test_clean_and_moved_passes_drop_the_same_units():
-    m = vat(nets.linen(Dropped()), optax.sgd(0.1), noisy, epsilon=0.0)
+    m = vat(jitted(Dropped()), optax.sgd(0.1), noisy, epsilon=0.0)
     state = m.init(jax.random.key(0), few_labels())
     _, metrics = jax.jit(m.step)(KEY, state, few_labels())
     assert metrics["unlabeled"] == 0  # no step, so no change, if all else is the same
@@ -176,9 +174,9 @@ def test_the_picture_shows_a_step_of_length_epsilon():
     m, batch = tiny(None)
     images = 0.5 + 0 * rows(batch)["image"]  # far from 0 and 1, where pixels are clipped
 
-    @jax.jit
     def draw(state):
-        return m.render(KEY, state, {"image": images}, None)["the worst step"].images
+        drawn = m.render(KEY, state, {"image": images}, None)
+        return drawn["adversarial perturbation"].images
 
     drawn = draw(stepped()[1])
     length = np.sqrt(np.square(drawn[:, 2] - drawn[:, 0]).sum((1, 2, 3)))

@@ -6,9 +6,8 @@ import chex
 import jax
 import numpy as np
 import optax
-from toys import images, two_views
+from toys import images, jitted, two_views
 
-from jssl import nets
 from jssl.learner import without_predictor
 from jssl.methods.siamese.byol import byol
 from jssl.models.convnet import ConvNet
@@ -18,13 +17,7 @@ headline = "loss"
 
 
 def network():
-    return nets.linen(Siamese(ConvNet((8, 16)), MLP((16, 8)), MLP((16, 8))))
-
-
-def applied(params, stats, images, **options):
-    """The network in training: what it says, and its statistics."""
-    apply = jax.jit(partial(network().apply, train=True, **options))
-    return apply(params, stats, images)
+    return jitted(Siamese(ConvNet((8, 16)), MLP((16, 8)), MLP((16, 8))))
 
 
 def method(tx, momentum=0.99, steps=100):
@@ -35,14 +28,19 @@ def tiny(tx):
     return method(tx or optax.sgd(0.05)), {"image": images()}
 
 
+@jax.jit
+def step(momentum, state):
+    return method(optax.sgd(0.1), momentum).step(
+        jax.random.key(1), state, {"image": images()}
+    )
+
+
 @cache
 def moved(momentum):
     """The states before and after a step, and its metrics."""
-    batch = {"image": images()}
-    m = method(optax.sgd(0.1), momentum)
-    before = jax.jit(m.init)(jax.random.key(0), batch)
-    after, metrics = jax.jit(m.step)(jax.random.key(1), before, batch)
-    return before, after, metrics
+    init = jax.jit(method(optax.sgd(0.1)).init)
+    before = init(jax.random.key(0), {"image": images()})
+    return before, *step(momentum, before)
 
 
 def test_at_momentum_one_the_target_does_not_move():
@@ -64,9 +62,10 @@ def test_at_momentum_zero_it_becomes_the_online_network_after_its_step():
 def test_the_targets_statistics_are_its_own_and_see_both_views():
     before, after, _ = moved(1.0)
     views = two_views(jax.random.key(1), images())
+    project = partial(network().apply, train=True, method="project")
     stats = before.target.stats
     for i in (0, 1):
-        _, stats = applied(before.target.params, stats, views[:, i], method="project")
+        _, stats = project(before.target.params, stats, views[:, i])
     chex.assert_trees_all_close(after.target.stats, stats, rtol=1e-4, atol=1e-6)
 
 
@@ -74,11 +73,11 @@ def test_the_loss_is_four_less_twice_the_cosines_of_both_ways():
     before, _, metrics = moved(1.0)
     views = two_views(jax.random.key(1), images())
     online = [
-        applied(before.online.params, before.online.stats, v)[0]["p"]
+        network().apply(before.online.params, before.online.stats, v, train=True)[0]["p"]
         for v in (views[:, 0], views[:, 1])
     ]
     target = [
-        applied(*before.target, v, method="project")[0]["z"]
+        network().apply(*before.target, v, train=True, method="project")[0]["z"]
         for v in (views[:, 0], views[:, 1])
     ]
 

@@ -1,14 +1,11 @@
 """SimSiam: its loss, its stopped gradient, and the collapse without it."""
 
-from functools import partial
-
 import jax
 import numpy as np
 import optax
 import pytest
-from toys import images, two_views
+from toys import images, jitted, two_views
 
-from jssl import nets
 from jssl.methods.siamese.simsiam import simsiam
 from jssl.models.convnet import ConvNet
 from jssl.models.heads import MLP, Siamese
@@ -18,13 +15,7 @@ headline = "loss"
 
 def network():
     projector = MLP((16, 8), last_norm="plain")
-    return nets.linen(Siamese(ConvNet((8, 16)), projector, MLP((4, 8))))
-
-
-def applied(params, stats, images, **options):
-    """The network in training: what it says, and its statistics."""
-    apply = jax.jit(partial(network().apply, train=True, **options))
-    return apply(params, stats, images)
+    return jitted(Siamese(ConvNet((8, 16)), projector, MLP((4, 8))))
 
 
 def tiny(tx):
@@ -37,7 +28,10 @@ def test_the_loss_is_minus_half_the_sum_of_both_cosines():
     state = jax.jit(method.init)(jax.random.key(0), batch)
     _, metrics = jax.jit(method.step)(jax.random.key(1), state, batch)
     views = two_views(jax.random.key(1), batch["image"])
-    outs = [applied(state.params, state.stats, views[:, i])[0] for i in (0, 1)]
+    outs = [
+        network().apply(state.params, state.stats, views[:, i], train=True)[0]
+        for i in (0, 1)
+    ]
 
     def cosine(p, z):
         p, z = np.asarray(p, np.float64), np.asarray(z, np.float64)
@@ -64,18 +58,23 @@ def clusters(key, n=128):
 
 @pytest.mark.parametrize("stopped", [True, False])
 def test_the_stopped_gradient_alone_keeps_it_from_collapse(stopped):
-    def noisy(key, x):
+    def noisy(key, batch):
+        x = batch["image"]
         return x[:, None] + jax.random.normal(key, (len(x), 2, 8))
 
-    net = nets.linen(Siamese(flat(16), MLP((16, 16), last_norm=""), MLP((8, 16))))
+    net = jitted(Siamese(flat(16), MLP((16, 16), last_norm=""), MLP((8, 16))))
     # No norm on z: without a stopped gradient one would keep the spread up by itself.
     tx = optax.sgd(0.3, momentum=0.9)
     method = simsiam(net, tx, noisy, stop_gradient=stopped)
-    state = method.init(jax.random.key(0), {"image": clusters(jax.random.key(0))})
-    step = jax.jit(method.step)
-    for i in range(200):
-        key = jax.random.key(i)
-        state, metrics = step(key, state, {"image": clusters(key)})
+
+    @jax.jit
+    def step(key, state):
+        return method.step(key, state, {"image": clusters(key)})
+
+    batch = {"image": clusters(jax.random.key(0))}
+    state = jax.jit(method.init)(jax.random.key(0), batch)
+    for key in jax.random.split(jax.random.key(1), 200):
+        state, metrics = step(key, state)
     if stopped:
         assert metrics["z_spread"] > 0.5
     else:

@@ -1,15 +1,15 @@
 """VICReg: its loss in loops, its statistics on many devices, and both collapses."""
 
-from functools import cache, partial
+from functools import cache
 
 import jax
 import numpy as np
 import optax
 import pytest
 from jax.sharding import Mesh
-from toys import images, two_views
+from toys import images, jitted, two_views
 
-from jssl import nets, sharding
+from jssl import sharding
 from jssl.methods.siamese.vicreg import covariances, vicreg
 from jssl.models.convnet import ConvNet
 from jssl.models.heads import MLP, Siamese
@@ -19,13 +19,7 @@ WEIGHTS = {"invariance": 3.0, "variance": 5.0, "covariance": 7.0}
 
 
 def network():
-    return nets.linen(Siamese(ConvNet((8, 16)), MLP((16, 8), last_bias=False)))
-
-
-def applied(params, stats, images, **options):
-    """The network in training: what it says, and its statistics."""
-    apply = jax.jit(partial(network().apply, train=True, **options))
-    return apply(params, stats, images)
+    return jitted(Siamese(ConvNet((8, 16)), MLP((16, 8), last_bias=False)))
 
 
 def tiny(tx):
@@ -54,7 +48,10 @@ def told():
     method = vicreg(network(), optax.sgd(0.0), two_views, **WEIGHTS)
     state = jax.jit(method.init)(jax.random.key(0), batch)
     views = two_views(jax.random.key(1), batch["image"])
-    outs = [applied(state.params, state.stats, views[:, i])[0] for i in (0, 1)]
+    outs = [
+        network().apply(state.params, state.stats, views[:, i], train=True)[0]
+        for i in (0, 1)
+    ]
     terms = loops(*(np.asarray(out["z"], np.float64) for out in outs))
     loss = sum(WEIGHTS[name] * term for name, term in terms.items())
     return method, state, batch, terms | {"loss": loss}
@@ -95,7 +92,8 @@ def clusters(key, n=128):
     return centers[label] + 0.3 * jax.random.normal(key, (n, 8))
 
 
-def noisy(key, x):
+def noisy(key, batch):
+    x = batch["image"]
     return x[:, None] + jax.random.normal(key, (len(x), 2, 8))
 
 
@@ -106,7 +104,7 @@ def learnt(invariance, variance, covariance):
     net = Siamese(MLP((32, 16), last_norm="affine"), MLP((16, 16), last_bias=False))
     tx = optax.sgd(0.02, momentum=0.9)
     weights = dict(invariance=invariance, variance=variance, covariance=covariance)
-    method = vicreg(nets.linen(net), tx, noisy, **weights)
+    method = vicreg(jitted(net), tx, noisy, **weights)
 
     def step(state, key):
         return method.step(key, state, {"image": clusters(key)})

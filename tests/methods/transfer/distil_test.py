@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from toys import images, noisy
+from toys import images, jitted, noisy
 
 from jssl import nets
 from jssl.learner import ema_weights, fresh
@@ -22,8 +22,8 @@ LABELS = jnp.arange(8, dtype=jnp.int32) % 3
 
 
 def tiny(tx):
-    student = nets.linen(Classifier(ConvNet((8, 16)), 3))
-    teacher = nets.linen(Classifier(ConvNet((8,)), 3))
+    student = jitted(Classifier(ConvNet((8, 16)), 3))
+    teacher = jitted(Classifier(ConvNet((8,)), 3))
     method = distil(
         student, teacher, tx or optax.adam(5e-3), temperature=0.3, alpha=0.8, augment=noisy
     )
@@ -123,8 +123,8 @@ def test_the_teacher_and_its_statistics_never_move():
 
 def test_student_and_teacher_see_the_same_view_the_teacher_out_of_training():
     before, _, metrics = moved()
-    student = nets.linen(Classifier(ConvNet((8, 16)), 3))
-    teacher = nets.linen(Classifier(ConvNet((8,)), 3))
+    student = jitted(Classifier(ConvNet((8, 16)), 3))
+    teacher = jitted(Classifier(ConvNet((8,)), 3))
     view, _, other, _ = jax.random.split(jax.random.key(1), 4)
     seen, named = noisy(view, images()), noisy(other, images()[::-1])
     params, stats = before.student.params, before.student.stats
@@ -138,7 +138,7 @@ def test_student_and_teacher_see_the_same_view_the_teacher_out_of_training():
 
 
 def test_without_a_share_the_teacher_is_not_heard_and_it_is_supervised_learning():
-    student = nets.linen(Classifier(ConvNet((8, 16)), 3))
+    student = jitted(Classifier(ConvNet((8, 16)), 3))
     _, batch = tiny(None)
     deaf = distil(student, linear_net(), optax.sgd(0.5), alpha=0.0)
     plain = supervised(student, optax.sgd(0.5), 3)

@@ -2,6 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from toys import jitted
 
 from jssl import nets
 from jssl.methods.transfer.supervised import supervised
@@ -11,7 +12,7 @@ headline = "loss"
 
 
 def tiny(tx):
-    net = nets.linen(vit.Classifier(vit.Encoder(16, 2, 2, 4, drop_path=0.2), classes=3))
+    net = jitted(vit.Classifier(vit.Encoder(16, 2, 2, 4, drop_path=0.2), classes=3))
     images = jax.random.uniform(jax.random.key(7), (8, 8, 8, 1))
     return supervised(net, tx or optax.adam(3e-3), 3), {
         "image": images,

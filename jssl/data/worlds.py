@@ -1,8 +1,8 @@
-r"""Scenes and clips made of many small pictures: tasks whose every answer is known.
+r"""Synthetic scenes and clips of small images, with exact ground truth.
 
-Digits or garments lie on a canvas among pieces of others, or drift across it and come
-back on the other side. Nothing is stored: everything follows from a key. Give a split's
-own glyphs, and no picture is in two splits.
+Glyphs (digits or garments) are placed on a canvas among fragments of others, or drift
+across it and wrap around. All is generated from a random key; use the images of one split
+as glyphs, so that no image is in two splits.
 
 Pieces of glyphs as clutter: Mnih, Heess, Graves and Kavukcuoglu, "Recurrent Models of
 Visual Attention", NIPS 2014 (https://arxiv.org/abs/1406.6247), section 4.1. Moving
@@ -12,8 +12,9 @@ which would change a direction within the clip. Here frame t shows a glyph g at
 
 $$ x_t(r, c) = g\big((r - r_0 - t s \, v_r) \bmod S, (c - c_0 - t s \, v_c) \bmod S\big) $$
 
-for an even start (r_0, c_0), a direction v, a speed of s pixels and a canvas of side S:
-the place is even in every frame whatever the direction, so one frame tells nothing of it.
+for a uniform start (r_0, c_0), a direction v, a speed of s pixels and a canvas of side S:
+the position is uniform in every frame for every direction, so single frames carry no
+information about it.
 """
 
 import math
@@ -33,12 +34,12 @@ DIRECTIONS = np.array(
 """(down, right) of each motion, [8, 2]: label k is 45 k degrees clockwise from rightward,
 and k + 4 its opposite. Steps are whole pixels, so diagonals are sqrt(2) times as fast."""
 
-INK = 0.3  # what is brighter is the glyph
-TRIES = 32  # places drawn for a glyph
-PIECES = 16  # of clutter
-DIMMEST = 0.5  # contrast of the faintest glyph
+INK = 0.3  # brighter pixels belong to the glyph
+TRIES = 32  # positions drawn for a glyph
+PIECES = 16  # fragments of clutter
+DIMMEST = 0.5  # lowest contrast of a glyph
 NOISE = 0.05  # standard deviation
-TOGETHER = 64  # scenes made at a time, which bounds the memory
+TOGETHER = 64  # scenes generated at a time, which bounds memory
 
 
 def scenes(
@@ -50,28 +51,31 @@ def scenes(
     most: int = 4,
     overlap: float = 0.3,
 ) -> dict[str, Array]:
-    """Canvases with 1 to `most` glyphs each, among clutter and noise, and where they are.
+    """Canvases with 1 to `most` glyphs each, among clutter and noise, with masks and boxes.
 
-    The clutter is `PIECES` random squares, a third of a glyph wide, of random glyphs, and
-    every glyph and piece has a contrast of its own: brightness tells neither a glyph from
-    the clutter nor its class. A glyph takes the first of `TRIES` random places where its
-    box has an IoU of at most `overlap` with those before it; if there is none, or if it
-    has no pixel brighter than 0.3, it is left out. Later glyphs cover earlier ones.
+    The clutter is `PIECES` random squares, a third of a glyph wide, of random glyphs. Every
+    glyph and fragment has a random contrast, so that brightness predicts neither glyphs nor
+    classes. A glyph is placed at the first of `TRIES` random positions where its box has an
+    IoU of at most `overlap` with earlier ones; if there is none, or if it has no pixel
+    brighter than 0.3, it is omitted. Later glyphs cover earlier ones.
 
     Args:
+      key: of all draws.
       glyphs: in [0, 1].
       labels: of the glyphs, >= 0.
-      count: of scenes.
+      count: number of scenes.
       size: side of the canvas in pixels.
+      most: largest number of glyphs.
+      overlap: largest IoU of two boxes.
 
     Returns:
       image: float32 [count, size, size, 1], in [0, 1].
       mask: int32 [count, size, size], label + 1 where a glyph is brighter than 0.3 (before
         its contrast), 0 elsewhere.
-      boxes: float32 [count, most, 4] of (x0, y0, x1, y1), tight about all such pixels of a
-        glyph, covered ones too; x1 and y1 are one past the last; zeros for no glyph.
+      boxes: float32 [count, most, 4] of (x0, y0, x1, y1), tight around all such pixels of a
+        glyph, including covered ones; x1 and y1 are exclusive; zeros for no glyph.
       label: int32 [count, most], -1 for no glyph.
-      valid: bool [count, most], whether there is a glyph.
+      valid: bool [count, most], False for no glyph.
 
     Raises:
       ValueError: shapes, dtypes or (outside jit) values are not as above, or a glyph is
@@ -101,15 +105,18 @@ def moving(
 ) -> dict[str, Array]:
     """Clips of one glyph that drifts in one of 8 directions and wraps around.
 
-    Directions are as even as `count` allows; glyph and start are independent of them.
+    Directions are balanced as far as `count` allows; glyph and start are independent of
+    them.
 
     Args:
+      key: of all draws.
       glyphs: in [0, 1].
       labels: of the glyphs.
-      count: of clips.
+      count: number of clips.
+      frames: frames of a clip.
       size: side of a frame in pixels.
-      speed: pixels a frame, along each axis that moves. A step of half the canvas would
-        look like its opposite.
+      speed: pixels per frame, along each axis that moves; less than half the canvas, which
+        would be ambiguous.
 
     Returns:
       video: float32 [count, frames, size, size, 1], in [0, 1].
@@ -118,7 +125,7 @@ def moving(
 
     Raises:
       ValueError: shapes, dtypes or (outside jit) values are not as above, a glyph is
-        larger than the canvas, or frames or speed mean no motion.
+        larger than the canvas, or frames or speed are out of range.
 
     >>> found = moving(jax.random.key(0), jnp.ones((1, 1, 1, 1)), jnp.array([3]), 1, 2, 8)
     >>> here, there = (np.argwhere(x)[0] for x in found["video"][0, ..., 0])
@@ -182,9 +189,9 @@ def _moving(key, glyphs, labels, count, frames, size, speed):
 
 
 def _dealt(key, count, shapes):
-    """Even numbers in [0, 1), [count, *shape], by name.
+    """Uniform numbers in [0, 1), [count, *shape], by name.
 
-    They are drawn at once: each draw of its own would compile for a third of a second.
+    They are drawn in one call, since each call takes a third of a second to compile.
     """
     ends = np.cumsum([math.prod(shape) for shape in shapes.values()])
     parts = jnp.split(jax.random.uniform(key, (count, ends[-1])), ends[:-1], axis=1)
@@ -193,7 +200,7 @@ def _dealt(key, count, shapes):
 
 
 def _whole(u, n):
-    """Numbers in [0, 1) as whole ones in 0 ... n - 1."""
+    """Numbers in [0, 1) as integers in 0 ... n - 1."""
     return (u * n).astype(jnp.int32)
 
 
@@ -218,7 +225,7 @@ def _scene(u, glyphs, labels, overlap):
 
 
 def _arranged(ink, corners, wanted, overlap):
-    """One of the corners [k, tries, 2] for each glyph [k, h, w], its box, and whether."""
+    """A corner of [k, tries, 2] for each glyph [k, h, w], its box, and True if placed."""
 
     def add(carry, item):
         boxes, i = carry
@@ -229,13 +236,13 @@ def _arranged(ink, corners, wanted, overlap):
         boxes = boxes.at[i].set(jnp.where(valid, there[pick], 0))
         return (boxes, i + 1), (corners[pick], valid)
 
-    empty = jnp.zeros((len(ink), 4))  # has no area, so overlaps with nothing
+    empty = jnp.zeros((len(ink), 4))  # boxes without area overlap with none
     (boxes, _), (corner, valid) = lax.scan(add, (empty, 0), (ink, corners, wanted))
     return corner, boxes, valid
 
 
 def _tight(ink):
-    """(x0, y0, x1, y1) about the true pixels of [h, w], the last two past the last."""
+    """Bounding box (x0, y0, x1, y1) of the true pixels of [h, w]; x1, y1 exclusive."""
     across, down = ink.any(0), ink.any(1)
     x0, y0 = across.argmax(), down.argmax()
     x1, y1 = len(across) - across[::-1].argmax(), len(down) - down[::-1].argmax()
@@ -243,7 +250,7 @@ def _tight(ink):
 
 
 def _iou(a, b):
-    """Intersection over union of boxes [..., 4]; 0 where one has no area."""
+    """Intersection over union of boxes [..., 4]; 0 if one has no area."""
     sides = jnp.minimum(a[..., 2:], b[..., 2:]) - jnp.maximum(a[..., :2], b[..., :2])
     common = jnp.maximum(sides, 0).prod(-1)
     area = [(box[..., 2:] - box[..., :2]).prod(-1) for box in (a, b)]
@@ -251,7 +258,7 @@ def _iou(a, b):
 
 
 def _clutter(glyphs, rows, cut, where, contrast, size):
-    """Squares of glyphs, the glyph, the square and its place on a canvas given."""
+    """A canvas with square fragments of glyphs at given positions."""
     h, w = glyphs.shape[1:]
     side = max(min(h, w) // 3, 1)
     cut = _whole(cut, jnp.array([h, w]) - side + 1)
@@ -267,7 +274,7 @@ def _clutter(glyphs, rows, cut, where, contrast, size):
 
 
 def _placed(picture, corner, size):
-    """The picture [h, w] on a black canvas that wraps around, its corner given."""
+    """An image [h, w] at a given corner of a black, periodic canvas."""
     h, w = picture.shape
     canvas = jnp.pad(picture, ((0, size - h), (0, size - w)))
     return jnp.roll(canvas, corner, (0, 1))

@@ -6,8 +6,8 @@ import jax
 import numpy as np
 import pytest
 
-from jssl.data import composed
-from jssl.data.composed import DIRECTIONS, moving, scenes
+from jssl.data import worlds
+from jssl.data.worlds import DIRECTIONS, moving, scenes
 
 pytestmark = pytest.mark.slow
 
@@ -242,7 +242,7 @@ def test_both_can_be_traced_and_keep_their_shapes(digits, drawn, drifting):
 
 
 def test_scenes_that_no_block_divides_are_all_made(drawn):
-    assert 96 % composed.TOGETHER and drawn["valid"].any(1).all()
+    assert 96 % worlds.TOGETHER and drawn["valid"].any(1).all()
     assert len(np.unique(drawn["image"].reshape(96, -1), axis=0)) == 96
 
 
