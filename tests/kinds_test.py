@@ -149,7 +149,6 @@ def test_supervised_learning_reaches_every_target(kind, tmp_path):
     metrics = result["stages"]["train"]["metrics"]
     untrained = result["baselines"]["untrained network"]
     name = {"tags": "linear/tags", "spans": "accuracy", "pose": "r2/pose"}[kind]
-    pictures = neighbors(tmp_path / "figures")
     values = [untrained.get(name, 0.0), metrics[name], 0.0]
     report(kind, values, result["protocols"], tmp_path)
     assert metrics[name] > 0.9
