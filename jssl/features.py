@@ -127,10 +127,10 @@ class Features:
         return {name: picture for name, picture in drawn.items() if picture is not None}
 
     def _collected(self, what, split, rows):
-        """Collects and caches outputs; first rows are taken from a cached whole split."""
-        for known in (rows, None):
-            if (what, split, known) in self._seen:
-                found = self._seen[what, split, known]
+        """Collects and caches outputs; first rows are taken from more rows in the cache."""
+        for (output, where, count), found in self._seen.items():
+            enough = count is None or (rows is not None and rows <= count)
+            if (output, where) == (what, split) and enough:
                 return jax.tree.map(lambda x: x[:rows], found)
         fn, *args = self._function(what)
         found = self.engine.collect(fn, *args, split=split, rows=rows)

@@ -417,7 +417,7 @@ class Neighborhood(nn.Module):
     @nn.compact
     def __call__(self, linked, train=False):
         linked = linked / jnp.sqrt(jnp.maximum(linked.sum(-1, keepdims=True), 1))
-        x = nn.Dense(WIDTH, kernel_init=nn.initializers.normal(0.2), name="dense0")(linked)
+        x = nn.Dense(WIDTH, kernel_init=nn.initializers.normal(0.05), name="dense0")(linked)
         return nn.relu(x)
 
 

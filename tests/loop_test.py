@@ -14,7 +14,8 @@ from jssl import loop
 from jssl.config import Stage
 from jssl.data import dataset, load, pair
 from jssl.engine import Engine
-from jssl.evals import Eval
+from jssl.evals import Eval, examine
+from jssl.features import Features
 from jssl.log import Log, read_lines
 from jssl.method import Method
 from jssl.pictures import Grid
@@ -229,6 +230,17 @@ def test_a_checkpoint_of_another_model_is_refused_by_name(tmp_path):
         run(tmp_path, stage(method=other))
 
 
+def test_the_start_of_a_later_stage_is_built_from_the_earlier_ones():
+    later = stage(name="two", start=lambda state, done: state | {"sum": done["one"]["sum"]})
+    engine = Engine(later)
+    trained = jax.tree.map(lambda x: jnp.full(x.shape, 7, x.dtype), engine.shapes)
+    done = {"one": {"sum": jnp.float32(3.0)}}
+    start = Features(engine, trained, done).start()
+    assert float(start["sum"]) == 3 and int(start["count"]) == 0
+    with pytest.raises(ValueError, match="two starts from the states of earlier stages"):
+        Features(engine, trained).start()
+
+
 def test_a_batch_must_divide_among_the_devices(tmp_path):
     with pytest.raises(ValueError, match="batch of 4 does not divide among 8 devices"):
         run(tmp_path, stage(data=source(batch=4)))
@@ -274,3 +286,23 @@ def test_an_embedding_without_a_row_for_each_image_is_refused():
     folded = counting()._replace(embed=lambda state, batch: {"h": jnp.zeros((3, 2))})
     with pytest.raises(ValueError, match="must have . rows, got .*3, 2"):
         Engine(stage(method=folded))
+
+
+def test_the_doctor_generates_no_more_rows_than_it_examines():
+    made = []
+
+    def generate(key, state, batch):
+        jax.debug.callback(lambda x: made.append(len(x)), batch["index"])
+        return {"image": jax.random.uniform(key, batch["image"].shape)}
+
+    images = np.random.default_rng(0).integers(0, 256, (5000, 2, 2, 1), np.uint8)
+    table = {"image": images}
+    many = dataset("many", {"train": table, "test": table}, 512)
+    engine = Engine(stage(method=counting()._replace(generate=generate), data=many))
+    features = Features(engine, engine.begin({}))
+    assert examine(features, "test")["samples/spread"] > 0
+    jax.effects_barrier()
+    assert sum(made) == 2048
+    assert len(features.generated("test", rows=64)["image"]) == 64
+    jax.effects_barrier()
+    assert sum(made) == 2048

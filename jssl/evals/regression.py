@@ -89,7 +89,7 @@ def regression(
         return {metric: _r2(ridge_fit(*both, l2), *see(features, "test"))}
 
     words = ", ".join(f"{l2:g}" for l2 in grid)
-    how = f"ridge regression of {target} on {name}, l2 chosen on val of {words}"
+    how = f"R^2 of ridge regression of {target} on {name}, l2 chosen on val of {words}"
     return Eval(how, run, (name,))
 
 

@@ -62,7 +62,8 @@ def protocols(source: Source, seed: int = 0) -> dict[str, Protocol]:
     for name, shape in targets.items():
         kind = source.field_of(name)
         if isinstance(kind, Numbers):
-            found[f"regression/{name}"] = Protocol(evals.regression(name), fields=(name,))
+            fit = evals.regression(name, metric=f"regression/{name}")
+            found[f"regression/{name}"] = Protocol(fit, fields=(name,))
         elif isinstance(kind, Labels) and shape and name != "label":
             probe = evals.linear_probe(name="tokens", target=name)
             found[f"linear/{name}"] = Protocol(probe, ("tokens",), (name,))

@@ -5,7 +5,7 @@ import jax
 import numpy as np
 import pytest
 
-from jssl.data import Source, dataset, source
+from jssl.data import Image, Source, Spans, Tokens, dataset, source
 from jssl.data.source import Records
 
 
@@ -265,3 +265,35 @@ def test_a_source_is_frozen():
     with pytest.raises(dataclasses.FrozenInstanceError):
         numbers().batch = 3
     assert isinstance(dataclasses.replace(numbers(), batch=3), Source)
+
+
+def test_bytes_are_pixels_only_in_columns_of_images():
+    ids = np.arange(24, dtype=np.uint8).reshape(4, 6)
+    mask = np.full((4, 3, 3, 1), 2, np.uint8)
+    columns = {"tokens": ids, "segment": ids % 2, "objects": mask, "image": mask}
+    columns |= {"mask": np.ones((4, 6), np.uint8), "heat": mask}
+    fields = {"tokens": Tokens(), "heat": Image()}
+    read = dataset("bytes", {"train": columns}, 4, fields=fields)
+    seen = jax.jit(read.decode)(next(read.scan()))
+    dtypes = {name: str(x.dtype) for name, x in seen.items()}
+    assert dtypes == {
+        "tokens": "int32",
+        "segment": "uint8",
+        "objects": "uint8",
+        "mask": "uint8",
+        "image": "float32",
+        "heat": "float32",
+        "index": "int32",
+    }
+    for name in ("tokens", "segment", "objects", "mask"):
+        np.testing.assert_array_equal(seen[name], columns[name])
+    np.testing.assert_allclose(seen["image"], 2 / 255, rtol=1e-6)
+
+
+def test_targets_know_their_shapes():
+    columns = {"x": np.zeros((4, 2), np.float32), "span": np.zeros((4, 2), np.int32)}
+    read = dataset("spans", {"train": columns}, 4, fields={"span": Spans()})
+    assert read.target_columns() == {"span": (2,)}
+    with pytest.raises(ValueError, match=r"span must be int\[n, 2\], got int32\[4, 3\]"):
+        wrong = columns | {"span": np.zeros((4, 3), np.int32)}
+        dataset("spans", {"train": wrong}, 4, fields={"span": Spans()})
