@@ -83,12 +83,11 @@ def test_every_kind_goes_through_one_methods_file_to_the_report(kind, tmp_path, 
     assert ("image/gif" in page) == (kind == "video")
     assert ("nearest 1" in page and "w19" in page) == ("tokens" in SUFFIXES[kind])
 
-    found = judge(tmp_path, "--protocols=knn,linear,clustering")
+    found = judge(tmp_path, "--protocols=knn,linear")
     this = "pretrain (this run)"
     assert list(found["rows"]) == [this, "untrained network", PLAIN[kind], names[-1]]
     known = result["baselines"] | {this: result["stages"]["pretrain"]["metrics"]}
     for name, metrics in found["rows"].items():
-        assert {"ari", "nmi"} <= set(metrics)
         for metric in ("knn", "linear"):
             assert metrics[metric] == pytest.approx(known[name][metric], abs=1e-9)
     pictures = neighbors(tmp_path / "exhibits", "pretrain-this-run")
