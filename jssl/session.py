@@ -160,7 +160,7 @@ def _lock(workdir, held):
     except BlockingIOError as error:
         holder = os.pread(file, 1000, 0).decode() or "another process"
         raise ValueError(
-            f"{workdir} is in use by {holder}; wait for it, stop it or give another "
+            f"{workdir} is in use by {holder}; wait for it, stop it or name another "
             f"--workdir"
         ) from error
     except OSError:  # a network file system without locks

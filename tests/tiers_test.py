@@ -3,9 +3,10 @@
 import tiers
 
 
-def test_every_method_has_a_hash_in_the_record():
+def test_every_method_has_a_hash_in_the_record(pytestconfig):
     missing = tiers.METHODS.keys() - tiers.recorded()
-    assert not missing, f"run `make test-all`: tests/full-tier.json lacks {missing}"
+    note = f"run `make test-all`: tests/full-tier.json lacks {missing}"
+    assert not missing or pytestconfig.getoption("--settle"), note
 
 
 def test_one_method_of_each_shape_is_never_settled():

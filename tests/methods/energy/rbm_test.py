@@ -49,7 +49,7 @@ def test_a_step_is_minus_the_rate_times_the_gradient_of_cd():
 def test_after_many_sweeps_cd_is_the_exact_gradient(x64):
     """Enumeration of the 4 x 3 machine's 128 states; four standard errors."""
     machine = small()
-    exact = jax.grad(lambda m: -log_likelihood(m, DATA).mean())(machine)
+    exact = jax.jit(jax.grad(lambda m: -log_likelihood(m, DATA).mean()))(machine)
     many = jnp.tile(DATA, (100, 1))
     draw = jax.jit(jax.vmap(lambda key: cd_gradients(key, machine, many, 40)[0]))
     draws = draw(jax.random.split(jax.random.key(0), 40))
@@ -68,9 +68,8 @@ def test_cd_is_the_gradient_of_the_free_energies_difference(x64):
 
 def test_annealing_finds_log_z_within_its_interval(x64):
     machine = RBM(*(3 * x for x in small(2)))
-    found = annealed_log_partition(
-        jax.random.key(0), machine, jnp.linspace(0, 1, 300), runs=500
-    )
+    anneal = jax.jit(annealed_log_partition, static_argnames="runs")
+    found = anneal(jax.random.key(0), machine, jnp.linspace(0, 1, 300), runs=500)
     exact = float(log_partition(machine))
     assert float(found.low) <= exact <= float(found.high)
     assert float(found.high - found.low) < 0.5
@@ -82,10 +81,11 @@ def test_the_exact_likelihood_of_the_data_climbs(chains):
     batch = {"image": images()}
     state, step = jax.jit(method.init)(jax.random.key(0), batch), jax.jit(method.step)
     rows = images().reshape(8, -1)
-    before = float(log_likelihood(state.learner.params, rows).mean())
+    likelihood = jax.jit(log_likelihood)
+    before = float(likelihood(state.learner.params, rows).mean())
     for i in range(1500):
         state, _ = step(jax.random.key(i), state, batch)
-    after = float(log_likelihood(state.learner.params, rows).mean())
+    after = float(likelihood(state.learner.params, rows).mean())
     assert before < -10  # sixteen fair coins: -11.09
     assert -np.log(4) - 1e-3 > after > -4  # four patterns: -1.39 at best
 

@@ -71,6 +71,7 @@ def probabilities(learner, images):
     )
 
 
+@jax.jit
 def worst_step(before):
     x, direction = views()
 
@@ -155,7 +156,7 @@ class Dropped(nn.Module):
 
 def test_clean_and_moved_passes_drop_the_same_units():
     m = vat(jitted(Dropped()), optax.sgd(0.1), noisy, epsilon=0.0)
-    state = m.init(jax.random.key(0), few_labels())
+    state = jax.jit(m.init)(jax.random.key(0), few_labels())
     _, metrics = jax.jit(m.step)(KEY, state, few_labels())
     assert metrics["unlabeled"] == 0  # no step, so no change, if all else is the same
 
