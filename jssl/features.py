@@ -182,7 +182,8 @@ def evaluate(features: Features, *, final: bool) -> tuple[dict, dict, dict]:
     scores, signs, pictures = {}, {}, {}
     if stage.steps:
         signs = doctor.examine(features, split)  # type: ignore[arg-type]
-        pictures["spectrum"] = doctor.spectrum(features, split)  # type: ignore[arg-type]
+        spectrum = doctor.spectrum(features, split)  # type: ignore[arg-type]
+        pictures |= {"spectrum": spectrum} if spectrum.ys else {}
     for judge in stage.evals.values():
         for name, value in judge(features, final).items():
             (scores if isinstance(value, Real) else pictures)[name] = value

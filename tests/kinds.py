@@ -156,7 +156,7 @@ def gratings(rng: np.random.Generator, label: np.ndarray) -> np.ndarray:
     shape = len(label), 2, 1, 1
     phase, light = rng.uniform(0, 2 * np.pi, shape), rng.uniform(0.2, 0.8, shape)
     across, down = rng.uniform(-0.06, 0.06, (2, *shape))
-    image = 0.08 * np.sin(1.6 * (np.cos(turn) * x + np.sin(turn) * y) + phase)
+    image = 0.1 * np.sin(1.6 * (np.cos(turn) * x + np.sin(turn) * y) + phase)
     image = image + light + across * x + down * y
     image += rng.normal(0, 0.05, image.shape)
     return np.uint8(255 * np.concatenate([image[:, 0], image[:, 1]], 2).clip(0, 1))[
@@ -389,7 +389,7 @@ def nodes(rows: int, batch: int, seed: int) -> Source:
     counts = sizes(rows)
     size = sum(counts.values())
     label = rng.integers(0, CLASSES, size)
-    chance = np.where(label[:, None] == label, 0.03, 0.005)
+    chance = np.where(label[:, None] == label, 0.06, 0.015)
     edges = np.triu(rng.random((size, size)) < chance, 1)
     edges = np.float32(edges | edges.T)
     ends = np.cumsum(list(counts.values()))[:-1]
@@ -429,7 +429,7 @@ def neighbor_halves(key, batch):
 
 
 def draw_pairs(rng, label):
-    return draw_images(rng, label) | draw_texts(rng, label, 0.3)
+    return draw_images(rng, label) | draw_texts(rng, label, 0.25)
 
 
 def image_and_text(batch: Batch) -> Any:

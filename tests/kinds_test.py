@@ -119,16 +119,23 @@ def test_other_rows_of_a_kind_have_the_outputs_of_its_own(kind):
 
 
 @pytest.mark.parametrize("kind", kinds.TARGETS)
-def test_supervised_learning_of_every_target_goes_to_the_report(kind, tmp_path):
-    result = run(tmp_path, f"targets,kind={kind},steps=2,batch=32,rows=128,save_every=0")
-    wanted = {"tags": {"linear/tags"}, "spans": set(), "pose": {"regression/pose"}}[kind]
+def test_supervised_learning_reaches_every_target_and_the_report(kind, tmp_path):
+    result = run(tmp_path, f"targets,kind={kind},save_every=0")
+    number = {"tags": "linear/tags", "spans": "accuracy", "pose": "regression/pose"}[kind]
     plain = "raw pixels" if kind == "pose" else "raw input"
     assert list(result["baselines"]) == [plain, "untrained network"]
-    assert wanted <= set(result["stages"]["train"]["metrics"])
-    assert wanted <= set(result["baselines"]["untrained network"])
-    found = judge(tmp_path)
-    assert set(found["rows"]["train (this run)"]) == wanted
+    learned = result["stages"]["train"]["metrics"][number]
+    raw, start = (x.get(number) for x in result["baselines"].values())
+    assert learned > 0.95
+    judged = judge(tmp_path)
+    if kind == "spans":
+        assert judged["protocols"] == {}
+    else:
+        assert start < 0.85 and learned > start + 0.1
+        assert list(result["protocols"]) == list(judged["protocols"]) == [number]
+        assert judged["rows"]["train (this run)"] == {number: pytest.approx(learned)}
     assert "samples/s" in (tmp_path / "report.html").read_text()
+    report(kind, [start, learned, raw], result["protocols"], tmp_path)
 
 
 @pytest.mark.learning
@@ -152,24 +159,15 @@ def test_simclr_learns_the_classes_of_every_kind(kind, tmp_path):
     assert numbers["linear_sgd"] > 0.5
 
 
-@pytest.mark.learning
-@pytest.mark.parametrize("kind", kinds.TARGETS)
-def test_supervised_learning_reaches_every_target(kind, tmp_path):
-    result = run(tmp_path, f"targets,kind={kind},save_every=0")
-    metrics = result["stages"]["train"]["metrics"]
-    start = result["baselines"]["untrained network"]
-    name = {"tags": "linear/tags", "spans": "accuracy", "pose": "regression/pose"}[kind]
-    raw = next(iter(result["baselines"].values()))
-    values = [start.get(name, np.nan), metrics[name], raw.get(name, np.nan)]
-    report(kind, values, result["protocols"], tmp_path)
-    assert metrics[name] > 0.9
-    assert metrics[name] > start.get(name, 0.0) + 0.1
-
-
 def report(kind, numbers, applied, folder):
     """Appends a row to the table."""
     pictures = sorted({p.suffix for p in (folder / "figures").iterdir()})
-    cells = [kind, *(f"{x:.2f}" for x in numbers), ", ".join(applied), " ".join(pictures)]
+    cells = [
+        kind,
+        *("" if x is None else f"{x:.2f}" for x in numbers),
+        ", ".join(applied),
+        " ".join(pictures),
+    ]
     if path := os.environ.get("KINDS_TABLE"):
         with open(path, "a") as file:
             file.write("| " + " | ".join(cells) + " |\n")

@@ -306,3 +306,25 @@ def test_the_doctor_generates_no_more_rows_than_it_examines():
     assert len(features.generated("test", rows=64)["image"]) == 64
     jax.effects_barrier()
     assert sum(made) == 2048
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3])
+def test_splits_of_few_rows_are_examined_as_far_as_they_can_be(tmp_path, rows):
+    def generate(key, state, batch):
+        return {"image": jax.random.uniform(key, batch["image"].shape)}
+
+    images = np.random.default_rng(0).integers(0, 256, (32, 2, 2, 1), np.uint8)
+    splits = {"train": {"image": images}, "test": {"image": images[:rows]}}
+    method = counting()._replace(generate=generate)
+    few = stage(method=method, data=dataset("few", splits, 8), steps=2, evals={})
+    finished = run(tmp_path, few)
+    assert ("doctor/h/rank" in finished.metrics) == (rows > 1)
+    assert ("doctor/samples/coverage" in finished.metrics) == (rows > 1)
+    drawn = {path.name for path in (tmp_path / "figures").iterdir()}
+    assert ("one--spectrum.png" in drawn) == (rows > 1)
+
+
+def test_a_representation_of_places_has_no_spectrum(tmp_path):
+    places = counting()._replace(embed=lambda state, batch: {"h": batch["image"][..., 0]})
+    finished = run(tmp_path, stage(method=places, evals={}, steps=2))
+    assert not any(name.startswith("doctor/h") for name in finished.metrics)

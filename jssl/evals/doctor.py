@@ -84,6 +84,8 @@ def examine(features: Features, split: str, rows: int = 2048) -> dict[str, float
             np.asarray(x).reshape(len(x), -1).astype(np.float64)
             for x in (generated[name], features.rows(split, rows)[name])
         )
+        if len(real) < 2:
+            continue
         found |= {
             "samples/coverage": prdc(real, made, min(5, len(real) - 1)).coverage,
             "samples/spread": float(made.std(axis=0).mean() / real.std(axis=0).mean()),
@@ -182,7 +184,7 @@ def _flat(step, numbers, chance):
     if name is None:
         return None
     rank, width = numbers[f"{name}/rank"], numbers[f"{name}/width"]
-    if rank >= FLAT:
+    if rank >= FLAT or width < 2:  # a single direction cannot collapse further
         return None
     return f"the effective rank of {name} is {rank:.1f} of {width:.0f}"
 

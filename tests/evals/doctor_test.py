@@ -52,6 +52,11 @@ def test_dimensional_collapse_is_another_thing():
     assert verdict[:2] == ("dimensional collapse", 200)
 
 
+def test_one_direction_of_one_is_no_collapse():
+    line = WELL | {"z/rank": 1.0, "z/width": 1.0}
+    assert doctor.diagnose([(100, line)]).kind == "healthy"
+
+
 def test_a_loss_at_chance_is_a_diagnosis_after_enough_steps():
     idle = WELL | {"loss": math.log(511) - 0.01}
     assert doctor.diagnose([(50, idle)], {"loss": math.log(511)}).kind == "healthy"
