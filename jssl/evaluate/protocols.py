@@ -130,7 +130,7 @@ def _composed(make, source, counts, seed, wide):
         images = part.field_of("image").decode(part.column("image"))
         glyphs = np.asarray(images).mean(-1, keepdims=True, dtype=np.float32)
         key = jax.random.fold_in(jax.random.key(seed), list(counts).index(split))
-        size = wide * glyphs.shape[1]
+        size = wide * max(glyphs.shape[1:3])
         each = partial(make, size=size)
         return jax.device_get(each(key, glyphs, part.labels(), counts[split]))
 
