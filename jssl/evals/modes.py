@@ -67,7 +67,7 @@ def mode_coverage(
     nearest, far = _nearest(samples, means, deviation)
     m = len(means)
     counts = np.bincount(nearest[far <= within], minlength=m)
-    p = counts[counts > 0] / max(counts.sum(), 1)
+    p = counts[counts > 0] / np.maximum(counts.sum(), 1)
     reverse_kl = float((p * np.log(m * p)).sum()) if len(p) else float(np.log(m))
     quality = float(counts.sum() / len(samples))
     return Coverage(int((counts >= least).sum()), quality, reverse_kl, counts)

@@ -3,9 +3,11 @@
 Values cannot be checked under `jit`; shapes and dtypes can, during tracing.
 """
 
+from typing import Any
+
 import jax.numpy as jnp
 
-_KINDS = {"float": jnp.floating, "int": jnp.integer, "bool": jnp.bool_}
+_KINDS: dict[str, Any] = {"float": jnp.floating, "int": jnp.integer, "bool": jnp.bool_}
 
 
 def expect(function: str, /, **arguments) -> dict[str, int]:
