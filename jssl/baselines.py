@@ -9,6 +9,7 @@ determines them: the data, the budget, the protocols, and the traced computation
 import hashlib
 import json
 import re
+import sys
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -129,15 +130,17 @@ def pretrain_stage(
     if classifier is None:
         raise ValueError(f"{name}: the baseline of {train.name} needs a classifier")
     labeled = labeled or with_labels(train)
-    steps = labeled.steps(images.supervised_epochs)
     judged = {"knn": evals.knn(), "linear": evals.linear_probe()}
-    reference = run.baseline(
-        "supervised",
-        supervised(classifier, tx(steps), labeled.classes, prepare=prepare),
-        labeled,
-        steps,
-        evals=judged | {"top1": evals.accuracy()},
-    )
+    reference = None
+    if images.supervised_epochs:
+        steps = labeled.steps(images.supervised_epochs)
+        reference = run.baseline(
+            "supervised",
+            supervised(classifier, tx(steps), labeled.classes, prepare=prepare),
+            labeled,
+            steps,
+            evals=judged | {"top1": evals.accuracy()},
+        )
     return stage(
         evals=judged | {"embedding": evals.embedding_picture()} | dict(pictures),
         baselines=rows(run, method, train, judged, reference=reference),
@@ -269,16 +272,28 @@ def _without_names(program: str) -> str:
 def score(
     name: str, stage: Stage, workdir: Path, provenance: Callable[[], Mapping[str, Any]]
 ) -> dict[str, Any]:
-    """{"metrics": ..., "provenance": ...} of a baseline, from the cache if available."""
+    """{"metrics": ..., "provenance": ...} of a baseline, from the cache if available.
+
+    A baseline with failed evals is not cached.
+
+    Raises:
+      ValueError, OSError: the baseline cannot be trained.
+    """
     kept = cache_folder() / "baselines" / f"{fingerprint(stage)}.json"
     if _first_process_says(kept.exists()):
         return json.loads(kept.read_text()) if kept.exists() else {"metrics": {}}
     folder = Path(workdir) / "baselines" / re.sub(r"\W+", "-", name)
     finished = loop.run(stage, folder, {}, Log(folder, f"baseline, {name}"))
     result = {"metrics": finished.metrics, "provenance": provenance()}
-    if jax.process_index() == 0:
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        write_json(kept, {"baseline": name, "data": stage.data.name} | result)
+    if finished.failed:
+        why = "; ".join(f"{k} failed: {x}" for k, x in finished.failed.items())
+        print(f"jssl: baseline {name} is incomplete and not cached: {why}", file=sys.stderr)
+    elif jax.process_index() == 0:
+        try:
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            write_json(kept, {"baseline": name, "data": stage.data.name} | result)
+        except OSError as error:
+            print(f"jssl: cannot cache the baseline {name}: {error}", file=sys.stderr)
     return result
 
 

@@ -9,13 +9,15 @@ where process 0 runs on `host`. `--processes=1` forces a single-process run in a
 environment. https://docs.jax.dev/en/latest/multi_process.html
 """
 
+import contextlib
+import logging
 import os
 import re
 import socket
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NoReturn
 
 WAIT = 300  # seconds for all processes to connect: hosts of a pod boot at different times
@@ -184,6 +186,16 @@ def joined() -> bool:
     """True in a multi-process run."""
     jax = sys.modules.get("jax")
     return jax is not None and jax.distributed.is_initialized()
+
+
+@contextlib.contextmanager
+def recorded(failed: dict[str, str], name: str) -> Iterator[None]:
+    """Catches an error of the block, as one line in failed[name]."""
+    try:
+        yield
+    except Exception as error:
+        logging.getLogger("jssl").debug("%s failed", name, exc_info=True)
+        failed[name] = reason(error)
 
 
 def reason(error: BaseException) -> str:

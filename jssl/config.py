@@ -14,11 +14,14 @@ import dataclasses
 import difflib
 import importlib.util
 import inspect
+import math
 import re
+import sys
+import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from jssl.data import Source
 from jssl.method import Method
@@ -45,6 +48,7 @@ class Stage:
         applies, leaves without match are replicated.
       mesh: axes of the device mesh, "data=8;fsdp=4"; "" puts all devices on "data".
       start: (state, done) -> state, with `done` the states of earlier stages by name.
+      init: workdir of a run, or file of weights, whose encoder the stage starts from.
       refresh_every, save_every, eval_every, render_every: periods.
       dispatch: steps compiled into one `lax.scan`. Faster for small networks without
         convolutions; periods are rounded up to multiples of it.
@@ -61,6 +65,7 @@ class Stage:
     rules: Sequence[tuple[str, Any]] = ()
     mesh: str = ""
     start: Callable[[Any, Mapping[str, Any]], Any] | None = None
+    init: str = ""
     refresh_every: int = 0
     save_every: int = 0
     eval_every: int = 0
@@ -157,6 +162,60 @@ def schema(function: Callable) -> dict[str, Any]:
     return found | ({"tiny": False} if hasattr(function, "tiny") else {})
 
 
+@dataclass(frozen=True)
+class Range:
+    """Allowed values of a numeric knob, and of each number of a tuple.
+
+    Attributes:
+      low, high: bounds, included.
+      above: True excludes `low`.
+    """
+
+    low: float = 0
+    high: float = math.inf
+    above: bool = False
+
+    def __str__(self) -> str:
+        if self.high < math.inf:
+            return f"from {self.low:g} to {self.high:g}"
+        return f"above {self.low:g}" if self.above else f"at least {self.low:g}"
+
+    def check(self, knob: str, value: Any) -> None:
+        """Raises ValueError, with the range, for a value outside."""
+        if isinstance(value, tuple):
+            for x in value:
+                self.check(knob, x)
+        elif isinstance(value, (int, float)):
+            above = value > self.low or (value == self.low and not self.above)
+            if not (above and value <= self.high and value < math.inf):
+                raise ValueError(f"{knob} must be {self}, got {value}")
+
+
+Positive = Annotated[float, Range(above=True)]
+Fraction = Annotated[float, Range(0, 1)]
+Count = Annotated[int, Range(1)]
+Counts = Annotated[tuple[int, ...], Range(1)]
+
+
+def ranges(function: Callable) -> dict[str, Range]:
+    """{knob: allowed values} of the numeric knobs of a config.
+
+    The range is that of the annotation: `lr: Positive = 1e-3`. The default is at least 0.
+    """
+    hints, defaults = {}, _parameters(function)
+    for name, hint in typing.get_type_hints(function, include_extras=True).items():
+        if dataclasses.is_dataclass(defaults.get(name)):
+            hints |= typing.get_type_hints(type(defaults[name]), include_extras=True)
+        else:
+            hints[name] = hint
+    found = {}
+    for knob, default in schema(function).items():
+        if isinstance(default, (int, float, tuple)) and not isinstance(default, bool):
+            marks = getattr(hints.get(knob), "__metadata__", ())
+            found[knob] = next((x for x in marks if isinstance(x, Range)), Range())
+    return found
+
+
 def one_of(knob: str, value: Any, choices: Mapping[Any, Any]) -> Any:
     """choices[value].
 
@@ -172,11 +231,33 @@ def one_of(knob: str, value: Any, choices: Mapping[Any, Any]) -> Any:
     return choices[value]
 
 
+def find(name: str | Path) -> Path:
+    """The file of a config: a path, or the name of an experiment of jssl.
+
+    "mae" and "mae.py" are ./experiments/mae.py if it exists, else the file that is
+    installed with jssl. A path that exists has precedence.
+    """
+    path = Path(name)
+    if path.is_file() or len(path.parts) > 1:
+        return path
+    file = path.with_suffix(".py").name
+    places = [folder / file for folder in folders()]
+    return next((place for place in places if place.is_file()), path)
+
+
+def folders() -> list[Path]:
+    """Folders of experiments: ./experiments, and those that come with jssl."""
+    here = Path(__file__).parent
+    places = [Path("experiments"), here / "experiments", here.parent / "experiments"]
+    return [place for place in places if place.is_dir()]
+
+
 def load(spec: str, overrides: Sequence[str] = ()) -> Experiment:
     """Reads "FILE[:FUNCTION][,KNOB=VALUE ...]".
 
-    Commas inside brackets or quotes do not separate. Values of knobs whose default is a
-    string are taken literally; others are Python literals of the default's type.
+    FILE is a path, or the name of an experiment of jssl ("mae"). Commas inside brackets or
+    quotes do not separate. Values of knobs whose default is a string are taken literally,
+    without quotes around the whole value; others are Python literals of the default's type.
 
     Args:
       spec: as above.
@@ -184,19 +265,19 @@ def load(spec: str, overrides: Sequence[str] = ()) -> Experiment:
 
     Raises:
       ValueError: no such file, function or knob (with the nearest known one), or a value
-        of the wrong type.
+        of the wrong type or out of range.
     """
     file, _, rest = spec.partition(":")
     words = _split(rest)
     name = words.pop(0) if words and "=" not in words[0] else "laptop"
-    path = Path(file)
+    path = find(file)
     configs = functions(path)
     if name not in configs:
         raise ValueError(
             f"{path} has no function {name!r}; " + _known(name, configs, "functions")
         )
     function = configs[name]
-    known, given = schema(function), {}
+    known, allowed, given = schema(function), ranges(function), {}
     for word in [*words, *overrides]:
         knob, equals, text = word.partition("=")
         knob = knob.strip()
@@ -207,6 +288,8 @@ def load(spec: str, overrides: Sequence[str] = ()) -> Experiment:
                 f"{path}:{name} has no knob {knob!r}; " + _known(knob, known, "knobs")
             )
         given[knob] = _value(knob, text.strip(), known[knob])
+        if knob in allowed:
+            allowed[knob].check(knob, given[knob])
     experiment = Experiment(path, function, given)
     return dataclasses.replace(experiment, knobs=experiment.defaults | given)
 
@@ -276,17 +359,21 @@ def _parameters(function) -> dict[str, Any]:
 def _module(path):
     """Executes a config file."""
     if not path.is_file():
-        folder = path.parent if path.parent.is_dir() else Path("experiments")
-        there = [str(p) for p in sorted(folder.glob("*.py"))]
+        places = [path.parent] if len(path.parts) > 1 else folders()
+        places = [place for place in places if place.is_dir()] or folders()
+        there = [str(p) for place in places[:1] for p in sorted(place.glob("*.py"))]
         raise ValueError(f"no config file {path}; " + _known(str(path), there, "configs"))
     found = importlib.util.spec_from_file_location(f"experiment_{path.stem}", path)
     if found is None or found.loader is None:
         raise ValueError(f"{path} is not a Python file")
     module = importlib.util.module_from_spec(found)
+    sys.path.append(str(path.parent.absolute()))  # modules beside the config
     try:
         found.loader.exec_module(module)
     except SyntaxError as error:
         raise ValueError(f"{path}, line {error.lineno}: {error.msg}") from error
+    finally:
+        sys.path.pop()
     return module
 
 
@@ -297,7 +384,11 @@ def _known(name, names, kind):
 
 
 def _split(text):
-    """Splits at commas outside brackets and quotes."""
+    """Splits at commas outside brackets and quotes.
+
+    Raises:
+      ValueError: a bracket or a quote is not closed.
+    """
     words, depth, quote = [""], 0, ""
     for letter in text:
         if quote:
@@ -310,12 +401,19 @@ def _split(text):
                 words.append("")
                 continue
         words[-1] += letter
+    if quote or depth:
+        knob = words[-1].partition("=")[0].strip()
+        raise ValueError(
+            f"{words[-1]!r} has an open {'quote' if quote else 'bracket'}: give this knob "
+            f"as --config.{knob}=VALUE, whose value is taken as it stands"
+        )
     return [word for word in words if word.strip()]
 
 
 def _value(knob, text, default):
     if isinstance(default, str):
-        return text
+        quoted = len(text) > 1 and text[0] == text[-1] and text[0] in "'\""
+        return text[1:-1] if quoted else text
     wanted = type(default).__name__
     try:
         value = ast.literal_eval(text)

@@ -63,6 +63,19 @@ class Engine:
         return self.copied(self.stage.start(state, done)) if self.stage.start else state
 
     @cached_property
+    def _all_finite(self):
+        floats = lambda x: jnp.issubdtype(x.dtype, jnp.inexact)
+        return jax.jit(
+            lambda leaves: jnp.array(
+                [jnp.isfinite(x).all() for x in leaves if floats(x)]
+            ).all()
+        )
+
+    def is_finite(self, state: Any) -> bool:
+        """True if no floating-point leaf of a state contains NaN or infinity."""
+        return bool(self._all_finite(jax.tree.leaves(state)))
+
+    @cached_property
     def table(self) -> Any:
         """The training split on the device, if it is small; else None."""
         table = self.stage.data.table
@@ -138,15 +151,17 @@ class Engine:
         state, order = self.stage.method.refresh(key, state, self.collect)
         return self.copied(state), None if order is None else np.asarray(order)
 
-    def collect(self, fn, *args, split="train", rows: int | None = None) -> Any:
+    def collect(
+        self, fn, *args, split: str | Source = "train", rows: int | None = None
+    ) -> Any:
         """fn(*args, batch) for the rows of a split, in order, as numpy on every host.
 
         Args:
           fn: (*args, batch) -> a tree of arrays with rows first.
-          split: of the stage's data.
+          split: of the stage's data: a name, or rows of it as a source.
           rows: number of first rows; None: all.
         """
-        source = self.stage.data.split(split)
+        source = split if isinstance(split, Source) else self.stage.data.split(split)
         return self._over(source, self._compiled(fn, self.stage.data.decode), args, rows)
 
     def over(self, source: Source, fn, *args) -> Any:

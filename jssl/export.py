@@ -36,11 +36,11 @@ def launch(options, rest) -> int:
     if not out.parent.is_dir():
         raise ValueError(f"--out: no such folder {out.parent}")
     prepare_jax(options)
-    from jssl import session
+    from jssl import runs
 
     workdir = Path(options.workdir)
-    config = session.read_config(workdir)
-    stage, state = session.restore(workdir, config, options.config, options.stage)
+    config = runs.read_config(workdir)
+    stage, state = runs.restore(workdir, config, options.config, options.stage)
     arrays, layout = encoder(stage, state)
     from jssl.weights import write
 
@@ -59,7 +59,7 @@ def launch(options, rest) -> int:
 
 def parser() -> argparse.ArgumentParser:
     parse = argparse.ArgumentParser(
-        prog="python -m jssl.export",
+        prog="jssl export",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
@@ -68,7 +68,7 @@ def parser() -> argparse.ArgumentParser:
     add("--workdir", help="of a run of jssl.main")
     add("--out", metavar="FILE.safetensors")
     add("--stage", help="stage of the encoder (default: the last)")
-    add("--config", metavar="FILE", help="the experiment, if not in ./experiments")
+    add("--config", metavar="FILE", help="the experiment, if not found by name")
     add("--debug", action="store_true", help="show tracebacks")
     parse.set_defaults(cpu_devices=None, coordinator=None, processes=None, process=None)
     return parse

@@ -3,16 +3,17 @@
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from numbers import Real
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 from jssl import sharding
-from jssl.data import Source
+from jssl.cluster import recorded
+from jssl.data import Source, subset
 from jssl.engine import Engine
 from jssl.evals import doctor
-from jssl.exhibits import shared
+from jssl.exhibits import SHARED, drawn
 from jssl.method import identity, no_samples
 from jssl.pictures import Picture
 
@@ -24,12 +25,20 @@ class Features:
       engine: of the stage.
       state: of its method.
       done: final states of earlier stages by name, for `start`; None if not available.
+      limit: number of rows of a split, spread evenly; None: all.
     """
 
-    def __init__(self, engine: Engine, state: Any, done: Mapping[str, Any] | None = None):
-        self.engine, self.state, self.done = engine, state, done
+    def __init__(
+        self,
+        engine: Engine,
+        state: Any,
+        done: Mapping[str, Any] | None = None,
+        limit: int | None = None,
+    ):
+        self.engine, self.state, self.done, self.limit = engine, state, done, limit
         self.source: Source = engine.stage.data
         self._seen: dict[Any, Any] = {}
+        self._limited: dict[str, Source] = {}
         self._functions = engine.functions
 
     @cached_property
@@ -102,17 +111,27 @@ class Features:
             )
         return self.engine.begin(self.done or {})
 
+    def split(self, name: str) -> Source:
+        """A split of the data, or evenly spaced rows of it if it exceeds the limit."""
+        source = self.source.split(name)
+        if self.limit is None or source.size <= self.limit:
+            return source
+        if name not in self._limited:
+            rows = np.linspace(0, source.size - 1, self.limit).astype(int)
+            self._limited[name] = subset(source, rows)
+        return self._limited[name]
+
     def labels(self, split: str) -> np.ndarray:
         """Class numbers [n] of a split."""
-        return self.source.split(split).labels()
+        return self.split(split).labels()
 
     def targets(self, split: str, name: str = "label") -> np.ndarray:
         """The column `name` of a split: classes [n], tags [n, l], poses [n, d] ..."""
-        return self.source.split(split).targets(name)
+        return self.split(split).targets(name)
 
     def shown(self, split: str, index: Any, columns: tuple[str, ...] = ()) -> dict:
         """Pictures, by field, of rows `index` [rows, columns] of a split."""
-        source, index = self.source.split(split), np.asarray(index)
+        source, index = self.split(split), np.asarray(index)
         read = source.at(index.ravel())
         found = {k: x for k, x in read.items() if not source.field_of(k).on_host}
         decoded = jax.device_get(source.decode(found)) | {
@@ -133,7 +152,7 @@ class Features:
             if (output, where) == (what, split) and enough:
                 return jax.tree.map(lambda x: x[:rows], found)
         fn, *args = self._function(what)
-        found = self.engine.collect(fn, *args, split=split, rows=rows)
+        found = self.engine.collect(fn, *args, split=self.split(split), rows=rows)
         self._seen[what, split, rows] = found
         return found
 
@@ -170,24 +189,72 @@ class Features:
         return self._functions[name, reduce]
 
 
-def evaluate(features: Features, *, final: bool) -> tuple[dict, dict, dict]:
-    """Metrics of a stage's evals, of the doctor, and pictures of both.
+class Evaluation(NamedTuple):
+    """Results of the evals of a stage.
+
+    Attributes:
+      scores: metrics of the evals.
+      signs: the doctor's numbers.
+      pictures: of both.
+      failed: errors, by the name of the eval.
+      split: evaluated, "test" or "val".
+    """
+
+    scores: dict[str, float]
+    signs: dict[str, float]
+    pictures: dict[str, Picture]
+    failed: dict[str, str]
+    split: str
+
+
+def evaluate(
+    features: Features,
+    *,
+    final: bool,
+    made: Callable[[dict[str, float]], Any] | None = None,
+) -> Evaluation:
+    """Applies a stage's evals, and the doctor's examination.
 
     Args:
       features: of the stage.
-      final: True evaluates on test, at the end of the stage, else on val.
+      final: True evaluates on test, at the end of the stage, else on val, by the evals that
+        take seconds. Data without a labeled test split are always evaluated on val.
+      made: called with the metrics of each eval as soon as they are computed.
     """
     stage = features.engine.stage
-    split = existing_split(features.source, "test" if final else "val")
-    scores, signs, pictures = {}, {}, {}
+    judges = {k: x for k, x in stage.evals.items() if final or getattr(x, "online", True)}
+    final = final and final_split(features.source) == "test"
+    found = Evaluation({}, {}, {}, {}, "test" if final else "val")
+    seen = existing_split(features.source, found.split)
     if stage.steps:
-        signs = doctor.examine(features, split)  # type: ignore[arg-type]
-        spectrum = doctor.spectrum(features, split)  # type: ignore[arg-type]
-        pictures |= {"spectrum": spectrum} if spectrum.ys else {}
-    for judge in stage.evals.values():
-        for name, value in judge(features, final).items():
-            (scores if isinstance(value, Real) else pictures)[name] = value
-    return {name: float(score) for name, score in scores.items()}, signs, pictures
+        with recorded(found.failed, "doctor"):
+            found.signs.update(doctor.examine(features, seen))  # type: ignore[arg-type]
+            spectrum = doctor.spectrum(features, seen)  # type: ignore[arg-type]
+            found.pictures.update({"spectrum": spectrum} if spectrum.ys else {})
+    for name, judge in judges.items():
+        with recorded(found.failed, name):
+            results = judge(features, final)
+            numbers = {k: float(x) for k, x in results.items() if isinstance(x, Real)}
+            found.scores.update(numbers)
+            found.pictures.update({k: x for k, x in results.items() if k not in numbers})
+            if made and numbers:
+                made(numbers)
+    return found
+
+
+def final_split(source: Source) -> str:
+    """The split of the final evals: "test", or "val" if test is missing or has no targets.
+
+    A test split without the labels of the training split, or with negative ones, counts as
+    missing.
+    """
+    try:
+        test = source.split("test")
+        if source.classes and test.labels().min(initial=0) < 0:
+            return "val"
+    except ValueError:
+        return "val"
+    return "test"
 
 
 def existing_split(source: Source, split: str) -> str:
@@ -199,19 +266,24 @@ def existing_split(source: Source, split: str) -> str:
     return split
 
 
-def render(features: Features) -> dict[str, Picture]:
-    """Shared and method-specific pictures of the first rows of the test split."""
+def render(features: Features) -> tuple[dict[str, Picture], dict[str, str]]:
+    """Shared and method-specific pictures of the first rows of the test split.
+
+    Returns:
+      The pictures, and the errors of those that failed, by name.
+    """
     engine = features.engine
     split = existing_split(features.source, "test")
     source = features.source.split(split)
-    batch = sharding.place(next(source.scan()), engine.mesh)
-    own = engine.stage.method.render(
-        engine.keys["render"],
-        features.state,
-        features.source.decode(batch, engine.context),
-        engine.collect,
-    )
-    return shared(features, split) | jax.device_get(dict(own))
+    found, failed = drawn(SHARED, features, split)
+    with recorded(failed, "pictures of the method"):
+        batch = sharding.place(next(source.scan()), engine.mesh)
+        rows = features.source.decode(batch, engine.context)
+        own = engine.stage.method.render(
+            engine.keys["render"], features.state, rows, engine.collect
+        )
+        found |= jax.device_get(dict(own))
+    return found, failed
 
 
 def with_maps(outputs: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,14 +12,14 @@ A config may override the description of a knob under its "Args:".
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
 import optax
 
 from jssl import data, nets, optim, views
-from jssl.config import Stage
+from jssl.config import Count, Range, Stage
 from jssl.data import Source
 from jssl.learner import ema_weights
 from jssl.method import Augment, Batch, Method, beneath
@@ -37,28 +37,38 @@ class Run:
       seed: Random seed: weights, views, data order.
       mesh: Device mesh, e.g. data=8 or data=64;fsdp=4; empty: all devices on data.
       dispatch: Steps compiled into one call; larger values are faster for small networks.
-      eval_every: Steps between evaluations on the validation split; 0: only at the end.
+      eval_every: Steps between evaluations of 2,048 rows, by the evals that take seconds;
+        0: ten in a stage, -1: only at the end.
       save_every: Steps between checkpoints; 0: only at the end.
+      init: Workdir of a run, or file of weights, whose encoder the first stage starts from.
+      baselines: Evaluate the baselines too: raw input, untrained network, supervised
+        reference.
     """
 
     seed: int = 0
     mesh: str = ""
-    dispatch: int = 1
-    eval_every: int = 0
+    dispatch: Count = 1
+    eval_every: Annotated[int, Range(-1)] = 0
     save_every: int = 200
+    init: str = ""
+    baselines: bool = True
 
     def stage(
         self, name: str, method: Method, train: Source, steps: int, **more: Any
     ) -> Stage:
         """A stage with these settings; `more` are further fields."""
-        fields = dict(vars(self)) | more
-        return Stage(name=name, method=method, data=train, steps=steps, **fields)
+        fields = dict(vars(self))
+        fields["eval_every"] = max(self.eval_every or -(-steps // 10), 0)
+        fields["init"] = "" if more.get("start") else self.init
+        fields["baselines"] = {}
+        more = {k: x for k, x in more.items() if k != "baselines" or self.baselines}
+        return Stage(name=name, method=method, data=train, steps=steps, **(fields | more))
 
     def baseline(
         self, name: str, method: Method, train: Source, steps: int, **more: Any
     ) -> Stage:
         """A stage without intermediate checkpoints and evaluations."""
-        quiet = dict(eval_every=0, save_every=0)
+        quiet = dict(eval_every=0, save_every=0, init="")
         return self.stage(name, method, train, steps, **(quiet | more))
 
     def layers(self, stack: Iterable[Method], train: Source, steps: int) -> list[Stage]:
@@ -103,7 +113,8 @@ class Images(Data):
     """A small data set that fits in memory, with a supervised baseline.
 
     Attributes:
-      supervised_epochs: Training length of the supervised baseline (cached), in epochs.
+      supervised_epochs: Training length of the supervised baseline (cached), in epochs; 0
+        omits it.
     """
 
     supervised_epochs: float = 10.0

@@ -1,6 +1,7 @@
 """The log of a run: metrics.jsonl, TensorBoard events, pictures, and the progress line.
 
-metrics.jsonl   {"stage", "step", metric: value ...}, one line per step
+metrics.jsonl   {"stage", "step", metric: value ...}, one line per step; metrics of evals
+                have the prefix "val/", at the end of a stage "final/"
 tensorboard/    the same for TensorBoard
 figures/        pictures
 """
@@ -17,8 +18,11 @@ from typing import Any
 
 import jax
 
+from jssl.cluster import recorded
 from jssl.evals.doctor import Verdict
 from jssl.pictures import Picture, draw
+
+EVALUATED = ("val/", "final/")  # prefixes of metrics that are not of a training step
 
 
 class Log:
@@ -64,16 +68,30 @@ class Log:
         named = {prefix + name: value for name, value in metrics.items()}
         self.lines.write(json.dumps({"stage": self.name, "step": step} | named) + "\n")
         self._tensorboard(step, named)
-        self.progress.show(step, named)
+        if prefix != "final/":
+            self.progress.show(step, named)
 
-    def pictures(self, step: int, pictures: Mapping[str, Picture]) -> None:
-        """Draws pictures into figures/, with the step in the name before the end."""
+    def pictures(self, step: int, pictures: Mapping[str, Picture]) -> dict[str, str]:
+        """Draws pictures into figures/, with the step in the name before the end.
+
+        Returns:
+          The errors of pictures that could not be drawn, by name.
+        """
+        failed: dict[str, str] = {}
         if not self.active:
-            return
+            return failed
         moment = f" after {step:06} steps" if step < self.steps else ""
         for name, picture in pictures.items():
-            file = figure_name(self.name, name + moment)
-            draw(picture, name, self.workdir / "figures" / file)
+            with recorded(failed, name):
+                file = figure_name(self.name, name + moment)
+                draw(picture, name, self.workdir / "figures" / file)
+        return failed
+
+    def failures(self, failed: Mapping[str, str]) -> None:
+        """Prints evals and pictures that failed, one line each."""
+        for name, why in failed.items() if self.active else ():
+            title = self.title or self.name
+            print(f"jssl: {title}: {name} failed and is omitted: {why}", file=sys.stderr)
 
     def print_verdict(self, verdict: Verdict) -> None:
         """Prints the doctor's verdict, unless it is healthy or has been printed."""
@@ -99,16 +117,18 @@ class Log:
     def last_metrics(self, stage: str) -> dict[str, float]:
         """The metrics of the last step of a stage, possibly of an earlier process."""
         rows = [row for row in read_lines(self.workdir) if row["stage"] == stage]
-        last = {} if not rows else rows[-1]
+        trained = [row for row in rows if not any(k.startswith(EVALUATED) for k in row)]
+        last = {} if not trained else trained[-1]
         return {k: v for k, v in last.items() if k not in ("stage", "step")}
 
     def _cut_back(self, step):
-        """Deletes lines of a stage after the restored step."""
+        """Deletes lines of a stage after the restored step, and its final metrics."""
         path = self.workdir / "metrics.jsonl"
         kept = [
             row
             for row in read_lines(self.workdir)
-            if row["stage"] != self.name or row["step"] <= step
+            if row["stage"] != self.name
+            or (row["step"] <= step and not any(k.startswith("final/") for k in row))
         ]
         partial = path.with_suffix(".partial")
         partial.write_text("".join(json.dumps(row) + "\n" for row in kept))
@@ -195,6 +215,11 @@ def write_json(path: Path, value: Any) -> None:
     partial = path.with_suffix(".partial")
     partial.write_text(json.dumps(value, indent=2, default=str) + "\n")
     os.replace(partial, path)
+
+
+def read_json(path: Path) -> Any:
+    """The content of a JSON file."""
+    return json.loads(path.read_text())
 
 
 def figure_name(stage: str, name: str) -> str:

@@ -8,9 +8,12 @@ one.
 
 import contextlib
 import itertools
+import os
 import signal
+import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,13 +27,19 @@ from jssl.evals.doctor import Verdict, diagnose
 from jssl.features import Features, evaluate, render
 from jssl.log import Log
 
+ONLINE = 2048  # rows of a split in an evaluation during training
+
 
 class Stopped(Exception):
-    """The run was stopped by SIGTERM, after saving a checkpoint."""
+    """The run was stopped by SIGTERM or SIGINT, after saving a checkpoint."""
+
+    def __init__(self, message: str, number: int):
+        super().__init__(message)
+        self.status = 128 + number  # exit status of a process that a signal has ended
 
 
 class NotFinite(ValueError):
-    """A metric is NaN or infinite."""
+    """A metric or a weight is NaN or infinite."""
 
 
 class Finished(NamedTuple):
@@ -42,6 +51,8 @@ class Finished(NamedTuple):
       seconds: of training in this process.
       samples: number of samples trained on in this process.
       verdict: of the doctor.
+      failed: errors of evals and pictures at the end, by name.
+      split: evaluated by the final evals.
     """
 
     state: Any
@@ -49,77 +60,90 @@ class Finished(NamedTuple):
     seconds: float
     samples: int
     verdict: Verdict
+    failed: dict[str, str]
+    split: str
 
 
 def run(
-    stage: Stage, workdir: Path, done: Mapping[str, Any], log: Log, keep: int = 2
+    stage: Stage | Engine,
+    workdir: Path,
+    done: Mapping[str, Any],
+    log: Log,
+    keep: int = 2,
 ) -> Finished:
     """Trains a stage, from its last checkpoint if it has one, and evaluates it.
 
+    An eval or a picture that fails is reported in one line and omitted.
+
     Args:
-      stage: the stage.
+      stage: the stage, or its engine.
       workdir: parent of the folder of the stage.
       done: states of earlier stages, by name.
       log: receives metrics and pictures.
       keep: number of newest checkpoints kept.
 
     Raises:
-      NotFinite: a metric is not finite; such states are never saved.
-      Stopped: after SIGTERM, with the state saved.
+      NotFinite: a metric or the state is not finite; such states are never saved.
+      Stopped: after SIGTERM or SIGINT, with the state saved.
     """
-    engine = Engine(stage)
-    with contextlib.ExitStack() as stack:
-        came = stack.enter_context(_sigterm())
-        saved = stack.enter_context(_checkpoints(stage, workdir, keep))
-        begin, state, order = saved.latest(engine.shapes) or (0, None, None)
-        if state is None:
-            state = engine.begin(done)
-        stack.enter_context(log.stage(stage, begin))
-        pending, last, clock, step = [], {}, time.perf_counter(), begin
-        batches = engine.batches(begin, order)
-        history = log.history(stage.name)  # of an earlier process
+    engine = stage if isinstance(stage, Engine) else Engine(stage)
+    stage = engine.stage
+    with contextlib.ExitStack() as logging:
+        with _checkpoints(stage, workdir, keep) as saved, _signals() as came:
+            begin, state, order = saved.latest(engine.shapes) or (0, None, None)
+            if state is None:
+                state = engine.begin(done)
+            logging.enter_context(log.stage(stage, begin))
+            pending, last, clock, step = [], {}, time.perf_counter(), begin
+            batches = engine.batches(begin, order)
+            history = log.history(stage.name)  # of an earlier process
 
-        def drain():
-            for at, metrics in pending:
-                last.update(_finite(stage, at, jax.device_get(metrics)))
-                log.metrics(at, last)
-            pending.clear()
+            def drain():
+                for at, metrics in pending:
+                    last.update(_finite(stage, at, jax.device_get(metrics)))
+                    log.metrics(at, last)
+                pending.clear()
 
-        while step < stage.steps:
-            if engine.is_due(stage.refresh_every, step):
-                state, order = engine.refresh(state, step)
-                batches = engine.batches(step, order)
-            state, metrics = engine.advance(state, step, next(batches))
-            drain()  # earlier metrics only: the host does not wait for the newest
-            count = len(next(iter(metrics.values())))
-            pending += [(step + i + 1, row(metrics, i)) for i in range(count)]
-            step += count
-            stop = _stopping(came)
-            if stop or engine.is_due(stage.save_every, step) or step == stage.steps:
-                drain()
-                saved.save(step, state, order)
-            if stop:
-                raise Stopped(
-                    f"stopped by SIGTERM after step {step} of {stage.steps}; saved"
-                )
-            if engine.is_due(stage.eval_every, step) and step < stage.steps:
-                drain()
-                features = Features(engine, state, done)
-                scores, signs, pictures = evaluate(features, final=False)
-                log.metrics(step, scores | prefixed(signs), "val/")
-                log.pictures(stage.steps, pictures)
-                history.append((step, last | signs))
-                log.print_verdict(diagnose(history, stage.chance))
-            if engine.is_due(stage.render_every, step) and step < stage.steps:
-                log.pictures(step, render(Features(engine, state, done)))
-        seconds = time.perf_counter() - clock
-        samples = (step - begin) * stage.data.batch
-    features = Features(engine, state, done)
-    scores, signs, pictures = evaluate(features, final=True)
-    log.pictures(step, pictures | render(features))
+            while step < stage.steps:
+                if engine.is_due(stage.refresh_every, step):
+                    state, order = engine.refresh(state, step)
+                    batches = engine.batches(step, order)
+                state, metrics = engine.advance(state, step, next(batches))
+                drain()  # earlier metrics only: the host does not wait for the newest
+                count = len(next(iter(metrics.values())))
+                pending += [(step + i + 1, row(metrics, i)) for i in range(count)]
+                step += count
+                stop = _stopping(came)
+                if stop or engine.is_due(stage.save_every, step) or step == stage.steps:
+                    drain()
+                    _check_state(engine, state, step)
+                    saved.save(step, state, order)
+                if stop:
+                    raise _stopped(came, step, stage.steps)
+                if engine.is_due(stage.eval_every, step) and step < stage.steps:
+                    drain()
+                    _check_state(engine, state, step)
+                    features = Features(engine, state, done, limit=ONLINE)
+                    found = evaluate(features, final=False)
+                    log.metrics(step, found.scores | prefixed(found.signs), "val/")
+                    log.failures(found.failed | log.pictures(stage.steps, found.pictures))
+                    history.append((step, last | found.signs))
+                    log.print_verdict(diagnose(history, stage.chance))
+                if engine.is_due(stage.render_every, step) and step < stage.steps:
+                    pictures, failed = render(Features(engine, state, done))
+                    log.failures(failed | log.pictures(step, pictures))
+            seconds = time.perf_counter() - clock
+            samples = (step - begin) * stage.data.batch
+        features = Features(engine, state, done)
+        made = partial(log.metrics, step, prefix="final/")
+        found = evaluate(features, final=True, made=made)
+        pictures, failed = render(features)
+        failed = found.failed | failed | log.pictures(step, found.pictures | pictures)
+        log.failures(failed)
     metrics = last or log.last_metrics(stage.name)
-    verdict = diagnose([*history, (step, metrics | signs)], stage.chance)
-    return Finished(state, metrics | scores | prefixed(signs), seconds, samples, verdict)
+    verdict = diagnose([*history, (step, metrics | found.signs)], stage.chance)
+    metrics = metrics | found.scores | prefixed(found.signs)
+    return Finished(state, metrics, seconds, samples, verdict, failed, found.split)
 
 
 def prefixed(signs: Mapping[str, float]) -> dict[str, float]:
@@ -135,6 +159,24 @@ def _finite(stage, step, metrics):
                 f"last checkpoint is kept; try a lower learning rate"
             )
     return {name: float(value) for name, value in metrics.items()}
+
+
+def _stopped(came, step, steps):
+    number = came[0] if came else signal.SIGTERM  # of another process
+    name = signal.Signals(number).name
+    return Stopped(f"stopped by {name} after step {step} of {steps}; saved", number)
+
+
+def _check_state(engine, state, step):
+    """Raises NotFinite, with the path of a leaf, unless the whole state is finite."""
+    if not engine.is_finite(state):
+        paths = jax.tree_util.tree_leaves_with_path(state)
+        bad = (path for path, leaf in paths if not engine.is_finite(leaf))
+        name = jax.tree_util.keystr(next(bad), simple=True, separator="/")
+        raise NotFinite(
+            f"{name} is not finite after step {step} of {engine.stage.name}: the run "
+            f"stops, its last checkpoint is kept; try a lower learning rate"
+        )
 
 
 def _checkpoints(stage, workdir, keep):
@@ -154,17 +196,32 @@ class _NoCheckpoints(contextlib.nullcontext):
 
 
 @contextlib.contextmanager
-def _sigterm():
-    """A list that becomes nonempty when this process receives SIGTERM."""
-    came = []
-    if jax.process_count() > 1:  # JAX's preemption service notifies all processes
+def _signals() -> Iterator[list[int]]:
+    """A list that receives the number of a SIGTERM or SIGINT; a second SIGINT interrupts.
+
+    With several processes JAX's preemption service notifies all of them of a SIGTERM;
+    SIGINT is passed on as one.
+    """
+    came: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
         yield came
         return
-    before = signal.signal(signal.SIGTERM, lambda *_: came.append(True))
+    many = jax.process_count() > 1
+
+    def stop(number, frame):
+        if number == signal.SIGINT and came:
+            signal.default_int_handler(number, frame)
+        came.append(number)
+        if many:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    numbers = (signal.SIGINT,) if many else (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.signal(number, stop) for number in numbers}
     try:
         yield came
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _stopping(came) -> bool:

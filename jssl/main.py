@@ -2,33 +2,37 @@
 
 The config language:
 
-  --config=experiments/mae.py                     the function `laptop`, default knobs
-  --config=experiments/mae.py:epochs=2,batch=64   other knobs
-  --config=experiments/mae.py:paper,variant=L/16  another function of the file
-  --config.epochs=2                               alternative syntax for a further knob
+  --config=mae                       an experiment of jssl: `laptop`, default knobs
+  --config=experiments/mae.py        a file, likewise
+  --config=mae:epochs=2,batch=64     other knobs
+  --config=mae:paper,variant=L/16    another function of the file
+  --config.epochs=2                  a further knob, whose value is taken as it stands
 
 The first colon ends the file name; commas inside brackets or quotes do not separate.
 `--knobs` lists the knobs of a config.
+
+The whole run is checked before its first step. Interrupted runs (Ctrl-C, SIGTERM, kill -9)
+are resumed by the same command. `--extend` trains a run for more epochs.
 """
 
 import argparse
 import ast
 import logging
-import os
 import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 from jssl import cluster, tuning
-from jssl.config import Experiment, listing, load
+from jssl.cache import cache_folder
+from jssl.config import Experiment, folders, listing, load
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs the command `python -m jssl.main` and returns its exit status.
+    """Runs the command `jssl train` or `python -m jssl.main`, and returns its exit status.
 
-    0: done. 1: a user error or a failed run, reported in one line. 143: stopped by SIGTERM
-    after saving; the same command resumes.
+    0: done. 1: a user error or a failed run, reported in one line. 130: stopped by Ctrl-C,
+    143: by SIGTERM, after saving; the same command resumes.
     """
     options, rest = parser().parse_known_args(arguments)
     return say(lambda: launch(options, rest), options.debug)
@@ -36,21 +40,45 @@ def main(arguments: list[str] | None = None) -> int:
 
 def say(command: Callable[[], int], debug: bool) -> int:
     """Runs a command and returns its exit status; reports user errors in one line."""
+    if debug:
+        logging.basicConfig(level=logging.WARNING)
+        logging.getLogger("jssl").setLevel(logging.DEBUG)
     try:
         return command()
+    except KeyboardInterrupt:
+        print("jssl: interrupted; the same command resumes", file=sys.stderr)
+        return 130
     except (ValueError, OSError, ImportError) as error:
         if debug:
             raise
-        print(f"jssl: {cluster.reason(error)}", file=sys.stderr)
+        print(f"jssl: {explained(error)}", file=sys.stderr)
         return 1
+
+
+EXTRAS = {"tensorflow": "tensorflow", "vizdoom": "doom", "cv2": "clips", "cairosvg": "svg"}
+
+
+def explained(error: BaseException) -> str:
+    """An error as one line of text; a missing package with the command to install it."""
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        package = error.name.partition(".")[0]
+        extra = EXTRAS.get(package, "run")
+        return f"this needs the package {package}: pip install 'jssl[{extra}]'"
+    return cluster.reason(error)
 
 
 def launch(options, rest) -> int:
     unknown = [word for word in rest if not word.startswith("--config.")]
     if unknown:
-        raise ValueError(f"unknown argument {unknown[0]!r}; see --help")
+        knob = unknown[0].lstrip("-").partition("=")[0]
+        raise ValueError(
+            f"unknown argument {unknown[0]!r}; see --help. Knobs are part of the config: "
+            f"--config=FILE:{knob}=VALUE or --config.{knob}=VALUE"
+        )
     if not options.config:
-        raise ValueError("no experiment given: --config=FILE; see --help for a list")
+        raise ValueError(
+            "no experiment given: --config=NAME or FILE; see --help for a list"
+        )
     experiment = load(options.config, [word.removeprefix("--config.") for word in rest])
     if options.knobs:
         print_knobs(experiment)
@@ -65,10 +93,10 @@ def launch(options, rest) -> int:
         )
     workdir = Path(options.workdir or Path("runs") / folder_name(experiment))
     try:
-        result, page = session.run(experiment, workdir, options.keep)
+        result, page = session.run(experiment, workdir, options.keep, options.extend)
     except loop.Stopped as stopped:
         print(f"jssl: {stopped}; the same command resumes from there", file=sys.stderr)
-        return 143
+        return stopped.status
     if page:
         from jssl.report import print_table
 
@@ -78,20 +106,19 @@ def launch(options, rest) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
-    found = sorted(Path("experiments").glob("*.py"))
-    about = (
-        "\n".join(f"  {p}  {_first_line(p)}" for p in found) or "  (none in ./experiments)"
-    )
+    found = {p.stem: p for folder in reversed(folders()) for p in folder.glob("*.py")}
+    about = "\n".join(f"  {name}  {_first_line(found[name])}" for name in sorted(found))
     parse = argparse.ArgumentParser(
-        prog="python -m jssl.main",
+        prog="jssl train",
         description=__doc__,
-        epilog=f"experiments here:\n{about}",
+        epilog=f"experiments:\n{about}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     add = parse.add_argument
-    add("--config", metavar="FILE[:FUNCTION][,KNOB=VALUE ...]")
+    add("--config", metavar="NAME|FILE[:FUNCTION][,KNOB=VALUE ...]")
     add("--knobs", action="store_true", help="list the knobs of the config and exit")
+    add("--extend", action="store_true", help="train an existing run for more epochs")
     add("--workdir", help="folder of all files of the run (default: runs/NAME)")
     add("--coordinator", metavar="HOST:PORT", help="address of process 0")
     add("--processes", type=int, metavar="N", help="number of processes; 1: only this one")
@@ -109,10 +136,8 @@ def prepare_jax(options) -> None:
             logging.getLogger(name).setLevel(logging.CRITICAL)
     import jax
 
-    from jssl.baselines import cache_folder
-
-    cache = os.environ.get("JAX_COMPILATION_CACHE_DIR", str(cache_folder() / "xla"))
-    jax.config.update("jax_compilation_cache_dir", cache)
+    if not jax.config.jax_compilation_cache_dir:  # of $JAX_COMPILATION_CACHE_DIR
+        jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "xla"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
     if options.cpu_devices:

@@ -8,35 +8,41 @@ import os
 import platform
 import socket
 import subprocess
+import sys
 from collections.abc import Iterator
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import jax
 
-from jssl import baselines, loop
-from jssl.checkpoint import Checkpoints
-from jssl.cluster import raise_everywhere
-from jssl.config import Experiment, Stage, load
-from jssl.engine import Engine
-from jssl.log import Log, write_json
+from jssl import baselines, course, initial, loop
+from jssl.cluster import raise_everywhere, recorded
+from jssl.config import Experiment
+from jssl.log import Log, read_json, write_json
 from jssl.ops.cores import cores
 from jssl.report import write_report
+from jssl.runs import read_config
 
 PACKAGES = ("jssl", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
 
 
 def run(
-    experiment: Experiment, workdir: Path, keep: int = 2
+    experiment: Experiment, workdir: Path, keep: int = 2, extend: bool = False
 ) -> tuple[dict[str, Any], Path | None]:
     """Runs all stages, or resumes where an earlier process stopped.
+
+    The whole run is checked in shapes before its first step (`jssl.course`). At its end
+    evals, pictures and baselines that fail are reported and omitted; the same command then
+    repeats these.
 
     Args:
       experiment: the experiment with its knobs.
       workdir: folder of all files of the run.
       keep: number of newest checkpoints kept per stage.
+      extend: trains a run for more epochs than it was started with: the knobs of epochs may
+        be larger. A longer stage continues from its last checkpoint, on the schedules of
+        its new length, and later stages are trained anew.
 
     Returns:
       The content of result.json, and the path of the report (in the first process only).
@@ -46,48 +52,79 @@ def run(
     """
     config = describe(experiment)
     first = jax.process_index() == 0
-    with claim(workdir, config, first):
-        return _run(experiment, workdir, keep, config, first)
+    with claim(workdir, config, first, extend) as there:
+        result = there / "result.json"
+        if not extend and result.exists() and not _failures(read := read_json(result)):
+            return read, workdir / "report.html" if first else None
+        return _run(experiment, workdir, keep, config, first, extend)
 
 
-def _run(experiment, workdir, keep, config, first):
+def _run(experiment, workdir, keep, config, first, extend):
     """`run`, after claiming the workdir."""
-    known = workdir / "result.json"
-    if known.exists():
-        return json.loads(known.read_text()), workdir / "report.html" if first else None
-    stages = experiment.stages()
+    stages = [initial.started(stage) for stage in experiment.stages()]
+    engines = course.check(stages, workdir, keep)
+    raise_everywhere(partial(_record, workdir, config, first, extend, stages))
     done, scores, rows, protocols = {}, {}, {}, {}
+    failed: dict[str, str] = {}
     for stage in stages:
-        finished = loop.run(stage, workdir, done, Log(workdir), keep)
+        finished = loop.run(engines[stage.name], workdir, done, Log(workdir), keep)
         done[stage.name] = finished.state
         scores[stage.name] = {
             "metrics": finished.metrics,
             "steps": stage.steps,
+            "batch": stage.data.batch,
             "seconds": round(finished.seconds, 1),
             "samples_per_second": round(finished.samples / max(finished.seconds, 1e-9)),
             "baselines": list(stage.baselines),
             "doctor": finished.verdict.words,
+            "split": finished.split,
+            "failed": finished.failed,
         }
         for name, baseline in stage.baselines.items():
-            rows[name] = baselines.score(name, baseline, workdir, provenance)
+            with recorded(failed, name):
+                rows[name] = baselines.score(name, baseline, workdir, provenance)
         protocols |= {
             name: evaluate.protocol
             for name, evaluate in stage.evals.items()
             if name in finished.metrics
         }
+    for name, why in failed.items() if first else ():
+        print(f"jssl: baseline {name} failed and is omitted: {why}", file=sys.stderr)
     result = {
         "config": config,
         "stages": scores,
         "baselines": {name: row["metrics"] for name, row in rows.items()},
+        "failed": failed,
         "protocols": protocols,
+        "data": described(stages[0].data),
         "provenance": provenance()
         | {"baselines": {n: r.get("provenance") for n, r in rows.items()}},
     }
     if not first:
         return result, None
-    page = write_report(workdir, result)
-    write_json(known, result)
-    return result, page
+    write_json(workdir / "result.json", result)
+    return result, write_report(workdir, result)
+
+
+def _failures(result):
+    """True if an eval, a picture or a baseline of a finished run has failed."""
+    stages = result["stages"].values()
+    return bool(result.get("failed")) or any(stage.get("failed") for stage in stages)
+
+
+def described(source: Any) -> dict[str, Any]:
+    """Name, rows of each split, classes, their names, and license of a data set."""
+    rows = {}
+    for split in ("train", "val", "test"):
+        with contextlib.suppress(ValueError):
+            rows[split] = source.split(split).size
+    return {
+        "name": source.name.rpartition("/")[0],
+        "rows": rows,
+        "classes": source.classes,
+        "class_names": list(source.class_names),
+        "license": source.license,
+    }
 
 
 def describe(experiment: Experiment) -> dict[str, Any]:
@@ -102,48 +139,84 @@ def describe(experiment: Experiment) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def claim(workdir: Path, config: dict[str, Any], first: bool) -> Iterator[None]:
-    """Claims the workdir: writes config.json, or verifies that the existing one is equal.
+def claim(
+    workdir: Path, config: dict[str, Any], first: bool, extend: bool = False
+) -> Iterator[Path]:
+    """Locks the workdir, and verifies that a run in it has the same config.
 
     The first process locks workdir/lock; the operating system releases the lock however
-    that process ends. All processes raise the same error.
+    that process ends. All processes raise the same error. A config without a checkpoint or
+    a result does not count.
 
     Raises:
       ValueError: the workdir contains a run with other knobs, or is in use.
     """
     with contextlib.ExitStack() as held:
-        raise_everywhere(partial(_claim, workdir, config, first, held))
-        yield
+        raise_everywhere(partial(_claim, workdir, config, first, extend, held))
+        yield workdir
 
 
-def _claim(workdir, config, first, held):
-    path = workdir / "config.json"
-    _check(path, config)  # does not modify a run with other knobs
+def _claim(workdir, config, first, extend, held):
+    _check(workdir, config, extend)  # does not modify a run with other knobs
     if first:
         try:
             workdir.mkdir(parents=True, exist_ok=True)
             _lock(workdir, held)
-            _check(path, config)
-            if not path.exists():
-                write_json(path, config | {"provenance": provenance()})
+            _check(workdir, config, extend)
         except OSError as error:
             raise OSError(
                 f"cannot write to the workdir {workdir}: {error.strerror}"
             ) from error
 
 
-def _check(path, config):
-    """Raises ValueError if config.json exists and differs."""
-    if not path.exists():
-        return
-    there = json.loads(path.read_text())
+def _check(workdir, config, extend):
+    """Raises ValueError if the workdir contains a run with another config."""
+    if extend and not (workdir / "config.json").exists():
+        raise ValueError(f"--extend: {workdir} contains no run")
+    finished = (workdir / "result.json").exists()
+    if not finished and not any(workdir.glob("*/*/_CHECKPOINT_METADATA")):
+        return  # nothing would be lost
+    there = read_config(workdir)
     for key in ("file", "function"):
         if there[key] != config[key]:
-            _refuse(path.parent, key, there[key], config[key])
+            _refuse(workdir, key, there[key], config[key])
     for knob in sorted({*there["knobs"], *config["knobs"]}):
         old, new = there["knobs"].get(knob), config["knobs"].get(knob)
-        if old != new:
-            _refuse(path.parent, knob, old, new)
+        longer = extend and knob.endswith("epochs") and (new or 0) > (old or 0)
+        if old != new and not longer:
+            _refuse(workdir, knob, old, new)
+
+
+def _record(workdir, config, first, extend, stages):
+    """Writes config.json, unless it is there; an extension moves what it replaces aside."""
+    if not first:
+        return
+    path = workdir / "config.json"
+    known = read_json(path) if path.exists() else {}
+    if extend and known["knobs"] != config["knobs"]:
+        before = known.get("extended", []) + [{"knobs": known["knobs"]}]
+        write_json(path, config | {"provenance": provenance(), "extended": before})
+        _restart_later(workdir, stages, len(before))
+    elif {key: known.get(key) for key in config} != config:
+        write_json(path, config | {"provenance": provenance()})
+
+
+def _restart_later(workdir, stages, number):
+    """Reports the stages that continue, and moves those after them aside."""
+    longer = False
+    for stage in stages:
+        folder = workdir / stage.name
+        steps = [int(p.name) for p in folder.glob("*") if p.name.isdigit()]
+        if longer and folder.exists():
+            folder.rename(folder.with_name(f"{stage.name}.before-extension-{number}"))
+            print(f"jssl: {stage.name} is trained anew, from the longer stage")
+        elif steps and max(steps) < stage.steps:
+            longer = True
+            print(
+                f"jssl: {stage.name} continues from step {max(steps)} to {stage.steps}, on "
+                f"the schedules of {stage.steps} steps from there on: a rate that had "
+                f"decayed rises again, so that the result differs from a run of that length"
+            )
 
 
 def _lock(workdir, held):
@@ -167,65 +240,6 @@ def _lock(workdir, held):
         return
     os.truncate(file, 0)
     os.pwrite(file, f"process {os.getpid()} on host {socket.gethostname()}".encode(), 0)
-
-
-def read_config(workdir: Path) -> dict[str, Any]:
-    """Reads the config.json of a run.
-
-    Raises:
-      ValueError: the file is missing or damaged.
-    """
-    path = workdir / "config.json"
-    if not path.is_file():
-        raise ValueError(f"{workdir} contains no run: {path} is missing")
-    try:
-        config = json.loads(path.read_text())
-        return {key: config[key] for key in ("title", "file", "function", "knobs")} | config
-    except (ValueError, KeyError) as error:
-        raise ValueError(f"{path} is not a run's config: {error}") from error
-
-
-def restore(
-    workdir: Path, config: dict[str, Any], file: str | None = None, name: str | None = None
-) -> tuple[Stage, Any]:
-    """A stage of a run, and its newest state, replicated on every device.
-
-    The mesh of the run is ignored, so that runs of many devices can be read on one.
-
-    Args:
-      workdir: of the run.
-      config: from `read_config`.
-      file: of the experiment; None: in ./experiments.
-      name: of the stage; None: the last.
-
-    Raises:
-      ValueError: the experiment is missing or no longer has the run's knobs, or the run has
-        no such stage or no checkpoint of it.
-    """
-    path = Path(file or Path("experiments") / config["file"])
-    experiment = load(f"{path}:{config['function']}")
-    gone = sorted(set(config["knobs"]) - set(experiment.knobs))
-    if gone:
-        raise ValueError(f"{path} no longer has the knob {gone[0]!r} of the run {workdir}")
-    then = {knob: _tuples(value) for knob, value in config["knobs"].items()}
-    stages = {s.name: s for s in replace(experiment, knobs=then).stages()}
-    name = name or list(stages)[-1]
-    if name not in stages:
-        raise ValueError(f"unknown stage {name!r}; known are {', '.join(stages)}")
-    folder = workdir / name
-    if not folder.is_dir():
-        raise ValueError(f"the run has no checkpoint of its stage {name}: no {folder}")
-    stage = replace(stages[name], mesh="", rules=())
-    with Checkpoints(folder) as saved:
-        found = saved.latest(Engine(stage).shapes)
-    if found is None:
-        raise ValueError(f"the run has no checkpoint of its stage {name} in {folder}")
-    return stage, found[1]
-
-
-def _tuples(value):
-    """The value of a knob from config.json: lists become tuples."""
-    return tuple(map(_tuples, value)) if isinstance(value, list) else value
 
 
 def _refuse(workdir, what, old, new):

@@ -33,12 +33,17 @@ RANKS = {  # a module imports what ranks below it, or its own room
     "engine": 7,
     "features": 8,
     "loop": 9,
+    "runs": 9,
     "baselines": 10,
+    "course": 10,
+    "initial": 10,
     "session": 11,
     "main": 12,
     "evaluate": 13,
     "export": 13,
     "plan": 13,
+    "new": 13,
+    "__main__": 14,
 }
 LEAVES = {"models", "views", "data", "evals"}
 MODULES = sorted((ROOT / "jssl").rglob("*.py"))

@@ -110,7 +110,7 @@ def test_dense_layers_have_no_places_to_judge_or_to_draw():
 
     from jssl import config
     from jssl.engine import Engine
-    from jssl.exhibits import exhibits
+    from jssl.exhibits import EXHIBITS, drawn
     from jssl.features import Features
 
     stage = config.load("experiments/dbn.py:tiny=True").stages()[-1]
@@ -118,7 +118,7 @@ def test_dense_layers_have_no_places_to_judge_or_to_draw():
     state = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), engine.shapes)
     features = Features(engine, state)
     assert "layers" in features.names and "maps" not in features.names
-    drawn = set(exhibits(features))
+    drawn = set(drawn(EXHIBITS, features)[0])
     assert "nearest neighbors" in drawn
     assert not drawn & {"layers", "strongest images"}
     with pytest.raises(ValueError, match="embed has no output 'maps'"):

@@ -86,9 +86,14 @@ def stage(**changes):
         method=counting(),
         data=source(),
         steps=10,
-        evals={"size": Eval("mean of h", size)},
+        evals={"size": Eval("mean of h", size, online=True)},
     )
     return Stage(**(given | changes))
+
+
+def trained(folder):
+    """The lines of metrics.jsonl of training steps."""
+    return [row for row in read_lines(folder) if "seen" in row]
 
 
 def run(tmp_path, stage, done=None):
@@ -141,7 +146,7 @@ def test_the_stream_follows_the_order_of_a_refresh(tmp_path):
     order = np.arange(31, -1, -1)
     method = counting(order=order)
     run(tmp_path, stage(method=method, refresh_every=4, steps=4))
-    firsts = [row["first"] for row in read_lines(tmp_path)]
+    firsts = [row["first"] for row in trained(tmp_path)]
     assert firsts == [31, 23, 15, 7]
 
 
@@ -169,12 +174,92 @@ def test_a_metric_is_checked_before_the_save_of_its_own_step(tmp_path):
     assert not any(p.name == "6" for p in (tmp_path / "one").iterdir())
 
 
-def test_sigterm_saves_and_a_restart_goes_on(tmp_path):
+def broken(features, final):
+    raise RuntimeError("no such device")
+
+
+def test_an_eval_that_fails_costs_one_line_and_no_other_number(tmp_path, capsys):
+    evals = {
+        "broken": Eval("broken", broken, online=True),
+        "size": Eval("mean of h", size, online=True),
+    }
+    finished = run(tmp_path, stage(evals=evals, eval_every=5))
+    assert finished.metrics["rows"] == 11
+    assert finished.failed == {"broken": "no such device"}
+    line = "jssl: one: broken failed and is omitted: no such device"
+    assert capsys.readouterr().err.count(line) == 2  # halfway, and at the end
+    assert read_lines(tmp_path)[-1]["final/rows"] == 11
+
+
+def test_a_number_is_written_before_the_next_eval_begins(tmp_path):
+    def killed(features, final):
+        if final:
+            raise KeyboardInterrupt
+        return {}
+
+    evals = {"size": Eval("mean of h", size, online=True), "killed": Eval("killed", killed)}
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, stage(evals=evals))
+    assert read_lines(tmp_path)[-1]["final/rows"] == 11
+    assert run(tmp_path, stage()).metrics["rows"] == 11
+    assert [r["final/rows"] for r in read_lines(tmp_path) if "final/rows" in r] == [11]
+
+
+@pytest.mark.parametrize("where", ["made", "drawn"])
+def test_a_picture_that_fails_costs_one_line_and_no_other_picture(tmp_path, where):
+    class Undrawable:
+        pass
+
+    def render(key, state, batch, collect):
+        if where == "made":
+            raise IndexError("list index out of range")
+        return {"bad": Undrawable(), "words": "some text"}
+
+    finished = run(tmp_path, stage(method=counting()._replace(render=render)))
+    assert list(finished.failed) == ["pictures of the method" if where == "made" else "bad"]
+    drawn = {path.name for path in (tmp_path / "figures").iterdir()}
+    assert "one--nearest-neighbors.png" in drawn
+    assert ("one--words.txt" in drawn) == (where == "drawn")
+
+
+@pytest.mark.parametrize("last", [4, 10])
+def test_a_state_that_is_not_finite_is_never_saved(tmp_path, last):
+    """The state of the last update too, although every metric is finite."""
+
+    def step(key, state, batch):
+        new, metrics = counting().step(key, state, batch)
+        bad = new["count"] >= last
+        return new | {"same": jnp.where(bad, jnp.nan, new["same"])}, metrics
+
+    hidden = counting()._replace(step=step)
+    with pytest.raises(
+        loop.NotFinite, match=f"same is not finite after step {last} of one"
+    ):
+        run(tmp_path, stage(method=hidden, save_every=2))
+    kept = sorted(int(p.name) for p in (tmp_path / "one").iterdir() if p.name.isdigit())
+    assert kept[-1] == last - 2
+
+
+def test_without_a_labeled_test_split_the_final_evals_are_on_val(tmp_path):
+    rows = source()
+    splits = {name: rows.split(name).table for name in ("train", "val", "test")}
+    hidden = dict(splits["test"], label=np.full(11, -1))
+    for test in ({}, {"test": hidden}):
+        parts = {"train": splits["train"], "val": splits["val"], **test}
+        finished = run(
+            tmp_path / str(len(test)), stage(data=dataset("a", parts, 8, classes=2))
+        )
+        assert (finished.split, finished.metrics["rows"]) == ("val", 10)
+    assert run(tmp_path / "both", stage()).split == "test"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_saves_and_a_restart_goes_on(tmp_path, number):
     whole = run(tmp_path / "whole", stage(steps=40))
 
     def kill_at(i, batch):
         if i == 5:
-            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), number)
         return batch
 
     class Killing(type(source())):
@@ -183,8 +268,9 @@ def test_sigterm_saves_and_a_restart_goes_on(tmp_path):
             return (kill_at(i, batch) for i, batch in stream)
 
     killing = recast(source(), Killing)
-    with pytest.raises(loop.Stopped, match="after step 6 of 40; saved"):
+    with pytest.raises(loop.Stopped, match="after step 6 of 40; saved") as stopped:
         run(tmp_path / "cut", stage(steps=40, data=killing))
+    assert stopped.value.status == 128 + number
     again = run(tmp_path / "cut", stage(steps=40))
     jax.tree.map(np.testing.assert_array_equal, whole.state, again.state)
 
@@ -215,8 +301,9 @@ def test_tensorboard_gets_the_metrics(tmp_path):
     events = EventAccumulator(str(tmp_path / "tensorboard" / "one"))
     events.Reload()
     logged = [(e.step, e.value) for e in events.Scalars("seen")]
-    rows = [(r["step"], np.float32(r["seen"])) for r in read_lines(tmp_path)]
+    rows = [(r["step"], np.float32(r["seen"])) for r in trained(tmp_path)]
     assert logged == rows
+    assert [(e.step, e.value) for e in events.Scalars("final/rows")] == [(10, 11)]
 
 
 def test_a_checkpoint_of_another_model_is_refused_by_name(tmp_path):
@@ -279,7 +366,7 @@ def test_lines_after_the_restored_step_are_cut(tmp_path):
     run(tmp_path, stage(save_every=4))
     lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
     steps = [json.loads(line)["step"] for line in lines]
-    assert steps == list(range(1, 11))
+    assert steps == [*range(1, 11), 10]  # the last: metrics of the final eval
 
 
 def test_an_embedding_without_a_row_for_each_image_is_refused():

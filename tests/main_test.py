@@ -63,9 +63,26 @@ MISTAKES = {
     "another run's workdir": ([TINY, "--workdir={other}"], "contains a run with epochs=7"),
     "another model's checkpoint": ([TINY, "--workdir={model}"], "is of another model"),
     "unwritable workdir": ([TINY, "--workdir={file}/x"], "cannot write to the workdir"),
-    "learning rate": ([TINY, "--config.lr=1e30"], "loss is nan at step", "pretrain"),
+    "learning rate": (
+        [TINY, "--config.lr=1e30", "--config.eval_every=-1"],
+        "loss is nan at step 2 of pretrain",
+    ),
     "a bucket for a workdir": ([TINY, "--workdir=gs://mine/run"], "mount the bucket"),
     "half of a cluster": ([TINY, "--process=0"], "give all three of"),
+    "a knob as a flag": ([TINY, "--epochs", "3"], "--config=FILE:epochs=VALUE"),
+    "a negative rate": ([f"--config={MAE}:lr=-1"], "lr must be at least 0, got -1.0"),
+    "negative epochs": ([f"--config={MAE}:epochs=-3"], "epochs must be"),
+    "an infinite rate": ([f"--config={MAE}:lr=1e999"], "lr must be at least 0, got inf"),
+    "an open bracket": (
+        [f"--config={MAE}:source=folder:a(b,patch=2"],
+        "open bracket",
+        "--config.source=VALUE",
+    ),
+    "nothing to extend": ([TINY, "--extend"], "contains no run"),
+    "no run to start from": (
+        [TINY, "--config.init=/no/such.safetensors"],
+        "/no/such.safetensors",
+    ),
     "variant": ([f"--config={MAE}:paper,variant=B16,tiny=True"], "no ViT is called 'B16'"),
 }
 
@@ -102,6 +119,8 @@ def prepare_workdirs(places):
         config = describe(load(TINY.removeprefix("--config=")))
         if place == "other":
             config["knobs"]["epochs"] = 7
+            (places[place] / "pretrain" / "3").mkdir(parents=True)
+            (places[place] / "pretrain" / "3" / "_CHECKPOINT_METADATA").write_text("{}")
         (places[place] / "config.json").write_text(json.dumps(config))
 
 
@@ -239,8 +258,8 @@ def test_help_explains_the_language_and_lists_the_experiments(capsys, monkeypatc
         main(["--help"])
     said = capsys.readouterr().out
     assert stop.value.code == 0
-    assert "--config=experiments/mae.py:epochs=2,batch=64" in said
-    assert "experiments/mae.py  MAE: reconstruction of masked patches" in said
+    assert "--config=mae:epochs=2,batch=64" in said
+    assert "  mae  MAE: reconstruction of masked patches" in said
 
 
 def test_knobs_are_listed_with_types_defaults_and_a_line_each(capsys):

@@ -26,4 +26,4 @@ def accuracy(name: str = "logits", metric: str = "top1") -> Eval:
             )
         return {metric: float(np.mean(logits.argmax(axis=1) == y))}
 
-    return Eval(f"top-1 accuracy of the classifier's own {name}", run, (name,))
+    return Eval(f"top-1 accuracy of the classifier's own {name}", run, (name,), online=True)

@@ -116,7 +116,7 @@ def knn(
         return {metric("knn", target): score}
 
     how = f"weighted kNN: k={k}, cosine, temperature={temperature:g}"
-    return Eval(how + of_which(name, target), run, (name,))
+    return Eval(how + of_which(name, target), run, (name,), online=True)
 
 
 def knn_if_labeled(source: Any) -> dict[str, Eval]:

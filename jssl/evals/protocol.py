@@ -49,11 +49,14 @@ class Eval:
         keys under which numbers are cached.
       run: (features, final) -> {metric name: float or picture}.
       outputs: names in `embed` without which it has no number.
+      online: True if it takes seconds for thousands of rows, so that it is also run during
+        training.
     """
 
     protocol: str
     run: Callable[[Features, bool], dict]
     outputs: tuple[str, ...] = ("h",)
+    online: bool = False
 
     def __call__(self, features: Features, final: bool) -> dict:
         """The metrics on val, or on test when `final`."""

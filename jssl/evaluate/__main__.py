@@ -43,7 +43,7 @@ def launch(options) -> int:
     prepare_jax(options)
     from jssl import session
     from jssl.engine import Engine
-    from jssl.exhibits import exhibits
+    from jssl.exhibits import EXHIBITS, drawn
     from jssl.features import Features
     from jssl.log import write_json
 
@@ -60,7 +60,10 @@ def launch(options) -> int:
         features = Features(Engine(subject.stage), subject.state)
         found["rows"][subject.name] = judge(features, chosen, subject.name)
         if subject.pictured:
-            draw_all(exhibits(features), subject.name, out.parent / "exhibits")
+            pictures, failed = drawn(EXHIBITS, features)
+            for name, why in failed.items():
+                print(f"{subject.name}: {name} failed: {why}", file=sys.stderr)
+            draw_all(pictures, subject.name, out.parent / "exhibits")
     found |= {"seed": options.seed, "split": "test", "data": source.name.split("/")[0]}
     write_json(out, found | {"provenance": session.provenance()})
     print_table(found)
@@ -70,7 +73,7 @@ def launch(options) -> int:
 
 def parser() -> argparse.ArgumentParser:
     parse = argparse.ArgumentParser(
-        prog="python -m jssl.evaluate",
+        prog="jssl evaluate",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
@@ -78,7 +81,7 @@ def parser() -> argparse.ArgumentParser:
     add = parse.add_argument
     add("--workdir", help="of a run of jssl.main")
     add("--stage", help="stage of the run (default: the last)")
-    add("--config", metavar="FILE", help="the experiment, if not in ./experiments")
+    add("--config", metavar="FILE", help="the experiment, if not found by name")
     add("--weights", metavar="FILE", help="safetensors, npz or torch file")
     add("--heads", type=int, help="attention heads of a ViT, if not inferred from width")
     add("--source", default="mnist", help="data for --weights (default: mnist)")
@@ -95,11 +98,11 @@ def parser() -> argparse.ArgumentParser:
 
 def of_run(options) -> tuple[Iterator[Subject], Any]:
     """A stage of a run with its baselines, and its data."""
-    from jssl import session
+    from jssl import runs
 
     workdir = Path(options.workdir)
-    config = session.read_config(workdir)
-    stage, state = session.restore(workdir, config, options.config, options.stage)
+    config = runs.read_config(workdir)
+    stage, state = runs.restore(workdir, config, options.config, options.stage)
     return beside(stage, state, workdir, options.alone), stage.data
 
 

@@ -1,0 +1,54 @@
+"""The console command `jssl`: a table of commands, each a module with a `main`."""
+
+import importlib
+import sys
+from importlib.metadata import version
+
+COMMANDS = {  # name: module, summary
+    "train": ("jssl.main", "train an experiment, evaluate it, and write a report"),
+    "evaluate": ("jssl.evaluate.__main__", "evaluate a run, or a file of weights"),
+    "export": ("jssl.export", "export the encoder of a run under timm's names"),
+    "plan": ("jssl.plan.__main__", "compute memory and speed without accelerators"),
+    "new": ("jssl.new", "write the triad of a new method, to start from"),
+}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs `jssl COMMAND ...` and returns its exit status.
+
+    2: an unknown command. Otherwise the status of the command.
+    """
+    words = sys.argv[1:] if arguments is None else arguments
+    if not words or words[0] in ("-h", "--help"):
+        print(usage())
+        return 0
+    if words[0] == "--version":
+        print(f"jssl {version('jssl')}")
+        return 0
+    if words[0] not in COMMANDS:
+        print(f"jssl: unknown command {words[0]!r}; see jssl --help", file=sys.stderr)
+        return 2
+    try:
+        command = importlib.import_module(COMMANDS[words[0]][0])
+    except ModuleNotFoundError as error:
+        from jssl.main import explained
+
+        print(f"jssl: {explained(error)}", file=sys.stderr)
+        return 1
+    return command.main(words[1:])
+
+
+def usage() -> str:
+    """The text of `jssl --help`."""
+    wide = max(map(len, COMMANDS))
+    table = "\n".join(
+        f"  {name.ljust(wide)}  {text}" for name, (_, text) in COMMANDS.items()
+    )
+    return (
+        "usage: jssl COMMAND [options]\n\nSelf-supervised learning in JAX.\n\n"
+        f"commands:\n{table}\n\njssl COMMAND --help describes the options of a command."
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

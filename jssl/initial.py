@@ -1,0 +1,97 @@
+"""Starts a stage from the encoder of another run, or from a file of weights."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
+
+from jssl import weights
+from jssl.config import Stage
+from jssl.runs import read_config, restore
+
+
+class Encoder(NamedTuple):
+    """A pretrained encoder: {path: array} of its params and of its statistics."""
+
+    params: Mapping[tuple[str, ...], Any]
+    stats: Mapping[tuple[str, ...], Any]
+
+
+def started(stage: Stage) -> Stage:
+    """The stage with a `start` that loads the encoder named by `stage.init`, if any.
+
+    Raises:
+      ValueError: no such run or file, or a stage that starts from an earlier one.
+    """
+    if not stage.init:
+        return stage
+    if stage.start:
+        raise ValueError(f"init={stage.init}: {stage.name} starts from an earlier stage")
+    begin = partial(adopt, encoder=read(stage.init), where=stage.init)
+    return replace(stage, start=lambda state, done: begin(state))
+
+
+def read(where: str) -> Encoder:
+    """The encoder of a run (its workdir), or of a file of weights.
+
+    Raises:
+      ValueError, FileNotFoundError: see `restore`, `weights.used` and `weights.load`.
+    """
+    if Path(where).is_dir():
+        stage, state = restore(Path(where), read_config(Path(where)))
+        context = jax.eval_shape(stage.data.decoded_context)
+        rows = jax.eval_shape(stage.data.decode, stage.data.row_shapes(), context)
+        variables = weights.used(stage.method.embed, state, rows).variables
+    elif '"names": "jssl"' in weights.metadata(where).get("layout", ""):
+        arrays = weights.read(where)  # by the paths of the Flax tree
+        tree = unflatten_dict({tuple(name.split(".")): x for name, x in arrays.items()})
+        variables = tree if "params" in tree else {"params": tree}
+    else:
+        loaded = weights.load(where)
+        variables = {"params": loaded.params, **loaded.stats}
+    params, stats = (variables.get(kind, {}) for kind in ("params", "batch_stats"))
+    flat = (flatten_dict(dict(tree.get("encoder", tree))) for tree in (params, stats))
+    return Encoder(*flat)
+
+
+def adopt(state: Any, encoder: Encoder, where: str) -> Any:
+    """A state with the weights of a pretrained encoder, also in its target networks.
+
+    Every leaf below a key "encoder" is replaced, in weights, statistics and running
+    averages, but not in the moments of the optimizer.
+
+    Args:
+      state: of a method.
+      encoder: to copy; leaves that the state lacks are ignored.
+      where: its origin, for messages.
+
+    Raises:
+      ValueError: the state has no encoder, or one of another architecture.
+    """
+    found = []
+
+    def leaf(path, x):
+        names = [str(getattr(k, "key", getattr(k, "name", ""))) for k in path]
+        moment = "opt" in names and "average" not in names
+        if "encoder" not in names or moment:
+            return x
+        below = tuple(names[len(names) - names[::-1].index("encoder") :])
+        known = encoder.stats if "batch_stats" in names else encoder.params
+        there = np.shape(known[below]) if below in known else "missing"
+        if there != x.shape:
+            raise ValueError(
+                f"init={where}: {'/'.join(below)} of its encoder is {there}, not "
+                f"{x.shape}: give the network the knobs that it has there"
+            )
+        found.append(below)
+        return jax.numpy.asarray(known[below], x.dtype)
+
+    new = jax.tree_util.tree_map_with_path(leaf, state)
+    if not found:
+        raise ValueError(f"init={where}: the method has no part named encoder to start")
+    return new
