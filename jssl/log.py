@@ -7,7 +7,6 @@ figures/        pictures
 
 import contextlib
 import json
-import os
 import re
 import sys
 import time
@@ -17,6 +16,7 @@ from typing import Any
 
 import jax
 
+from jssl.cache import written
 from jssl.evals.doctor import Verdict
 from jssl.pictures import Picture, draw
 
@@ -110,9 +110,8 @@ class Log:
             for row in read_lines(self.workdir)
             if row["stage"] != self.name or row["step"] <= step
         ]
-        partial = path.with_suffix(".partial")
-        partial.write_text("".join(json.dumps(row) + "\n" for row in kept))
-        os.replace(partial, path)
+        with written(path) as part:
+            part.write_text("".join(json.dumps(row) + "\n" for row in kept))
 
     def _tensorboard(self, step, metrics):
         from tensorboard.compat.proto import event_pb2, summary_pb2
@@ -192,9 +191,8 @@ def read_lines(workdir: Path) -> list[dict[str, Any]]:
 
 def write_json(path: Path, value: Any) -> None:
     """Writes a JSON file atomically."""
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(value, indent=2, default=str) + "\n")
-    os.replace(partial, path)
+    with written(path) as part:
+        part.write_text(json.dumps(value, indent=2, default=str) + "\n")
 
 
 def figure_name(stage: str, name: str) -> str:
