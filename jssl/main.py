@@ -107,6 +107,8 @@ def prepare_jax(options) -> None:
     if not options.debug:  # orbax logs hundreds of lines
         for name in ("absl", "asyncio"):
             logging.getLogger(name).setLevel(logging.CRITICAL)
+    logging.basicConfig(format="%(message)s")
+    logging.getLogger("jssl").setLevel(logging.INFO)  # a line on the data that are read
     import jax
 
     from jssl.baselines import cache_folder
