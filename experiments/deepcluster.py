@@ -9,7 +9,7 @@ top-1 by a linear layer on conv3. Ours: docs/results.md.
 
 import math
 
-from jssl import Stage, baselines, nets, optim, views
+from jssl import Stage, baselines, nets, optim
 from jssl.config import tiny
 from jssl.knobs import CONVNET, GARMENTS, Run, Small, ViewedImages
 from jssl.method import field
@@ -39,7 +39,7 @@ def laptop(
       components: Principal components of the features that are clustered.
     """
     train = images.load(run)
-    view = views.recipe(images.recipe, size=train.side)[0]
+    view = images.recipe_of(train)[0]
     method = deepcluster(
         nets.linen(Classifier(small.encoder(), clusters)),
         optim.decayed_sgd(small.lr, decay=1e-5),

@@ -57,7 +57,8 @@ def laptop(
       decoder: Width and number of blocks of the decoder.
       pool: Pooling of the tokens into h: mean, cls, mean_max, grid (3 x 3 means) or flat.
     """
-    train, encoder = images.load(run), vit.Encoder(width, depth, heads, patch)
+    train = images.load(run, patch=patch)
+    encoder = vit.Encoder(width, depth, heads, patch)
     adamw = partial(optim.adamw, lr, decay=0.05, b2=0.95)
     method = mae(
         nets.linen(vit.MaskedAutoencoder(encoder, *decoder, heads, pool)),

@@ -10,8 +10,10 @@ that config, described here once:
 A config may override the description of a knob under its "Args:".
 """
 
+import ast
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Annotated, Any
 
 import jax
@@ -86,26 +88,102 @@ class Run:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Data:
-    """A data set of images, and the training budget.
+class Pictures:
+    """A data set of images, how it is read, and the training budget.
 
     Attributes:
       source: Data set: mnist, fashion_mnist, digits, photos, folder:PATH, tfds:NAME ...
       limit: Number of training images used, stratified by class; 0: all.
       epochs: Passes over the training split.
       batch: Images per step.
+      channels: Channels of the images, 1 (gray) or 3 (color); 0: those of the data set,
+        and 3 for a folder.
+      corrupt: Images in files that cannot be read: refuse raises an error, skip omits them.
+      workers: Processes per host that read and decode images; 0: the main process.
+      reading: Further arguments of the data set's loader, e.g. stride=4;data_dir=/tfds.
     """
 
     source: str = "mnist"
     limit: int = 0
     epochs: float = 30.0
     batch: int = 64
+    channels: int = 0
+    corrupt: str = "refuse"
+    workers: int = 0
+    reading: str = ""
 
-    def load(self, run: Run, labeled: bool = False) -> Source:
-        """The training split, shuffled by the run's seed."""
+    def read(self, run: Run, labeled: bool, **knobs: Any) -> Source:
+        """The training split, shuffled by the run's seed; `knobs` are those of `data.load`.
+
+        Raises:
+          ValueError: knobs that the data set does not have.
+        """
+        if self.channels:
+            knobs["channels"] = self.channels
+        if self.corrupt != "refuse":
+            knobs["corrupt"] = self.corrupt
         return data.load(
-            self.source, self.batch, seed=run.seed, limit=self.limit, labeled=labeled
+            self.source,
+            self.batch,
+            seed=run.seed,
+            limit=self.limit,
+            labeled=labeled,
+            workers=self.workers,
+            **knobs,
+            **_arguments(self.reading),
         )
+
+
+def _arguments(text: str) -> dict[str, Any]:
+    """{name: value} of "name=value;name=value": numbers and booleans, else strings."""
+    found: dict[str, Any] = {}
+    for word in filter(None, text.split(";")):
+        name, equals, value = word.partition("=")
+        if not equals:
+            raise ValueError(f"reading must be NAME=VALUE;NAME=VALUE, got {word!r}")
+        try:
+            found[name.strip()] = ast.literal_eval(value)
+        except (ValueError, SyntaxError):
+            found[name.strip()] = value
+    return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data(Pictures):
+    """A small data set of images.
+
+    Attributes:
+      size: Side in pixels of the central square that is cut from every image, whose short
+        side is first resized to it; 0: as they are if they have one size of at most 128,
+        else 32 or, with patches, the largest multiple of the patch up to 32.
+    """
+
+    size: int = 0
+
+    def load(self, run: Run, labeled: bool = False, patch: int = 1) -> Source:
+        """The training split, shuffled by the run's seed.
+
+        Args:
+          run: has the seed.
+          labeled: True includes labels in the batches.
+          patch: side in pixels of the patches that images are divided into.
+
+        Raises:
+          ValueError: images that do not divide into patches.
+        """
+        cut = max(patch, 32 // patch * patch)
+        size = {"size": self.size} if self.size else {}
+        train = self.read(run, labeled, cut=cut, **size)
+        h, w, _ = train.image_shape if patch > 1 else (0, 0, 0)
+        if h % patch or w % patch:
+            side = max(patch, min(h, w) // patch * patch)
+            fits = [x for x in range(2, patch + 1) if h % x == w % x == 0]
+            ways = f"size={side}" + (f" or patch={fits[-1]}" if fits else "")
+            raise ValueError(
+                f"images of {w}x{h} pixels do not divide into patches of {patch}: give "
+                f"{ways}"
+            )
+        return train
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,14 +203,20 @@ class ViewedImages(Images):
     """A small data set with augmented views.
 
     Attributes:
-      recipe: Recipe of the views: digits, garments, simclr_cifar ...
+      recipe: Recipe of the views: digits, garments, photos, simclr_cifar ...; empty: digits
+        for gray images, photos for color.
     """
 
-    recipe: str = "digits"
+    recipe: str = ""
+
+    def recipe_of(self, train: Source) -> tuple[views.View, ...]:
+        """The recipe's views, in the size of the images."""
+        name = self.recipe or ("photos" if train.image_shape[-1] == 3 else "digits")
+        return views.recipe(name, size=train.side)
 
     def augment(self, train: Source) -> Augment:
         """(key, batch) -> the recipe's views, [n, views, h, w, c]."""
-        return views.augment(self.recipe, size=train.side)
+        return views.on(partial(views.multi_view, views=self.recipe_of(train)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,7 +260,7 @@ class FewLabels(Data):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Photos(Data):
+class Photos(Pictures):
     """A large data set, read from disk by many processes.
 
     Attributes:
@@ -190,16 +274,7 @@ class Photos(Data):
 
     def load(self, run: Run, labeled: bool = False) -> Source:
         """The training split, as squares of `stored` pixels."""
-        return data.load(
-            self.source,
-            self.batch,
-            seed=run.seed,
-            limit=self.limit,
-            labeled=labeled,
-            size=self.stored,
-            threads=2 * self.workers + 2,
-            workers=self.workers,
-        )
+        return self.read(run, labeled, size=self.stored, threads=2 * self.workers + 2)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,6 @@ figures/        pictures
 
 import contextlib
 import json
-import os
 import re
 import sys
 import time
@@ -18,6 +17,7 @@ from typing import Any
 
 import jax
 
+from jssl.cache import written
 from jssl.cluster import recorded
 from jssl.evals.doctor import Verdict
 from jssl.pictures import Picture, draw
@@ -130,9 +130,8 @@ class Log:
             if row["stage"] != self.name
             or (row["step"] <= step and not any(k.startswith("final/") for k in row))
         ]
-        partial = path.with_suffix(".partial")
-        partial.write_text("".join(json.dumps(row) + "\n" for row in kept))
-        os.replace(partial, path)
+        with written(path) as part:
+            part.write_text("".join(json.dumps(row) + "\n" for row in kept))
 
     def _tensorboard(self, step, metrics):
         from tensorboard.compat.proto import event_pb2, summary_pb2
@@ -212,9 +211,8 @@ def read_lines(workdir: Path) -> list[dict[str, Any]]:
 
 def write_json(path: Path, value: Any) -> None:
     """Writes a JSON file atomically."""
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(value, indent=2, default=str) + "\n")
-    os.replace(partial, path)
+    with written(path) as part:
+        part.write_text(json.dumps(value, indent=2, default=str) + "\n")
 
 
 def read_json(path: Path) -> Any:

@@ -134,6 +134,8 @@ def prepare_jax(options) -> None:
     if not options.debug:  # orbax logs hundreds of lines
         for name in ("absl", "asyncio"):
             logging.getLogger(name).setLevel(logging.CRITICAL)
+    logging.basicConfig(format="%(message)s")
+    logging.getLogger("jssl").setLevel(logging.INFO)  # a line on the data that are read
     import jax
 
     if not jax.config.jax_compilation_cache_dir:  # of $JAX_COMPILATION_CACHE_DIR

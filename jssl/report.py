@@ -7,13 +7,13 @@ report.html     all results and pictures on one self-contained page
 import base64
 import html
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from jssl.cache import written
 from jssl.log import figure_name, read_lines
 
 
@@ -98,11 +98,9 @@ def write_report(workdir: Path, result: Mapping[str, Any]) -> Path:
     body.append("<h2>Provenance</h2><pre>")
     body.append(_text(json.dumps(result["provenance"], indent=2)) + "</pre>")
     path = workdir / "report.html"
-    partial = path.with_suffix(".partial")
-    partial.write_text(
-        PAGE.format(title=_text(result["config"]["title"]), body="\n".join(body))
-    )
-    os.replace(partial, path)
+    title = _text(result["config"]["title"])
+    with written(path) as part:
+        part.write_text(PAGE.format(title=title, body="\n".join(body)))
     return path
 
 

@@ -6,6 +6,8 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from PIL import Image
+from sklearn.datasets import load_sample_images
 
 from jssl import config
 from jssl.engine import Engine
@@ -31,6 +33,35 @@ def test_an_experiment_runs_two_tiny_steps(file, function):
             state, metrics = engine.advance(state, step, batch)
             assert all(np.isfinite(m).all() for m in metrics.values())
         done[stage.name] = state
+
+
+@pytest.fixture(scope="module")
+def photographs(tmp_path_factory):
+    """A folder of JPEGs of many sizes, in two classes."""
+    root = tmp_path_factory.mktemp("photographs")
+    whole = [Image.fromarray(x) for x in load_sample_images().images]
+    for i in range(160):
+        w, h = 60 + 9 * (i % 11), 80 + 5 * (i % 7)
+        path = root / ("temple", "flower")[i % 2] / f"{i}.jpg"
+        path.parent.mkdir(exist_ok=True)
+        whole[i % 2].crop((3 * i, i, 3 * i + w, i + h)).save(path)
+    return root
+
+
+OWN = [f for f in FILES if "size" in config.schema(config.functions(f)["laptop"])]
+
+
+@pytest.mark.parametrize("file", OWN, ids=[f"{f.stem}:photographs" for f in OWN])
+def test_a_laptop_experiment_learns_photographs_of_mixed_size(file, photographs):
+    knobs = f"tiny=True,source=folder:{photographs},epochs=1.0"
+    for stage in config.load(f"{file}:laptop,{knobs}").stages():
+        if stage.start is not None:
+            continue
+        engine = Engine(stage)
+        state = engine.begin({})
+        for step, batch in enumerate(islice(engine.batches(0, None), 2)):
+            state, metrics = engine.advance(state, step, batch)
+            assert all(np.isfinite(m).all() for m in metrics.values())
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)

@@ -31,7 +31,7 @@ from jssl.data.files import folder
 from jssl.data.nested import minibatches, pair
 from jssl.data.photographs import photographs
 from jssl.data.prepared import tfds
-from jssl.data.source import Batch, Source, dataset
+from jssl.data.source import Batch, Source, dataset, inform_once, warn_once
 from jssl.data.stamps import stamps
 from jssl.data.subsets import labels_per_class, subset
 from jssl.data.toys import ring8
@@ -93,6 +93,7 @@ def load(
     limit: int = 0,
     threads: int = 8,
     workers: int = 0,
+    cut: int | None = None,
     **knobs: Any,
 ) -> Source:
     """The training split of a data set; `source.split("val")` is another.
@@ -110,10 +111,12 @@ def load(
         known); 0: all.
       threads: threads that read data not held in memory, and number of prefetched batches.
       workers: processes that do so, each with `threads` threads.
+      cut: `size` of images in files, where none is given and they are of several sizes, or
+        larger than 128 pixels; other data sets have one size.
       **knobs: arguments of the data set's loader: `size` (side in pixels) and `channels` of
-        all images; `deviation` of `ring8`, `corrupt` of `folder`, `stride` of `photos`,
-        `data_dir` of `tfds`, and `resident` (largest split held in memory, in bytes) of
-        `folder` and `tfds`.
+        all images; of images in files `corrupt`, and `resident` (largest split held in
+        memory, in bytes); `deviation` of `ring8`, `stride` of `photos`, `data_dir` of
+        `tfds`.
 
     Raises:
       ValueError: an unknown name or knob, missing labels or rows, or missing packages or
@@ -128,9 +131,12 @@ def load(
         near = difflib.get_close_matches(kind, _LOADERS, n=1, cutoff=0.0)[0]
         raise ValueError(
             f"unknown data set {name!r}; the nearest is {near!r}, "
-            f"the others: {', '.join(x for x in _LOADERS if x != near)}"
+            f"the others: {', '.join(x for x in _LOADERS if x != near)}; "
+            f"tfds:{kind} is the one of TensorFlow Datasets, if it is prepared"
         )
     loader, arguments = _LOADERS[kind], (where,) if colon else ()
+    if cut is not None and "cut" in inspect.signature(loader).parameters:
+        knobs |= {"cut": cut}
     try:
         inspect.signature(loader).bind(*arguments, **knobs)
     except TypeError as error:
@@ -139,6 +145,10 @@ def load(
         raise ValueError(f"load({name!r}): {error}; it takes {wanted}") from error
     try:
         found = loader(*arguments, **knobs)
+        if found.summary:
+            inform_once(f"{name}: {found.summary}")
+        for line in found.warnings:
+            warn_once(f"{name}: {line}")
         source = dataset(
             name,
             found.splits,
@@ -147,6 +157,8 @@ def load(
             fields=found.fields,
             context=found.context,
             license=found.license,
+            summary=found.summary,
+            warnings=found.warnings,
             seed=seed,
             labeled=labeled,
             threads=threads,

@@ -2,16 +2,16 @@
 
 import gzip
 import math
-import zipfile
 import zlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Shaped, UInt8
 
 from jssl.data.decoding import check_shape, fit_all
-from jssl.data.fields import Dataset
-from jssl.data.splits import tenths
+from jssl.data.fields import Dataset, Labels, check_channels_last
+from jssl.data.splits import completed, rare
 
 
 def idx(path: str | Path) -> UInt8[np.ndarray, "..."]:
@@ -45,23 +45,25 @@ def npz(path: str, /, *, size: int | None = None, channels: int | None = None) -
     """Loads an npz file.
 
     It contains `image` [n, h, w] or [n, h, w, c] and optionally `label` [n], of which a
-    tenth each becomes val and test; or `x_train`, `y_train` and the same for test and
-    optionally val (default: a tenth of train). Images are bytes, or numbers in [0, 1].
+    tenth each becomes val and test; or `x_train`, `y_train` and the same for test and val;
+    splits that are missing, or have no labels, are cut as in `splits.completed`. Images are
+    bytes, or numbers in [0, 1]. Labels that are all -1 are none.
 
     Raises:
-      ValueError: the file cannot be read, or its arrays are not as above.
+      ValueError: the file cannot be read, or its arrays are not as above, or not of one
+        shape.
     """
     check_shape(size, channels)
     try:
         with Path(path).expanduser().open("rb") as file:
             held = dict(np.load(file, allow_pickle=False))
-    except (OSError, EOFError, ValueError, TypeError, zipfile.BadZipFile) as reason:
+    except Exception as reason:  # of zipfile, zlib, struct, ast, tokenize ...
         raise ValueError(f"{path} cannot be read as npz: {reason}") from reason
     keys = {"train": ("image", "label")}
     if "image" not in held:
         keys = {part: (f"x_{part}", f"y_{part}") for part in ("train", "val", "test")}
     tables = {
-        part: _table(path, held[x], held.get(y), size, channels)
+        part: _table(f"{path}: {x}", held[x], f"{path}: {y}", held.get(y), size, channels)
         for part, (x, y) in keys.items()
         if x in held
     }
@@ -69,35 +71,81 @@ def npz(path: str, /, *, size: int | None = None, channels: int | None = None) -
         raise ValueError(
             f"{path} must contain image or x_train, got {', '.join(held) or 'none'}"
         )
-    return _completed(tables, missing=("val", "test") if "image" in held else ("val",))
+    return tabled(path, tables)
 
 
-def _completed(tables, missing):
+def tabled(
+    name: str, tables: Mapping[str, Mapping[str, np.ndarray]], classes: Sequence[str] = ()
+) -> Dataset:
+    """A data set of arrays in memory, `image` and optionally `label`, with all splits.
+
+    Args:
+      name: of the data, in errors.
+      tables: by split.
+      classes: names of the classes.
+
+    Raises:
+      ValueError: images of two shapes, or more classes in a split than in train.
+    """
     train = tables["train"]
-    label = train.get("label")
-    missing = [part for part in missing if part not in tables]
-    cuts = tenths(len(train["image"]), label, *missing)
-    splits = tables | {
-        part: {name: array[rows] for name, array in train.items()}
-        for part, rows in cuts.items()
+    shape = train["image"].shape[1:]
+    for part, table in tables.items():
+        if table["image"].shape[1:] != shape:
+            raise ValueError(
+                f"{name}: images of {part} are {list(table['image'].shape[1:])}, those of "
+                f"train {list(shape)}; give a size, e.g. size={min(shape[:2])}"
+            )
+    labels = train.get("label")
+    count = 0 if labels is None else max(int(labels.max()) + 1, len(classes))
+    for part, table in tables.items():
+        if count and "label" in table and table["label"].max() >= count:
+            raise ValueError(
+                f"{name}: labels of {part} are up to {table['label'].max()}, those of "
+                f"train up to {count - 1}"
+            )
+    sizes = {part: len(table["image"]) for part, table in tables.items()}
+    labeled = {part: "label" in table for part, table in tables.items()}
+    parts, told = completed(sizes, labeled, labels)
+    splits = {
+        part: {x: array if rows is None else array[rows] for x, array in held.items()}
+        for part, (whole, rows) in parts.items()
+        for held in [tables[whole]]
     }
-    return Dataset(splits, 0 if label is None else int(label.max()) + 1)
+    kinds = {part: x["label"] for part, x in splits.items() if "label" in x and count}
+    numbers = ", ".join(f"{len(x['image']):,} {part}" for part, x in splits.items())
+    h, w = shape[:2]
+    summary = f"{sum(sizes.values()):,} images of {w}x{h}; {numbers}"
+    return Dataset(
+        splits,
+        count,
+        {"label": Labels(tuple(classes))},
+        summary=f"{summary}; {count} classes" if count else f"{summary}; no labels",
+        warnings=(*told, *rare(kinds, classes)),
+    )
 
 
-def _table(path, image, label, size, channels):
+def _table(x, image, y, label, size, channels):
     image = image if image.ndim == 4 else image[..., None]
-    if image.ndim != 4 or not len(image):
-        raise ValueError(f"{path}: image must be [n, h, w, c], got {list(image.shape)}")
-    table = {"image": fit_all(as_bytes(path, image), size, channels)}
+    if image.ndim != 4 or not image.size:
+        raise ValueError(f"{x} must be [n, h, w, c], got {list(image.shape)}")
+    check_channels_last(x, image.shape)
+    table = {"image": fit_all(as_bytes(x, image), size, channels)}
     if label is None:
         return table
     label = label[:, 0] if label.ndim == 2 and label.shape[1] == 1 else label
-    right = label.shape == image.shape[:1] and label.dtype.kind in "iu"
-    if not right or label.min() < 0:
+    if label.shape != image.shape[:1] or label.dtype.kind not in "iu":
         raise ValueError(
-            f"{path}: label must be int[{len(image)}] from 0, got "
-            f"{label.dtype}{list(label.shape)}"
+            f"{y} must be int[{len(image)}] from 0, got {label.dtype}{list(label.shape)}"
         )
+    if (label == -1).all():
+        return table
+    if label.min() < 0:
+        raise ValueError(
+            f"{y} must be class numbers from 0, but {(label < 0).sum()} of {len(label)} "
+            f"are negative, down to {label.min()}; leave these rows out, or all labels"
+        )
+    if label.max() >= 2**31 - 1:
+        raise ValueError(f"{y} must be class numbers, got up to {label.max()}")
     return table | {"label": label.astype(np.int32)}
 
 

@@ -12,6 +12,7 @@ from jssl.data.fields import Dataset
 from jssl.data.source import Records
 
 KNOWN = {"imagenet2012": (1_281_167, 50_000, 1000), "cifar10": (50_000, 10_000, 10)}
+"""Images for training, labeled images beside them, and classes."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +40,9 @@ class Blank(Records):
 
 
 def blank(what: str = "imagenet2012", /, *, size: int = 256, channels: int = 3) -> Dataset:
-    """Black images in the number of a known data set.
+    """Black images in the number and the splits of a known data set, as `tfds` reads it.
+
+    ImageNet's test is the published validation set, and its val 10,000 images of train.
 
     Args:
       what: "imagenet2012", "cifar10", or ROWSxCLASSES such as "50000x10".
@@ -55,6 +58,8 @@ def blank(what: str = "imagenet2012", /, *, size: int = 256, channels: int = 3) 
     name = what.partition(":")[0]
     if name in KNOWN:
         train, held, classes = KNOWN[name]
+        val = min(train // 10, 10_000 if name == "imagenet2012" else train)
+        counts = {"train": train - val, "val": val, "test": held}
     else:
         rows, cross, kinds = name.partition("x")
         if not (cross and rows.isdigit() and kinds.isdigit() and int(rows)):
@@ -64,7 +69,7 @@ def blank(what: str = "imagenet2012", /, *, size: int = 256, channels: int = 3) 
             )
         train, classes = int(rows), int(kinds)
         held = max(train // 10, 1)
-    counts = {"train": train, "val": held, "test": held}
+        counts = {"train": train, "val": held, "test": held}
     shape = (size, size, channels)
     splits = {split: partial(Blank, n, shape) for split, n in counts.items()}
     return Dataset(splits, classes)

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Int, UInt8
 
+from jssl.data import decoding
 from jssl.data.decoding import check_shape
 from jssl.data.fields import Dataset, Image, Labels, Text, Tokens
 
@@ -98,11 +99,7 @@ def over_white(
     """
     from PIL import Image, ImageOps
 
-    try:
-        with Image.open(file) as found:
-            picture = found.convert("RGBA")
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as reason:
-        raise ValueError(f"{name} cannot be read as an image: {reason}") from reason
+    picture = decoding.read(file, name, lambda found: found.convert("RGBA"))
     picture = picture.crop(picture.getchannel("A").getbbox())
     picture.thumbnail((size, size), Image.Resampling.BICUBIC)
     white = Image.new("RGBA", picture.size, "white")

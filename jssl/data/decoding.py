@@ -1,36 +1,96 @@
 """Decoding of image files of any size and mode to arrays of one shape, with Pillow."""
 
+import threading
+import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
 
+SUFFIXES = (
+    ".avif", ".bmp", ".dib", ".gif", ".j2k", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg",
+    ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tga", ".tif", ".tiff", ".webp",
+)  # fmt: skip
+"""Suffixes, in lower case, of files that are taken for images."""
+
+_ORIENTATION = 0x0112  # of EXIF
+_here = threading.local()  # the file that this thread decodes
+
 
 def fit(picture: Any, size: int | None, channels: int) -> UInt8[np.ndarray, "h w c"]:
     """Converts a Pillow image to an array: short side resized, center cropped to a square.
 
-    Random crops are taken later, on the device; choose `size` larger than the crops.
+    Random crops are taken later, on the device; choose `size` larger than the crops. The
+    picture is turned as its EXIF orientation says. Transparent parts become white; 16 bits
+    per channel are scaled to 8.
 
     Args:
-      picture: of any mode with 8 bits per channel.
+      picture: of any mode with 8 or 16 bits per channel.
       size: side of the square in pixels; None keeps the size.
       channels: 1 (gray) or 3 (red, green, blue).
 
     Raises:
-      ValueError: the image does not have 8 bits per channel.
+      ValueError: the image has other values than 8 or 16 bits per channel.
     """
     from PIL import Image, ImageOps
 
-    if picture.mode.startswith(("I", "F")):
-        raise ValueError(f"it has mode {picture.mode}, not 8 bits per channel")
     mode = {1: "L", 3: "RGB"}[channels]
     if size is not None:
         picture.draft(mode, (2 * size, 2 * size))  # reduced decoding of JPEG
-    picture = ImageOps.exif_transpose(picture).convert(mode)
+    turn = _turn(picture)
+    picture = _opaque(_eight_bits(picture)).convert(mode)
+    if turn is not None:
+        picture = picture.transpose(turn)
     if size is not None and picture.size != (size, size):
         picture = ImageOps.fit(picture, (size, size), Image.Resampling.BICUBIC)
     return np.asarray(picture).reshape(picture.height, picture.width, channels)
+
+
+def _turn(picture):
+    """The transposition of the EXIF orientation; None if upright, or EXIF is malformed."""
+    from PIL import Image
+
+    try:
+        orientation = picture.getexif().get(_ORIENTATION, 1)
+    except Exception:  # of whatever kind: EXIF is no part of the picture
+        return None
+    turns = Image.Transpose
+    return {
+        2: turns.FLIP_LEFT_RIGHT,
+        3: turns.ROTATE_180,
+        4: turns.FLIP_TOP_BOTTOM,
+        5: turns.TRANSPOSE,
+        6: turns.ROTATE_270,
+        7: turns.TRANSVERSE,
+        8: turns.ROTATE_90,
+    }.get(orientation if isinstance(orientation, int) else 1)
+
+
+def _eight_bits(picture):
+    """The picture with 8 bits per channel; 16 bits are scaled by 255 / 65,535."""
+    from PIL import Image
+
+    if not picture.mode.startswith(("I", "F")):
+        return picture
+    values = np.asarray(picture)
+    if values.dtype.kind not in "iu" or values.min() < 0 or values.max() > 2**16 - 1:
+        raise ValueError(
+            f"it has mode {picture.mode}, not 8 or 16 bits per channel: {values.dtype} "
+            f"from {values.min()} to {values.max()}"
+        )
+    return Image.fromarray(np.rint(values / 257).astype(np.uint8))
+
+
+def _opaque(picture):
+    """The picture over white, if it has transparency."""
+    from PIL import Image
+
+    if not picture.has_transparency_data:
+        return picture
+    layers = picture.convert("RGBA")
+    white = Image.new("RGBA", layers.size, "white")
+    return Image.alpha_composite(white, layers)
 
 
 def fit_all(
@@ -64,19 +124,72 @@ def decode(
 
     Args:
       file: path, or open file.
-      name: of the file in error messages.
+      name: of the file in errors, and in the warnings of Pillow.
       size, channels: as in `fit`.
 
     Raises:
       ValueError: the file is missing, corrupt or truncated.
     """
+    return read(file, name, lambda found: fit(found, size, channels))
+
+
+def measure(file: Any, name: str | Path) -> tuple[int, int]:
+    """Width and height of an upright image, from the header of its file.
+
+    Raises:
+      ValueError: the file is missing, or has no valid header.
+    """
+
+    def measured(found):
+        turn = _turn(found)
+        across = turn is not None and turn.name in (
+            "TRANSPOSE",
+            "TRANSVERSE",
+            "ROTATE_90",
+            "ROTATE_270",
+        )
+        return found.size[::-1] if across else found.size
+
+    return read(file, name, measured)
+
+
+def read(file: Any, name: str | Path, use: Any) -> Any:
+    """use(Pillow image) of a file.
+
+    Raises:
+      ValueError: whatever a decoder raises, with the name of the file.
+    """
     from PIL import Image
 
+    _name_warnings()
+    _here.name = name
     try:
         with Image.open(file) as found:
-            return fit(found, size, channels)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as reason:
-        raise ValueError(f"{name} cannot be read as an image: {reason}") from reason
+            return use(found)
+    except Exception as reason:  # decoders raise errors of any kind
+        told = str(reason) or type(reason).__name__
+        raise ValueError(f"{name} cannot be read as an image: {told}") from reason
+    finally:
+        _here.name = None
+
+
+def _name_warnings() -> None:
+    """Puts the name of the file that is being decoded before warnings.
+
+    `warnings.catch_warnings` changes the state of all threads; this hook, installed once,
+    looks at the thread that warns and leaves other warnings as they are.
+    """
+    shown = warnings.showwarning
+    if getattr(shown, "names_images", False):
+        return
+
+    def show(message, category, filename, lineno, file=None, line=None):
+        name = getattr(_here, "name", None)
+        told = message if name is None else f"{name}: {message}"
+        shown(told, category, filename, lineno, file, line)
+
+    show.names_images = True  # type: ignore[attr-defined]
+    warnings.showwarning = show
 
 
 def check_shape(size: int | None, channels: int | None) -> None:

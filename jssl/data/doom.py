@@ -6,13 +6,12 @@ for Visual Reinforcement Learning", CIG 2016, https://arxiv.org/abs/1605.02097
 
 import contextlib
 import importlib.metadata
-import os
 import tempfile
 from pathlib import Path
 
 import numpy as np
 
-from jssl.cache import cache_folder
+from jssl.cache import cache_folder, written
 from jssl.data.decoding import check_shape, fit_all
 from jssl.data.fields import Dataset, Field, Image, Labels, Sound
 
@@ -231,7 +230,5 @@ def _square(picture, size, smooth=False):
 def _save(file, arrays):
     """Writes an npz file atomically."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    draft = file.with_name(f"{file.name}.{os.getpid()}")
-    with draft.open("wb") as opened:
+    with written(file) as part, part.open("wb") as opened:
         np.savez(opened, **arrays)
-    draft.replace(file)

@@ -65,6 +65,22 @@ class Image(Field):
                 f"{name} must be uint8[n, h, w, c], or float32 in [0, 1], got "
                 f"{x.dtype}{list(x.shape)}; fields={{...: Field()}} takes other arrays"
             )
+        check_channels_last(name, x.shape)
+
+
+def check_channels_last(name: str, shape: tuple[int, ...]) -> None:
+    """Raises ValueError for shapes of images that have their channels first.
+
+    >>> check_channels_last("image", (60, 3, 32, 32))
+    Traceback (most recent call last):
+    ValueError: image must be [n, h, w, c], but [60, 3, 32, 32] has its channels first: ...
+    """
+    _, first, _, last = shape
+    if first in (1, 3) and last > 4:
+        raise ValueError(
+            f"{name} must be [n, h, w, c], but {list(shape)} has its channels first: "
+            f"x.transpose(0, 2, 3, 1)"
+        )
 
 
 @dataclass(frozen=True)
@@ -178,6 +194,11 @@ class Labels(Field):
     def check(self, name, x):
         if x.dtype.kind not in "iu":
             raise ValueError(f"{name} must be int[n], got {x.dtype}{list(x.shape)}")
+        if x.size and x.min() < -1:
+            raise ValueError(
+                f"{name} must be class numbers from 0, or -1 for none, but some are "
+                f"negative: from {x.min()} to {x.max()}"
+            )
 
 
 @dataclass(frozen=True)
@@ -293,6 +314,8 @@ class Dataset:
       fields: by column; columns with default names need none.
       context: arrays that are part of every batch as a whole.
       license: of the data, as stated by the publisher.
+      summary: a line that says what was found.
+      warnings: lines on departures from what a user may expect.
     """
 
     splits: Mapping[str, Mapping[str, Any] | Callable | Any]
@@ -300,3 +323,5 @@ class Dataset:
     fields: Mapping[str, Field] = field(default_factory=dict)
     context: Mapping[str, Any] = field(default_factory=dict)
     license: str = ""
+    summary: str = ""
+    warnings: tuple[str, ...] = ()

@@ -46,6 +46,14 @@ class _Around(Source):
         """Another split of the rows, in plain batches."""
         return self.main.split(name)
 
+    def split_names(self) -> tuple[str, ...]:
+        """Names of all splits of the rows."""
+        return self.main.split_names()
+
+    def has_labels(self, split: str = "") -> bool:
+        """True if a split of the rows has labels."""
+        return self.main.has_labels(split)
+
     def labels(self) -> np.ndarray:
         """Class numbers of all rows, in order."""
         return self.main.labels()

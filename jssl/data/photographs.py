@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jssl.data.decoding import check_shape, fit_all
+from jssl.data.decoding import check_shape, fit_all, read
 from jssl.data.embedded import photos
 from jssl.data.fields import Dataset
 from jssl.data.packages import Package, require
@@ -215,15 +215,13 @@ def shrunk(path: Path, side: int) -> np.ndarray:
     """
     from PIL import Image
 
-    try:
-        with Image.open(path) as found:
-            ratio = max(1, min(found.size) / side)
-            w, h = (round(x / ratio) for x in found.size)
-            found.draft("RGB", (2 * w, 2 * h))
-            picture = found.convert("RGB")
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as reason:
-        raise ValueError(f"{path} cannot be read as an image: {reason}") from reason
-    return np.asarray(picture.resize((w, h), Image.Resampling.BICUBIC))
+    def small(found):
+        ratio = max(1, min(found.size) / side)
+        w, h = (round(x / ratio) for x in found.size)
+        found.draft("RGB", (2 * w, 2 * h))
+        return found.convert("RGB").resize((w, h), Image.Resampling.BICUBIC)
+
+    return np.asarray(read(path, path, small))
 
 
 def patched(picture: np.ndarray, size: int, stride: int) -> np.ndarray:

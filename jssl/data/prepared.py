@@ -1,61 +1,59 @@
 """Prepared TensorFlow Datasets, read without TensorFlow."""
 
 import io
-import math
-from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from jssl.data.decoding import check_shape, decode, fit_all
-from jssl.data.fields import Dataset, Labels
-from jssl.data.files import RESIDENT
-from jssl.data.source import Records
-from jssl.data.splits import fingerprint, tenths
-from jssl.data.subsets import Chosen
+from jssl.data.encoded import RESIDENT, Shelf, check_knobs, encoded
+from jssl.data.fields import Dataset
 
 _SPLITS = {"validation": "val"}  # names of TFDS and of jssl; others are unchanged
 
 
 @dataclass(frozen=True, eq=False)
-class Prepared(Records):
-    """Examples of one split, decoded one by one.
+class Prepared(Shelf):
+    """Examples of one split.
 
     Attributes:
-      name: data set, configuration, version and split.
+      full: data set, configuration, version and split.
       examples: row -> {"image": encoded bytes or an array, "label": int, ...}.
-      size: side of the square that images are fitted to, or None.
-      shape: (h, w, c) of each fitted image.
       labeled: True if there are labels.
     """
 
-    name: str
+    full: str
     examples: Any
-    size: int | None
-    shape: tuple[int, ...]
     labeled: bool
 
     @property
-    def digest(self) -> str:
-        """Fingerprint of name, version and sizes, since hashing images takes too long."""
-        return fingerprint(self.name, str(len(self)), str(self.shape))
+    def identity(self) -> tuple[str, ...]:
+        """Name, version and number of rows: versions do not change."""
+        return self.full, str(len(self))
 
     def __len__(self) -> int:
         return len(self.examples)
 
-    def __getitem__(self, row: int) -> Mapping[str, Any]:
-        example, name = self.examples[row], f"{self.name}, record {row},"
-        image = _image(example["image"], name, self.size, self.shape[-1])
-        if image.shape != self.shape:
-            raise ValueError(
-                f"{name} has shape {image.shape}, others have {self.shape}; give a size, "
-                f"e.g. size=224"
-            )
-        label = {"label": np.int32(example["label"])} if self.labeled else {}
-        return {"image": image} | label
+    def name(self, row: int) -> str:
+        """The name of the split, and the number of the record."""
+        return f"{self.full}, record {row},"
+
+    def open(self, row: int) -> Any:
+        """The encoded image or the array of a record."""
+        image = self.examples[row]["image"]
+        return io.BytesIO(image) if isinstance(image, bytes) else image
+
+    def label(self, row: int) -> int:
+        """Class number of a record."""
+        return int(self.examples[row]["label"])
+
+    @property
+    def has_labels(self) -> bool:
+        """True if the first records have a label; labels of -1 are none."""
+        few = range(min(len(self), 16))
+        return self.labeled and any(self.label(i) >= 0 for i in few)
 
     @cached_property
     def labels(self) -> np.ndarray | None:
@@ -63,14 +61,7 @@ class Prepared(Records):
         if not self.labeled:
             return None
         with ThreadPoolExecutor() as pool:
-            label = pool.map(lambda i: self.examples[i]["label"], range(len(self)))
-            return np.fromiter(label, np.int32, len(self))
-
-
-def _image(image, name, size, channels):
-    if isinstance(image, bytes):
-        return decode(io.BytesIO(image), name, size, channels)
-    return fit_all(image[None], size, channels)[0]
+            return np.fromiter(pool.map(self.label, range(len(self))), np.int32, len(self))
 
 
 def tfds(
@@ -79,12 +70,15 @@ def tfds(
     *,
     size: int | None = None,
     channels: int | None = None,
+    corrupt: str = "refuse",
     resident: int = RESIDENT,
+    cut: int | None = None,
     data_dir: str | None = None,
 ) -> Dataset:
     """Loads a TensorFlow dataset in array_record format.
 
-    A tenth of train, drawn without regard to labels, becomes val if there is none.
+    Splits that are missing, or have no labels, are cut as in `splits.completed`, without
+    regard to labels: for ImageNet, test is the published validation set.
 
     Args:
       name: in TFDS: "mnist", "imagenet2012:5.1.0", "cifar10_1/v6".
@@ -92,35 +86,37 @@ def tfds(
         then be the same for all. Random crops are taken on the device: choose `size` larger
         than the network's input, e.g. 256 for 224.
       channels: 1 (gray) or 3 (color); None: those of the data set.
-      resident: splits of more bytes than this are streamed from disk.
+      corrupt, resident, cut: as in `encoded`.
       data_dir: folder of TFDS; None: its default, or the variable TFDS_DATA_DIR.
 
     Raises:
       ValueError: the data set is not prepared in array_record format, or has no images.
     """
-    check_shape(size, channels)
+    check_knobs(size, channels, corrupt)
     builder = _builder(name, data_dir)
     features = dict(builder.info.features.items())
     undecoded, native = _image_feature(name, features)
     classes = getattr(features.get("label"), "num_classes", None) or 0
 
-    def records(split):
-        examples = builder.as_data_source(split, decoders=undecoded)
-        full, c = f"{builder.info.full_name}/{split}", channels or native
-        if size is not None:
-            shape: tuple[int, ...] = (size, size, c)
-        else:
-            shape = _image(examples[0]["image"], f"{full}, record 0,", None, c).shape
-        return Prepared(full, examples, size, shape, bool(classes))
-
-    held = {_SPLITS.get(split, split): split for split in builder.info.splits}
-    splits = {part: partial(_opened, records, x, resident) for part, x in held.items()}
-    if "val" not in held and "train" in held:
-        cuts = tenths(builder.info.splits["train"].num_examples, None, "val")
-        for part, rows in cuts.items():
-            splits[part] = partial(_opened, records, "train", resident, rows)
-    names = Labels(tuple(getattr(features.get("label"), "names", None) or ()))
-    return Dataset(splits, classes, {"label": names})
+    shelves = {
+        _SPLITS.get(split, split): Prepared(
+            f"{builder.info.full_name}/{split}",
+            builder.as_data_source(split, decoders=undecoded),
+            bool(classes),
+        )
+        for split in builder.info.splits
+    }
+    return encoded(
+        shelves,
+        getattr(features.get("label"), "names", None) or (),
+        classes=classes,
+        size=size,
+        channels=channels or native,
+        corrupt=corrupt,
+        resident=resident,
+        cut=cut,
+        stratify=False,
+    )
 
 
 def _builder(name, data_dir):
@@ -159,14 +155,3 @@ def _image_feature(name, features):
     encoded = isinstance(image, library.features.Image)
     decoders = {"image": library.decode.SkipDecoding()} if encoded else None
     return decoders, image.shape[-1] or 3
-
-
-def _opened(records, split, resident, rows=None):
-    found = records(split)
-    large = math.prod(found.shape) * (len(found) if rows is None else len(rows))
-    chosen = found if rows is None else Chosen(found, rows)
-    if large > resident:
-        return chosen
-    with ThreadPoolExecutor() as pool:
-        examples = list(pool.map(chosen.__getitem__, range(len(chosen))))
-    return {name: np.stack([x[name] for x in examples]) for name in examples[0]}

@@ -12,6 +12,7 @@ the step, on any number of processes.
 import dataclasses
 import functools
 import itertools
+import logging
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
@@ -27,6 +28,7 @@ from jaxtyping import Int
 from jssl.data.fields import KNOWN, Field, Image, Labels
 from jssl.data.splits import fingerprint
 
+_log = logging.getLogger(__name__)
 Batch = dict[str, Any]  # name -> array; name -> Batch where sources are nested
 
 
@@ -47,6 +49,11 @@ class Records(ABC):
     @abstractmethod
     def __getitem__(self, row: int) -> Mapping[str, Any]:
         """The fields of a row; must be thread-safe."""
+
+    @property
+    def has_labels(self) -> bool:
+        """True if there is a label; labels of -1 are none."""
+        return _some_labels(self.labels)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -73,6 +80,8 @@ class Source:
         recording. They are replicated on all devices; rows are positions in them.
       passes: "shuffled" epochs, or "once": rows in their order, each used once.
       license: of the data.
+      summary: a line that says what was found.
+      warnings: lines on departures from what a user may expect.
     """
 
     batch_axis: ClassVar[int] = 0  # of the fields of a training batch
@@ -93,6 +102,11 @@ class Source:
     context: Mapping[str, Any] = field(default_factory=dict, repr=False)
     passes: str = "shuffled"
     license: str = ""
+    summary: str = ""
+    warnings: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return self.size
 
     def __post_init__(self):
         if self.batch < 1:
@@ -183,8 +197,18 @@ class Source:
 
     @property
     def side(self) -> int:
-        """Height of the images, in pixels."""
-        return self.image_shape[0]
+        """Side of the square images, in pixels.
+
+        Raises:
+          ValueError: the images are not square.
+        """
+        h, w, _ = self.image_shape
+        if h != w:
+            raise ValueError(
+                f"{self.name} has images of {w}x{h} pixels, and squares are needed: give "
+                f"a size, e.g. size={min(h, w)}"
+            )
+        return h
 
     def indices(self, start: int = 0, order=None) -> Iterator[Batch]:
         """Row numbers of the batches of `stream`, without reading them."""
@@ -234,6 +258,29 @@ class Source:
         names = ("batch", "seed", "classes", "labeled", "threads", "workers")
         same = {name: getattr(self, name) for name in names}
         return dataclasses.replace(self.siblings[name](), **same)
+
+    def split_names(self) -> tuple[str, ...]:
+        """Names of all splits of the data set, this one first.
+
+        >>> data = {"image": np.zeros((6, 8, 8, 1), np.uint8)}
+        >>> dataset("mine", {"val": data, "train": data}, batch=2).split_names()
+        ('train', 'val')
+        """
+        this = self.name.rpartition("/")[2].partition("[")[0]
+        return (this, *(name for name in self.siblings if name != this))
+
+    def has_labels(self, split: str = "") -> bool:
+        """True if a split (empty: this one) has labels; labels of -1 are none.
+
+        The split is opened, but images of records are not read.
+
+        Raises:
+          ValueError: no such split.
+        """
+        found = self.split(split) if split else self
+        if found.table is None:
+            return found.records.has_labels
+        return _some_labels(found.table.get("label"))
 
     def labels(self) -> Int[np.ndarray, " n"]:
         """Class numbers of all rows, in order.
@@ -312,6 +359,26 @@ class Source:
         if self.table is None:
             return _prefetched(read, start, stop, self.threads, self.workers)
         return map(read, range(start, stop))
+
+
+def _some_labels(labels):
+    """True if there is a label; -1 is none, targets of other kinds are labels."""
+    if labels is None:
+        return False
+    labels = np.asarray(labels)
+    return labels.dtype.kind not in "iu" or bool((labels >= 0).any())
+
+
+@functools.cache  # one message per file, not per epoch
+def warn_once(line: str) -> None:
+    """Logs a warning, once in a process."""
+    _log.warning("%s", line)
+
+
+@functools.cache
+def inform_once(line: str) -> None:
+    """Logs information, once in a process."""
+    _log.info("%s", line)
 
 
 def check_rows(name: str, rows: np.ndarray, size: int) -> None:

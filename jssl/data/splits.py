@@ -9,7 +9,7 @@ The shuffles use raw bits of a bit generator, which are stable across versions o
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Int, Integer
@@ -77,9 +77,15 @@ def cut(
 
 
 def tenths(
-    n: int, labels: Integer[np.ndarray, " n"] | None, *parts: str, seed: int = 0
+    n: int,
+    labels: Integer[np.ndarray, " n"] | None,
+    *parts: str,
+    seed: int = 0,
+    most: int | None = None,
 ) -> dict[str, Int[np.ndarray, " _"]]:
     """A tenth of n rows for each of `parts`, the rest for "train"; stratified by labels.
+
+    `most` is the largest number of rows of a part.
 
     >>> {name: len(x) for name, x in tenths(25, None, "val", "test").items()}
     {'train': 21, 'val': 2, 'test': 2}
@@ -87,9 +93,89 @@ def tenths(
     if n <= len(parts):
         raise ValueError(f"{n} rows are too few for train, {', '.join(parts)}")
     order = shuffled(n, seed) if labels is None else stratified(labels, seed)
-    tenth = max(1, n // 10)
+    tenth = max(1, min(n // 10, n if most is None else most))
     sizes = {"train": n - len(parts) * tenth} | dict.fromkeys(parts, tenth)
     return cut(order, sizes)
+
+
+def completed(
+    sizes: Mapping[str, int],
+    labeled: Mapping[str, bool],
+    labels: Integer[np.ndarray, " n"] | None,
+) -> tuple[dict[str, tuple[str, np.ndarray | None]], list[str]]:
+    """The splits train, val and test of data that lack some of them.
+
+    If train has labels, a val or test without labels is set aside as "val_unlabeled" or
+    "test_unlabeled". Without a test, val is judged in its place, as ImageNet's published
+    validation set is, and a tenth of train, at most 10,000 rows, becomes val; so do BYOL's
+    authors. Without either, a tenth of train each becomes val and test.
+
+    Args:
+      sizes: number of rows of each split that there is.
+      labeled: for each, True if it has labels.
+      labels: of train, to stratify; None: rows are drawn without regard to labels.
+
+    Returns:
+      For each split, the split that its rows are taken from, and the rows (None: all); and
+      a line for each departure.
+
+    >>> parts, told = completed({"train": 20, "val": 5}, {"train": True, "val": True}, None)
+    >>> {name: (whole, None if x is None else len(x)) for name, (whole, x) in parts.items()}
+    {'train': ('train', 18), 'test': ('val', None), 'val': ('train', 2)}
+    >>> told
+    ['no test split: val is judged as test, and 2 images of train are val']
+    """
+    parts: dict[str, tuple[str, np.ndarray | None]] = {x: (x, None) for x in sizes}
+    told = []
+    for part in ("val", "test"):
+        if part in parts and labeled["train"] and not labeled[part]:
+            parts[f"{part}_unlabeled"] = parts.pop(part)
+            told.append(f"{part} has no labels, and is set aside as {part}_unlabeled")
+    most, judged = None, "test" not in parts and "val" in parts
+    if judged:
+        parts["test"], most = parts.pop("val"), 10_000
+    missing = [part for part in ("val", "test") if part not in parts]
+    if missing:
+        cuts = tenths(sizes["train"], labels, *missing, most=most)
+        parts |= {part: ("train", rows) for part, rows in cuts.items()}
+        if judged:
+            told.append(
+                f"no test split: val is judged as test, and {len(cuts['val']):,} images "
+                f"of train are val"
+            )
+        elif told:
+            told.append(f"a tenth of train each is {' and '.join(missing)}")
+    return parts, told
+
+
+def rare(
+    labels: Mapping[str, Integer[np.ndarray, " _"]], names: Sequence[str]
+) -> list[str]:
+    """A line for each of val and test that lacks classes of train.
+
+    >>> rare({"train": np.array([0, 1, 1]), "val": np.array([1])}, ("cat", "dog"))
+    ['1 of 2 classes has no image in val: cat (1 in train)']
+    """
+    told = []
+    for part in ("val", "test"):
+        if not {"train", part} <= set(labels):
+            continue
+        count = max(len(names), int(labels["train"].max()) + 1)
+        there = np.bincount(labels["train"], minlength=count)
+        here = np.bincount(labels[part], minlength=count)
+        lost = np.flatnonzero((there > 0) & (here == 0))
+        if len(lost):
+            each = [
+                f"{names[i] if i < len(names) else i} ({there[i]:,} in train)"
+                for i in lost[:10]
+            ]
+            more = f" and {len(lost) - 10} more" if len(lost) > 10 else ""
+            verb = "has" if len(lost) == 1 else "have"
+            told.append(
+                f"{len(lost)} of {(there > 0).sum()} classes {verb} no image in {part}: "
+                f"{', '.join(each)}{more}"
+            )
+    return told
 
 
 def fixed(name: str, labels: Integer[np.ndarray, " n"]) -> dict[str, np.ndarray]:

@@ -33,6 +33,10 @@ class Chosen(Records):
         labels = self.records.labels
         return None if labels is None else labels[self.rows]
 
+    @property
+    def has_labels(self) -> bool:
+        return self.records.has_labels
+
 
 def subset(source: Source, rows, **changes: Any) -> Source:
     """A source of selected rows, in the given order.

@@ -80,6 +80,9 @@ _GARMENTS = View(
     blur=0.3, sigma=(0.1, 1.0), erase_area=(0.05, 0.2),
 )  # fmt: skip
 _DIGITS = replace(_GARMENTS, flip=0.0, rotate=15.0, shift=3.0)
+# Color pictures of 32 to 64 pixels: SimCLR's for CIFAR-10, with the milder crops that
+# small data need (MoCo v2, SimSiam), and a small blur in place of none.
+_PHOTOS = replace(_SIAMESE_CIFAR, blur=0.3, sigma=(0.1, 1.0))
 
 
 def _multicrop(view: View):
@@ -118,6 +121,7 @@ RECIPES: dict[str, tuple[View, ...]] = {
     "mae_finetune": (_MAE_FINETUNE,),
     "digits": (_DIGITS,) * 2,
     "garments": (_GARMENTS,) * 2,
+    "photos": (_PHOTOS,) * 2,
     "digits_multicrop": _multicrop(_DIGITS),
     "garments_multicrop": _multicrop(_GARMENTS),
     "cifar_multicrop": _multicrop(_SIMCLR_CIFAR),

@@ -6,12 +6,13 @@ everything else. https://huggingface.co/docs/safetensors
 """
 
 import argparse
-import os
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+
+from jssl.cache import written
 
 NESTS = ("state_dict", "model", "teacher", "student")  # the first one present is used
 PICKLES = (".pth", ".pt", ".bin", ".tar", ".ckpt")
@@ -61,16 +62,12 @@ def write(path: str | Path, arrays: Mapping[str, np.ndarray], info: Mapping[str,
     from safetensors import SafetensorError
     from safetensors.numpy import save_file
 
-    path = Path(path)
-    partial = path.with_name(path.name + ".partial")
     arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     try:
-        save_file(arrays, partial, dict(info))
-        os.replace(partial, path)
+        with written(path) as part:
+            save_file(arrays, part, dict(info))
     except (SafetensorError, OSError) as error:
         raise OSError(f"cannot write {path}: {error}") from error
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def unwrapped(nest: Mapping, where: str = "the file") -> dict:

@@ -69,11 +69,22 @@ def test_an_npz_may_hold_its_own_splits(tmp_path):
     train = load(name, 4)
     assert [train.split(part).size for part in ("train", "val", "test")] == [18, 2, 7]
     np.testing.assert_array_equal(train.split("test").labels(), y[:7, 0])
-    name = saved(tmp_path, x_train=x, x_val=x[:3])
-    assert load(name, 4).split("val").size == 3
-    assert load(name, 4).size == 20
-    with pytest.raises(ValueError, match="has no split 'test'; it has train, val"):
-        load(name, 4).split("test")
+    with pytest.raises(ValueError, match="no split 'x'; it has train, test, val"):
+        train.split("x")
+
+
+def test_an_npz_without_a_labeled_test_judges_val(tmp_path):
+    x, y = np.zeros((20, 2, 2, 3), np.uint8), np.arange(20) % 2
+    own = dict(x_train=x, y_train=y, x_val=x[:3] + 9, y_val=y[:3])
+    hidden = dict(x_test=x[:4], y_test=np.full(4, -1))
+    for more in ({}, hidden):
+        train = load(saved(tmp_path, **own, **more), 4)
+        assert [len(train.split(part)) for part in ("train", "val", "test")] == [18, 2, 3]
+        assert (train.split("test").table["image"] == 9).all()
+        assert train.has_labels("test")
+    assert set(train.split_names()) == {"train", "test_unlabeled", "test", "val"}
+    assert not train.has_labels("test_unlabeled")
+    assert train.warnings[0] == "test has no labels, and is set aside as test_unlabeled"
 
 
 def test_floats_from_nought_to_one_become_bytes(tmp_path):
@@ -99,6 +110,27 @@ def test_floats_from_nought_to_one_become_bytes(tmp_path):
             r"label must be int\[3\] from 0, got float64\[3\]",
         ),
         ({"image": np.array([{}])}, r"x.npz cannot be read as npz"),
+        (
+            {"image": np.zeros((60, 1, 1)), "label": np.arange(60) - 3},
+            "label must be class numbers from 0, but 3 of 60 are negative, down to -3",
+        ),
+        (
+            {"image": np.zeros((60, 3, 32, 32))},
+            r"\[60, 3, 32, 32\] has its channels first: x.transpose\(0, 2, 3, 1\)",
+        ),
+        (
+            {"x_train": np.zeros((20, 4, 4, 3)), "x_test": np.zeros((3, 5, 4, 3))},
+            r"images of test are \[5, 4, 3\], those of train \[4, 4, 3\]; give a size",
+        ),
+        (
+            {
+                "x_train": np.zeros((20, 4, 4)),
+                "y_train": np.arange(20) % 3,
+                "x_test": np.zeros((3, 4, 4)),
+                "y_test": np.array([0, 1, 7]),
+            },
+            "labels of test are up to 7, those of train up to 2",
+        ),
     ],
 )
 def test_an_npz_of_something_else_is_refused(arrays, message, tmp_path):

@@ -20,7 +20,7 @@ def encoded(i):
     return file
 
 
-def build(folder, name, feature, example, splits):
+def build(folder, name, feature, example, splits, label=lambda split, i: i % 3):
     """Writes a data set of three classes as TFDS does, without TensorFlow."""
     features = {"image": feature, "label": library.features.ClassLabel(num_classes=3)}
 
@@ -28,11 +28,12 @@ def build(folder, name, feature, example, splits):
         features_dict = library.features.FeaturesDict(features)
         return library.core.DatasetInfo(builder=self, features=features_dict)
 
+    def rows(split, n):
+        for i in range(n):
+            yield i, {"image": example(i), "label": label(split, i)}
+
     def generators(self, _):
-        return {
-            split: ((i, {"image": example(i), "label": i % 3}) for i in range(n))
-            for split, n in splits.items()
-        }
+        return {split: rows(split, n) for split, n in splits.items()}
 
     body = {
         "VERSION": library.core.Version("1.0.0"),
@@ -53,6 +54,10 @@ def data_dir(tmp_path_factory):
     build(folder, "Plain", gray, lambda i: np.full((4, 4, 1), i, np.uint8), splits)
     image = library.features.Image()
     build(folder, "Pictures", image, encoded, {"train": 12, "validation": 4})
+    splits = {"train": 20, "validation": 8, "test": 5}
+    hidden = lambda split, i: -1 if split == "test" else i % 3
+    black = lambda i: np.zeros((4, 4, 1), np.uint8)
+    build(folder, "Hidden", gray, black, splits, hidden)
     words = library.features.Tensor(shape=(4,), dtype=np.int32)
     build(folder, "Words", words, lambda i: np.zeros(4, np.int32), {"train": 2})
     return str(folder)
@@ -79,10 +84,10 @@ def test_prepared_arrays_are_read_without_tensorflow(data_dir):
 
 def test_encoded_pictures_are_fitted(data_dir):
     train = load("tfds:pictures", 4, data_dir=data_dir)
-    assert train.table["image"].shape == (12, 6, 9, 3)
-    assert train.split("val").size == 4
+    assert train.table["image"].shape == (11, 6, 9, 3)
+    assert [len(train.split(part)) for part in ("val", "test")] == [1, 4]
     small = load("tfds:pictures:1.0.0", 4, size=5, channels=1, data_dir=data_dir)
-    assert small.table["image"].shape == (12, 5, 5, 1)
+    assert small.table["image"].shape == (11, 5, 5, 1)
     np.testing.assert_array_equal(small.table["image"][:, 2, 2, 0] % 3, small.labels())
 
 
@@ -127,12 +132,21 @@ def test_a_data_set_without_pictures_is_refused(data_dir):
         load("tfds:words", 1, data_dir=data_dir)
 
 
+def test_a_published_test_without_labels_is_set_aside(data_dir):
+    """As TFDS has ImageNet: test labels of -1, and a validation set that is judged."""
+    train = load("tfds:hidden", 4, data_dir=data_dir)
+    sizes = {part: len(train.split(part)) for part in train.split_names()}
+    assert sizes == {"train": 18, "test_unlabeled": 5, "test": 8, "val": 2}
+    assert [train.has_labels(part) for part in sizes] == [True, False, True, True]
+
+
 def test_a_spoilt_record_is_named():
+    from jssl.data.encoded import Encoded
     from jssl.data.prepared import Prepared
 
-    spoilt = Prepared("x/1.0.0/train", [{"image": b"no picture"}], 4, (4, 4, 3), False)
+    spoilt = Prepared("x/1.0.0/train", [{"image": b"no picture"}], False)
     with pytest.raises(ValueError, match="x/1.0.0/train, record 0, cannot be read"):
-        spoilt[0]
-    mixed = [{"image": np.zeros((2, 2, 1), np.uint8)}]
+        Encoded(spoilt, None, 4, (4, 4, 3))[0]
+    mixed = Prepared("x/1.0.0/train", [{"image": np.zeros((2, 2, 1), np.uint8)}], False)
     with pytest.raises(ValueError, match=r"record 0, has shape \(2, 2, 1\), others"):
-        Prepared("x/1.0.0/train", mixed, None, (3, 3, 1), False)[0]
+        Encoded(mixed, None, None, (3, 3, 1))[0]

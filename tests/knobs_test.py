@@ -1,0 +1,107 @@
+"""The knobs of images: any folder of photographs is read by any small config."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from sklearn.datasets import load_sample_images
+
+from jssl import config, views
+from jssl.knobs import Data, Images, Run, ViewedImages
+
+ROOT = Path(__file__).parent.parent
+
+
+def photographs(folder, sizes):
+    """Parts of two photographs, as JPEGs of the given sizes (width, height)."""
+    whole = [Image.fromarray(x) for x in load_sample_images().images]
+    for i, (w, h) in enumerate(sizes):
+        x, y = 7 * i % (640 - w), 5 * i % (427 - h)
+        path = folder / ("temple", "flower")[i % 2] / f"{i}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        whole[i % 2].crop((x, y, x + w, y + h)).save(path)
+    return f"folder:{folder}"
+
+
+MIXED = [(60 + 9 * (i % 11), 80 + 5 * (i % 7)) for i in range(60)]
+
+
+def test_photographs_of_mixed_size_are_cut_and_it_is_said(tmp_path, caplog):
+    with caplog.at_level("INFO"):
+        train = Data(source=photographs(tmp_path, MIXED)).load(Run())
+    assert train.image_shape == (32, 32, 3)
+    wanted = "60 images of 60x80 to 150x105, cut to 32x32 centers; 48 train, 6 val, 6 test"
+    assert f"folder:{tmp_path}: {wanted}" in caplog.text
+
+
+def test_the_cut_divides_into_patches(tmp_path):
+    name = photographs(tmp_path, MIXED)
+    assert Images(source=name).load(Run(), patch=7).side == 28
+    assert Images(source=name, size=48).load(Run(), patch=8).side == 48
+    with pytest.raises(ValueError, match="of 32x32 .* of 7: give size=28 or patch=4"):
+        Images(source=name, size=32).load(Run(), patch=7)
+    with pytest.raises(ValueError, match="of 8x8 .* patches of 7: give size=7 or patch=4"):
+        Data(source="digits").load(Run(), patch=7)
+
+
+def test_size_channels_and_reading_reach_the_loader(tmp_path):
+    name = photographs(tmp_path, MIXED)
+    images = Data(source=name, size=20, channels=1, reading="resident=0;flat=True")
+    train = images.load(Run())
+    assert train.image_shape == (20, 20, 1)
+    assert train.table is None
+    assert train.classes == 0
+    with pytest.raises(ValueError, match="reading must be NAME=VALUE.*, got 'flat'"):
+        Data(source=name, reading="flat").load(Run())
+
+
+def test_a_corrupt_picture_is_skipped_where_it_is_asked_for(tmp_path):
+    name = photographs(tmp_path, MIXED)
+    (tmp_path / "temple" / "x.jpg").write_bytes(b"no picture")
+    with pytest.raises(ValueError, match="x.jpg cannot be read .* corrupt='skip'"):
+        for part in ("train", "val", "test"):
+            Data(source=name).load(Run()).split(part)
+    train = Data(source=name, corrupt="skip").load(Run())
+    assert sum(len(train.split(part)) for part in train.split_names()) == 60
+    with pytest.raises(ValueError, match=r"load\('digits'\): .*'corrupt'"):
+        Data(source="digits", corrupt="skip").load(Run())
+
+
+def test_oblong_pictures_are_kept_or_refused_with_the_size_to_give(tmp_path):
+    name = photographs(tmp_path, [(70, 42)] * 30)
+    assert Images(source=name).load(Run(), patch=7).image_shape == (42, 70, 3)
+    images = ViewedImages(source=name)
+    with pytest.raises(ValueError, match="70x42 pixels, and squares .* size=42"):
+        images.augment(images.load(Run()))
+
+
+def test_the_recipe_is_that_of_the_colors():
+    gray, color = (ViewedImages(source=x) for x in ("digits", "photos"))
+    assert gray.recipe_of(gray.load(Run())) == views.recipe("digits", size=8)
+    assert color.recipe_of(color.load(Run())) == views.recipe("photos", size=32)
+    asked = ViewedImages(source="photos", recipe="byol_cifar", size=40)
+    assert asked.recipe_of(asked.load(Run())) == views.recipe("byol_cifar", size=40)
+
+
+@pytest.mark.parametrize(
+    "file", sorted(ROOT.glob("experiments/*.py")), ids=lambda f: f.stem
+)
+def test_every_config_of_pictures_has_the_knobs_that_read_them(file):
+    for name in config.functions(file):
+        knobs = config.schema(config.functions(file)[name])
+        if "source" in knobs:
+            assert {"size", "stored"} & set(knobs)
+            assert {"channels", "corrupt", "workers", "reading"} <= set(knobs)
+
+
+def test_photos_views_keep_the_colors_of_most_pictures_and_their_size():
+    import jax
+
+    image = np.stack([x[:64, :64] for x in load_sample_images().images])
+    both = views.multi_view(
+        jax.random.key(0), np.float32(image) / 255, views.recipe("photos", size=48)
+    )
+    assert both.shape == (2, 2, 48, 48, 3)
+    assert np.isfinite(both).all()
+    assert not np.allclose(both[:, 0], both[:, 1], atol=0.05)
