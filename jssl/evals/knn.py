@@ -41,7 +41,8 @@ def knn_predict(
     and avoids underflow at any temperature.
 
     Args:
-      train: features of the training rows.
+      train: features of the training rows; rows of zeros, as rows with all entries
+        below 1e-19, have a cosine of 0 with every query.
       labels: 0 ... classes - 1; labels out of range do not vote.
       queries: features to classify.
       k: number of neighbors, at most n are used; ties go to the earlier row.
@@ -154,5 +155,10 @@ def _top_k(x, k, n):
 
 
 def _unit(x):
-    norm = jnp.linalg.norm(x, axis=-1, keepdims=True)
-    return x / jnp.maximum(norm, jnp.finfo(x.dtype).tiny)
+    """Rows scaled to length 1; 0 where all entries are below 1e-19."""
+    top = jnp.abs(x).max(-1, keepdims=True, initial=0)
+    # Squares of such numbers overflow, or lose digits.
+    x = jnp.where(top > 2.0**60, x * 2.0**-80, jnp.where(top < 2.0**-40, x * 2.0**64, x))
+    long = top >= 1e-19
+    norm = jnp.linalg.norm(jnp.where(long, x, 1), axis=-1, keepdims=True)
+    return jnp.where(long, x / norm, 0)

@@ -55,7 +55,8 @@ def regression(
     """R^2 of a ridge regression of a column of numbers, averaged over its axes.
 
     The penalty is selected on val; at the end the regression is refitted on train + val and
-    evaluated on test. 0 is the mean of the judged rows, 1 is perfect.
+    evaluated on test. 0 is the mean of the judged rows, 1 is perfect; an axis that is
+    constant among them counts 1 if it is predicted exactly, else 0.
 
     Args:
       target: column of numbers [n] or [n, k].
@@ -72,10 +73,12 @@ def regression(
         x = np.asarray(features(split, name), np.float64)
         y = np.asarray(features.targets(split, target), np.float64)
         y = y.reshape(len(y), -1)
-        if x.ndim != 2 or len(x) != len(y) or not (np.isfinite(x).all() and len(x)):
+        finite = np.isfinite(x).all() and np.isfinite(y).all()
+        if x.ndim != 2 or len(x) != len(y) or not len(x) or not finite:
             raise ValueError(
-                f"regression: {name!r} of {split} must be finite rows [n, d] and "
-                f"{target!r} [n, k], got {list(x.shape)} and {list(y.shape)}"
+                f"regression: {name!r} of {split} must be rows [n, d] and {target!r} "
+                f"[n, k], all finite, got {list(x.shape)} and {list(y.shape)}"
+                + ("" if finite else " with NaN or infinite values")
             )
         return x, y
 
@@ -96,4 +99,6 @@ def regression(
 def _r2(model, x, y):
     error = np.square(model(x) - y).sum(0)
     total = np.square(y - y.mean(0)).sum(0)
-    return float(np.mean(1 - error / np.maximum(total, 1e-12)))
+    varied = total > 0
+    explained = 1 - error / np.where(varied, total, 1.0)
+    return float(np.mean(np.where(varied, explained, error == 0)))
