@@ -5,36 +5,53 @@
   --protocols linear,layers,fine_tune@10    a selection; or "quick" (default) or "all"
 
 Raw inputs, the untrained network and the supervised reference are evaluated the same way.
-Metrics and protocols are written to evaluation.json in the workdir, pictures (neighbors,
-layers, attention, strongest images) to the folder exhibits.
+Metrics and protocols are written to evaluation.json in the workdir as they are made,
+pictures (neighbors, layers, attention, strongest images) to the folder exhibits. Protocols
+that do not fit the data are left out, with the reason.
 """
 
 import argparse
 import dataclasses
 import sys
-from collections.abc import Iterator, Mapping
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from jssl import cluster
+from jssl.evaluate import listing
 from jssl.main import prepare_jax, say
 
 
 class Subject(NamedTuple):
-    """A row of the table: a stage, and the state of its method."""
+    """A row of the table: a stage, and a function that returns the state of its method."""
 
     name: str
     stage: Any
-    state: Any
+    state: Callable[[], Any]
     pictured: bool = True
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command `python -m jssl.evaluate` and returns its exit status.
 
-    0: done. 1: a user error, reported in one line.
+    0: done, without the protocols that do not fit or fail, each of which costs a line.
+    1: a user error, reported in one line, or no number at all. 143: stopped by SIGTERM.
     """
     options = parser().parse_args(arguments)
-    return say(lambda: launch(options), options.debug)
+    return say(lambda: stoppable(options), options.debug)
+
+
+def stoppable(options) -> int:
+    """`launch`, with the exit status of SIGTERM while a baseline is trained."""
+    from jssl.loop import Stopped
+
+    try:
+        return launch(options)
+    except Stopped as stopped:
+        print(f"jssl: {stopped}; the same command resumes from there", file=sys.stderr)
+        return 143
 
 
 def launch(options) -> int:
@@ -42,9 +59,6 @@ def launch(options) -> int:
         raise ValueError("give one of --workdir=FOLDER and --weights=FILE")
     prepare_jax(options)
     from jssl import session
-    from jssl.engine import Engine
-    from jssl.exhibits import exhibits
-    from jssl.features import Features
     from jssl.log import write_json
 
     if options.workdir:
@@ -53,25 +67,72 @@ def launch(options) -> int:
     else:
         subjects, source = of_weights(options)
         out = Path(options.out or "evaluation.json")
-    chosen = choose(options.protocols, source, options.seed)
-    protocols = {name: protocol.judge.protocol for name, protocol in chosen.items()}
-    found: dict[str, Any] = {"rows": {}, "protocols": protocols}
+    chosen, omitted = choose(options.protocols, source, options.seed)
+    found: dict[str, Any] = {
+        "rows": {},
+        "protocols": {name: protocol.judge.protocol for name, protocol in chosen.items()},
+        "omitted": omitted,
+        "failed": {},
+        "seed": options.seed,
+        "split": "test",
+        "data": source.name.split("/")[0],
+        "provenance": session.provenance(),
+    }
+    for name, reason in omitted.items():
+        print(f"{name} omitted: {reason}", file=sys.stderr)
+    tried = partial(attempt, found["failed"], options.debug)
     for subject in subjects:
-        features = Features(Engine(subject.stage), subject.state)
-        found["rows"][subject.name] = judge(features, chosen, subject.name)
+        features = tried(subject.name, "", partial(opened, subject))
+        if features is None:
+            continue
+        found["rows"][subject.name] = {}
+        for metrics in judge(features, chosen, subject.name, tried):
+            found["rows"][subject.name] |= metrics
+            write_json(out, found)
         if subject.pictured:
-            draw_all(exhibits(features), subject.name, out.parent / "exhibits")
-    found |= {"seed": options.seed, "split": "test", "data": source.name.split("/")[0]}
-    write_json(out, found | {"provenance": session.provenance()})
+            draw = partial(draw_exhibits, features, subject.name, out.parent / "exhibits")
+            tried(subject.name, "pictures", draw)
+        write_json(out, found)
     print_table(found)
     print(f"written to {out}")
-    return 0
+    return 0 if any(found["rows"].values()) else 1
+
+
+def opened(subject: Subject):
+    """Features of a subject."""
+    from jssl.engine import Engine
+    from jssl.features import Features
+
+    return Features(Engine(subject.stage), subject.state())
+
+
+def attempt(failed: dict[str, str], debug: bool, subject: str, name: str, run: Callable):
+    """run(), or None if it raises: then the reason is told, and kept in `failed`."""
+    from jssl.loop import Stopped
+
+    try:
+        return run()
+    except Stopped:
+        raise
+    except Exception as error:  # one protocol's failure costs no other number
+        if debug:
+            traceback.print_exc()
+        kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
+        reason = f"{kind}{cluster.reason(error)}"
+        print(
+            ": ".join(filter(None, (subject, name, f"failed: {reason}"))), file=sys.stderr
+        )
+        key = name or subject
+        told = reason if key == subject else f"{subject}: {reason}"
+        failed[key] = f"{failed[key]}; {told}" if key in failed else told
+        return None
 
 
 def parser() -> argparse.ArgumentParser:
     parse = argparse.ArgumentParser(
         prog="python -m jssl.evaluate",
         description=__doc__,
+        epilog=listing(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
@@ -105,22 +166,27 @@ def of_run(options) -> tuple[Iterator[Subject], Any]:
 
 def beside(stage, state, workdir: Path, alone: bool) -> Iterator[Subject]:
     """The run, then its untrained network, raw pixels and supervised reference."""
-    from jssl import loop
     from jssl.engine import Engine
     from jssl.log import Log
 
-    yield Subject(f"{stage.name} (this run)", stage, state)
+    yield Subject(f"{stage.name} (this run)", stage, lambda: state)
     if alone:
         return
     if stage.start is None:
-        yield Subject("untrained network", stage, Engine(stage).begin({}))
+        yield Subject("untrained network", stage, lambda: Engine(stage).begin({}))
     yield from plain(stage)
     for name, other in stage.baselines.items():
         if other.steps:
             still = dataclasses.replace(other, evals={}, baselines={})
             folder = workdir / "evaluation" / name.replace(" ", "-")
-            done = loop.run(still, folder, {}, Log(folder, f"baseline, {name}"))
-            yield Subject(name, other, done.state)
+            log = Log(folder, f"baseline, {name}")
+            yield Subject(name, other, partial(_trained, still, folder, log))
+
+
+def _trained(stage, folder, log):
+    from jssl import loop
+
+    return loop.run(stage, folder, {}, log).state
 
 
 def plain(stage) -> Iterator[Subject]:
@@ -130,7 +196,7 @@ def plain(stage) -> Iterator[Subject]:
     if baselines.has_plain(stage.data):
         method = baselines.plain(stage.data)
         raw = dataclasses.replace(stage, method=method, start=None, steps=0)
-        yield Subject(stage.data.plain_name, raw, (), pictured=False)
+        yield Subject(stage.data.plain_name, raw, lambda: (), pictured=False)
 
 
 def of_weights(options) -> tuple[Iterator[Subject], Any]:
@@ -164,45 +230,61 @@ def of_weights(options) -> tuple[Iterator[Subject], Any]:
 
     def each():
         state = {"params": loaded.params, **loaded.stats}
-        yield Subject(Path(options.weights).name, stage, state)
+        yield Subject(Path(options.weights).name, stage, lambda: state)
         if not options.alone:
             batch = {"image": jax.numpy.zeros((n, *side, channels))}
-            yield Subject("random weights", stage, init(jax.random.key(0), batch))
+            yield Subject("random weights", stage, lambda: init(jax.random.key(0), batch))
             yield from plain(stage)
 
     return each(), source
 
 
-def choose(words: str, source, seed: int) -> Mapping[str, Any]:
-    """The selected protocols, by name.
+def choose(words: str, source, seed: int) -> tuple[dict[str, Any], dict[str, str]]:
+    """The selected protocols by name, and those that do not fit the data, with the reason.
 
     Raises:
-      ValueError: an unknown name.
+      ValueError: an unknown name, or nothing that fits.
     """
     from jssl.evaluate.protocols import protocols
 
     known = protocols(source, seed)
     if words in ("quick", "all"):
-        return {n: p for n, p in known.items() if p.quick or words == "all"}
-    for name in words.split(","):
-        if name not in known:
-            there = ", ".join(known)
-            raise ValueError(f"unknown protocol {name!r}; known are {there}")
-    return {name: known[name] for name in words.split(",")}
+        wanted = {n: p for n, p in known.items() if p.quick or words == "all"}
+    else:
+        for name in words.split(","):
+            if name not in known:
+                there = ", ".join(known) or "none"
+                raise ValueError(
+                    f"unknown protocol {name!r}; known for {source.name} are {there}"
+                )
+        wanted = {name: known[name] for name in words.split(",")}
+    reasons = {name: protocol.unfit(source) for name, protocol in wanted.items()}
+    fit = {name: protocol for name, protocol in wanted.items() if not reasons[name]}
+    if not fit:
+        why = next(iter(reasons.values()), "it has no labels or other targets")
+        raise ValueError(f"no protocol fits {source.name}: {why}")
+    return fit, {name: reason for name, reason in reasons.items() if reason}
 
 
-def judge(features, chosen: Mapping[str, Any], subject: str) -> dict[str, float]:
-    """Metrics of all applicable protocols, on the test split; reports the others."""
+def judge(
+    features, chosen: Mapping[str, Any], subject: str, tried: Callable
+) -> Iterator[dict[str, float]]:
+    """Metrics of each applicable protocol, on the test split; reports the others."""
     from numbers import Real
 
-    found = {}
     for name, protocol in chosen.items():
         if reason := protocol.missing(features):
             print(f"{subject}: {name} omitted: {reason}", file=sys.stderr)
             continue
-        metrics = protocol.judge(features, True)
-        found |= {k: float(v) for k, v in metrics.items() if isinstance(v, Real)}
-    return found
+        metrics = tried(subject, name, partial(protocol.judge, features, True)) or {}
+        yield {k: float(v) for k, v in metrics.items() if isinstance(v, Real)}
+
+
+def draw_exhibits(features, whose: str, folder: Path) -> None:
+    """Draws the pictures of features to a folder."""
+    from jssl.exhibits import exhibits
+
+    draw_all(exhibits(features), whose, folder)
 
 
 def draw_all(pictures: Mapping[str, Any], whose: str, folder: Path) -> None:
