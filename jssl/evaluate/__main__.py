@@ -61,11 +61,13 @@ def launch(options) -> int:
     from jssl import session
     from jssl.log import write_json
 
+    told: dict[str, Any] = {}
     if options.workdir:
         subjects, source = of_run(options)
         out = Path(options.workdir) / "evaluation.json"
     else:
-        subjects, source = of_weights(options)
+        subjects, source, prepare = of_weights(options)
+        told = {"preprocessing": prepare.written() | {"origin": prepare.origin}}
         out = Path(options.out or "evaluation.json")
     chosen, omitted = choose(options.protocols, source, options.seed)
     found: dict[str, Any] = {
@@ -77,7 +79,7 @@ def launch(options) -> int:
         "split": "test",
         "data": source.name.split("/")[0],
         "provenance": session.provenance(),
-    }
+    } | told
     for name, reason in omitted.items():
         print(f"{name} omitted: {reason}", file=sys.stderr)
     tried = partial(attempt, found["failed"], options.debug)
@@ -144,6 +146,8 @@ def parser() -> argparse.ArgumentParser:
     add("--heads", type=int, help="attention heads of a ViT, if not inferred from width")
     add("--source", default="mnist", help="data for --weights (default: mnist)")
     add("--size", type=int, help="side of the images in pixels, for --weights")
+    add("--mean", help="of training images, one number or one a channel, for --weights")
+    add("--std", help="likewise; default: as written in the file, else ImageNet's")
     add("--batch", type=int, default=64, help="images per batch, for --weights (64)")
     add("--out", metavar="FILE", help="for --weights (default: evaluation.json)")
     add("--protocols", default="quick", help="comma-separated names, quick or all")
@@ -199,23 +203,41 @@ def plain(stage) -> Iterator[Subject]:
         yield Subject(stage.data.plain_name, raw, lambda: (), pictured=False)
 
 
-def of_weights(options) -> tuple[Iterator[Subject], Any]:
-    """An imported encoder, and the same network with random weights."""
+def of_weights(options) -> tuple[Iterator[Subject], Any, Any]:
+    """An imported encoder and the same network with random weights; data; normalization.
+
+    Gray images have their channel repeated for a network of several channels.
+    """
     import jax
 
     from jssl import data, weights
     from jssl.config import Stage
     from jssl.method import Method
 
+    mean, std = numbers("--mean", options.mean), numbers("--std", options.std)
+    layout = weights.recognize(weights.read(options.weights))
+    prepare = weights.preprocessing(options.weights, layout.channels, mean, std)
     size = {"size": options.size} if options.size else {}
+    if not size and prepare.size and options.source.startswith("folder"):
+        size = {"size": prepare.size[0]}
     source = data.load(options.source, options.batch, labeled=True, **size)
     n, *side, channels = source.row_shapes()["image"].shape
-    loaded = weights.load(
-        options.weights, options.heads, image=tuple(side), channels=channels
-    )
+    gray = channels == 1
+    if not gray and channels != layout.channels:
+        raise ValueError(
+            f"{options.weights} takes images of {layout.channels} channels, "
+            f"{source.name} has {channels}"
+        )
+    loaded = weights.load(options.weights, options.heads, image=tuple(side))
+    print(f"{Path(options.weights).name}: images normalized by {prepare.words}")
+
+    def look(batch):
+        image = batch["image"]
+        image = jax.numpy.repeat(image, layout.channels, -1) if gray else image
+        return prepare(image)
 
     def embed(state, batch):
-        out, seen = loaded.module.apply(state, batch["image"], mutable=["layers"])
+        out, seen = loaded.module.apply(state, look(batch), mutable=["layers"])
         layers = tuple(jax.tree.leaves(seen.get("layers", {})))
         return {"h": out} | ({"layers": layers} if layers else {})
 
@@ -223,7 +245,7 @@ def of_weights(options) -> tuple[Iterator[Subject], Any]:
         raise ValueError("imported weights cannot be trained: give the stage no steps")
 
     def init(key, batch):
-        variables = dict(loaded.module.init(key, batch["image"][:1]))
+        variables = dict(loaded.module.init(key, look(batch)[:1]))
         return {k: v for k, v in variables.items() if k in ("params", "batch_stats")}
 
     stage = Stage(name="weights", method=Method(init, frozen, embed), data=source, steps=0)
@@ -236,7 +258,24 @@ def of_weights(options) -> tuple[Iterator[Subject], Any]:
             yield Subject("random weights", stage, lambda: init(jax.random.key(0), batch))
             yield from plain(stage)
 
-    return each(), source
+    return each(), source, prepare
+
+
+def numbers(option: str, text: str | None) -> list[float] | None:
+    """The numbers of an option such as --mean=0.485,0.456,0.406.
+
+    Raises:
+      ValueError: the text is no list of numbers.
+    """
+    if text is None:
+        return None
+    try:
+        return [float(word) for word in text.split(",")]
+    except ValueError:
+        raise ValueError(
+            f"{option} must be one number, or one a channel, as in "
+            f"{option}=0.485,0.456,0.406, got {text!r}"
+        ) from None
 
 
 def choose(words: str, source, seed: int) -> tuple[dict[str, Any], dict[str, str]]:

@@ -21,6 +21,7 @@ from jssl.weights.layout import BESIDE, Layout, parted, recognize
 from jssl.weights.names import imported
 
 KINDS = ("params", "batch_stats")
+WRITTEN = ("heads", "eps", "grid", "pool")  # in the metadata of a file exported by jssl
 
 
 class Loaded(NamedTuple):
@@ -56,7 +57,8 @@ def load(
       path: a file in one of the formats of `read`.
       heads: attention heads of a ViT; None is the usual number for its width.
       prefix: prefix of the network's names, if the file holds several networks.
-      pool: pooling of a ViT's tokens; None is "mean" if a norm follows it, else "cls".
+      pool: pooling of a ViT's tokens; None is that written in the file, else "mean" if a
+        norm follows it, else "cls".
       eps: epsilon of a ViT's norms; None is 1e-12 for transformers' layouts, else 1e-6.
       grid: rows and columns of a ViT's positions, if not square.
       image: height and width of the images, to which a ViT's positions are resized.
@@ -93,7 +95,7 @@ def load(
 def _written(path):
     """The ViT settings in the metadata of a file exported by jssl."""
     layout = json.loads(metadata(path).get("layout", "{}"))
-    return {name: layout[name] for name in ("heads", "eps", "grid") if layout.get(name)}
+    return {name: layout[name] for name in WRITTEN if layout.get(name)}
 
 
 def _resnet(layout: Layout, written, given):
