@@ -116,7 +116,9 @@ def test_the_encoder_inside_a_method_tells_its_normalization():
     def embed(state, batch):
         return {"h": net.apply(*state, views.normalize(batch["image"], *IMAGENET))[0]}
 
-    used = weights.used(embed, state, {"image": NOISE[None], "index": np.zeros(1, np.int32)})
+    used = weights.used(
+        embed, state, {"image": NOISE[None], "index": np.zeros(1, np.int32)}
+    )
     np.testing.assert_allclose(used.preprocessing.mean, IMAGENET.mean, atol=2e-6)
     np.testing.assert_allclose(used.preprocessing.std, IMAGENET.std, atol=2e-6)
     assert used.preprocessing.size == (12, 16)
