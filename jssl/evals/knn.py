@@ -19,7 +19,15 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int, Integer
 
-from jssl.evals.protocol import Eval, Features, Labeled, fit_and_judge, metric, of_which
+from jssl.evals.protocol import (
+    Eval,
+    Features,
+    Labeled,
+    fit_and_judge,
+    metric,
+    of_settings,
+    of_which,
+)
 from jssl.ops.shapes import expect
 
 BLOCK = 32  # similarities per block of the two-level top-k
@@ -94,6 +102,7 @@ def knn_predict(
     return jnp.argmax(scores, axis=1), scores
 
 
+@of_settings("knn_accuracy(train_x, train_y, test_x, test_y)")
 def knn(
     k: int = 20, temperature: float = 0.07, *, name: str = "h", target: str = "label"
 ) -> Eval:

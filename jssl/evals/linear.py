@@ -24,7 +24,15 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float, Integer
 
-from jssl.evals.protocol import Eval, Features, joined, labeled, metric, of_which
+from jssl.evals.protocol import (
+    Eval,
+    Features,
+    joined,
+    labeled,
+    metric,
+    of_settings,
+    of_which,
+)
 from jssl.ops.cores import cores
 from jssl.ops.shapes import expect
 
@@ -238,6 +246,7 @@ def logreg_path(
     return best, table
 
 
+@of_settings("linear_accuracy(train_x, train_y, test_x, test_y)")
 def linear_probe(
     l2_grid: Sequence[float] = TOY_GRID, *, name: str = "h", target: str = "label"
 ) -> Eval:

@@ -1,15 +1,17 @@
 """The interfaces of evals and features, and the split of rows into fitted and judged."""
 
+import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, ParamSpec, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Array, Float
 
 from jssl.ops.cells import cell_means
 
+P = ParamSpec("P")
 Labeled = tuple[np.ndarray, np.ndarray]
 
 
@@ -59,6 +61,27 @@ class Eval:
     def __call__(self, features: Features, final: bool) -> dict:
         """The metrics on val, or on test when `final`."""
         return self.run(features, final)
+
+
+def of_settings(instead: str) -> Callable[[Callable[P, Eval]], Callable[P, Eval]]:
+    """Refuses arrays as arguments of a function that makes an eval from settings.
+
+    Args:
+      instead: the function of arrays, for the error.
+    """
+
+    def declare(make):
+        @functools.wraps(make)
+        def checked(*args, **kwargs):
+            if any(getattr(x, "ndim", 0) for x in (*args, *kwargs.values())):
+                raise TypeError(
+                    f"{make.__name__} makes an eval from settings; of arrays use {instead}"
+                )
+            return make(*args, **kwargs)
+
+        return checked
+
+    return declare
 
 
 def labeled(

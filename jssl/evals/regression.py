@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from jssl.evals.protocol import Eval, Features, Labeled, joined
+from jssl.evals.protocol import Eval, Features, Labeled, joined, of_settings
 
 GRID = (0.1, 1.0, 10.0, 100.0, 1000.0)
 
@@ -49,6 +49,7 @@ def ridge_fit(x: Float[np.ndarray, "n d"], y: Float[np.ndarray, "n k"], l2: floa
     return Ridge(mean, std, weights, bias)
 
 
+@of_settings("regression_score(train_x, train_y, test_x, test_y)")
 def regression(
     target: str, *, name: str = "h", l2_grid: Sequence[float] = GRID, metric: str = ""
 ) -> Eval:

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from jaxtyping import Bool, Float, Int, Integer, Shaped
 
-from jssl.evals.protocol import Eval, Features, fit_and_judge
+from jssl.evals.protocol import Eval, Features, fit_and_judge, of_settings
 from jssl.ops.shapes import expect
 
 _STEPS = 2**29  # quantization of 1 - cosine: differences below 2e-9 are ties
@@ -110,6 +110,7 @@ def average_precision(
     return np.divide(gained, total, where=total > 0, out=np.full(len(total), np.nan))
 
 
+@of_settings("retrieval_scores(gallery_x, gallery_y, query_x, query_y)")
 def retrieval(ks: Sequence[int] = (1, 5, 10), chunk: int = 256) -> Eval:
     """Recall at each k and mAP over the whole ranking; selects nothing on val.
 
