@@ -30,6 +30,7 @@ RANKS = {  # a module imports what ranks below it, or its own room
     "tuning": 5,
     "knobs": 6,
     "report": 6,
+    "pretrained": 6,
     "engine": 7,
     "features": 8,
     "loop": 9,
@@ -38,6 +39,8 @@ RANKS = {  # a module imports what ranks below it, or its own room
     "main": 12,
     "evaluate": 13,
     "export": 13,
+    "embed": 13,
+    "finetune": 13,
     "plan": 13,
 }
 LEAVES = {"models", "views", "data", "evals"}

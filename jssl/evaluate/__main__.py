@@ -204,78 +204,34 @@ def plain(stage) -> Iterator[Subject]:
 
 
 def of_weights(options) -> tuple[Iterator[Subject], Any, Any]:
-    """An imported encoder and the same network with random weights; data; normalization.
-
-    Gray images have their channel repeated for a network of several channels.
-    """
+    """An imported encoder and the same network with random weights; data; normalization."""
     import jax
 
-    from jssl import data, weights
-    from jssl.config import Stage
-    from jssl.method import Method
+    from jssl.pretrained import numbers, pretrained
 
-    mean, std = numbers("--mean", options.mean), numbers("--std", options.std)
-    layout = weights.recognize(weights.read(options.weights))
-    prepare = weights.preprocessing(options.weights, layout.channels, mean, std)
-    size = {"size": options.size} if options.size else {}
-    if not size and prepare.size and options.source.startswith("folder"):
-        size = {"size": prepare.size[0]}
-    source = data.load(options.source, options.batch, labeled=True, **size)
-    n, *side, channels = source.row_shapes()["image"].shape
-    gray = channels == 1
-    if not gray and channels != layout.channels:
-        raise ValueError(
-            f"{options.weights} takes images of {layout.channels} channels, "
-            f"{source.name} has {channels}"
-        )
-    loaded = weights.load(options.weights, options.heads, image=tuple(side))
-    print(f"{Path(options.weights).name}: images normalized by {prepare.words}")
+    found = pretrained(
+        options.weights,
+        options.source,
+        options.batch,
+        heads=options.heads,
+        size=options.size,
+        mean=numbers("--mean", options.mean),
+        std=numbers("--std", options.std),
+    )
+    name, stage = Path(options.weights).name, found.stage()
+    print(f"{name}: images normalized by {found.preprocessing.words}")
 
-    def look(batch):
-        image = batch["image"]
-        image = jax.numpy.repeat(image, layout.channels, -1) if gray else image
-        return prepare(image)
-
-    def embed(state, batch):
-        out, seen = loaded.module.apply(state, look(batch), mutable=["layers"])
-        layers = tuple(jax.tree.leaves(seen.get("layers", {})))
-        return {"h": out} | ({"layers": layers} if layers else {})
-
-    def frozen(key, state, batch):
-        raise ValueError("imported weights cannot be trained: give the stage no steps")
-
-    def init(key, batch):
-        variables = dict(loaded.module.init(key, look(batch)[:1]))
-        return {k: v for k, v in variables.items() if k in ("params", "batch_stats")}
-
-    stage = Stage(name="weights", method=Method(init, frozen, embed), data=source, steps=0)
+    def fresh():
+        shape = found.source.row_shapes()["image"].shape
+        return stage.method.init(jax.random.key(0), {"image": jax.numpy.zeros(shape)})
 
     def each():
-        state = {"params": loaded.params, **loaded.stats}
-        yield Subject(Path(options.weights).name, stage, lambda: state)
+        yield Subject(name, stage, lambda: found.state)
         if not options.alone:
-            batch = {"image": jax.numpy.zeros((n, *side, channels))}
-            yield Subject("random weights", stage, lambda: init(jax.random.key(0), batch))
+            yield Subject("random weights", stage, fresh)
             yield from plain(stage)
 
-    return each(), source, prepare
-
-
-def numbers(option: str, text: str | None) -> list[float] | None:
-    """The numbers of an option such as --mean=0.485,0.456,0.406.
-
-    Raises:
-      ValueError: the text is no list of numbers.
-    """
-    if text is None:
-        return None
-    try:
-        return [float(word) for word in text.split(",")]
-    except ValueError:
-        raise ValueError(
-            f"{option} must be one number, or one a channel, as in "
-            f"{option}=0.485,0.456,0.406, got {text!r}"
-        ) from None
+    return each(), found.source, found.preprocessing
 
 
 def choose(words: str, source, seed: int) -> tuple[dict[str, Any], dict[str, str]]:
