@@ -195,7 +195,8 @@ def recorded(failed: dict[str, str], name: str) -> Iterator[None]:
         yield
     except Exception as error:
         logging.getLogger("jssl").debug("%s failed", name, exc_info=True)
-        failed[name] = reason(error)
+        kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
+        failed[name] = kind + reason(error)
 
 
 def reason(error: BaseException) -> str:

@@ -3,7 +3,9 @@
     python -m jssl.export --workdir runs/mae --out mae.safetensors
 
 ViTs and ResNets can be loaded by timm; other encoders keep the names of jssl. The metadata
-of the file contain the config, the commit and the architecture.
+of the file contain the config, the commit, the architecture, and the normalization of
+images before the encoder, measured through the method, in the words of timm's
+pretrained_cfg.
 """
 
 import argparse
@@ -41,7 +43,7 @@ def launch(options, rest) -> int:
     workdir = Path(options.workdir)
     config = runs.read_config(workdir)
     stage, state = runs.restore(workdir, config, options.config, options.stage)
-    arrays, layout = encoder(stage, state)
+    arrays, layout, seen = encoder(stage, state)
     from jssl.weights import write
 
     told = {
@@ -51,9 +53,12 @@ def launch(options, rest) -> int:
         "stage": stage.name,
         "commit": config.get("provenance", {}).get("commit", "unknown"),
     }
+    if seen is not None:
+        told["preprocessing"] = json.dumps(seen.written())
     write(out, arrays, told)
     count = sum(array.size for array in arrays.values())
     print(f"{out}: {layout['network']} of {count:,} numbers, {layout['names']}'s names")
+    print(f"images: {'not normalized in each channel' if seen is None else seen.words}")
     return 0
 
 
@@ -74,8 +79,8 @@ def parser() -> argparse.ArgumentParser:
     return parse
 
 
-def encoder(stage: Stage, state: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Arrays of the encoder of a stage's method, and its layout."""
+def encoder(stage: Stage, state: Any) -> tuple[dict[str, Any], dict[str, Any], Any]:
+    """Arrays of the encoder of a stage's method, its layout, and its `Preprocessing`."""
     import jax
 
     from jssl import weights
@@ -83,14 +88,14 @@ def encoder(stage: Stage, state: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     data = stage.data
     context = jax.eval_shape(data.decoded_context)
     rows = jax.eval_shape(data.decode, data.row_shapes(), context)
-    module, variables, image = weights.used(stage.method.embed, state, rows)
-    layout = weights.described(module, image)
+    module, variables, image, pool, seen = weights.used(stage.method.embed, state, rows)
+    layout = weights.described(module, image) | ({"pool": pool} if pool else {})
     if layout["names"] != "timm":
-        return weights.own_names(variables), layout
+        return weights.own_names(variables), layout, seen
     params = variables.pop("params")
     grid = layout.get("grid")
     arrays = weights.to_torch(module, params, variables, grid)  # type: ignore[arg-type]
-    return arrays, layout
+    return arrays, layout, seen
 
 
 if __name__ == "__main__":

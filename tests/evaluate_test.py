@@ -13,6 +13,44 @@ from jssl.main import main
 pytestmark = pytest.mark.slow
 
 
+def few(train=12, val=4, test=6, classes=2):
+    """A labeled data set of random images of 8 x 8 pixels, by rows of each split."""
+    rng = np.random.default_rng(0)
+    splits = {
+        split: {
+            "image": rng.integers(0, 256, (n, 8, 8, 3), np.uint8),
+            "label": np.arange(n) % classes,
+        }
+        for split, n in {"train": train, "val": val, "test": test}.items()
+        if n
+    }
+    return data.dataset("few", splits, batch=8, labeled=True)
+
+
+@pytest.fixture
+def own(tmp_path, monkeypatch):
+    """A function that judges a small ResNet on a data set: exit status, and the report."""
+    import jax
+    import jax.numpy as jnp
+
+    from jssl import weights
+    from jssl.models.resnet import ResNet
+
+    module = ResNet(10, "cifar", 4)
+    made = module.init(jax.random.key(0), jnp.zeros((1, 8, 8, 3)))
+    stats = {"batch_stats": made["batch_stats"]}
+    file, out = tmp_path / "r10.safetensors", tmp_path / "evaluation.json"
+    weights.write(file, weights.to_torch(module, made["params"], stats), {})
+
+    def judged(source, protocols, *more):
+        monkeypatch.setattr(data, "load", lambda *_, **__: source)
+        words = [f"--weights={file}", f"--out={out}", f"--protocols={protocols}", *more]
+        status = evaluate.main(words)
+        return status, json.loads(out.read_text()) if out.exists() else None
+
+    return judged
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """A tiny run, and what the evaluator wrote of it."""
@@ -129,3 +167,103 @@ def test_data_of_few_classes_have_episodes_of_as_many():
     images, label = np.zeros((6, 8, 8, 1), np.uint8), np.arange(6) % 3
     source = data.dataset("three", {"train": {"image": images, "label": label}}, batch=2)
     assert "3-way" in protocols(source)["few_shot"].judge.protocol
+
+
+def test_a_protocol_that_does_not_fit_is_left_out_with_a_line(own, capsys):
+    status, found = own(few(), "quick", "--alone")
+    said = capsys.readouterr().err.splitlines()
+    assert status == 0
+    assert set(found["omitted"]) == {"few_labels", "few_shot"}
+    assert (
+        "few_labels omitted: it needs 10 train rows of each class, and there are 6"
+        in (said[0])
+    )
+    assert "few_shot omitted: it needs 20 test rows of each class" in said[1]
+    assert {"knn", "linear", "nmi", "recall@1"} <= set(*found["rows"].values())
+    assert not found["failed"]
+
+
+def test_a_protocol_that_raises_costs_a_line_and_no_number(own, capsys, monkeypatch):
+    from jssl.evals import Eval
+    from jssl.evaluate import protocols as known
+
+    def broken(features, final):
+        raise RuntimeError("no\nluck")
+
+    def also_broken(source, seed):
+        return protocols(source, seed) | {"linear": known.Protocol(Eval("bad", broken))}
+
+    monkeypatch.setattr(known, "protocols", also_broken)
+    status, found = own(few(), "linear,knn", "--alone")
+    assert status == 0
+    assert found["failed"] == {"r10.safetensors: linear": "RuntimeError: no luck"}
+    assert set(found["rows"]["r10.safetensors"]) == {"knn"}
+    said = capsys.readouterr().err
+    assert "r10.safetensors: linear failed: RuntimeError: no luck" in said
+    assert "Traceback" not in said
+
+
+def test_pictures_that_cannot_be_drawn_cost_a_line(own, monkeypatch):
+    from jssl import exhibits
+
+    def broken(features, split):
+        raise IndexError("no picture")
+
+    monkeypatch.setattr(exhibits, "EXHIBITS", exhibits.EXHIBITS | {"maps": broken})
+    status, found = own(few(), "knn", "--alone")
+    assert status == 0
+    assert "knn" in found["rows"]["r10.safetensors"]
+    assert found["failed"] == {"r10.safetensors: maps": "IndexError: no picture"}
+
+
+def test_each_number_is_written_as_it_is_made(own, monkeypatch, tmp_path):
+    from jssl.evals import Eval
+    from jssl.evaluate import protocols as known
+
+    seen = []
+
+    def stopped(features, final):
+        seen.append(json.loads((tmp_path / "evaluation.json").read_text()))
+        raise KeyboardInterrupt
+
+    def more(source, seed):
+        last = known.Protocol(Eval("last", stopped))
+        return {"knn": protocols(source, seed)["knn"], "last": last}
+
+    monkeypatch.setattr(known, "protocols", more)
+    with pytest.raises(KeyboardInterrupt):
+        own(few(), "knn,last", "--alone")
+    assert "knn" in seen[0]["rows"]["r10.safetensors"]
+
+
+@pytest.mark.parametrize(
+    ("source", "told"),
+    [
+        (few(test=0), "no protocol fits few/train: few/train has no split 'test'"),
+        (few(val=0), "has no split 'val'"),
+    ],
+)
+def test_a_missing_split_is_told_before_work_starts(source, told, own, capsys):
+    status, found = own(source, "knn")
+    assert (status, found) == (1, None)
+    assert told in capsys.readouterr().err
+
+
+def test_the_help_lists_every_protocol(capsys):
+    from jssl.evaluate import QUICK, SLOW
+
+    known = protocols(few())
+    assert {n for n, p in known.items() if p.quick} == {n for n in QUICK if "/" not in n}
+    assert {n for n, p in known.items() if not p.quick} == set(SLOW)
+    with pytest.raises(SystemExit):
+        evaluate.main(["--help"])
+    said = capsys.readouterr().out
+    assert all(f"  {name} " in said for name in QUICK | SLOW)
+
+
+def test_scenes_have_the_channels_of_the_images():
+    from jssl.evaluate.protocols import motions, places
+
+    for source, channels in ((few(), 3), (data.load("digits", 4), 1)):
+        assert places(source, 0)("val")["image"].shape[-1] == channels
+        assert motions(source, 0)("val")["video"].shape[-1] == channels

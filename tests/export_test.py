@@ -48,11 +48,11 @@ def test_a_run_goes_out_under_the_names_of_timm_and_comes_back(run, tmp_path, ca
     loaded = weights.load(out)
     assert loaded.info["heads_are"] == "written in the file"
     images = jax.random.uniform(jax.random.key(0), (2, 8, 8, 1))
-    h = loaded.module.apply({"params": loaded.params}, 2 * images - 1)  # MAE's `center`
-    tokens = stage.method.embed(state, {"image": images})["tokens"]
-    mean = loaded.module.clone(pool="mean").apply({"params": loaded.params}, 2 * images - 1)
-    np.testing.assert_allclose(mean, tokens.mean(1), rtol=0, atol=1e-5)
-    assert h.shape == (2, 16)
+    prepare = weights.preprocessing(out, 1)
+    assert (prepare.mean, prepare.std, prepare.size) == ((0.5,), (0.5,), (8, 8))
+    h = loaded.module.apply({"params": loaded.params}, prepare(images))
+    wanted = stage.method.embed(state, {"image": images})["h"]  # of pool=grid
+    np.testing.assert_allclose(h, wanted, rtol=0, atol=1e-5)
     assert list(tmp_path.iterdir()) == [out]
 
 
@@ -109,3 +109,41 @@ def test_a_mistake_costs_one_clear_line_and_writes_nothing(mistake, run, tmp_pat
     for words in told:
         assert words in lines[0]
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_exported_weights_are_judged_as_the_run_is(run, tmp_path, capsys):
+    """`center` and the grid of means are those of the file."""
+    from jssl.evaluate.__main__ import main as evaluate
+
+    workdir, _, _ = run
+    out = tmp_path / "mae.safetensors"
+    assert main([f"--workdir={workdir}", f"--out={out}", f"--config={MAE}"]) == 0
+    assert "images: mean 0.5, std 0.5 (measured)" in capsys.readouterr().out
+    common = ["--protocols=knn,linear", "--alone"]
+    assert evaluate([f"--workdir={workdir}", f"--config={MAE}", *common]) == 0
+    own = json.loads((workdir / "evaluation.json").read_text())["rows"]
+    report = tmp_path / "evaluation.json"
+    given = [f"--weights={out}", "--source=digits", "--batch=16", f"--out={report}"]
+    assert evaluate([*given, *common]) == 0
+    assert (
+        "normalized by mean 0.5, std 0.5 (written in the file)" in capsys.readouterr().out
+    )
+    found = json.loads(report.read_text())
+    (ours,), (theirs,) = own.values(), found["rows"].values()
+    assert theirs == pytest.approx(ours, abs=0.006)  # two of 360 rows, by rounding
+    assert found["preprocessing"]["mean"] == [0.5]
+    assert evaluate([*given, "--mean=0", "--std=1", *common]) == 0
+    other = json.loads(report.read_text())
+    assert other["preprocessing"]["origin"] == "given"
+    assert other["rows"] != found["rows"]
+
+
+def test_options_that_are_no_numbers_cost_a_line(run, tmp_path, capsys):
+    from jssl.evaluate.__main__ import main as evaluate
+
+    workdir, _, _ = run
+    out = tmp_path / "mae.safetensors"
+    assert main([f"--workdir={workdir}", f"--out={out}", f"--config={MAE}"]) == 0
+    for option, told in (("--mean=a", "--mean must be"), ("--std=0", "std must be 1")):
+        assert evaluate([f"--weights={out}", "--source=digits", option]) == 1
+        assert told in capsys.readouterr().err

@@ -14,6 +14,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from jssl import pictures
+from jssl.ops.cells import cell_means
+
+RAW_NUMBERS = 1024  # of an image that is its own raw features
+RAW_SIDE = 16  # pixels, of larger ones
 
 
 @dataclass(frozen=True)
@@ -54,7 +58,21 @@ class Image(Field):
         return x.astype(jnp.float32) / 255 if x.dtype == jnp.uint8 else x
 
     def plain(self, x, batch):
+        """Pixels [n, d]; images of more than 1,024 numbers are averaged (`raw_size`)."""
+        if size := self.raw_size(x.shape[1:]):
+            x = cell_means(x, size)
         return x.reshape(len(x), -1)
+
+    def raw_size(self, shape: tuple[int, ...]) -> tuple[int, int] | None:
+        """Rows and columns of cells to which `plain` averages images; None: all pixels.
+
+        >>> Image().raw_size((28, 28, 1)), Image().raw_size((224, 224, 3))
+        (None, (16, 16))
+        """
+        h, w, c = shape
+        if h * w * c <= RAW_NUMBERS or max(h, w) <= RAW_SIDE:
+            return None
+        return min(h, RAW_SIDE), min(w, RAW_SIDE)
 
     def shown(self, x, columns=(), batch={}):
         return pictures.Grid(x, columns) if x.shape[-1] in (1, 3) else None
@@ -92,6 +110,12 @@ class Video(Image):
     """
 
     fps: float = 8.0
+
+    def raw_size(self, shape):
+        """As of images, for each frame of long clips."""
+        t, h, w, c = shape
+        frame = super().raw_size((h, w, t * c))
+        return frame and (t, *frame)
 
     def shown(self, x, columns=(), batch={}):
         return pictures.Clip(x, columns, self.fps) if x.shape[-1] in (1, 3) else None

@@ -154,10 +154,20 @@ class Source:
 
     @property
     def plain_name(self) -> str:
-        """ "raw pixels" if all columns except targets are images, else "raw input"."""
-        inputs = (name for name in self._row() if not self._is_target(name))
-        pixels = all(type(self.field_of(name)) is Image for name in inputs)
-        return "raw pixels" if pixels else "raw input"
+        """ "raw pixels" if all columns except targets are images, else "raw input".
+
+        Of images that are averaged with the number of cells: "raw pixels, 16x16".
+        """
+        row = self._row()
+        inputs = {name: x for name, x in row.items() if not self._is_target(name)}
+        fields = [self.field_of(name) for name in inputs]
+        pixels = all(type(field) is Image for field in fields)
+        sizes = {
+            "x".join(map(str, size[-2:]))
+            for field, x in zip(fields, inputs.values(), strict=True)
+            if isinstance(field, Image) and (size := field.raw_size(np.shape(x)))
+        }
+        return ", ".join(["raw pixels" if pixels else "raw input", *sorted(sizes)])
 
     @property
     def class_names(self) -> tuple[str, ...]:

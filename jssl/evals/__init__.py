@@ -76,6 +76,18 @@ from jssl.evals.linear import (
     logreg_predict_proba,
 )
 from jssl.evals.modes import Coverage, mode_coverage, modes
+from jssl.evals.of_arrays import (
+    Arrays,
+    Score,
+    Scores,
+    clustering_scores,
+    diagnose_features,
+    few_label_accuracy,
+    knn_accuracy,
+    linear_accuracy,
+    regression_score,
+    retrieval_scores,
+)
 from jssl.evals.picture import embedding_picture, pca
 from jssl.evals.protocol import Eval, Features, rows_of
 from jssl.evals.reconstruction import reconstruction
@@ -86,6 +98,16 @@ from jssl.evals.sgd_probe import linear_probe_sgd, sgd_probe
 from jssl.evals.zero_shot import zero_shot, zero_shot_predict, zero_shot_weights
 
 __all__ = [
+    "Arrays",
+    "Score",
+    "Scores",
+    "clustering_scores",
+    "diagnose_features",
+    "few_label_accuracy",
+    "knn_accuracy",
+    "linear_accuracy",
+    "regression_score",
+    "retrieval_scores",
     "KORNBLITH_GRID",
     "Coverage",
     "Eval",

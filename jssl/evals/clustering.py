@@ -22,7 +22,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Int, Integer
 
-from jssl.evals.protocol import Eval, Features, fit_and_judge
+from jssl.evals.protocol import Eval, Features, fit_and_judge, of_settings
 from jssl.evals.retrieval import unit_rows
 from jssl.ops.shapes import expect
 
@@ -153,6 +153,7 @@ def purity(clusters: Labels, classes: Labels) -> float:
     return float(contingency(clusters, classes).max(axis=1).sum() / len(clusters))
 
 
+@of_settings("clustering_scores(x, y)")
 def clustering(restarts: int = 20, over: int = 1, seed: int = 0) -> Eval:
     """NMI (arithmetic), ARI, Hungarian accuracy and purity of k-means clusters.
 

@@ -24,7 +24,7 @@ from jssl.evals.linear import (
     logreg_path,
     logreg_predict_proba,
 )
-from jssl.evals.protocol import Eval, Features, Labeled, labeled
+from jssl.evals.protocol import Eval, Features, Labeled, labeled, of_settings
 from jssl.evals.retrieval import unit_rows
 from jssl.ops.shapes import expect
 
@@ -90,6 +90,7 @@ def prototype_predict(
     return cdist(query, support.mean(axis=1), "sqeuclidean").argmin(axis=1)
 
 
+@of_settings("few_shot()(Arrays(test=(x, y)), True)")
 def few_shot(
     n_way: int = 5,
     k_shot: int = 5,
@@ -160,6 +161,7 @@ def few_labels(
     return np.concatenate([rng.permutation(r)[:per_class] for r in rows.values()])
 
 
+@of_settings("few_label_accuracy(train_x, train_y, test_x, test_y)")
 def few_labels_probe(
     per_class: Sequence[int] = (1, 10), draws: int = 5, seed: int = 0
 ) -> Eval:

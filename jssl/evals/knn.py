@@ -19,7 +19,15 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int, Integer
 
-from jssl.evals.protocol import Eval, Features, Labeled, fit_and_judge, metric, of_which
+from jssl.evals.protocol import (
+    Eval,
+    Features,
+    Labeled,
+    fit_and_judge,
+    metric,
+    of_settings,
+    of_which,
+)
 from jssl.ops.shapes import expect
 
 BLOCK = 32  # similarities per block of the two-level top-k
@@ -41,7 +49,8 @@ def knn_predict(
     and avoids underflow at any temperature.
 
     Args:
-      train: features of the training rows.
+      train: features of the training rows; rows of zeros, as rows with all entries
+        below 1e-19, have a cosine of 0 with every query.
       labels: 0 ... classes - 1; labels out of range do not vote.
       queries: features to classify.
       k: number of neighbors, at most n are used; ties go to the earlier row.
@@ -93,6 +102,7 @@ def knn_predict(
     return jnp.argmax(scores, axis=1), scores
 
 
+@of_settings("knn_accuracy(train_x, train_y, test_x, test_y)")
 def knn(
     k: int = 20, temperature: float = 0.07, *, name: str = "h", target: str = "label"
 ) -> Eval:
@@ -154,5 +164,10 @@ def _top_k(x, k, n):
 
 
 def _unit(x):
-    norm = jnp.linalg.norm(x, axis=-1, keepdims=True)
-    return x / jnp.maximum(norm, jnp.finfo(x.dtype).tiny)
+    """Rows scaled to length 1; 0 where all entries are below 1e-19."""
+    top = jnp.abs(x).max(-1, keepdims=True, initial=0)
+    # Squares of such numbers overflow, or lose digits.
+    x = jnp.where(top > 2.0**60, x * 2.0**-80, jnp.where(top < 2.0**-40, x * 2.0**64, x))
+    long = top >= 1e-19
+    norm = jnp.linalg.norm(jnp.where(long, x, 1), axis=-1, keepdims=True)
+    return jnp.where(long, x / norm, 0)

@@ -24,7 +24,15 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float, Integer
 
-from jssl.evals.protocol import Eval, Features, joined, labeled, metric, of_which
+from jssl.evals.protocol import (
+    Eval,
+    Features,
+    joined,
+    labeled,
+    metric,
+    of_settings,
+    of_which,
+)
 from jssl.ops.cores import cores
 from jssl.ops.shapes import expect
 
@@ -34,6 +42,7 @@ KORNBLITH_GRID = tuple(np.logspace(-6, 5, 45).tolist())
 TOY_GRID = (1e-3, 1e-2, 1e-1, 1.0)
 
 PIECE = 2**18  # numbers, 2 MiB
+WIDE = 1024  # features, beyond which fewer rows are fitted in their row space
 
 
 class Info(NamedTuple):
@@ -73,6 +82,10 @@ def logreg_fit(
     collapsed and correlated features, as early in training, need no more iterations than
     white ones. The optimum and the stopping rule are those of J itself.
 
+    With an L2 penalty the weights are in the span of the rows. Where there are fewer rows
+    than features, and more than 1,024 features, the fit is made in an orthonormal basis of
+    that span: its cost grows with n^3, not d^3, and its optimum is the same.
+
     Args:
       h, y: features and class numbers.
       classes: number of classes.
@@ -95,33 +108,110 @@ def logreg_fit(
     [[0.75 0.25]
      [0.25 0.75]]
     """
-    sizes = expect("logreg_fit", h=(h, "n d"), y=(y, "n", "int"))
+    data = _rows(h, y, classes, l2, "logreg_fit", standardize)
+    return _fit(data, classes, l2, start, tol, max_iter)
+
+
+class _Rows(NamedTuple):
+    """Rows to fit, with their row space if they are few and wide."""
+
+    h: Any
+    y: Any
+    mean: np.ndarray
+    std: np.ndarray
+    space: "_RowSpace | None"
+
+
+class _RowSpace(NamedTuple):
+    """Standardized rows x [n, d] in an orthonormal basis [d, r] of their span, d > n.
+
+    With x x' = Q S Q' the basis is x' Q S^-1/2, which is not stored, and the coordinates of
+    the rows are Q S^1/2.
+    """
+
+    columns: Callable  # () -> blocks [n, m] of x
+    rows: np.ndarray  # [n, r]
+    dual: np.ndarray  # Q S^-1/2 [n, r]
+
+    def lifted(self, a):
+        """x' a, for a [n, k]; with a = dual @ u, the weights [d, k] of coordinates u."""
+        return np.concatenate([block.T @ a for block in self.columns()])
+
+    def within(self, weights):
+        """Coordinates [r, k] of weights [d, k] in the span."""
+        found, begin = np.zeros((len(self.rows), weights.shape[1])), 0
+        for block in self.columns():
+            found += block @ weights[begin : begin + block.shape[1]]
+            begin += block.shape[1]
+        return self.dual.T @ found
+
+
+def _rows(h, y, classes, l2, caller, standardize=True) -> _Rows:
+    d = expect(caller, h=(h, "n d"), y=(y, "n", "int"))["d"]
     if y.min() < 0 or y.max() >= classes or not l2 >= 0:
         raise ValueError(
-            f"logreg_fit: labels must be 0 ... {classes - 1} and l2 >= 0, got labels "
+            f"{caller}: labels must be 0 ... {classes - 1} and l2 >= 0, got labels "
             f"{y.min()} ... {y.max()}, l2 {l2}"
         )
-    d = sizes["d"]
     mean, std = _moments(h) if standardize else (np.zeros(d), np.ones(d))
-    x = _pieces(h, mean, std)
-    theta = np.zeros((d + 1, classes))
+    return _Rows(h, y, mean, std, _row_space(h, mean, std))
+
+
+def _row_space(h, mean, std) -> _RowSpace | None:
+    n, d = h.shape
+    if d <= max(n, WIDE):
+        return None
+    width = max(1, 2**24 // n)  # numbers of a block, 128 MiB
+
+    def columns():
+        for begin in range(0, d, width):
+            part = slice(begin, begin + width)
+            yield (h[:, part] - mean[part]) / std[part]
+
+    with _workers(1):
+        gram = sum(block @ block.T for block in columns())
+        values, vectors = np.linalg.eigh(gram)
+    kept = values > n * np.finfo(np.float64).eps * values[-1]
+    root = np.sqrt(values[kept])
+    return _RowSpace(columns, vectors[:, kept] * root, vectors[:, kept] / root)
+
+
+def _fit(data: _Rows, classes, l2, start=None, tol=1e-6, max_iter=1000) -> LogReg:
+    """`logreg_fit` of valid arguments."""
+    h, y, mean, std, space = data
+    if space is None:
+        x = _pieces(h, mean, std)
+    else:
+        x = _pieces(space.rows, np.zeros(1), np.ones(space.rows.shape[1]))
+    theta = np.zeros((len(x[0]), classes))
     if start is not None:
-        theta = np.vstack([start.weights, start.bias])
+        weights = start.weights if space is None else space.within(start.weights)
+        theta = np.vstack([weights, start.bias])
     with _workers(len(x)) as each:
         objective = _objective(x, y, classes, l2, each)
-        root = _root(x, classes, l2, each)
+        root = _root(x, classes, l2, each, diagonal=space is not None)
         theta, iterations = _lbfgs(objective, root, theta, tol, max_iter)
         value, slope = objective(theta)
+        weights, bias = theta[:-1], theta[-1]
+        if space is not None:
+            weights = space.lifted(space.dual @ weights)
+            residual = _softmax(space.rows @ theta[:-1] + bias)
+            residual[np.arange(len(y)), y] -= 1.0
+            slope[:-1] = 0.0  # of the span alone; that of all weights is
+            slope = np.vstack([space.lifted(residual) / len(y) + l2 * weights, slope])
     gradient = float(np.abs(slope).max())
     info = Info(l2, float(value), iterations, gradient, gradient < tol)
-    return LogReg(theta[:-1], theta[-1], mean, std, info)
+    return LogReg(weights, bias, mean, std, info)
 
 
 def logreg_predict_proba(
     model: LogReg, h: Float[np.ndarray, "n d"]
 ) -> Float[np.ndarray, "n c"]:
     """softmax((h - mean) / std @ weights + bias), in float64."""
-    logits = _logits(model, h)
+    return _softmax(_logits(model, h))
+
+
+def _softmax(logits):
     p = np.exp(logits - logits.max(axis=1, keepdims=True))
     return p / p.sum(axis=1, keepdims=True)
 
@@ -146,15 +236,17 @@ def logreg_path(
         raise ValueError("logreg_path: l2_grid is empty")
     classes = int(y.max()) + 1
     best: Any = None
+    data = _rows(h, y, classes, min(l2_grid), "logreg_path")
     model, table = None, {}
     for l2 in sorted((float(x) for x in l2_grid), reverse=True):
-        model = logreg_fit(h, y, classes=classes, l2=l2, start=model)
+        model = _fit(data, classes, l2, model)
         table[l2] = _accuracy(model, h_val, y_val)
         if best is None or table[l2] > table[best.info.l2]:
             best = model
     return best, table
 
 
+@of_settings("linear_accuracy(train_x, train_y, test_x, test_y)")
 def linear_probe(
     l2_grid: Sequence[float] = TOY_GRID, *, name: str = "h", target: str = "label"
 ) -> Eval:
@@ -242,9 +334,16 @@ def _objective(x, y, classes: int, l2: float, each: Callable = map) -> Callable:
     return value_and_grad
 
 
-def _root(x, classes: int, l2: float, each: Callable = map) -> np.ndarray:
-    """R with R' H R = 1, where H is the Hessian of one class's column at W = 0."""
+def _root(x, classes: int, l2: float, each: Callable = map, diagonal: bool = False):
+    """R with R' H R = 1, where H is the Hessian of one class's column at W = 0.
+
+    [d, d], or its diagonal [d] for features that are orthogonal.
+    """
     n, d = sum(piece.shape[1] for piece in x), len(x[0])
+    if diagonal:
+        curves = sum(each(lambda piece: np.square(piece).sum(axis=1), x)) / (classes * n)
+        curves[:-1] += l2
+        return (curves + 1e-12 * curves.sum()) ** -0.5
     hessian = sum(each(lambda piece: piece @ piece.T, x)) / (classes * n)
     hessian[np.diag_indices(d - 1)] += l2
     # Dead and duplicated features make it singular when l2 is tiny.
@@ -253,24 +352,31 @@ def _root(x, classes: int, l2: float, each: Callable = map) -> np.ndarray:
 
 
 def _lbfgs(objective, root, theta, tol: float, max_iter: int):
-    """Minimizes by L-BFGS in u, theta = root @ u: theta and the number of iterations."""
+    """Minimizes by L-BFGS in u, theta = root @ u: theta and the number of iterations.
+
+    Of a diagonal root, in a row space, the columns of the gradient have lengths below tol:
+    then so has every entry of the gradient of the weights.
+    """
     from scipy.optimize import minimize
 
     slope: Any = None
+    diagonal = root.ndim == 1
+    times = (lambda r, u: r[:, None] * u) if diagonal else np.matmul
+    size = partial(np.linalg.norm, axis=0) if diagonal else np.abs
 
     def in_u(u):
         nonlocal slope
-        value, slope = objective(root @ u.reshape(theta.shape))
-        return value, (root.T @ slope).ravel()
+        value, slope = objective(times(root, u.reshape(theta.shape)))
+        return value, times(root.T, slope).ravel()
 
     def stop_when_flat(intermediate_result):
         del intermediate_result
-        if np.abs(slope).max() < tol:
+        if size(slope).max() < tol:
             raise StopIteration
 
     found = minimize(
         in_u,
-        np.linalg.solve(root, theta).ravel(),
+        (theta / root[:, None] if diagonal else np.linalg.solve(root, theta)).ravel(),
         jac=True,
         method="L-BFGS-B",
         callback=stop_when_flat,
@@ -283,7 +389,7 @@ def _lbfgs(objective, root, theta, tol: float, max_iter: int):
             "gtol": 0.0,
         },
     )
-    return root @ found.x.reshape(theta.shape), int(found.nit)
+    return times(root, found.x.reshape(theta.shape)), int(found.nit)
 
 
 @contextmanager

@@ -1,14 +1,17 @@
 """The interfaces of evals and features, and the split of rows into fitted and judged."""
 
+import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, ParamSpec, Protocol, runtime_checkable
 
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from jssl.ops.cells import cell_means
+
+P = ParamSpec("P")
 Labeled = tuple[np.ndarray, np.ndarray]
 
 
@@ -61,6 +64,27 @@ class Eval:
     def __call__(self, features: Features, final: bool) -> dict:
         """The metrics on val, or on test when `final`."""
         return self.run(features, final)
+
+
+def of_settings(instead: str) -> Callable[[Callable[P, Eval]], Callable[P, Eval]]:
+    """Refuses arrays as arguments of a function that makes an eval from settings.
+
+    Args:
+      instead: the function of arrays, for the error.
+    """
+
+    def declare(make):
+        @functools.wraps(make)
+        def checked(*args, **kwargs):
+            if any(getattr(x, "ndim", 0) for x in (*args, *kwargs.values())):
+                raise TypeError(
+                    f"{make.__name__} makes an eval from settings; of arrays use {instead}"
+                )
+            return make(*args, **kwargs)
+
+        return checked
+
+    return declare
 
 
 def labeled(
@@ -135,6 +159,7 @@ def rows_of(
       x: of one row or of several places a row.
       budget: most numbers of a row; None: one cell, the mean.
 
+    >>> import jax.numpy as jnp
     >>> rows_of(jnp.arange(16.0).reshape(1, 4, 4, 1), 4).tolist()  # 2 x 2 cells
     [[2.5, 4.5, 10.5, 12.5]]
     >>> rows_of(jnp.arange(6.0).reshape(1, 6, 1), 3).tolist()  # 3 cells of 2 tokens
@@ -145,18 +170,7 @@ def rows_of(
     places, d = x.shape[1:-1], x.shape[-1]
     cells = 1 if budget is None else max(1, budget // d)
     side = max(1, math.floor(cells ** (1 / len(places)) + 1e-9))
-    for axis, length in enumerate(places, 1):
-        x = jnp.tensordot(x, _shares(min(side, length), length), ((axis,), (1,)))
-        x = jnp.moveaxis(x, -1, axis)
-    return x.reshape(len(x), -1)
-
-
-def _shares(cells, length):
-    """[cells, length]: the share of each place in the mean of each cell."""
-    share = np.zeros((cells, length), np.float32)
-    for i in range(cells):
-        share[i, i * length // cells : -(-(i + 1) * length // cells)] = 1
-    return share / share.sum(1, keepdims=True)
+    return cell_means(x, [min(side, n) for n in places]).reshape(len(x), -1)
 
 
 def joined(a: Labeled, b: Labeled) -> Labeled:

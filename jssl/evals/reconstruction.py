@@ -41,8 +41,8 @@ def reconstruction(name: str = "reconstruction") -> Eval:
             )
         width = _rows(features, split, "h").shape[1]
         fitted = pca(fit, min(width, len(fit) - 1, fit.shape[1]))
-        projector = fitted.components.T @ fitted.components
-        linear = fitted.mean + (x - fitted.mean) @ projector
+        scores = (x - fitted.mean) @ fitted.components.T
+        linear = fitted.mean + scores @ fitted.components
         return {"sse_per_image": _error(x, seen), "pca_sse_per_image": _error(x, linear)}
 
     return Eval(f"squared error of {name}, beside PCA of h's width", run)

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from jssl.evals.protocol import Eval, Features, Labeled, joined
+from jssl.evals.protocol import Eval, Features, Labeled, joined, of_settings
 
 GRID = (0.1, 1.0, 10.0, 100.0, 1000.0)
 
@@ -49,13 +49,15 @@ def ridge_fit(x: Float[np.ndarray, "n d"], y: Float[np.ndarray, "n k"], l2: floa
     return Ridge(mean, std, weights, bias)
 
 
+@of_settings("regression_score(train_x, train_y, test_x, test_y)")
 def regression(
     target: str, *, name: str = "h", l2_grid: Sequence[float] = GRID, metric: str = ""
 ) -> Eval:
     """R^2 of a ridge regression of a column of numbers, averaged over its axes.
 
     The penalty is selected on val; at the end the regression is refitted on train + val and
-    evaluated on test. 0 is the mean of the judged rows, 1 is perfect.
+    evaluated on test. 0 is the mean of the judged rows, 1 is perfect; an axis that is
+    constant among them counts 1 if it is predicted exactly, else 0.
 
     Args:
       target: column of numbers [n] or [n, k].
@@ -72,10 +74,12 @@ def regression(
         x = np.asarray(features(split, name), np.float64)
         y = np.asarray(features.targets(split, target), np.float64)
         y = y.reshape(len(y), -1)
-        if x.ndim != 2 or len(x) != len(y) or not (np.isfinite(x).all() and len(x)):
+        finite = np.isfinite(x).all() and np.isfinite(y).all()
+        if x.ndim != 2 or len(x) != len(y) or not len(x) or not finite:
             raise ValueError(
-                f"regression: {name!r} of {split} must be finite rows [n, d] and "
-                f"{target!r} [n, k], got {list(x.shape)} and {list(y.shape)}"
+                f"regression: {name!r} of {split} must be rows [n, d] and {target!r} "
+                f"[n, k], all finite, got {list(x.shape)} and {list(y.shape)}"
+                + ("" if finite else " with NaN or infinite values")
             )
         return x, y
 
@@ -96,4 +100,6 @@ def regression(
 def _r2(model, x, y):
     error = np.square(model(x) - y).sum(0)
     total = np.square(y - y.mean(0)).sum(0)
-    return float(np.mean(1 - error / np.maximum(total, 1e-12)))
+    varied = total > 0
+    explained = 1 - error / np.where(varied, total, 1.0)
+    return float(np.mean(np.where(varied, explained, error == 0)))

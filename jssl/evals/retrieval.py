@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from jaxtyping import Bool, Float, Int, Integer, Shaped
 
-from jssl.evals.protocol import Eval, Features, fit_and_judge
+from jssl.evals.protocol import Eval, Features, fit_and_judge, of_settings
 from jssl.ops.shapes import expect
 
 _STEPS = 2**29  # quantization of 1 - cosine: differences below 2e-9 are ties
@@ -110,6 +110,7 @@ def average_precision(
     return np.divide(gained, total, where=total > 0, out=np.full(len(total), np.nan))
 
 
+@of_settings("retrieval_scores(gallery_x, gallery_y, query_x, query_y)")
 def retrieval(ks: Sequence[int] = (1, 5, 10), chunk: int = 256) -> Eval:
     """Recall at each k and mAP over the whole ranking; selects nothing on val.
 
@@ -146,7 +147,7 @@ def retrieval(ks: Sequence[int] = (1, 5, 10), chunk: int = 256) -> Eval:
 
 
 def unit_rows(h: Shaped[np.ndarray, "n d"]) -> Float[np.ndarray, "n d"]:
-    """Rows scaled to length 1, in float64; rows of zeros are unchanged.
+    """Rows scaled to length 1, in float64; rows of zeros stay zeros.
 
     Raises:
       ValueError: a row is not finite.
@@ -159,7 +160,8 @@ def unit_rows(h: Shaped[np.ndarray, "n d"]) -> Float[np.ndarray, "n d"]:
         raise ValueError("unit_rows: features must be finite: some are nan or infinite")
     # Squares of the largest and the smallest float32 fit a float64.
     norm = np.linalg.norm(h.astype(np.float64), axis=1, keepdims=True)
-    return h / np.where(norm > 0, norm, 1.0)
+    long = norm**2 >= np.finfo(np.float64).tiny
+    return np.where(long, h / np.where(long, norm, 1.0), 0.0)
 
 
 def _ranked(query, gallery, k: int, chunk: int) -> Iterator:

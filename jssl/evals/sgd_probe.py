@@ -28,7 +28,7 @@ import optax
 from jax import lax
 from jaxtyping import Float, Integer
 
-from jssl.evals.protocol import Eval, Features, joined, labeled
+from jssl.evals.protocol import Eval, Features, joined, labeled, of_settings
 from jssl.ops.shapes import expect
 
 _KNOWN = {
@@ -186,6 +186,7 @@ def probe_accuracy(
     return {k: float(hit[:, :k].any(axis=1).mean()) for k in topk}
 
 
+@of_settings("sgd_probe()(Arrays(train=..., test=...), True)")
 def sgd_probe(recipe: str | Recipe = "small", seed: int = 0) -> Eval:
     """Accuracy in [0, 1] of the layer after the last epoch.
 

@@ -5,36 +5,53 @@
   --protocols linear,layers,fine_tune@10    a selection; or "quick" (default) or "all"
 
 Raw inputs, the untrained network and the supervised reference are evaluated the same way.
-Metrics and protocols are written to evaluation.json in the workdir, pictures (neighbors,
-layers, attention, strongest images) to the folder exhibits.
+Metrics and protocols are written to evaluation.json in the workdir as they are made,
+pictures (neighbors, layers, attention, strongest images) to the folder exhibits. Protocols
+that do not fit the data are left out, with the reason.
 """
 
 import argparse
 import dataclasses
+import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from jssl.cluster import recorded
+from jssl.evaluate import listing
 from jssl.main import prepare_jax, say
 
 
 class Subject(NamedTuple):
-    """A row of the table: a stage, and the state of its method."""
+    """A row of the table: a stage, and a function that returns the state of its method."""
 
     name: str
     stage: Any
-    state: Any
+    state: Callable[[], Any]
     pictured: bool = True
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command `python -m jssl.evaluate` and returns its exit status.
 
-    0: done. 1: a user error, reported in one line.
+    0: done, without the protocols that do not fit or fail, each of which costs a line.
+    1: a user error, reported in one line, or no number at all. 143: stopped by SIGTERM.
     """
     options = parser().parse_args(arguments)
-    return say(lambda: launch(options), options.debug)
+    return say(lambda: stoppable(options), options.debug)
+
+
+def stoppable(options) -> int:
+    """`launch`, with the exit status of SIGTERM while a baseline is trained."""
+    from jssl.loop import Stopped
+
+    try:
+        return launch(options)
+    except Stopped as stopped:
+        print(f"jssl: {stopped}; the same command resumes from there", file=sys.stderr)
+        return 143
 
 
 def launch(options) -> int:
@@ -42,39 +59,83 @@ def launch(options) -> int:
         raise ValueError("give one of --workdir=FOLDER and --weights=FILE")
     prepare_jax(options)
     from jssl import session
-    from jssl.engine import Engine
     from jssl.exhibits import EXHIBITS, drawn
-    from jssl.features import Features
     from jssl.log import write_json
 
+    told: dict[str, Any] = {}
     if options.workdir:
         subjects, source = of_run(options)
         out = Path(options.workdir) / "evaluation.json"
     else:
-        subjects, source = of_weights(options)
+        subjects, source, prepare = of_weights(options)
+        told = {"preprocessing": prepare.written() | {"origin": prepare.origin}}
         out = Path(options.out or "evaluation.json")
-    chosen = choose(options.protocols, source, options.seed)
-    protocols = {name: protocol.judge.protocol for name, protocol in chosen.items()}
-    found: dict[str, Any] = {"rows": {}, "protocols": protocols}
+    chosen, omitted = choose(options.protocols, source, options.seed)
+    found: dict[str, Any] = {
+        "rows": {},
+        "protocols": {name: protocol.judge.protocol for name, protocol in chosen.items()},
+        "omitted": omitted,
+        "failed": {},
+        "seed": options.seed,
+        "split": "test",
+        "data": source.name.split("/")[0],
+        "provenance": session.provenance(),
+    } | told
+    for name, reason in omitted.items():
+        print(f"{name} omitted: {reason}", file=sys.stderr)
+    tried = partial(attempt, found["failed"])
     for subject in subjects:
-        features = Features(Engine(subject.stage), subject.state)
-        found["rows"][subject.name] = judge(features, chosen, subject.name)
+        features = tried(subject.name, "", partial(opened, subject))
+        if features is None:
+            continue
+        found["rows"][subject.name] = {}
+        for metrics in judge(features, chosen, subject.name, tried):
+            found["rows"][subject.name] |= metrics
+            write_json(out, found)
         if subject.pictured:
             pictures, failed = drawn(EXHIBITS, features)
+            for name, picture in pictures.items():
+                with recorded(failed, name):
+                    draw_to(out.parent / "exhibits", subject.name, name, picture)
             for name, why in failed.items():
-                print(f"{subject.name}: {name} failed: {why}", file=sys.stderr)
-            draw_all(pictures, subject.name, out.parent / "exhibits")
-    found |= {"seed": options.seed, "split": "test", "data": source.name.split("/")[0]}
-    write_json(out, found | {"provenance": session.provenance()})
+                report(found["failed"], subject.name, name, why)
+        write_json(out, found)
     print_table(found)
     print(f"written to {out}")
-    return 0
+    return 0 if any(found["rows"].values()) else 1
+
+
+def opened(subject: Subject):
+    """Features of a subject."""
+    from jssl.engine import Engine
+    from jssl.features import Features
+
+    return Features(Engine(subject.stage), subject.state())
+
+
+def attempt(failed: dict[str, str], subject: str, name: str, run: Callable):
+    """run(), or None if it raises: the error is then printed, and recorded in `failed`."""
+    met: dict[str, str] = {}
+    result = None
+    with recorded(met, name):
+        result = run()
+    for why in met.values():
+        report(failed, subject, name, why)
+    return result
+
+
+def report(failed: dict[str, str], subject: str, name: str, why: str) -> None:
+    """Prints and records a failure under "subject: name"."""
+    what = ": ".join(filter(None, (subject, name)))
+    print(f"{what} failed: {why}", file=sys.stderr)
+    failed[what] = why
 
 
 def parser() -> argparse.ArgumentParser:
     parse = argparse.ArgumentParser(
         prog="jssl evaluate",
         description=__doc__,
+        epilog=listing(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
@@ -86,6 +147,8 @@ def parser() -> argparse.ArgumentParser:
     add("--heads", type=int, help="attention heads of a ViT, if not inferred from width")
     add("--source", default="mnist", help="data for --weights (default: mnist)")
     add("--size", type=int, help="side of the images in pixels, for --weights")
+    add("--mean", help="of training images, one number or one a channel, for --weights")
+    add("--std", help="likewise; default: as written in the file, else ImageNet's")
     add("--batch", type=int, default=64, help="images per batch, for --weights (64)")
     add("--out", metavar="FILE", help="for --weights (default: evaluation.json)")
     add("--protocols", default="quick", help="comma-separated names, quick or all")
@@ -108,22 +171,27 @@ def of_run(options) -> tuple[Iterator[Subject], Any]:
 
 def beside(stage, state, workdir: Path, alone: bool) -> Iterator[Subject]:
     """The run, then its untrained network, raw pixels and supervised reference."""
-    from jssl import loop
     from jssl.engine import Engine
     from jssl.log import Log
 
-    yield Subject(f"{stage.name} (this run)", stage, state)
+    yield Subject(f"{stage.name} (this run)", stage, lambda: state)
     if alone:
         return
     if stage.start is None:
-        yield Subject("untrained network", stage, Engine(stage).begin({}))
+        yield Subject("untrained network", stage, lambda: Engine(stage).begin({}))
     yield from plain(stage)
     for name, other in stage.baselines.items():
         if other.steps:
             still = dataclasses.replace(other, evals={}, baselines={})
             folder = workdir / "evaluation" / name.replace(" ", "-")
-            done = loop.run(still, folder, {}, Log(folder, f"baseline, {name}"))
-            yield Subject(name, other, done.state)
+            log = Log(folder, f"baseline, {name}")
+            yield Subject(name, other, partial(_trained, still, folder, log))
+
+
+def _trained(stage, folder, log):
+    from jssl import loop
+
+    return loop.run(stage, folder, {}, log).state
 
 
 def plain(stage) -> Iterator[Subject]:
@@ -133,91 +201,88 @@ def plain(stage) -> Iterator[Subject]:
     if baselines.has_plain(stage.data):
         method = baselines.plain(stage.data)
         raw = dataclasses.replace(stage, method=method, start=None, steps=0)
-        yield Subject(stage.data.plain_name, raw, (), pictured=False)
+        yield Subject(stage.data.plain_name, raw, lambda: (), pictured=False)
 
 
-def of_weights(options) -> tuple[Iterator[Subject], Any]:
-    """An imported encoder, and the same network with random weights."""
+def of_weights(options) -> tuple[Iterator[Subject], Any, Any]:
+    """An imported encoder and the same network with random weights; data; normalization."""
     import jax
 
-    from jssl import data, weights
-    from jssl.config import Stage
-    from jssl.method import Method
+    from jssl.pretrained import numbers, pretrained
 
-    size = {"size": options.size} if options.size else {}
-    source = data.load(options.source, options.batch, labeled=True, **size)
-    n, *side, channels = source.row_shapes()["image"].shape
-    loaded = weights.load(
-        options.weights, options.heads, image=tuple(side), channels=channels
+    found = pretrained(
+        options.weights,
+        options.source,
+        options.batch,
+        heads=options.heads,
+        size=options.size,
+        mean=numbers("--mean", options.mean),
+        std=numbers("--std", options.std),
     )
+    name, stage = Path(options.weights).name, found.stage()
+    print(f"{name}: images normalized by {found.preprocessing.words}")
 
-    def embed(state, batch):
-        out, seen = loaded.module.apply(state, batch["image"], mutable=["layers"])
-        layers = tuple(jax.tree.leaves(seen.get("layers", {})))
-        return {"h": out} | ({"layers": layers} if layers else {})
-
-    def frozen(key, state, batch):
-        raise ValueError("imported weights cannot be trained: give the stage no steps")
-
-    def init(key, batch):
-        variables = dict(loaded.module.init(key, batch["image"][:1]))
-        return {k: v for k, v in variables.items() if k in ("params", "batch_stats")}
-
-    stage = Stage(name="weights", method=Method(init, frozen, embed), data=source, steps=0)
+    def fresh():
+        shape = found.source.row_shapes()["image"].shape
+        return stage.method.init(jax.random.key(0), {"image": jax.numpy.zeros(shape)})
 
     def each():
-        state = {"params": loaded.params, **loaded.stats}
-        yield Subject(Path(options.weights).name, stage, state)
+        yield Subject(name, stage, lambda: found.state)
         if not options.alone:
-            batch = {"image": jax.numpy.zeros((n, *side, channels))}
-            yield Subject("random weights", stage, init(jax.random.key(0), batch))
+            yield Subject("random weights", stage, fresh)
             yield from plain(stage)
 
-    return each(), source
+    return each(), found.source, found.preprocessing
 
 
-def choose(words: str, source, seed: int) -> Mapping[str, Any]:
-    """The selected protocols, by name.
+def choose(words: str, source, seed: int) -> tuple[dict[str, Any], dict[str, str]]:
+    """The selected protocols by name, and those that do not fit the data, with the reason.
 
     Raises:
-      ValueError: an unknown name.
+      ValueError: an unknown name, or nothing that fits.
     """
     from jssl.evaluate.protocols import protocols
 
     known = protocols(source, seed)
     if words in ("quick", "all"):
-        return {n: p for n, p in known.items() if p.quick or words == "all"}
-    for name in words.split(","):
-        if name not in known:
-            there = ", ".join(known)
-            raise ValueError(f"unknown protocol {name!r}; known are {there}")
-    return {name: known[name] for name in words.split(",")}
+        wanted = {n: p for n, p in known.items() if p.quick or words == "all"}
+    else:
+        for name in words.split(","):
+            if name not in known:
+                there = ", ".join(known) or "none"
+                raise ValueError(
+                    f"unknown protocol {name!r}; known for {source.name} are {there}"
+                )
+        wanted = {name: known[name] for name in words.split(",")}
+    reasons = {name: protocol.unfit(source) for name, protocol in wanted.items()}
+    fit = {name: protocol for name, protocol in wanted.items() if not reasons[name]}
+    if not fit:
+        why = next(iter(reasons.values()), "it has no labels or other targets")
+        raise ValueError(f"no protocol fits {source.name}: {why}")
+    return fit, {name: reason for name, reason in reasons.items() if reason}
 
 
-def judge(features, chosen: Mapping[str, Any], subject: str) -> dict[str, float]:
-    """Metrics of all applicable protocols, on the test split; reports the others."""
+def judge(
+    features, chosen: Mapping[str, Any], subject: str, tried: Callable
+) -> Iterator[dict[str, float]]:
+    """Metrics of each applicable protocol, on the test split; reports the others."""
     from numbers import Real
 
-    found = {}
     for name, protocol in chosen.items():
         if reason := protocol.missing(features):
             print(f"{subject}: {name} omitted: {reason}", file=sys.stderr)
             continue
-        metrics = protocol.judge(features, True)
-        found |= {k: float(v) for k, v in metrics.items() if isinstance(v, Real)}
-    return found
+        metrics = tried(subject, name, partial(protocol.judge, features, True)) or {}
+        yield {k: float(v) for k, v in metrics.items() if isinstance(v, Real)}
 
 
-def draw_all(pictures: Mapping[str, Any], whose: str, folder: Path) -> None:
-    """Draws pictures to files such as exhibits/untrained-network--attention.png."""
-    import re
-
+def draw_to(folder: Path, subject: str, name: str, picture: Any) -> None:
+    """Draws a picture to a file such as exhibits/untrained-network--attention.png."""
     from jssl.pictures import draw
 
     folder.mkdir(parents=True, exist_ok=True)
-    for name, picture in pictures.items():
-        words = (re.sub(r"\W+", "-", x.lower()).strip("-") for x in (whose, name))
-        draw(picture, name, folder / "--".join(words))
+    words = (re.sub(r"\W+", "-", x.lower()).strip("-") for x in (subject, name))
+    draw(picture, name, folder / "--".join(words))
 
 
 def print_table(found: Mapping[str, Any]) -> None:

@@ -6,6 +6,7 @@ for data sets without these columns, and for methods without these outputs.
 
 from collections.abc import Callable, Mapping
 from functools import cache, partial
+from types import MappingProxyType
 from typing import NamedTuple
 
 import jax
@@ -15,6 +16,7 @@ from jssl import evals
 from jssl.data import Labels, Numbers, Source, worlds
 
 SCENES = {"train": 400, "val": 100, "test": 200}
+PICTURED = ("image", "video")  # columns [..., h, w, 1] of scenes and clips
 CLIPS = {"train": 600, "val": 160, "test": 320}
 
 
@@ -27,6 +29,8 @@ class Protocol(NamedTuple):
       fields: required columns of the data.
       quick: True if it takes seconds, for thousands of rows.
       from_start: True if it requires the state before training.
+      splits: splits that it reads; all of them need labels if "label" is a field.
+      per_class: least number of rows of each class of a split.
     """
 
     judge: evals.Eval
@@ -34,6 +38,25 @@ class Protocol(NamedTuple):
     fields: tuple[str, ...] = ("label",)
     quick: bool = True
     from_start: bool = False
+    splits: tuple[str, ...] = ("train", "val", "test")
+    per_class: Mapping[str, int] = MappingProxyType({})
+
+    def unfit(self, source: Source) -> str:
+        """The reason why this protocol does not apply to a data set; empty if it does."""
+        for split in self.splits:
+            try:
+                counts = _counts(source, split) if "label" in self.fields else {}
+                source.split(split)
+            except ValueError as error:
+                return str(error)
+            wanted = self.per_class.get(split, 1)
+            rare = min(counts, key=counts.__getitem__, default=None)
+            if rare is not None and counts[rare] < wanted:
+                return (
+                    f"it needs {wanted} {split} rows of each class, and there are "
+                    f"{counts[rare]} of {source.class_names[rare]!r}"
+                )
+        return ""
 
     def missing(self, features) -> str:
         """The reason why this protocol does not apply to a method; empty if it does."""
@@ -43,6 +66,18 @@ class Protocol(NamedTuple):
         if self.from_start and features.engine.stage.start and features.done is None:
             return "the stage starts from earlier ones, whose states are not available"
         return ""
+
+
+def _counts(source, split):
+    """Rows of each class that a split has.
+
+    Raises:
+      ValueError: no such split, or rows without a label.
+    """
+    numbers, counts = np.unique(source.split(split).labels(), return_counts=True)
+    if numbers[0] < 0:
+        raise ValueError(f"{counts[0]} {split} rows have no label")
+    return dict(zip(map(int, numbers), map(int, counts), strict=True))
 
 
 def protocols(source: Source, seed: int = 0) -> dict[str, Protocol]:
@@ -80,20 +115,26 @@ def _of_classes(source, seed):
             ("h", "layers"),
             quick=False,
             from_start=True,
+            per_class={"train": 10},
         )
         for i in (1, 2)
         for frozen in (False, True)
     }
+    way = _way(source)
     found = {
         "knn": Protocol(evals.knn()),
         "linear": Protocol(evals.linear_probe()),
-        "few_labels": Protocol(evals.few_labels_probe(seed=seed)),
-        "few_shot": Protocol(evals.few_shot(min(5, source.classes), seed=seed)),
+        "few_labels": Protocol(evals.few_labels_probe(seed=seed), per_class={"train": 10}),
+        "few_shot": Protocol(
+            evals.few_shot(way, seed=seed), splits=("test",), per_class={"test": 20}
+        ),
         "retrieval": Protocol(evals.retrieval()),
         "clustering": Protocol(evals.clustering(seed=seed)),
         "linear_sgd": Protocol(evals.sgd_probe(seed=seed)),
         "layers": Protocol(evals.layer_probes(), ("layers",)),
-        "fine_tune@10": Protocol(evals.fine_tune(10, seed=seed), quick=False),
+        "fine_tune@10": Protocol(
+            evals.fine_tune(10, seed=seed), quick=False, per_class={"train": 10}
+        ),
         "fine_tune": Protocol(evals.fine_tune(seed=seed), quick=False),
         **layered,
     }
@@ -111,6 +152,14 @@ def _of_classes(source, seed):
         "detection": dense(evals.detection(made, seed=seed, task=task)),
         "action": dense(evals.action(clips, seed=seed, task=short)),
     }
+
+
+def _way(source):
+    """Classes of an episode: 5, or as many as the test split has."""
+    try:
+        return min(5, len(_counts(source, "test")))
+    except ValueError:
+        return min(5, source.classes)
 
 
 def places(source: Source, seed: int) -> Callable[[str], Mapping[str, np.ndarray]]:
@@ -132,6 +181,8 @@ def _composed(make, source, counts, seed, wide):
         key = jax.random.fold_in(jax.random.key(seed), list(counts).index(split))
         size = wide * max(glyphs.shape[1:3])
         each = partial(make, size=size)
-        return jax.device_get(each(key, glyphs, part.labels(), counts[split]))
+        made = dict(jax.device_get(each(key, glyphs, part.labels(), counts[split])))
+        channels = np.shape(images)[-1]  # of the network; the worlds are gray
+        return made | {k: np.repeat(made[k], channels, -1) for k in PICTURED if k in made}
 
     return of

@@ -12,16 +12,19 @@ from jssl.weights.exporting import Used, described, own_names, to_torch, used
 from jssl.weights.files import metadata, read, write
 from jssl.weights.importing import Loaded, load
 from jssl.weights.layout import Layout, recognize
+from jssl.weights.preprocessing import Preprocessing, preprocessing
 
 __all__ = [
     "Layout",
     "Loaded",
+    "Preprocessing",
     "Used",
     "adapt_input",
     "described",
     "load",
     "metadata",
     "own_names",
+    "preprocessing",
     "read",
     "recognize",
     "to_torch",

@@ -17,6 +17,7 @@ from jssl.ops.positions import sincos_2d
 from jssl.weights import resnet
 from jssl.weights import vit as vit_names
 from jssl.weights.names import exported
+from jssl.weights.preprocessing import Preprocessing, measured
 
 KINDS = ("params", "batch_stats")
 
@@ -31,11 +32,16 @@ class Used(NamedTuple):
         (the running average, if the method keeps one). For a ViT or ResNet they are
         nested under "encoder", with its "norm" and "head", if any, beside.
       image: height and width of the input; () if the input is not an image.
+      pool: pooling of a ViT's tokens into h; "" if there is none around it.
+      preprocessing: normalization of the batch's images before the encoder, as measured;
+        None if they are not its input, or not normalized in each channel.
     """
 
     module: nn.Module
     variables: dict[str, Any]
     image: tuple[int, ...]
+    pool: str = ""
+    preprocessing: Preprocessing | None = None
 
 
 def used(embed: Callable, state: Any, rows: Any) -> Used:
@@ -50,14 +56,14 @@ def used(embed: Callable, state: Any, rows: Any) -> Used:
       ValueError: if h is computed by no Flax Linen module, or by several.
     """
 
-    def embedded(state):
-        one = jax.tree.map(lambda x: jnp.zeros((1, *x.shape[1:]), x.dtype), rows)
-        return embed(state, one)
+    def zeros(count):
+        return jax.tree.map(lambda x: jnp.zeros((count, *x.shape[1:]), x.dtype), rows)
 
-    needed = _needed(lambda state: embedded(state)["h"], state)
+    needed = _needed(lambda state: embed(state, zeros(1))["h"], state)
     found = []
 
-    def weights(state):
+    def called(state, batch):
+        """The modules called for h, bound to the state, and their inputs."""
         calls, leaves = [], jax.tree.leaves(state)
         idle = {id(x) for x, live in zip(leaves, needed, strict=True) if not live}
 
@@ -65,21 +71,42 @@ def used(embed: Callable, state: Any, rows: Any) -> Used:
             if context.method_name != "setup" and args and hasattr(args[0], "shape"):
                 own = jax.tree.leaves(_variables(context.module))
                 if any(id(leaf) not in idle for leaf in own):
-                    calls.append((context.module, args[0].shape))
+                    calls.append((context.module, args[0]))
             return call(*args, **kwargs)
 
         with nn.intercept_methods(watch):
-            embedded(state)
-        module, shape = _encoder(calls)
+            embed(state, batch)
+        return calls
+
+    def weights(state):
+        calls = called(state, zeros(1))  # modules refer weakly to those around them
+        module, x = _encoder(calls)
         variables = _variables(module)
-        found[:] = [module.clone(parent=None), tuple(shape[1:-1])]
+        pool = getattr(module.parent, "pool", "")
+        found[:] = [module.clone(parent=None), tuple(x.shape[1:-1]), pool]
         if isinstance(module, (vit.Encoder, ResNet)):
             variables = {kind: {"encoder": tree} for kind, tree in variables.items()}
             variables["params"] |= _beside(module)
         return variables
 
     variables = jax.device_get(jax.jit(weights)(state))
-    return Used(found[0], variables, found[1])
+    return Used(found[0], variables, *found[1:], _measured(called, state, zeros))
+
+
+def _measured(called, state, zeros):
+    """The normalization of column "image" before the encoder, from three images."""
+    batch = zeros(3)
+    image = batch.get("image") if isinstance(batch, Mapping) else None
+    if image is None or image.ndim != 4 or not jnp.issubdtype(image.dtype, jnp.floating):
+        return None
+    noise = jax.random.uniform(jax.random.key(0), image.shape[1:], image.dtype)
+    images = jnp.stack([image[0], jnp.ones_like(image[0]), noise])
+
+    @jax.jit
+    def see(state, images):
+        return _encoder(called(state, {**batch, "image": images}))[1]
+
+    return measured(images, see(state, images))
 
 
 def to_torch(
@@ -161,7 +188,7 @@ def _needed(function, state):
 
 
 def _encoder(calls):
-    """The recorded call (module, input shape) of the encoder to export."""
+    """The recorded call (module, input) of the encoder to export."""
     if not calls:
         raise ValueError("no Flax Linen module computes h: there is no encoder to export")
     known = [c for c in calls if isinstance(c[0], (vit.Encoder, ResNet))]

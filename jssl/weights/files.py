@@ -7,6 +7,7 @@ everything else. https://huggingface.co/docs/safetensors
 
 import argparse
 import pickle
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -27,8 +28,8 @@ def read(path: str | Path) -> dict[str, np.ndarray]:
 
     Raises:
       FileNotFoundError: if there is no such file.
-      ValueError: for an unknown file type, a damaged file, a pickle that holds more than
-        arrays, or a torch file when torch is not installed.
+      ValueError: for an unknown file type, a damaged file, numbers of 8 bits or fewer, a
+        pickle that holds more than arrays, or a torch file when torch is not installed.
     """
     path = Path(path)
     if not path.is_file():
@@ -88,7 +89,21 @@ def unwrapped(nest: Mapping, where: str = "the file") -> dict:
 
 def _safetensors(path):
     with _opened(path) as file:
-        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        return {name: _tensor(path, file, name) for name in file.keys()}  # noqa: SIM118
+
+
+def _tensor(path, file, name):
+    """A tensor of an open safetensors file; numpy has fewer types than the format."""
+    kind = file.get_slice(name).get_dtype()
+    if not re.fullmatch(r"F16|BF16|F32|F64|[IU](8|16|32|64)|BOOL", kind):
+        raise ValueError(
+            f"{path}: {name} is of type {kind}, which cannot be read: save the weights in "
+            f"float32, float16 or bfloat16"
+        )
+    try:
+        return file.get_tensor(name)
+    except Exception as error:  # Rust's and numpy's, of many kinds
+        raise ValueError(f"{path}: {name} cannot be read: {_line(error)}") from error
 
 
 def _opened(path):
@@ -97,7 +112,13 @@ def _opened(path):
     try:
         return safe_open(path, "np")
     except SafetensorError as error:
-        raise ValueError(f"{path} is not a valid safetensors file: {error}") from error
+        raise ValueError(
+            f"{path} is not a valid safetensors file: {_line(error)}"
+        ) from error
+
+
+def _line(error):
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
 
 
 def _npz(path):
@@ -124,8 +145,7 @@ def _torch(path):
             f"run: save only its state dict"
         ) from error
     except Exception as error:  # zipfile and torch raise many kinds
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
-        raise ValueError(f"{path} cannot be read by torch: {reason}") from error
+        raise ValueError(f"{path} cannot be read by torch: {_line(error)}") from error
     if not isinstance(nest, Mapping):
         raise ValueError(f"{path} holds a {type(nest).__name__}, not named weights")
     tensors = unwrapped(nest, str(path))

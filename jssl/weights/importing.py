@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
+from flax.errors import FlaxError
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from jssl.models.resnet import ResNet
@@ -21,6 +22,7 @@ from jssl.weights.layout import BESIDE, Layout, parted, recognize
 from jssl.weights.names import imported
 
 KINDS = ("params", "batch_stats")
+WRITTEN = ("heads", "eps", "grid", "pool")  # in the metadata of a file exported by jssl
 
 
 class Loaded(NamedTuple):
@@ -56,24 +58,37 @@ def load(
       path: a file in one of the formats of `read`.
       heads: attention heads of a ViT; None is the usual number for its width.
       prefix: prefix of the network's names, if the file holds several networks.
-      pool: pooling of a ViT's tokens; None is "mean" if a norm follows it, else "cls".
+      pool: pooling of a ViT's tokens; None is that written in the file, else "mean" if a
+        norm follows it, else "cls".
       eps: epsilon of a ViT's norms; None is 1e-12 for transformers' layouts, else 1e-6.
       grid: rows and columns of a ViT's positions, if not square.
       image: height and width of the images, to which a ViT's positions are resized.
       channels: channels of the images, if other than in training.
 
     Raises:
-      FileNotFoundError, ValueError: see `read`, `recognize` and `imported`.
+      FileNotFoundError, ValueError: naming the file; see `read`, `recognize` and
+        `imported`.
     """
     arrays = read(path)
+    given = dict(heads=heads, pool=pool, eps=eps, grid=grid)
+    given = {name: value for name, value in given.items() if value is not None}
     try:
-        layout = recognize(arrays, prefix)
-        given = dict(heads=heads, pool=pool, eps=eps, grid=grid)
-        given = {name: value for name, value in given.items() if value is not None}
-        build = _resnet if layout.dialect == "resnet" else _vit
-        module, place, dropped, whence = build(layout, _written(path), given)
+        return _loaded(path, arrays, prefix, given, image, channels)
     except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
+        known = str(path) in str(error)
+        raise ValueError(str(error) if known else f"{path}: {error}") from error
+    except (ArithmeticError, LookupError, TypeError, FlaxError) as error:
+        reason = " ".join(str(error).split())[:200]  # of shapes that fit no network
+        raise ValueError(
+            f"{path} fits no network: {type(error).__name__}: {reason}"
+        ) from error
+
+
+def _loaded(path, arrays, prefix, given, image, channels) -> Loaded:
+    """`load`, of arrays that were read."""
+    layout = recognize(arrays, prefix)
+    build = _resnet if layout.dialect == "resnet" else _vit
+    module, place, dropped, whence = build(layout, _written(path), given)
     own, others = parted(arrays, layout.prefix)
     spare = [n for n in others if not re.fullmatch(BESIDE, n.removeprefix("module."))]
     if spare:
@@ -93,7 +108,9 @@ def load(
 def _written(path):
     """The ViT settings in the metadata of a file exported by jssl."""
     layout = json.loads(metadata(path).get("layout", "{}"))
-    return {name: layout[name] for name in ("heads", "eps", "grid") if layout.get(name)}
+    if not isinstance(layout, dict):
+        raise ValueError(f"the layout in its metadata is damaged: {layout!r:.80}")
+    return {name: layout[name] for name in WRITTEN if layout.get(name)}
 
 
 def _resnet(layout: Layout, written, given):

@@ -97,7 +97,13 @@ def exported(
 
 def _ours(array, kept, shape, where):
     came, array = array, np.asarray(array, np.float32)
-    if kept.third is not None and len(array) % 3 == 0:
+    axes = 4 if kept.patch else len(shape)
+    if array.ndim != axes or (kept.third is not None and len(array) % 3):
+        raise ValueError(
+            f"{where} does not fit: {kept.name} is {[*came.shape]}, which does not convert "
+            f"to {[*shape]}"
+        )
+    if kept.third is not None:
         array = np.split(array, 3)[kept.third]
     if kept.name.endswith("weight") and array.ndim > 1:
         array = array.T if array.ndim == 2 else array.transpose(2, 3, 1, 0)

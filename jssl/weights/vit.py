@@ -84,6 +84,7 @@ DROPPED = {  # heads, decoders and mask tokens
     "torchvision": r"heads\..+",
     "transformers": r"(pooler|classifier|decoder)\..+|embeddings\.mask_token",
 }
+REGISTERS = r"(^|\.)(reg_token|register_tokens?)$"
 HEADS = {192: 3, 384: 6, 768: 12, 1024: 16, 1280: 16}  # published, by width
 
 
@@ -137,15 +138,25 @@ def sizes(arrays: Mapping[str, np.ndarray], dialect: str) -> dict[str, Any]:
     """Width, depth, patch, channels and grid, inferred from names and shapes.
 
     Raises:
-      ValueError: if the patches are not square.
+      ValueError: if the patches are not square, or if there are register tokens.
     """
     names = DIALECTS[dialect]
-    kernel = arrays[anchor(dialect)]
-    if kernel.ndim != 4 or kernel.shape[2] != kernel.shape[3]:
+    if registers := [name for name in arrays if re.search(REGISTERS, name)]:
+        raise ValueError(
+            f"this ViT has register tokens ({registers[0]}), which are not supported: use "
+            f"the weights without registers"
+        )
+    kernel, positions = arrays[anchor(dialect)], arrays.get(names["positions"])
+    if kernel.ndim != 4 or kernel.shape[2] != kernel.shape[3] or not kernel.size:
         raise ValueError(f"a ViT's patches must be square, got {[*kernel.shape[2:]]}")
+    if positions is not None and positions.ndim != 3:
+        raise ValueError(
+            f"a ViT's positions must be [1, l, d], got {names['positions']} "
+            f"{[*positions.shape]}"
+        )
     block = re.escape(names["block"]).replace(r"\{\}", r"(\d+)")
     found = {m[1] for m in (re.match(block, name) for name in arrays) if m}
-    length = arrays[names["positions"]].shape[1] - 1 if names["positions"] in arrays else 0
+    length = 0 if positions is None else positions.shape[1] - 1
     side = math.isqrt(max(length, 0))
     return {
         "width": kernel.shape[0],

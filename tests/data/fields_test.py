@@ -72,6 +72,32 @@ def test_plain_rows_join_all_columns_but_targets_masks_and_row_numbers():
     assert ids.plain(ids.decode(next(ids.scan()))) is None
 
 
+@pytest.mark.parametrize(
+    ("shape", "size", "name"),
+    [
+        ((28, 28, 1), 784, "raw pixels"),
+        ((32, 32, 1), 1024, "raw pixels"),
+        ((32, 32, 3), 16 * 16 * 3, "raw pixels, 16x16"),
+        ((40, 8, 4), 16 * 8 * 4, "raw pixels, 16x8"),
+        ((4, 4, 100), 1600, "raw pixels"),
+    ],
+)
+def test_pixels_of_large_images_are_averaged_and_so_named(shape, size, name):
+    images = np.random.default_rng(0).integers(0, 256, (2, *shape), np.uint8)
+    read = source({"image": images})
+    h = read.plain(read.decode(next(read.scan())))
+    assert h.shape == (2, size)
+    assert read.plain_name == name
+    np.testing.assert_allclose(h.mean(1), images.mean((1, 2, 3)) / 255, atol=0.01)
+
+
+def test_frames_of_long_clips_are_averaged():
+    clips = {"video": np.zeros((2, 5, 32, 24, 1), np.uint8)}
+    read = source(clips)
+    assert read.plain(read.decode(next(read.scan()))).shape == (2, 5 * 16 * 16)
+    assert read.plain_name == "raw input, 16x16"
+
+
 def test_unlabeled_streams_carry_no_target_of_any_name():
     columns = {
         "tokens": IDS,

@@ -290,3 +290,12 @@ def test_what_has_no_value_is_refused(unhooked):
         kid_subsets(0, x, x, size=61)
     with pytest.raises(ValueError, match="classes 0 ... 2"):
         class_histogram_jsd(np.array([0, 3]), np.array([1]), 3)
+
+
+def test_few_wide_rows_have_the_frechet_distance_of_their_covariances():
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(7, 1025)), 2 * rng.normal(size=(9, 1025)) + 0.1
+    long = frechet_distance(*feature_stats(x), *feature_stats(y))
+    assert fid(x, y) == pytest.approx(long, rel=1e-6)
+    wide = rng.normal(size=(2, 6, 150_528))  # a covariance has 181 GB
+    assert fid(*wide) > 0

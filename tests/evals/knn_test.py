@@ -169,3 +169,34 @@ def test_the_largest_by_blocks_are_the_largest_and_of_equals_the_earlier(n):
     expected, place = jax.lax.top_k(x, 20)
     np.testing.assert_array_equal(found, expected)
     np.testing.assert_array_equal(index, place)
+
+
+@pytest.mark.parametrize("length", [0.0, 1e-25, 1e-38, 1e-45])
+def test_a_row_of_no_length_wins_no_vote(length):
+    """Two rows are beside the query; one of length 1e-25 used to have a cosine of 1e13."""
+    bank = np.array([[1, 0], [0.9, 0.1], [length, 0]], np.float32)
+    found, scores = knn_predict(
+        bank, np.array([0, 0, 1]), np.array([[1, 0]], np.float32), k=3, classes=2
+    )
+    assert found.tolist() == [0]
+    with_zero, _ = knn_predict(
+        bank * [[1], [1], [0]],
+        np.array([0, 0, 1]),
+        np.array([[1, 0]], np.float32),
+        k=3,
+        classes=2,
+    )
+    assert found.tolist() == with_zero.tolist()
+    assert scores[0, 1] == pytest.approx(1 / (1 + 2 * np.exp(1 / 0.07)), abs=1e-6)
+
+
+@pytest.mark.parametrize("scale", [1e-17, 1e-3, 1e17, 1e25, 1e38])
+def test_the_scale_of_features_changes_no_vote(scale, clouds):
+    h, y = clouds()
+    h = {split: x / np.abs(x).max() for split, x in h.items()}
+    vote = partial(knn_predict, labels=y["train"], classes=3)
+    expected, scores = vote(h["train"], queries=h["test"])
+    big = [x * np.float32(scale) for x in (h["train"], h["test"])]
+    found, again = vote(big[0], queries=big[1])
+    np.testing.assert_array_equal(found, expected)
+    np.testing.assert_allclose(again, scores, atol=1e-5)

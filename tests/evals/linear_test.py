@@ -242,13 +242,13 @@ def test_the_probe_is_the_best_on_val_then_refitted_and_judged_on_test(splits):
 @pytest.fixture
 def fits(monkeypatch):
     """Every fit made during a test."""
-    made, fit = [], linear.logreg_fit
+    made, fit = [], linear._fit
 
     def remember(*args, **kwargs):
         made.append(fit(*args, **kwargs))
         return made[-1]
 
-    monkeypatch.setattr(linear, "logreg_fit", remember)
+    monkeypatch.setattr(linear, "_fit", remember)
     return made
 
 
@@ -294,3 +294,50 @@ def test_a_probe_that_did_not_converge_says_so(splits, monkeypatch):
     metrics = linear_probe((1e-6,))(splits(), True)
     assert metrics["linear/converged"] == 0.0
     assert 0 <= metrics["linear"] <= 1
+
+
+def _wide(n=24, d=100, classes=3):
+    rng = np.random.default_rng(0)
+    h = rng.normal(size=(n, d)) * rng.uniform(0.1, 10, d) + rng.normal(size=d)
+    h[:, -1] = 3.0  # a dead feature
+    h[1] = h[0]  # a row twice: the span is smaller than n - 1
+    return h.astype(np.float32), np.arange(n) % classes
+
+
+@pytest.mark.parametrize("standardize", [True, False])
+@pytest.mark.parametrize("l2", [1e-3, 1.0])
+def test_few_wide_rows_have_the_same_optimum(l2, standardize, monkeypatch):
+    h, y = _wide()
+    fit = lambda: logreg_fit(h, y, classes=3, l2=l2, tol=1e-8, standardize=standardize)
+    primal = fit()
+    monkeypatch.setattr(linear, "WIDE", 0)
+    dual = fit()
+    assert dual.info.gradient < 1e-8
+    np.testing.assert_allclose(dual.info.objective, primal.info.objective, rtol=1e-8)
+    np.testing.assert_allclose(dual.weights, primal.weights, atol=1e-6 / l2**0.5)
+    p, onehot = logreg_predict_proba(dual, h), np.eye(3)[y]
+    x = (h - dual.mean) / dual.std
+    slope = x.T @ (p - onehot) / len(y) + l2 * dual.weights
+    np.testing.assert_allclose(np.abs(slope).max(), dual.info.gradient, atol=1e-12)
+
+
+def test_a_path_through_few_wide_rows_has_the_fits_of_each_penalty(monkeypatch):
+    monkeypatch.setattr(linear, "WIDE", 0)
+    h, y = _wide()
+    best, table = logreg_path(h, y, h, y, (1e-3, 1e-1))
+    alone = logreg_fit(h, y, classes=3, l2=best.info.l2)
+    assert set(table) == {1e-3, 1e-1}
+    np.testing.assert_allclose(best.weights, alone.weights, atol=1e-6)
+
+
+def test_a_fit_of_few_rows_takes_no_matrix_of_features():
+    """12 rows of 150,528 features: pixels of 224 x 224 in color."""
+    import tracemalloc
+
+    h = np.random.default_rng(0).uniform(size=(12, 150_528)).astype(np.float32)
+    tracemalloc.start()
+    model = logreg_fit(h, np.arange(12) % 2, classes=2, l2=1e-2)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert model.info.converged
+    assert peak < 300e6  # d x d in float64 is 181 GB

@@ -1,0 +1,208 @@
+"""Writes the features of a run, or of imported weights, for the rows of a data set.
+
+  --workdir runs/mae --out h.npz                          of the run's own data
+  --workdir runs/mae --source folder:PATH --out h.npz     of other data
+  --weights resnet50.safetensors --source folder:PATH --size 224 --out h.parquet
+
+Columns: h (float32 [n, d]), index (row number within the split), split, and label and
+class if there are classes. In an npz file the array `metadata` is JSON text; a parquet file
+(pip install pyarrow) has it in its schema, under "jssl".
+"""
+
+import argparse
+import dataclasses
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jssl.main import prepare_jax, say
+
+KINDS = (".npz", ".parquet")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the command and returns its exit status.
+
+    0: written. 1: a user error, reported in one line; nothing is written.
+    """
+    options = parser().parse_args(arguments)
+    return say(lambda: launch(options), options.debug)
+
+
+def parser() -> argparse.ArgumentParser:
+    parse = argparse.ArgumentParser(
+        prog="python -m jssl.embed",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = parse.add_argument
+    add("--workdir", help="of a run")
+    add("--stage", help="stage of the run (default: the last)")
+    add("--config", metavar="FILE", help="the experiment, if not in ./experiments")
+    add("--weights", metavar="FILE", help="safetensors, npz or torch file")
+    add("--heads", type=int, help="attention heads of a ViT, if not inferred from width")
+    add("--source", help="data (default: those of the run)")
+    add("--size", type=int, help="side of the images in pixels")
+    add("--mean", help="of training images, one number or one a channel, for --weights")
+    add("--std", help="likewise; default: as written in the file, else ImageNet's")
+    add("--split", default="all", help="train, val, test, several with commas, or all")
+    add("--name", default="h", help="output of the method (default: h)")
+    add("--batch", type=int, default=64, help="images per batch (64)")
+    add("--out", metavar="FILE.npz|FILE.parquet")
+    add("--debug", action="store_true", help="show tracebacks")
+    parse.set_defaults(cpu_devices=None, coordinator=None, processes=None, process=None)
+    return parse
+
+
+def launch(options) -> int:
+    if bool(options.workdir) == bool(options.weights):
+        raise ValueError("give one of --workdir=FOLDER and --weights=FILE")
+    if options.weights and not options.source:
+        raise ValueError("give --source=DATA for --weights, such as folder:PATH")
+    if options.workdir and (options.mean or options.std or options.heads):
+        raise ValueError("--mean, --std and --heads are for --weights: a run has its own")
+    out = Path(options.out or "")
+    if out.suffix not in KINDS:
+        raise ValueError(f"--out must be FILE.npz or FILE.parquet, got {out.name!r}")
+    if not out.parent.is_dir():
+        raise ValueError(f"--out: no such folder {out.parent}")
+    if out.suffix == ".parquet":
+        _pyarrow()
+    prepare_jax(options)
+    stage, state, whence = of_weights(options) if options.weights else of_run(options)
+    columns, told = embedded(stage, state, options.split, options.name)
+    write(out, columns, whence | told)
+    print(f"{out}: {options.name} {list(columns[options.name].shape)} of {told['data']}")
+    return 0
+
+
+def of_run(options) -> tuple[Any, Any, dict[str, Any]]:
+    """A stage of a run, perhaps with other data, its state, and its provenance."""
+    from jssl import data, runs
+
+    workdir = Path(options.workdir)
+    config = runs.read_config(workdir)
+    stage, state = runs.restore(workdir, config, options.config, options.stage)
+    if options.source:
+        image = stage.data.row_shapes().get("image")
+        size = options.size or (image.shape[1] if image is not None else None)
+        fitted = options.size or options.source.startswith("folder")
+        knobs = {"size": size} if fitted and size else {}
+        other = data.load(options.source, options.batch, **knobs)
+        stage = dataclasses.replace(stage, data=other, evals={}, baselines={})
+    told = {k: v for k, v in config.items() if k != "provenance"}
+    return stage, state, {"run": str(workdir), "stage": stage.name, "config": told}
+
+
+def of_weights(options) -> tuple[Any, Any, dict[str, Any]]:
+    """A stage of imported weights, its state, and its provenance."""
+    from jssl.pretrained import numbers, pretrained
+
+    found = pretrained(
+        options.weights,
+        options.source,
+        options.batch,
+        heads=options.heads,
+        size=options.size,
+        mean=numbers("--mean", options.mean),
+        std=numbers("--std", options.std),
+        labeled=False,
+    )
+    print(f"images normalized by {found.preprocessing.words}")
+    seen = found.preprocessing.written() | {"origin": found.preprocessing.origin}
+    whence = {"weights": str(options.weights), "preprocessing": seen}
+    return found.stage(), found.state, whence
+
+
+def embedded(stage, state, splits: str, name: str = "h") -> tuple[dict[str, Any], dict]:
+    """Columns of features of some splits of a stage's data, and their provenance.
+
+    Args:
+      stage: the stage.
+      state: of its method.
+      splits: names with commas, or "all".
+      name: output of the method.
+
+    Raises:
+      ValueError: no such split or output.
+    """
+    from jssl import session
+    from jssl.engine import Engine
+    from jssl.features import Features
+
+    source = stage.data
+    wanted = [*source.siblings] if splits == "all" else splits.split(",")
+    parts = {split: source.split(split) for split in wanted}
+    features = Features(Engine(stage), state)
+    if name not in features.names:
+        known = ", ".join(features.names)
+        raise ValueError(f"the method has no output {name!r}; it has {known}")
+    sizes = {split: part.size for split, part in parts.items()}
+    columns = {
+        name: np.concatenate([np.asarray(features(split, name)) for split in parts]),
+        "index": np.concatenate([np.arange(n, dtype=np.int32) for n in sizes.values()]),
+        "split": np.repeat([*sizes], [*sizes.values()]),
+    }
+    told: dict[str, Any] = {"data": source.name.split("/")[0], "splits": sizes}
+    if source.classes:
+        labels = np.concatenate([part.labels() for part in parts.values()])
+        names = np.array([*source.class_names, ""])  # the last for no label, -1
+        columns |= {"label": labels, "class": names[labels]}
+        told["classes"] = [*source.class_names]
+    return columns, told | {"output": name, "provenance": session.provenance()}
+
+
+def write(out: Path, columns: dict[str, Any], told: dict[str, Any]) -> None:
+    """Writes columns of equal length to an npz or parquet file, atomically.
+
+    Raises:
+      ValueError: features that are no rows [n, d], for parquet, or a missing package.
+      OSError: the file cannot be written.
+    """
+    text = json.dumps(told, default=str)
+    partial = out.with_name(f"{out.name}.{os.getpid()}.partial")
+    try:
+        if out.suffix == ".npz":
+            with partial.open("wb") as file:
+                np.savez(file, **columns, metadata=np.array(text))
+        else:
+            _parquet(partial, columns, text)
+        os.replace(partial, out)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _parquet(path, columns, text):
+    pa, parquet = _pyarrow()
+    arrays = {}
+    for name, x in columns.items():
+        if x.ndim > 2:
+            raise ValueError(
+                f"a parquet file holds rows [n, d], {name} is {list(x.shape)}: use npz"
+            )
+        flat = pa.array(x.ravel())
+        arrays[name] = (
+            flat if x.ndim == 1 else pa.FixedSizeListArray.from_arrays(flat, x.shape[1])
+        )
+    table = pa.table(arrays).replace_schema_metadata({"jssl": text})
+    parquet.write_table(table, path)
+
+
+def _pyarrow():
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError:
+        raise ValueError(
+            "a parquet file needs pyarrow: pip install pyarrow, or use FILE.npz"
+        ) from None
+    return pyarrow, pyarrow.parquet
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,123 @@
+"""Imported weights as a stage: a frozen encoder, its data, its normalization of images."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jssl import data, weights
+from jssl.config import Stage
+from jssl.method import Batch, Method
+from jssl.weights import Loaded, Preprocessing
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """Weights of a file, and the images they are applied to.
+
+    Attributes:
+      loaded: the encoder.
+      source: the images.
+      preprocessing: their normalization.
+    """
+
+    loaded: Loaded
+    source: data.Source
+    preprocessing: Preprocessing
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """The weights, as state of the stage's method."""
+        return {"params": self.loaded.params, **self.loaded.stats}
+
+    def prepare(self, batch: Batch) -> jax.Array:
+        """Normalized images; gray ones are repeated for networks of several channels."""
+        image, channels = batch["image"], self.loaded.info["channels"]
+        if image.shape[-1] != channels:
+            image = jnp.repeat(image, channels, -1)
+        return self.preprocessing(image)
+
+    def stage(self) -> Stage:
+        """A stage without steps, whose `embed` gives h, and the layers if there are any."""
+        module = self.loaded.module
+
+        def embed(state, batch):
+            out, seen = module.apply(state, self.prepare(batch), mutable=["layers"])
+            layers = tuple(jax.tree.leaves(seen.get("layers", {})))
+            return {"h": out} | ({"layers": layers} if layers else {})
+
+        def frozen(key, state, batch):
+            raise ValueError("imported weights cannot be trained: give the stage no steps")
+
+        def init(key, batch):
+            variables = dict(module.init(key, self.prepare(batch)[:1]))
+            return {k: v for k, v in variables.items() if k in ("params", "batch_stats")}
+
+        method = Method(init, frozen, embed)
+        return Stage(name="weights", method=method, data=self.source, steps=0)
+
+
+def pretrained(
+    path: str | Path,
+    source: str,
+    batch: int,
+    *,
+    heads: int | None = None,
+    size: int | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    labeled: bool = True,
+) -> Pretrained:
+    """Loads weights and the data set that they are applied to.
+
+    Args:
+      path: of the weights, see `weights.load`.
+      source: of the images, see `data.load`.
+      batch: images per batch.
+      heads: attention heads of a ViT, if not inferred from its width.
+      size: side of the images; None: for folders that of training, if the file has it.
+      mean, std: normalization; None: see `weights.preprocessing`.
+      labeled: True requires labels.
+
+    Raises:
+      ValueError: the weights, the data, or both together cannot be used.
+    """
+    layout = weights.recognize(weights.read(path))
+    prepare = weights.preprocessing(path, layout.channels, mean, std)
+    if size is None and prepare.size and source.startswith("folder"):
+        size = prepare.size[0]
+    found = data.load(source, batch, labeled=labeled, **({"size": size} if size else {}))
+    image = found.row_shapes().get("image")
+    if image is None or len(image.shape) != 4:
+        raise ValueError(f"{path} takes images, {found.name} has none")
+    *side, channels = image.shape[1:]
+    if channels not in (1, layout.channels):
+        raise ValueError(
+            f"{path} takes images of {layout.channels} channels, {found.name} has "
+            f"{channels}"
+        )
+    loaded = weights.load(path, heads, image=tuple(side))
+    return Pretrained(loaded, found, prepare)
+
+
+def numbers(option: str, text: str | None) -> list[float] | None:
+    """The numbers of an option such as --mean=0.485,0.456,0.406; None stays.
+
+    Raises:
+      ValueError: the text is no list of numbers.
+
+    >>> numbers("--mean", "0.5,1")
+    [0.5, 1.0]
+    """
+    if text is None:
+        return None
+    try:
+        return [float(word) for word in text.split(",")]
+    except ValueError:
+        raise ValueError(
+            f"{option} must be one number, or one a channel, as in "
+            f"{option}=0.485,0.456,0.406, got {text!r}"
+        ) from None
