@@ -10,12 +10,14 @@ Caron et al. 2020, https://arxiv.org/abs/2006.09882, listing 1.
 import jax.numpy as jnp
 from jaxtyping import Array, Float, ScalarLike
 
+from jssl.ops.explicit import compares_rows
 from jssl.ops.gather import psum
 from jssl.ops.precision import widen
 from jssl.ops.shapes import expect
 from jssl.ops.vectors import logsumexp
 
 
+@compares_rows(like="scores")
 def sinkhorn(
     scores: Float[Array, "n k"],
     epsilon: ScalarLike = 0.05,

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float
 
+from jssl.ops.explicit import compares_rows
 from jssl.ops.gather import psum
 
 
@@ -50,6 +51,7 @@ def cosine(a: Float[Array, "*n d"], b: Float[Array, "*n d"]) -> Float[Array, "*n
     return (unit(a) * unit(b)).sum(-1)
 
 
+@compares_rows(like="a")
 def dots(a: Float[Array, "n d"], b: Float[Array, "m d"]) -> Float[Array, "n m"]:
     """Inner product of every row of a with every row of b.
 
