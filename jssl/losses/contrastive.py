@@ -213,7 +213,9 @@ def supervised_contrastive(
     # The mean of inner products is the inner product with the mean: no [n, N, d].
     positive = (scaled * dots(alike, everyone.T)).sum(-1) / jnp.maximum(partners, 1)
     total = row_logsumexp(scaled, everyone, own[:, None])
-    return pmean(jnp.where(partners > 0, total - positive, 0).mean(), axis_name)
+    # `positive` is 0 without partners, but nan where a row is.
+    nats = jnp.where(partners > 0, total - positive, positive)
+    return pmean(nats.mean(), axis_name)
 
 
 @compares_rows

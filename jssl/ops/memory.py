@@ -81,8 +81,10 @@ def nearest(
     >>> rows.tolist(), index.tolist()
     ([[0.0, 1.0]], [1])
     """
-    index = dots(unit(z), unit(keys)).argmax(-1)
-    return keys[index], index
+    cosines = dots(unit(z), unit(keys))
+    index = cosines.argmax(-1)  # an integer, also where all are nan
+    lost = jnp.isnan(cosines.max(-1))
+    return jnp.where(lost[:, None], jnp.nan, keys[index]), index
 
 
 def bank_init(key: jax.Array, size: int, width: int) -> Float[Array, "size width"]:
