@@ -64,7 +64,8 @@ def vicreg(
         return net.apply(state.weights, state.stats, prepare(batch))[0]
 
     def render(key, state, batch, collect):
-        return {"covariances of z": covariances(embed(state, batch)["z"])}
+        z = embed(state, batch)["z"]
+        return {"covariances of z": covariances(z)} if len(z) > 1 else {}
 
     return Method(init, step, embed, render=render)
 
