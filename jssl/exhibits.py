@@ -202,11 +202,12 @@ def energies(images, layers):
 
 def attention(images, blocks):
     blocks = [np.asarray(x) for x in blocks]
-    edge = round((blocks[-1].shape[-1] - 1) ** 0.5)
-    heads = gallery.cls_attention(blocks[-1], (edge, edge))
-    rolled = gallery.attention_rollout(blocks)[:, 0, 1:].reshape(-1, edge, edge)
-    maps = [*heads.transpose(1, 0, 2, 3), rolled]
     size = images.shape[1:3]
+    patch = math.sqrt(math.prod(size) / (blocks[-1].shape[-1] - 1))  # of square patches
+    grid = round(size[0] / patch), round(size[1] / patch)
+    heads = gallery.cls_attention(blocks[-1], grid)
+    rolled = gallery.attention_rollout(blocks)[:, 0, 1:].reshape(-1, *grid)
+    maps = [*heads.transpose(1, 0, 2, 3), rolled]
     seen = [_stretched(_sized(x, size)) for x in maps]
     names = ("image", *(f"head {i + 1}" for i in range(heads.shape[1])), "rolled out")
     return Grid(_beside(images, seen), names)

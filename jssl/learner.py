@@ -68,6 +68,49 @@ def minimize(
     return descend(tx, learner._replace(stats=stats), pmean(grads, axis_name)), metrics
 
 
+def on_update(before: Learner, after: Learner, moved: Any, still: Any) -> Any:
+    """State that follows the weights: `moved` if the optimizer updated them, else `still`.
+
+    An optimizer in `optax.MultiSteps` averages the gradients of several steps into one
+    update: targets, schedules and counts wait for it. With any other, `moved`.
+
+    >>> tx = optax.MultiSteps(optax.sgd(1.0), 2)
+    >>> learner, count = fresh(tx, jnp.array(0.0)), 0
+    >>> for _ in range(4):
+    ...     before, learner = learner, descend(tx, learner, jnp.array(1.0))
+    ...     count = on_update(before, learner, count + 1, count)
+    >>> int(count), float(learner.params)
+    (2, -2.0)
+    """
+    steps = [_accumulated(learner.opt) for learner in (before, after)]
+    if not steps[1]:
+        return moved
+    updated = steps[1][0].gradient_step != steps[0][0].gradient_step
+    return jax.tree.map(lambda m, s: jnp.where(updated, m, s), moved, still)
+
+
+def whole_batches(method: str, learner: Learner) -> Learner:
+    """The learner of a method whose loss compares the samples of a batch.
+
+    Raises:
+      ValueError: the optimizer accumulates gradients, which are then those of comparisons
+        within each part of a batch, and not of the whole.
+    """
+    if _accumulated(learner.opt):
+        raise ValueError(
+            f"{method}: the loss compares the samples of a batch, so gradients of parts of "
+            "it do not add up to its own: use no optax.MultiSteps, but a smaller batch or "
+            "more devices"
+        )
+    return learner
+
+
+def _accumulated(opt):
+    """The states of all `optax.MultiSteps` in an optimizer state."""
+    is_one = lambda node: isinstance(node, optax.MultiStepsState)
+    return [node for node in jax.tree.leaves(opt, is_leaf=is_one) if is_one(node)]
+
+
 class AveragedWeights(NamedTuple):
     """State of `ema_weights`."""
 

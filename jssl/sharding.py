@@ -11,6 +11,7 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 BATCH_AXES = ("data", "fsdp")  # mesh axes over which the rows of a batch are sharded
+AXES = (*BATCH_AXES, "tensor")  # all that batches and `TRANSFORMER` are sharded along
 Rules = Sequence[tuple[str, PartitionSpec | Callable]]
 
 
@@ -21,14 +22,23 @@ def make_mesh(axes: str = "", devices: Sequence | None = None) -> Mesh:
     sharded z is an error.
 
     Raises:
-      ValueError: if the sizes do not multiply to the number of devices.
+      ValueError: if an axis is unknown, given twice or of size 0, or if the sizes do not
+        multiply to the number of devices.
     """
     count = len(devices) if devices else jax.device_count()
     sizes = {"data": count}
     if axes:
         if not re.fullmatch(r"\w+=\d+(;\w+=\d+)*", axes):
             raise ValueError(f"a mesh must look like 'data=8;fsdp=4', got {axes!r}")
-        sizes = {k: int(n) for k, n in (axis.split("=") for axis in axes.split(";"))}
+        pairs = [axis.split("=") for axis in axes.split(";")]
+        sizes = {name: int(n) for name, n in pairs}
+        if unknown := [name for name in sizes if name not in AXES]:
+            raise ValueError(
+                f"the mesh {axes!r} has an unknown axis {unknown[0]!r}, along which "
+                f"nothing would be sharded: the axes are {', '.join(AXES)}"
+            )
+        if len(sizes) < len(pairs) or not all(sizes.values()):
+            raise ValueError(f"the mesh {axes!r} needs each axis once, of size 1 or more")
     if math.prod(sizes.values()) != count:
         wanted = math.prod(sizes.values())
         raise ValueError(f"the mesh {axes!r} needs {wanted} devices, there are {count}")

@@ -19,7 +19,14 @@ def test_a_product_of_sharded_rows_is_not_refused():
 
 @pytest.mark.parametrize(
     ("axes", "message"),
-    [("data=4", "needs 4 devices, there are 8"), ("data:8", "a mesh must look like")],
+    [
+        ("data=4", "needs 4 devices, there are 8"),
+        ("data:8", "a mesh must look like"),
+        ("dat=8", "unknown axis 'dat'.*the axes are data, fsdp, tensor"),
+        ("data=4;tesnor=2", "unknown axis 'tesnor'"),
+        ("data=8;data=8", "each axis once"),
+        ("data=8;fsdp=0", "of size 1 or more"),
+    ],
 )
 def test_a_mesh_that_does_not_fit_is_refused(axes, message):
     with pytest.raises(ValueError, match=message):

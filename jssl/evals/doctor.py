@@ -26,7 +26,8 @@ IDLE = 0.05  # no learning: the best loss is within this fraction of its value a
 ALIKE = 0.05  # mode collapse: samples/spread below
 LOST, SOME = 0.5, 0.1  # mode collapse: coverage below LOST of a best of at least SOME
 USED = 0.1  # unused prototypes: prototypes/used below this fraction of all
-PATIENCE = 200  # steps for which a loss may stay at chance
+PATIENCE = 200  # steps below which a run is too short to judge
+PLAIN = 0.1  # of its threshold and of its untrained value: std of a collapse plain before
 
 NEEDS = {
     "complete collapse": "stop-gradient with a predictor, a momentum target, negatives, a "
@@ -43,8 +44,8 @@ class Verdict(NamedTuple):
     """The diagnosis of a run.
 
     Attributes:
-      kind: "healthy", or a key of `NEEDS`.
-      since: first step of the uninterrupted diagnosis; 0 if healthy.
+      kind: "healthy", "undecided", or a key of `NEEDS`.
+      since: first step of the uninterrupted diagnosis; 0 if healthy or undecided.
       words: a sentence with the numbers, and the usual remedies.
     """
 
@@ -118,6 +119,11 @@ def diagnose(
 ) -> Verdict:
     """The diagnosis of a run from its history.
 
+    An untrained network may look collapsed, and a network is nearly untrained for its first
+    steps: in the first 200 a sign leaves the run "undecided". Only a standard deviation of
+    a tenth of the threshold (and, if the history has the untrained network as step 0, of
+    its value there) is complete collapse at any step.
+
     Args:
       history: (step, numbers) in order of steps: those of `examine`, and training metrics.
       chance: values of training metrics for a model that has learned nothing, e.g. log K
@@ -135,6 +141,9 @@ def diagnose(
         words = sign(step, last, chance)
         if words is None:
             continue
+        if step < PATIENCE and not _plain(history):
+            early = f"Undecided: {step} steps are too few to tell. So far {words}."
+            return Verdict("undecided", 0, early)
         since = step
         for earlier, numbers in reversed(history):
             if sign(earlier, numbers, chance) is None:
@@ -145,6 +154,18 @@ def diagnose(
         sentence = f"{kind.capitalize()} {when}: {words}. Usual remedies: {NEEDS[kind]}."
         return Verdict(kind, since, sentence)
     return Verdict("healthy", 0, f"Healthy: {_seen(last, chance)}.")
+
+
+def _plain(history):
+    """True for a complete collapse that a nearly untrained network cannot be."""
+    (begin, first), (step, last) = history[0], history[-1]
+    name = _judged(last)
+    if name is None:
+        return False
+    std, limit = f"{name}/std", POINT[name]
+    if begin == 0 and step > 0:
+        limit = min(limit, first.get(std, limit))
+    return last[std] < PLAIN * limit
 
 
 def _with_bests(history, chance):

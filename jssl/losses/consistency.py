@@ -238,8 +238,8 @@ def annealed_cross_entropy(
     expect("annealed_cross_entropy", logits=(logits, "n c"), labels=(labels, "n", "int"))
     (logits,) = widen(logits)
     nats = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
-    unknown = jnp.exp(-lax.stop_gradient(nats)) <= threshold
-    return masked_mean(nats, unknown, axis_name)
+    known = jnp.exp(-lax.stop_gradient(nats)) > threshold  # nan counts as unknown
+    return masked_mean(nats, ~known, axis_name)
 
 
 def ict(

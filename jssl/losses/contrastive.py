@@ -19,12 +19,14 @@ from jax import lax
 from jaxtyping import Array, Float, Int, ScalarLike
 
 from jssl.ops.chunked import row_logsumexp
+from jssl.ops.explicit import compares_rows
 from jssl.ops.gather import gather, global_rows, pmean
 from jssl.ops.precision import widen
 from jssl.ops.shapes import expect
 from jssl.ops.vectors import dots, logsumexp, unit
 
 
+@compares_rows
 def info_nce(
     queries: Float[Array, "n d"],
     keys: Float[Array, "n d"],
@@ -70,6 +72,7 @@ def info_nce(
     return pmean((total - positive).mean(), axis_name)
 
 
+@compares_rows
 def nt_xent(
     a: Float[Array, "n d"],
     b: Float[Array, "n d"],
@@ -109,6 +112,7 @@ def nt_xent(
     return pmean(total.mean() - positive.mean(), axis_name)
 
 
+@compares_rows
 def dcl(
     a: Float[Array, "n d"],
     b: Float[Array, "n d"],
@@ -138,6 +142,7 @@ def dcl(
     return pmean(apart.mean() - positive.mean(), axis_name)
 
 
+@compares_rows
 def dclw(
     a: Float[Array, "n d"],
     b: Float[Array, "n d"],
@@ -172,6 +177,7 @@ def dclw(
     return pmean(apart.mean() - (weight * positive).mean(), axis_name)
 
 
+@compares_rows
 def supervised_contrastive(
     z: Float[Array, "n d"],
     labels: Int[Array, " n"],
@@ -207,9 +213,12 @@ def supervised_contrastive(
     # The mean of inner products is the inner product with the mean: no [n, N, d].
     positive = (scaled * dots(alike, everyone.T)).sum(-1) / jnp.maximum(partners, 1)
     total = row_logsumexp(scaled, everyone, own[:, None])
-    return pmean(jnp.where(partners > 0, total - positive, 0).mean(), axis_name)
+    # `positive` is 0 without partners, but nan where a row is.
+    nats = jnp.where(partners > 0, total - positive, positive)
+    return pmean(nats.mean(), axis_name)
 
 
+@compares_rows
 def graph_contrastive(
     a: Float[Array, "n d"],
     b: Float[Array, "n d"],

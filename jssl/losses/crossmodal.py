@@ -12,12 +12,14 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, ScalarLike
 
 from jssl.ops.chunked import row_logsumexp
+from jssl.ops.explicit import compares_rows
 from jssl.ops.gather import gather, global_rows, pmean
 from jssl.ops.precision import widen
 from jssl.ops.shapes import expect
 from jssl.ops.vectors import dots, unit
 
 
+@compares_rows
 def clip(
     images: Float[Array, "n d"],
     texts: Float[Array, "n d"],
@@ -53,6 +55,7 @@ def clip(
     return pmean(((by_image + by_text) / 2 - positive).mean(), axis_name)
 
 
+@compares_rows
 def siglip(
     images: Float[Array, "n d"],
     texts: Float[Array, "n d"],
@@ -88,6 +91,7 @@ def siglip(
     return pmean(nats.sum(-1).mean(), axis_name)
 
 
+@compares_rows
 def mil_nce(
     videos: Float[Array, "n d"],
     captions: Float[Array, "n p d"],

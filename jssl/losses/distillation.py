@@ -18,6 +18,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, ScalarLike, Shaped
 
+from jssl.ops.explicit import compares_rows
 from jssl.ops.gather import gather, global_rows, pmean
 from jssl.ops.precision import widen
 from jssl.ops.shapes import expect
@@ -130,6 +131,7 @@ def ibot(
     return ((nats * mask).sum(1) / jnp.where(masked > 0, masked, 1)).mean()
 
 
+@compares_rows
 def koleo(
     x: Float[Array, "n d"], eps: float = 1e-8, axis_name: str | None = None
 ) -> Float[Array, ""]:
@@ -162,6 +164,7 @@ def koleo(
     return pmean(-jnp.log(distance + eps).mean(), axis_name)
 
 
+@compares_rows
 def swav(
     scores: Float[Array, "n v k"],
     codes: Float[Array, "n g k"] | None = None,

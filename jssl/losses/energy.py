@@ -18,10 +18,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from jssl.ops.explicit import compares_rows
 from jssl.ops.gibbs import RBM, Units, check, free_energy, gibbs, hidden_mean
 from jssl.ops.precision import widen
 
 
+@compares_rows
 def moments(rbm: RBM, v: Float[Array, "n v"], hidden: Units = "bernoulli") -> RBM:
     """Means of v h, v and h over samples, h at its mean given v.
 

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, ScalarLike
 
+from jssl.ops.explicit import compares_rows
 from jssl.ops.gather import gather, global_rows, pmean, psum
 from jssl.ops.precision import widen
 from jssl.ops.shapes import expect
@@ -176,6 +177,7 @@ def mine(
     return value - pmean(joint.mean(), axis_name), new
 
 
+@compares_rows
 def dim_local(
     maps: Float[Array, "n m u"],
     summaries: Float[Array, "n u"],

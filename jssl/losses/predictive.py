@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, ScalarLike
 
+from jssl.ops.explicit import compares_rows
 from jssl.ops.gather import gather, pmean
 from jssl.ops.precision import widen
 from jssl.ops.shapes import expect
@@ -35,6 +36,7 @@ def cpc(
     return cpc_per_step(latents, contexts, weights, negatives, first, axis_name).mean()
 
 
+@compares_rows
 def cpc_per_step(
     latents: Float[Array, "n t d"],
     contexts: Float[Array, "n t c"],

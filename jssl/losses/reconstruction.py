@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, ScalarLike, Shaped
 
 from jssl.ops.divergences import soft_cross_entropy
+from jssl.ops.explicit import compares_rows
 from jssl.ops.means import masked_mean
 from jssl.ops.precision import widen
 from jssl.ops.shapes import expect
@@ -242,6 +243,7 @@ def rebalancing_weights(
     return weights / (prior * weights).sum()
 
 
+@compares_rows
 def rebalanced_cross_entropy(
     logits: Float[Array, "n h w q"],
     target: Float[Array, "n h w q"],

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, ScalarLike
 
+from jssl.ops.explicit import compares_rows
 from jssl.ops.gather import gather, pmean, psum
 from jssl.ops.precision import widen
 from jssl.ops.shapes import expect
@@ -45,6 +46,7 @@ def barlow_twins(
     return jnp.square(1 - jnp.diag(c)).sum() + weight * _off_diagonal(c)
 
 
+@compares_rows
 def cross_correlation(
     a: Float[Array, "n d"],
     b: Float[Array, "n d"],
@@ -93,6 +95,7 @@ def vicreg(
     )
 
 
+@compares_rows
 def vicreg_terms(
     a: Float[Array, "n d"],
     b: Float[Array, "n d"],
@@ -133,6 +136,7 @@ def vicreg_terms(
     }
 
 
+@compares_rows
 def w_mse(
     a: Float[Array, "n d"],
     b: Float[Array, "n d"],
@@ -174,6 +178,7 @@ def w_mse(
     return pmean(jnp.square(v - w).sum(-1).mean(), axis_name)
 
 
+@compares_rows(like="z")
 def whiten(z: Float[Array, "n d"], eps: float = 0.0) -> Float[Array, "n d"]:
     r"""Whiten rows to mean 0 and covariance I, by the inverse of a Cholesky factor.
 

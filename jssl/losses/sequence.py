@@ -21,6 +21,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int, Shaped
 
+from jssl.ops.explicit import compares_rows
 from jssl.ops.means import masked_mean
 from jssl.ops.precision import widen
 from jssl.ops.shapes import expect
@@ -161,6 +162,7 @@ def next_sentence(
     return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
 
 
+@compares_rows
 def negative_sampling(
     h: Float[Array, "n d"],
     outputs: Float[Array, "v d"],
@@ -218,6 +220,7 @@ def negative_sampling(
     return masked_mean(jax.nn.softplus(-is_right) + noise, mask, axis_name)
 
 
+@compares_rows
 def hierarchical_softmax(
     h: Float[Array, "n d"],
     nodes: Float[Array, "m d"],

@@ -17,6 +17,7 @@ from jax import lax
 from jaxtyping import Array, Float, ScalarLike, Shaped
 
 from jssl.losses.contrastive import info_nce
+from jssl.ops.explicit import compares_rows
 from jssl.ops.gather import psum
 from jssl.ops.memory import nearest
 from jssl.ops.precision import widen
@@ -66,6 +67,7 @@ def byol_regression(p: Float[Array, "*n d"], z: Float[Array, "*n d"]) -> Float[A
     return jnp.square(unit(p) - unit(lax.stop_gradient(z))).sum(-1).mean()
 
 
+@compares_rows
 def nnclr(
     z: Float[Array, "n d"],
     p: Float[Array, "n d"],

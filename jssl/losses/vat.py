@@ -154,8 +154,8 @@ def _unit_rows(d, otherwise):
     axes = tuple(range(1, d.ndim))
     # Divide by the largest entry first: squares of tiny entries would underflow.
     top = jnp.abs(wide).max(axes, keepdims=True)
-    some = top > 0
-    wide = wide / jnp.where(some, top, 1)
+    zero = top <= 0
+    wide = wide / jnp.where(zero, 1, top)
     length = jnp.sqrt(jnp.square(wide).sum(axes, keepdims=True))
-    wide = wide / jnp.where(some, length, 1)
-    return jnp.where(some, wide.astype(d.dtype), otherwise)
+    wide = wide / jnp.where(zero, 1, length)
+    return jnp.where(zero, otherwise, wide.astype(d.dtype))

@@ -37,13 +37,31 @@ class Dense(nn.Module):
             x = (self.activation if i + 1 < len(self.widths) else self.last)(x)
         return x
 
-    def filters(self, train=False):
-        """The first layer's kernels [widths[0], side, side, c], of square images."""
+    def filters(self, shape=None, train=False):
+        """The first layer's kernels as images [widths[0], h, w, c].
+
+        Args:
+          shape: (h, w, c) of the network's input; None: square, of one or three channels.
+          train: without effect.
+
+        Raises:
+          ValueError: if the input has another number of values.
+        """
         kernel = self.variables["params"]["dense0"]["kernel"]
-        side = math.isqrt(len(kernel))
-        if side * side != len(kernel):  # RGB: 3 s^2 is never a perfect square
-            side = math.isqrt(len(kernel) // 3)
-        return kernel.T.reshape(-1, side, side, len(kernel) // (side * side))
+        if shape is None:
+            channels = 3 if len(kernel) % 3 == 0 and _root(len(kernel) // 3) else 1
+            shape = (*2 * (_root(len(kernel) // channels),), channels)
+        if math.prod(shape) != len(kernel) or not kernel.size:
+            raise ValueError(
+                f"filters: the first layer has {len(kernel)} inputs, which are no images "
+                f"of {list(shape)}: pass their shape (h, w, c)"
+            )
+        return kernel.T.reshape(-1, *shape)
+
+
+def _root(n):
+    """The square root of n, or 0 if it is no integer."""
+    return math.isqrt(n) if math.isqrt(n) ** 2 == n else 0
 
 
 class Autoencoder(nn.Module):
@@ -97,4 +115,4 @@ class Autoencoder(nn.Module):
         return h.reshape(-1, *self.shape)
 
     def filters(self, train=False):
-        return self.encoder.filters()
+        return self.encoder.filters(self.shape if len(self.shape) == 3 else None)

@@ -9,6 +9,7 @@ copy), initialized within the bounds of the joint [d, 3d] matrix of the authors'
 
 import math
 import re
+from functools import cache
 from typing import Any
 
 import flax.linen as nn
@@ -208,53 +209,73 @@ class Encoder(nn.Module):
             raise ValueError(text.format(*self.grid, rows, columns))
         return self.cls + self.positions[:, :1], self.positions[:, 1:]
 
+    def cut(self, images):
+        """Rows and columns of patches of images [n, h, w, c]."""
+        return tuple(size // self.patch for size in images.shape[1:3])
+
     def filters(self):
         """The kernels of the patch projection, [d, p, p, c]."""
         kernel = self.embedding.variables["params"]["kernel"]
         return kernel.T.reshape(self.width, self.patch, self.patch, -1)
 
 
-def cells(x, side=3):
-    """Adaptive average pooling of a square grid of patch tokens [n, l, d] to side x side.
+def cells(x, grid, side=3):
+    """Adaptive average pooling of patch tokens [n, l, d] to side x side cells.
 
-    Cell i covers floor(i e / side) to ceil((i + 1) e / side), where e = sqrt(l). The cell
-    means are concatenated: [n, side * side * d].
+    Of e rows (or columns), cell i covers floor(i e / side) to ceil((i + 1) e / side). The
+    cell means are concatenated: [n, side * side * d].
+
+    Args:
+      x: tokens, row by row.
+      grid: rows and columns of the patches, l together.
+      side: cells along either axis.
 
     Raises:
-      ValueError: if the patches form no square of at least side x side.
+      ValueError: if there are fewer than side rows or columns.
     """
-    n, length, width = x.shape
-    edge = math.isqrt(length)
-    if edge * edge != length or edge < side:
+    if min(grid) < side:
         raise ValueError(
-            f"grid pooling needs a square of at least {side} x {side} patches, got {length}"
+            f"grid pooling needs at least {side} x {side} patches, got "
+            f"{grid[0]} x {grid[1]}: use smaller patches, or another pooling"
         )
-    share = np.zeros((side, edge), np.float32)
+    n, _, width = x.shape
+    down, across = (_shares(side, length) for length in grid)
+    x = x.reshape(n, *grid, width)
+    return jnp.einsum("ai,bj,nijd->nabd", down, across, x).reshape(n, -1)
+
+
+@cache
+def _shares(side, length):
+    share = np.zeros((side, length), np.float32)
     for i in range(side):
-        share[i, i * edge // side : -(-(i + 1) * edge // side)] = 1
-    share /= share.sum(1, keepdims=True)
-    grid = x.reshape(n, edge, edge, width)
-    return jnp.einsum("ai,bj,nijd->nabd", share, share, grid).reshape(n, -1)
+        share[i, i * length // side : -(-(i + 1) * length // side)] = 1
+    return share / share.sum(1, keepdims=True)
 
 
 POOLS = {
-    "mean": lambda x: x[:, 1:].mean(1),
-    "cls": lambda x: x[:, 0],
-    "mean_max": lambda x: jnp.concatenate([x[:, 1:].mean(1), x[:, 1:].max(1)], axis=1),
-    "grid": lambda x: cells(x[:, 1:]),
-    "flat": lambda x: x[:, 1:].reshape(len(x), -1),
+    "mean": lambda x, grid: x[:, 1:].mean(1),
+    "cls": lambda x, grid: x[:, 0],
+    "mean_max": lambda x, grid: jnp.concatenate([x[:, 1:].mean(1), x[:, 1:].max(1)], 1),
+    "grid": lambda x, grid: cells(x[:, 1:], grid),
+    "flat": lambda x, grid: x[:, 1:].reshape(len(x), -1),
 }
 
 
-def pooled(tokens, pool):
+def pooled(tokens, pool, grid):
     """Pools class and patch tokens [n, 1 + l, d] to one representation [n, ...].
 
+    Args:
+      tokens: the class token, and the patches row by row.
+      pool: one of `POOLS`.
+      grid: rows and columns of the patches.
+
     Raises:
-      ValueError: if there is no such pooling.
+      ValueError: if there is no such pooling, or the grid is too small for it.
     """
     if pool not in POOLS:
         raise ValueError(f"no pooling is called {pool!r}: there are {', '.join(POOLS)}")
-    return POOLS[pool](tokens).astype(jnp.promote_types(tokens.dtype, jnp.float32))
+    h = POOLS[pool](tokens, grid)
+    return h.astype(jnp.promote_types(tokens.dtype, jnp.float32))
 
 
 class Pooled(nn.Module):
@@ -265,7 +286,8 @@ class Pooled(nn.Module):
 
     @nn.compact
     def __call__(self, images, train=False):
-        h = pooled(self.encoder(images, train=train), self.pool)
+        tokens = self.encoder(images, train=train)
+        h = pooled(tokens, self.pool, self.encoder.cut(images))
         return h if self.encoder.final_norm else norm(None, "norm", self.encoder.eps)(h)
 
     def filters(self, train=False):
@@ -302,7 +324,8 @@ class MaskedAutoencoder(nn.Module):
     def encode(self, images, train=False):
         """Embeds unmasked images: {"h": pooled, "tokens": [n, l, d]}."""
         tokens = self.encoder(images, train=train)
-        return {"h": pooled(tokens, self.pool), "tokens": tokens[:, 1:]}
+        h = pooled(tokens, self.pool, self.encoder.cut(images))
+        return {"h": h, "tokens": tokens[:, 1:]}
 
     def filters(self, train=False):
         return self.encoder.filters()
@@ -323,7 +346,7 @@ class Classifier(nn.Module):
     @nn.compact
     def __call__(self, images, train=False):
         tokens = self.encoder(images, train=train)
-        h = pooled(tokens, self.pool)
+        h = pooled(tokens, self.pool, self.encoder.cut(images))
         if not self.encoder.final_norm:
             h = norm(None, "norm")(h)
         init = nn.initializers.truncated_normal(self.head_std)

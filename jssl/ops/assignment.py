@@ -15,11 +15,13 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int
 
+from jssl.ops.explicit import compares_rows
 from jssl.ops.precision import widen
 from jssl.ops.shapes import expect
 from jssl.ops.vectors import dots, unit
 
 
+@compares_rows
 def hungarian(cost: Float[Array, "n n"]) -> Int[Array, " n"]:
     """The column assigned to each row in the one-to-one matching of minimal cost.
 
@@ -60,6 +62,7 @@ def nat_targets(
     return points, jax.random.permutation(labels_key, n).astype(jnp.int32)
 
 
+@compares_rows(like="labels")
 def nat_reassign(
     z: Float[Array, "b d"], targets: Float[Array, "n d"], labels: Int[Array, " b"]
 ) -> Int[Array, " b"]:

@@ -14,9 +14,11 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int
 
+from jssl.ops.explicit import compares_rows
 from jssl.ops.vectors import dots, logsumexp
 
 
+@compares_rows(like="anchors")
 def row_logsumexp(
     anchors: Float[Array, "n d"],
     candidates: Float[Array, "m d"],

@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from jssl.ops.explicit import compares_rows
 from jssl.ops.precision import widen
 from jssl.ops.shapes import expect
 
@@ -130,6 +131,7 @@ def cosine_schedule(steps: int) -> Schedule:
     return schedule(np.minimum(1 - f[1:] / f[:-1], 0.999))
 
 
+@compares_rows(like="i")
 def at_step(
     values: Float[Array, " t"], i: Int[Array, " n"], x: Float[Array, "n *d"]
 ) -> Float[Array, "n ..."]:

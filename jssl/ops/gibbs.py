@@ -143,7 +143,8 @@ def sample_hidden(
     """
     mean = hidden_mean(rbm, v, hidden)
     if hidden == "bernoulli":
-        return jax.random.bernoulli(key, mean).astype(mean.dtype)
+        h = jax.random.bernoulli(key, mean).astype(mean.dtype)
+        return jnp.where(jnp.isnan(mean), mean, h)  # no draw is below nan
     return mean + jax.random.normal(key, mean.shape, mean.dtype)
 
 

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int
 
+from jssl.ops.explicit import compares_rows
 from jssl.ops.precision import widen
 from jssl.ops.shapes import expect
 from jssl.ops.vectors import dots
@@ -36,6 +37,7 @@ class Clusters(NamedTuple):
     inertia: Float[Array, " t"]
 
 
+@compares_rows(like="x")
 def kmeans(
     key: jax.Array,
     x: Float[Array, "n d"],
@@ -90,6 +92,7 @@ def kmeans(
     return Clusters(centroids + middle, assignments, inertia)
 
 
+@compares_rows(like="x")
 def nearest_centroid(
     x: Float[Array, "n d"], centroids: Float[Array, "k d"], chunk: int | None = None
 ) -> Int[Array, " n"]:
@@ -130,6 +133,7 @@ def _argmin_by_rows(scores):
     return index
 
 
+@compares_rows(like="assignments")
 def split_into_empty(
     key: jax.Array,
     x: Float[Array, "n d"],

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Shaped
 
+from jssl.ops.explicit import compares_rows
 from jssl.ops.shapes import expect
 
 
@@ -59,6 +60,7 @@ def masking_by(noise: Float[Array, "n l"], ratio: float) -> Masking:
     return Masking(shuffle[:, :kept], (restore >= kept).astype(jnp.float32), restore)
 
 
+@compares_rows(like="ids")
 def take_tokens(
     tokens: Shaped[Array, "n l d"], ids: Int[Array, "n k"]
 ) -> Shaped[Array, "n k d"]:
@@ -71,6 +73,7 @@ def take_tokens(
     return jnp.take_along_axis(tokens, ids[..., None], axis=1)
 
 
+@compares_rows(like="restore")
 def restore_tokens(
     visible: Float[Array, "n k d"],
     mask_token: Float[Array, "1 1 d"],

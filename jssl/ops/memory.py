@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int, ScalarLike, Shaped
 
+from jssl.ops.explicit import compares_rows
 from jssl.ops.gather import global_rows
 from jssl.ops.shapes import expect
 from jssl.ops.vectors import dots, unit
@@ -44,6 +45,7 @@ def queue_init(key: jax.Array, size: int, width: int) -> Queue:
     return Queue(_directions(key, size, width), jnp.zeros((), jnp.int32))
 
 
+@compares_rows
 def queue_push(
     queue: Queue, rows: Shaped[Array, "n d"], axis_name: str | None = None
 ) -> Queue:
@@ -69,6 +71,7 @@ def queue_push(
     return Queue(keys, (queue.pointer + len(rows)) % size)
 
 
+@compares_rows(like="z")
 def nearest(
     keys: Float[Array, "k d"], z: Float[Array, "n d"]
 ) -> tuple[Float[Array, "n d"], Int[Array, " n"]]:
@@ -78,8 +81,10 @@ def nearest(
     >>> rows.tolist(), index.tolist()
     ([[0.0, 1.0]], [1])
     """
-    index = dots(unit(z), unit(keys)).argmax(-1)
-    return keys[index], index
+    cosines = dots(unit(z), unit(keys))
+    index = cosines.argmax(-1)  # an integer, also where all are nan
+    lost = jnp.isnan(cosines.max(-1))
+    return jnp.where(lost[:, None], jnp.nan, keys[index]), index
 
 
 def bank_init(key: jax.Array, size: int, width: int) -> Float[Array, "size width"]:
@@ -91,6 +96,7 @@ def bank_init(key: jax.Array, size: int, width: int) -> Float[Array, "size width
     return _directions(key, size, width)
 
 
+@compares_rows(like="index")
 def bank_read(
     bank: Float[Array, "size d"], index: Int[Array, "..."]
 ) -> Float[Array, "... d"]:
@@ -102,6 +108,7 @@ def bank_read(
     return lax.stop_gradient(bank)[index]
 
 
+@compares_rows
 def bank_write(
     bank: Float[Array, "size d"],
     index: Int[Array, " n"],

@@ -11,10 +11,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, ScalarLike
 
+from jssl.ops.explicit import compares_rows
 from jssl.ops.precision import widen
 from jssl.ops.shapes import expect
 
 
+@compares_rows(like="x")
 def mixup(
     key: jax.Array,
     x: Float[Array, "n *d"],
@@ -71,6 +73,7 @@ def mixup(
     return blend(wide).astype(x.dtype), blend(y), weight
 
 
+@compares_rows(like="x")
 def mixmatch_batch(
     key: jax.Array,
     x: Float[Array, "b *d"],
@@ -118,6 +121,7 @@ def mixmatch_batch(
     return (inputs[:b], targets[:b]), (inputs[b:], targets[b:])
 
 
+@compares_rows(like="arrays")
 def interleave(arrays: list[Array]) -> list[Array]:
     """Interleave m batches of equal size, so that the first has rows of all; an involution.
 

@@ -7,15 +7,17 @@ Cuturi 2013, "Sinkhorn Distances", https://arxiv.org/abs/1306.0895; as used by S
 Caron et al. 2020, https://arxiv.org/abs/2006.09882, listing 1.
 """
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, ScalarLike
 
-from jssl.ops.gather import psum
+from jssl.ops.explicit import compares_rows
 from jssl.ops.precision import widen
 from jssl.ops.shapes import expect
 from jssl.ops.vectors import logsumexp
 
 
+@compares_rows(like="scores")
 def sinkhorn(
     scores: Float[Array, "n k"],
     epsilon: ScalarLike = 0.05,
@@ -29,12 +31,11 @@ def sinkhorn(
     .. math:: Q_{ij} \leftarrow Q_{ij} / \sum_i Q_{ij}, \qquad
               Q_{ij} \leftarrow Q_{ij} / \sum_j Q_{ij}
 
-    The first iteration is in log space, so that large scores do not overflow; after it
-    each column has an entry of at least 1 / (n k), and the rest is linear: one factor for
-    each row and column, so that Q is read but not rewritten. Each row sums to 1 exactly,
-    each column to n / k in the limit. With 0 iterations it is the softmax of S / epsilon,
-    which does not prevent collapse. The sum over samples is over all devices of
-    `axis_name`. `swav` uses it without gradient.
+    In log space, because entries may be e^-100 of their row and yet decide the outcome:
+    whatever the scores and the number of iterations, nothing over- or underflows. Each row
+    sums to 1 exactly, each column to n / k in the limit. With 0 iterations it is the
+    softmax of S / epsilon, which does not prevent collapse. The sum over samples is over
+    all devices of `axis_name`. `swav` uses it without gradient.
 
     Raises:
       ValueError: when `scores` is not float[n, k].
@@ -47,12 +48,8 @@ def sinkhorn(
     expect("sinkhorn", scores=(scores, "n k"))
     (scores,) = widen(scores)
     log_q = scores / epsilon
-    if iterations:
-        log_q = log_q - logsumexp(log_q, 0, axis_name=axis_name)[None]
-    q = jnp.exp(log_q - logsumexp(log_q, 1)[:, None])
-    rows, columns = jnp.ones_like(q[:, 0]), jnp.ones_like(q[0])
-    for _ in range(iterations - 1):
-        columns = 1 / psum(jnp.matmul(rows, q, precision="highest"), axis_name)
-        columns /= columns.mean()  # otherwise (n / k) ** iterations overflows
-        rows = 1 / jnp.matmul(q, columns, precision="highest")
-    return rows[:, None] * q * columns
+    rows, columns = jnp.zeros_like(log_q[:, 0]), jnp.zeros_like(log_q[0])
+    for _ in range(iterations):
+        columns = -logsumexp(log_q - rows[:, None], 0, axis_name=axis_name)
+        rows = logsumexp(log_q + columns[None], 1)
+    return jax.nn.softmax(log_q + columns[None])

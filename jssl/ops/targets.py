@@ -32,10 +32,10 @@ def sharpen(p: Float[Array, "*n c"], temperature: ScalarLike) -> Float[Array, "*
     """
     expect("sharpen", p=(p, "... c"))
     (p,) = widen(p)
-    some = p > 0
+    none = p <= 0
     # Not -inf for 0: a row of zeros would be nan.
     return jax.nn.softmax(
-        jnp.where(some, jnp.log(jnp.where(some, p, 1)) / temperature, -1e30)
+        jnp.where(none, -1e30, jnp.log(jnp.where(none, 1, p)) / temperature)
     )
 
 
@@ -45,7 +45,7 @@ def pseudo_labels(
     """Most probable class of each row, and a mask: 1 where its p is at least `threshold`.
 
     The threshold is one number, or one per sample (FlexMatch, FreeMatch: that of the
-    predicted class). No gradient flows back.
+    predicted class). The mask is nan where p is. No gradient flows back.
 
     Lee 2013, "Pseudo-Label: The Simple and Efficient Semi-Supervised Learning Method
     for Deep Neural Networks", ICML workshop.
@@ -60,8 +60,9 @@ def pseudo_labels(
     shape = "n" if jnp.ndim(threshold) else ""
     expect("pseudo_labels", p=(p, "n c"), threshold=(threshold, shape, "any"))
     (p,) = widen(lax.stop_gradient(p))
-    sure = p.max(-1) >= jnp.asarray(threshold, p.dtype)
-    return p.argmax(-1).astype(jnp.int32), sure.astype(p.dtype)
+    top = p.max(-1)
+    sure = (top >= jnp.asarray(threshold, p.dtype)).astype(p.dtype)
+    return p.argmax(-1).astype(jnp.int32), jnp.where(jnp.isnan(top), top, sure)
 
 
 def guess_labels(

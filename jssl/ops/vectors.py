@@ -2,7 +2,8 @@
 
 The norm of a vector and its direction are not differentiable at 0. `jnp.where` around the
 quotient is not enough, because 0 * inf is nan in the backward pass; hence a second `where`
-inside.
+inside. Conditions are true at what is replaced, since every comparison with nan is false:
+nan stays nan.
 """
 
 import jax
@@ -10,6 +11,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float
 
+from jssl.ops.explicit import compares_rows
 from jssl.ops.gather import psum
 
 
@@ -22,7 +24,8 @@ def norm(x: Float[Array, "*n d"]) -> Float[Array, "*n"]:
     [0. 0.]
     """
     square = jnp.square(x).sum(-1)
-    return jnp.where(square > 0, jnp.sqrt(jnp.where(square > 0, square, 1)), 0)
+    zero = square <= 0
+    return jnp.where(zero, 0, jnp.sqrt(jnp.where(zero, 1, square)))
 
 
 def unit(x: Float[Array, "*n d"], eps: float = 1e-12) -> Float[Array, "*n d"]:
@@ -37,8 +40,8 @@ def unit(x: Float[Array, "*n d"], eps: float = 1e-12) -> Float[Array, "*n d"]:
     [0. 0.]
     """
     square = jnp.square(x).sum(-1, keepdims=True)
-    long = square > eps**2
-    return jnp.where(long, x / jnp.sqrt(jnp.where(long, square, 1)), 0)
+    short = square <= eps**2
+    return jnp.where(short, 0, x / jnp.sqrt(jnp.where(short, 1, square)))
 
 
 def cosine(a: Float[Array, "*n d"], b: Float[Array, "*n d"]) -> Float[Array, "*n"]:
@@ -50,6 +53,7 @@ def cosine(a: Float[Array, "*n d"], b: Float[Array, "*n d"]) -> Float[Array, "*n
     return (unit(a) * unit(b)).sum(-1)
 
 
+@compares_rows(like="a")
 def dots(a: Float[Array, "n d"], b: Float[Array, "m d"]) -> Float[Array, "n m"]:
     """Inner product of every row of a with every row of b.
 

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from jssl.ops.explicit import compares_rows
 from jssl.ops.precision import widen
 from jssl.ops.shapes import expect
 from jssl.ops.vectors import dots
@@ -29,6 +30,7 @@ class Whitening(NamedTuple):
     projection: Float[Array, "d c"]
 
 
+@compares_rows(like="x")
 def pca_whiten(x: Float[Array, "n d"], components: int, epsilon: float = 1e-6) -> Whitening:
     """Project on the leading principal components and scale each to variance 1.
 

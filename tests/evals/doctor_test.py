@@ -47,6 +47,35 @@ def test_complete_collapse_is_dated_to_the_step_it_began_at():
     assert "since step 200" in verdict.words
 
 
+FLAT = WELL | {"z/rank": 1.1}
+NEAR = WELL | {"z/std": 0.05, "z/rank": 1.1}
+GONE = WELL | {"z/std": 0.01, "z/rank": 0.0}
+MODES = {"samples/coverage": 0.1, "samples/spread": 0.001}
+UNUSED = WELL | {"prototypes/used": 1.0, "prototypes/all": 100.0}
+
+
+@pytest.mark.parametrize("seen", [FLAT, NEAR, MODES, UNUSED])
+@pytest.mark.parametrize("step", [1, 6, 64, 199])
+def test_a_short_run_is_undecided(seen, step):
+    verdict = doctor.diagnose([(step, seen)])
+    assert verdict[:2] == ("undecided", 0)
+    assert f"{step} steps are too few" in verdict.words
+    assert doctor.diagnose([(200, seen)]).kind not in ("healthy", "undecided")
+
+
+def test_a_plain_collapse_is_found_in_a_short_run():
+    assert doctor.diagnose([(20, WELL), (40, GONE)])[:2] == ("complete collapse", 40)
+    assert doctor.diagnose([(0, WELL), (40, GONE)]).kind == "complete collapse"
+
+
+def test_what_the_untrained_network_is_like_too_is_no_plain_collapse():
+    assert doctor.diagnose([(0, GONE), (40, GONE)]).kind == "undecided"
+
+
+def test_a_short_run_without_signs_is_healthy():
+    assert doctor.diagnose([(6, WELL)]).kind == "healthy"
+
+
 def test_dimensional_collapse_is_another_thing():
     verdict = doctor.diagnose([(100, WELL), (200, WELL | {"z/rank": 1.1})])
     assert verdict[:2] == ("dimensional collapse", 200)
@@ -69,9 +98,9 @@ def test_a_loss_at_chance_is_a_diagnosis_after_enough_steps():
 def test_the_projections_count_where_there_are_any():
     point = np.ones((50, 8), np.float32)
     seen = doctor.examine(Outputs(h=clouds(), z=point), "val")
-    assert doctor.diagnose([(1, seen)]).kind == "complete collapse"
+    assert doctor.diagnose([(500, seen)]).kind == "complete collapse"
     seen = doctor.examine(Outputs(h=clouds()), "val")
-    assert doctor.diagnose([(1, seen)]).kind == "healthy"
+    assert doctor.diagnose([(500, seen)]).kind == "healthy"
 
 
 def test_a_generator_of_one_image_has_collapsed():
@@ -79,7 +108,7 @@ def test_a_generator_of_one_image_has_collapsed():
     made = np.tile(real[:1], (300, 1, 1, 1))
     seen = doctor.examine(Outputs(real, h=clouds(), samples=made), "val")
     assert seen["samples/coverage"] < 0.05
-    assert doctor.diagnose([(1, seen)]).kind == "mode collapse"
+    assert doctor.diagnose([(500, seen)]).kind == "mode collapse"
     honest = clouds(300, seed=1).reshape(300, 2, 4, 1)
     seen = doctor.examine(Outputs(real, h=clouds(), samples=honest), "val")
     assert seen["samples/coverage"] > 0.8
@@ -97,7 +126,7 @@ def test_unused_prototypes_are_told():
     logits = np.zeros((60, 40), np.float32)
     logits[:, 0] = 50
     seen = doctor.examine(Outputs(h=clouds(), prototypes=logits), "val")
-    assert doctor.diagnose([(1, seen)]).kind == "unused prototypes"
+    assert doctor.diagnose([(500, seen)]).kind == "unused prototypes"
 
 
 def test_a_spectrum_begins_at_one_and_falls():

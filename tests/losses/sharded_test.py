@@ -41,6 +41,7 @@ from jssl.losses import (
 from jssl.ops.gather import gather, pmean
 from jssl.ops.memory import Queue, bank_write, queue_push
 from jssl.ops.sinkhorn import sinkhorn
+from jssl.ops.vectors import dots
 
 DEVICES = 4
 ROWS = 8
@@ -64,7 +65,7 @@ class Loss(NamedTuple):
 
 def mutual(bound):
     def loss(axis, a, b):
-        return bound((a * b).sum(-1), a @ gather(b, axis).T, axis_name=axis)
+        return bound((a * b).sum(-1), dots(a, gather(b, axis)), axis_name=axis)
 
     return loss
 
@@ -96,7 +97,7 @@ def w_mse(axis, a, b):
 
 
 def info_nce_bound(axis, a, b):
-    return information.info_nce_bound(a @ gather(b, axis).T, axis)
+    return information.info_nce_bound(dots(a, gather(b, axis)), axis)
 
 
 def cpc(negatives):

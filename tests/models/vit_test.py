@@ -11,7 +11,7 @@ IMAGES = jax.random.uniform(KEY, (4, 12, 12, 1))
 
 def test_grid_pooling_is_adaptive_average_pooling():
     tokens = jax.random.normal(KEY, (2, 1 + 25, 3))  # a 5 x 5 grid: cells overlap
-    pooled = np.asarray(vit.pooled(tokens, "grid")).reshape(2, 3, 3, 3)
+    pooled = np.asarray(vit.pooled(tokens, "grid", (5, 5))).reshape(2, 3, 3, 3)
     grid = np.asarray(tokens)[:, 1:].reshape(2, 5, 5, 3)
     parts = [slice(0, 2), slice(1, 4), slice(3, 5)]
     for i, rows in enumerate(parts):
@@ -24,13 +24,13 @@ def test_grid_pooling_is_adaptive_average_pooling():
     ("pool", "width"), [("mean", 8), ("cls", 8), ("mean_max", 16), ("flat", 72)]
 )
 def test_each_pooling_has_its_width(pool, width):
-    assert vit.pooled(jnp.ones((2, 1 + 9, 8)), pool).shape == (2, width)
+    assert vit.pooled(jnp.ones((2, 1 + 9, 8)), pool, (3, 3)).shape == (2, width)
 
 
 def test_the_class_token_is_no_patch():
     tokens = jnp.zeros((1, 10, 4)).at[:, 0].set(1.0)
-    assert not vit.pooled(tokens, "mean").any()
-    assert vit.pooled(tokens, "cls").all()
+    assert not vit.pooled(tokens, "mean", None).any()
+    assert vit.pooled(tokens, "cls", None).all()
 
 
 def test_rematerialisation_changes_no_gradient():
@@ -69,3 +69,19 @@ def test_bfloat16_computes_with_float32_weights():
     out = module.apply(variables, IMAGES)
     assert out["tokens"].dtype == jnp.bfloat16
     assert out["h"].dtype == out["logits"].dtype == jnp.float32
+
+
+def test_an_oblong_grid_is_pooled_by_its_own_rows_and_columns():
+    images = jax.random.uniform(KEY, (2, 21, 42, 1))  # 3 x 6 patches
+    module = vit.Pooled(vit.Encoder(8, 1, 2, 7), "grid")
+    h, variables = module.init_with_output(KEY, images)
+    tokens = module.encoder.apply({"params": variables["params"]["encoder"]}, images)
+    wanted = np.asarray(tokens)[:, 1:].reshape(2, 3, 3, 2, 8).mean(3)
+    np.testing.assert_allclose(h, wanted.reshape(2, -1), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(14, 56), (56, 14), (8, 32)])
+def test_a_grid_of_fewer_than_three_rows_or_columns_is_refused(shape):
+    module = vit.Classifier(vit.Encoder(8, 1, 2, min(shape) // 2), 3, "grid")
+    with pytest.raises(ValueError, match="at least 3 x 3 patches, got"):
+        module.init(KEY, jnp.zeros((1, *shape, 1)))

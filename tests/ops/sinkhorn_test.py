@@ -66,3 +66,31 @@ def test_enormous_scores_in_bfloat16_stay_finite():
     codes = sinkhorn(scores)
     assert codes.dtype == jnp.float32
     np.testing.assert_allclose(codes.sum(1), 1, rtol=1e-6)
+
+
+def in_logs(scores, epsilon, iterations):
+    """The paper's loop in float64 numpy, in log space."""
+    log_q = np.asarray(scores, np.float64) / epsilon
+    for _ in range(iterations):
+        log_q = log_q - np.logaddexp.reduce(log_q, 0, keepdims=True)
+        log_q = log_q - np.logaddexp.reduce(log_q, 1, keepdims=True)
+    return np.exp(log_q)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_mass_moves_through_entries_that_underflow(dtype):
+    scores = jnp.asarray([[1, 0]] * 255 + [[-1, 1]], dtype)
+    codes = sinkhorn(scores, 0.01, 200)
+    wanted = np.array([[128 / 255, 127 / 255]] * 255 + [[0, 1]])
+    np.testing.assert_allclose(codes, wanted, atol=1e-4)
+
+
+@pytest.mark.parametrize("iterations", [1, 3, 17, 100])
+@pytest.mark.parametrize("epsilon", [0.05, 0.01])
+def test_float32_is_near_float64_for_scores_of_all_sizes(epsilon, iterations):
+    for scores in (draw(64, 12), [[1, 0]] * 255 + [[-1, 1]], 5 * draw(30, 7, seed=1)):
+        scores = np.asarray(scores, np.float32)
+        codes = sinkhorn(jnp.asarray(scores), epsilon, iterations)
+        assert codes.dtype == jnp.float32
+        wanted = in_logs(scores, np.float32(epsilon), iterations)
+        np.testing.assert_allclose(codes, wanted, atol=2e-4)

@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jssl.learner import Learner, fresh, minimize, without_predictor
+from jssl.learner import Learner, fresh, minimize, whole_batches, without_predictor
 from jssl.losses.contrastive import info_nce
 from jssl.method import Augment, Method, Prepare, field, first_row, view
 from jssl.nets import Net
@@ -68,6 +68,7 @@ def moco(
     def init(key, batch):
         net_key, queue_key = jax.random.split(key)
         online = fresh(tx, *net.init(net_key, first_row(prepare(batch))))
+        online = whole_batches("moco", online)
         target = without_predictor(online)
         width = jax.eval_shape(
             lambda: net.apply(online.params, online.stats, first_row(prepare(batch)))[0]

@@ -11,7 +11,7 @@ over all 2n views z, with j the other view of i's image and s the cosine similar
 import jax
 import optax
 
-from jssl.learner import Learner, fresh, minimize
+from jssl.learner import Learner, fresh, minimize, whole_batches
 from jssl.losses.contrastive import nt_xent
 from jssl.method import Augment, Method, Prepare, field, first_row, fold
 from jssl.nets import Net
@@ -42,7 +42,8 @@ def simclr(
     """
 
     def init(key, batch):
-        return fresh(tx, *net.init(key, first_row(prepare(batch))))
+        learner = fresh(tx, *net.init(key, first_row(prepare(batch))))
+        return whole_batches("simclr", learner)
 
     def loss(params, stats, views):
         # Both views in one batch, with common batch statistics, as in the released code.

@@ -24,7 +24,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jssl.learner import Learner, descend, fresh
+from jssl.learner import Learner, descend, fresh, on_update
 from jssl.losses.energy import cd_gradients
 from jssl.method import Above, Method, Prepare, field, first_row
 from jssl.methods.energy.rbm import flat
@@ -35,7 +35,7 @@ from jssl.pictures import Grid
 
 class State(NamedTuple):
     learner: Learner  # params: a DBN
-    count: jax.Array  # steps taken
+    count: jax.Array  # updates of the weights
 
 
 def machines(state: Any) -> list[RBM]:
@@ -130,7 +130,9 @@ def dbn(
             "free_energy_gap": gap.mean(),
             "active": means[-1].mean(),
         }
-        return State(descend(tx, state.learner, grads), state.count + 1), metrics
+        learner = descend(tx, state.learner, grads)
+        count = on_update(state.learner, learner, state.count + 1, state.count)
+        return State(learner, count), metrics
 
     def embed(state, batch):
         net, v = state.learner.weights, prepare(batch)

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jssl.learner import Learner, fresh, minimize
+from jssl.learner import Learner, fresh, minimize, on_update
 from jssl.losses.consistency import softmax_kl, softmax_squared_error
 from jssl.method import Augment, Method, Prepare, field, first_row, part
 from jssl.nets import Net
@@ -37,7 +37,7 @@ class Teacher(NamedTuple):
 class State(NamedTuple):
     student: Learner
     teacher: Teacher
-    count: jax.Array  # steps taken
+    count: jax.Array  # updates of the student
 
 
 def mean_teacher(
@@ -111,8 +111,10 @@ def mean_teacher(
             {"dropout": noise},
         )
         m = ema_decay_warmup(state.count + 1, momentum)
-        teacher = Teacher(ema(state.teacher.params, student.params, m), stats)
-        return State(student, teacher, state.count + 1), metrics
+        moved = ema(state.teacher.params, student.params, m), state.count + 1
+        still = state.teacher.params, state.count
+        params, count = on_update(state.student, student, moved, still)
+        return State(student, Teacher(params, stats), count), metrics
 
     def embed(state, batch):
         x, student = prepare(batch), state.student

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jssl.learner import Learner, fresh, minimize
+from jssl.learner import Learner, fresh, minimize, on_update
 from jssl.losses.consistency import mixmatch as cross_entropy_and_squared_error
 from jssl.method import Augment, Method, Prepare, field, first_row, part
 from jssl.nets import Net
@@ -28,7 +28,7 @@ from jssl.ops.targets import guess_labels
 
 class State(NamedTuple):
     learner: Learner
-    count: jax.Array  # steps taken
+    count: jax.Array  # updates of the weights
 
 
 def mixmatch(
@@ -88,7 +88,8 @@ def mixmatch(
         w, keys = weight * linear_rampup(state.count, ramp), {"dropout": other}
         learner, metrics = minimize(tx, loss, learner, x, p, u, mixed_q, w, keys)
         metrics["certainty"] = q.max(1).mean()
-        return State(learner, state.count + 1), metrics
+        count = on_update(state.learner, learner, state.count + 1, state.count)
+        return State(learner, count), metrics
 
     def embed(state, batch):
         learner = state.learner

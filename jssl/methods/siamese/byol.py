@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jssl.learner import Learner, fresh, minimize, without_predictor
+from jssl.learner import Learner, fresh, minimize, on_update, without_predictor
 from jssl.losses.siamese import byol_regression
 from jssl.method import Augment, Method, Prepare, field, first_row, view
 from jssl.nets import Net
@@ -33,7 +33,7 @@ class Target(NamedTuple):
 class State(NamedTuple):
     online: Learner
     target: Target
-    count: jax.Array  # steps taken
+    count: jax.Array  # updates of the online network
 
 
 def byol(
@@ -53,7 +53,7 @@ def byol(
       tx: optimizer of the online network. The paper uses LARS.
       augment: (key, batch) -> two views of each row, [n, 2, ...], normalized as `prepare`
         does.
-      steps: of training, after which the momentum is 1.
+      steps: updates of training, after which the momentum is 1.
       momentum: m_0.
       prepare: batch -> x, the network's input outside training (normalization, a crop).
     """
@@ -81,8 +81,10 @@ def byol(
         second, target = project(target, view(views, 1))
         online, metrics = minimize(tx, loss, state.online, views, (first, second))
         m = cosine_momentum(state.count, steps, momentum)
-        target = target._replace(params=ema(target.params, without_predictor(online)[0], m))
-        return State(online, target, state.count + 1), metrics
+        moved = ema(target.params, without_predictor(online)[0], m), state.count + 1
+        still = target.params, state.count
+        params, count = on_update(state.online, online, moved, still)
+        return State(online, target._replace(params=params), count), metrics
 
     def embed(state, batch):
         online = state.online

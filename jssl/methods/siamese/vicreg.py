@@ -14,7 +14,7 @@ paper.
 import jax.numpy as jnp
 import optax
 
-from jssl.learner import Learner, fresh, minimize
+from jssl.learner import Learner, fresh, minimize, whole_batches
 from jssl.losses.redundancy import vicreg_terms
 from jssl.method import Augment, Method, Prepare, field, first_row, view
 from jssl.nets import Net
@@ -46,7 +46,8 @@ def vicreg(
     weights = dict(invariance=invariance, variance=variance, covariance=covariance)
 
     def init(key, batch):
-        return fresh(tx, *net.init(key, first_row(prepare(batch))))
+        learner = fresh(tx, *net.init(key, first_row(prepare(batch))))
+        return whole_batches("vicreg", learner)
 
     def loss(params, stats, views):
         # One after the other, with separate batch statistics for each view.
@@ -63,7 +64,8 @@ def vicreg(
         return net.apply(state.weights, state.stats, prepare(batch))[0]
 
     def render(key, state, batch, collect):
-        return {"covariances of z": covariances(embed(state, batch)["z"])}
+        z = embed(state, batch)["z"]
+        return {"covariances of z": covariances(z)} if len(z) > 1 else {}
 
     return Method(init, step, embed, render=render)
 

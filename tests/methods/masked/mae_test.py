@@ -230,3 +230,36 @@ def test_the_forward_pass_is_that_of_another_implementation():
     np.testing.assert_allclose(
         table, named["vit.embeddings.position_embeddings"], atol=1e-6
     )
+
+
+class Perfect:
+    """A network of one weight that predicts the target of every patch."""
+
+    def __init__(self, norm_pixels):
+        self.norm_pixels = norm_pixels
+
+    def init(self, key, images, keep, restore):
+        return {"w": jnp.ones(())}, {}
+
+    def apply(self, params, stats, images, keep, restore, train=False, keys={}):
+        assert images.shape[1:] == (8, 8, 3)
+        assert restore.shape == (len(images), 16)
+        target = patchify(images, 2)
+        return normalize_patches(target) if self.norm_pixels else target, stats
+
+
+@pytest.mark.parametrize("rows", [1, 2, 5, 9])
+@pytest.mark.parametrize("norm_pixels", [True, False])
+def test_a_perfect_prediction_of_a_crop_is_drawn_as_its_input(norm_pixels, rows):
+    stored = jax.random.uniform(jax.random.key(0), (rows, 12, 12, 3))
+    prepare = lambda batch: 4 * batch["image"][:, 2:10, 2:10] - 2  # beyond [0, 1]
+    method = mae(
+        Perfect(norm_pixels), optax.sgd(0.1), 2, prepare=prepare, norm_pixels=norm_pixels
+    )
+    batch = {"image": stored}
+    state = method.init(jax.random.key(0), batch)
+    drawn = method.render(jax.random.key(1), state, batch, None)["masked patches"]
+    seen, masked, reconstructed = np.moveaxis(drawn.images, 1, 0)
+    assert seen.shape == (min(rows, 8), 8, 8, 3)
+    np.testing.assert_allclose(reconstructed, seen, atol=2e-7)
+    assert (masked != seen).any()
