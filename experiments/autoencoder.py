@@ -12,7 +12,7 @@ import flax.linen as nn
 import optax
 
 from jssl import Stage, baselines, nets, optim
-from jssl.config import tiny
+from jssl.config import Count, Fraction, Positive, tiny
 from jssl.knobs import IMAGES, Images, Run
 from jssl.methods.generative.autoencoder import autoencoder
 from jssl.models.dense import Autoencoder, Dense
@@ -23,13 +23,13 @@ from jssl.models.heads import Classifier
 def laptop(
     run: Run = Run(dispatch=10, save_every=1000),
     images: Images = Images(epochs=200.0, batch=128, supervised_epochs=20.0),
-    lr: float = 1e-3,
-    hidden: int = 64,
+    lr: Positive = 1e-3,
+    hidden: Count = 64,
     error: str = "squared",
     sparsity: str = "",
     weight: float = 0.0,
-    rho: float = 0.05,
-    momentum: float = 0.0,
+    rho: Fraction = 0.05,
+    momentum: Fraction = 0.0,
     tied: bool = False,
 ) -> list[Stage]:
     """One hidden layer of sigmoids on small images: under a minute on two cores.

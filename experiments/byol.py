@@ -9,7 +9,7 @@ Grill et al. 2020, https://arxiv.org/abs/2006.07733. Reference, ResNet-50, 1,000
 """
 
 from jssl import Stage, baselines, evals, nets, optim, views
-from jssl.config import tiny
+from jssl.config import Counts, Fraction, tiny
 from jssl.knobs import CONVNET, GARMENTS, RESNET, ImageNet, Large, Run, Small, ViewedImages
 from jssl.methods.siamese.byol import byol
 from jssl.models.heads import MLP, Classifier, Siamese
@@ -22,9 +22,9 @@ def laptop(
     run: Run = Run(),
     images: ViewedImages = ViewedImages(),
     small: Small = Small(lr=0.006),
-    momentum: float = 0.98,
+    momentum: Fraction = 0.98,
     predictor: bool = True,
-    projector: tuple[int, ...] = (256, 64),
+    projector: Counts = (256, 64),
 ) -> list[Stage]:
     """A small convolutional network on small images: about two minutes on two cores.
 
@@ -53,8 +53,8 @@ def paper(
     images: ImageNet = ImageNet(epochs=1000.0, batch=4096, lr=0.2, warmup=10.0),
     resnet: Large = Large(),
     decay: float = 1.5e-6,
-    momentum: float = 0.996,
-    projector: tuple[int, ...] = (4096, 256),
+    momentum: Fraction = 0.996,
+    projector: Counts = (4096, 256),
 ) -> list[Stage]:
     """The published schedule on ImageNet: LARS, batches of 4,096, 1,000 epochs.
 

@@ -12,7 +12,7 @@ from itertools import accumulate
 import optax
 
 from jssl import Stage, baselines, evals, nets, optim
-from jssl.config import tiny
+from jssl.config import Count, Counts, Positive, tiny
 from jssl.knobs import IMAGES, Images, Run, mean_image
 from jssl.learner import fresh
 from jssl.method import above, field
@@ -29,12 +29,12 @@ RUNS = {"": 1, "hidden=(500, 250, 30)": 1}
 def laptop(
     run: Run = Run(dispatch=10, save_every=1000),
     images: Images = Images(epochs=40.0, batch=50),
-    layer_epochs: float = 50.0,
-    layer_lr: float = 0.1,
-    lr: float = 0.01,
-    hidden: tuple[int, ...] = (500, 250, 500),
-    k: int = 1,
-    sweeps: tuple[int, ...] = (3, 6, 10),
+    layer_epochs: Positive = 50.0,
+    layer_lr: Positive = 0.1,
+    lr: Positive = 0.01,
+    hidden: Counts = (500, 250, 500),
+    k: Count = 1,
+    sweeps: Counts = (3, 6, 10),
     decay: float = 2e-4,
 ) -> list[Stage]:
     """Three layers of binary units on small images: one to two minutes on two cores.

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import optax
 
 from jssl import Stage, baselines, data, evals, nets
-from jssl.config import tiny
+from jssl.config import Count, Counts, Positive, tiny
 from jssl.knobs import CONVNET, FASHION, PHOTOS, Images, Photos, Run, with_labels
 from jssl.methods.generative.dcgan import dcgan
 from jssl.models.convnet import ConvNet
@@ -37,11 +37,11 @@ class Players:
       kernel: Side of the kernels, 4 or 5.
     """
 
-    lr: float = 2e-4
-    k: int = 1
+    lr: Positive = 2e-4
+    k: Count = 1
     noise: int = 64
-    widths: tuple[int, ...] = (64, 32)
-    kernel: int = 4
+    widths: Counts = (64, 32)
+    kernel: Count = 4
 
     def method(self, shape):
         return dcgan(

@@ -15,7 +15,7 @@ import flax.linen as nn
 import optax
 
 from jssl import Stage, baselines, evals, nets, optim
-from jssl.config import tiny
+from jssl.config import Counts, Positive, tiny
 from jssl.knobs import IMAGES, Images, Run, mean_image
 from jssl.learner import fresh
 from jssl.method import above, field
@@ -32,11 +32,11 @@ RUNS = {"": 1, "pretrained=False": 1}
 def laptop(
     run: Run = Run(dispatch=10, save_every=1000),
     images: Images = Images(epochs=150.0, batch=100),
-    layer_epochs: float = 50.0,
-    layer_lr: float = 0.1,
-    code_lr: float = 0.001,
-    lr: float = 1e-3,
-    hidden: tuple[int, ...] = (256, 128, 64, 16),
+    layer_epochs: Positive = 50.0,
+    layer_lr: Positive = 0.1,
+    code_lr: Positive = 0.001,
+    lr: Positive = 1e-3,
+    hidden: Counts = (256, 128, 64, 16),
     pretrained: bool = True,
     scale: float = 0.1,
     decay: float = 2e-4,

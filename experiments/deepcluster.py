@@ -10,7 +10,7 @@ top-1 by a linear layer on conv3. Ours: docs/results.md.
 import math
 
 from jssl import Stage, baselines, nets, optim
-from jssl.config import tiny
+from jssl.config import Count, tiny
 from jssl.knobs import CONVNET, GARMENTS, Run, Small, ViewedImages
 from jssl.method import field
 from jssl.methods.clustering.deepcluster import deepcluster
@@ -25,9 +25,9 @@ def laptop(
     run: Run = Run(),
     images: ViewedImages = ViewedImages(epochs=24.0),
     small: Small = Small(lr=0.05),
-    rounds: int = 6,
-    clusters: int = 64,
-    components: int = 32,
+    rounds: Count = 6,
+    clusters: Count = 64,
+    components: Count = 32,
 ) -> list[Stage]:
     """A small convolutional network on the edges of small images: about two minutes.
 

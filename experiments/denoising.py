@@ -12,7 +12,7 @@ from functools import partial
 import optax
 
 from jssl import Stage, baselines, nets
-from jssl.config import one_of, tiny
+from jssl.config import Count, Fraction, Positive, one_of, tiny
 from jssl.knobs import IMAGES, Images, Run
 from jssl.methods.generative.denoising import denoising
 from jssl.models.dense import Autoencoder, Dense
@@ -24,10 +24,10 @@ from jssl.ops import corruption
 def laptop(
     run: Run = Run(dispatch=10, save_every=1000),
     images: Images = Images(epochs=60.0, supervised_epochs=20.0),
-    lr: float = 1e-3,
-    hidden: int = 256,
+    lr: Positive = 1e-3,
+    hidden: Count = 256,
     noise: str = "salt_and_pepper",
-    share: float = 0.25,
+    share: Fraction = 0.25,
     deviation: float = 0.4,
     alpha: float = 1.0,
     beta: float = 1.0,

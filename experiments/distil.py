@@ -10,7 +10,7 @@ from it. Ours: docs/results.md.
 """
 
 from jssl import Stage, baselines, data, evals, nets, views
-from jssl.config import tiny
+from jssl.config import Counts, Positive, tiny
 from jssl.knobs import DATA, Data, Run, Small, with_labels
 from jssl.methods.transfer.distil import distil, frozen
 from jssl.methods.transfer.supervised import supervised
@@ -23,11 +23,11 @@ def laptop(
     run: Run = Run(save_every=500),
     images: Data = Data(epochs=40.0),
     small: Small = Small(widths=(8, 16, 32)),
-    temperature: float = 1.0,
+    temperature: Positive = 1.0,
     alpha: float = 1.0,
     shift: float = 2.0,
-    teacher_widths: tuple[int, ...] = (32, 64, 128),
-    teacher_epochs: float = 20.0,
+    teacher_widths: Counts = (32, 64, 128),
+    teacher_epochs: Positive = 20.0,
 ) -> list[Stage]:
     """Two stages, teacher and student: about two minutes on two cores.
 

@@ -16,7 +16,7 @@ import jax
 import optax
 
 from jssl import Stage, baselines, data, evals, nets
-from jssl.config import tiny
+from jssl.config import Count, Counts, Fraction, Positive, tiny
 from jssl.data import toys
 from jssl.knobs import IMAGES, Images, Run, with_labels
 from jssl.learner import ema_weights
@@ -41,11 +41,11 @@ class Game:
       noise: Numbers of which a sample is made.
     """
 
-    lr: float = 2e-4
-    k: int = 1
+    lr: Positive = 2e-4
+    k: Count = 1
     loss: str = "non_saturating"
     r1: float = 0.0
-    average: float = 0.0
+    average: Fraction = 0.0
     noise: int = 64
 
     def method(self, generator, discriminator):
@@ -67,8 +67,8 @@ def laptop(
     run: Run = Run(dispatch=10, save_every=2000),
     images: Images = Images(epochs=200.0),
     game: Game = Game(),
-    widths: tuple[int, ...] = (256, 512),
-    dropout: float = 0.3,
+    widths: Counts = (256, 512),
+    dropout: Fraction = 0.3,
 ) -> list[Stage]:
     """Dense layers on small images: a minute or two on two cores.
 
@@ -97,9 +97,9 @@ def laptop(
 def ring(
     run: Run = Run(dispatch=50, eval_every=2000, save_every=5000),
     game: Game = Game(lr=1e-3, r1=0.1, average=0.999, noise=2),
-    epochs: float = 50.0,
-    batch: int = 256,
-    widths: tuple[int, ...] = (128, 128),
+    epochs: Positive = 50.0,
+    batch: Count = 256,
+    widths: Counts = (128, 128),
     deviation: float = 0.05,
 ) -> list[Stage]:
     """Eight Gaussians on a circle, and which of them the generator finds: under a minute.

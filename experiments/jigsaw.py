@@ -11,7 +11,7 @@ permutations: 71 % of the puzzles, 53.2 % mean average precision in the detectio
 import math
 
 from jssl import Stage, baselines, nets, views
-from jssl.config import tiny
+from jssl.config import Count, Counts, tiny
 from jssl.knobs import CONVNET, Images, Run, Small
 from jssl.method import field
 from jssl.methods.pretext.jigsaw import jigsaw, laid_out
@@ -25,13 +25,13 @@ def laptop(
     run: Run = Run(save_every=500),
     images: Images = Images(epochs=60.0),
     small: Small = Small(widths=(16, 32, 64)),
-    count: int = 24,
+    count: Count = 24,
     choice: str = "max",
-    tile: int = 7,
+    tile: Count = 7,
     shift: float = 2.0,
-    strides: tuple[int, ...] = (1, 2, 2),
-    width: int = 32,
-    hidden: int = 128,
+    strides: Counts = (1, 2, 2),
+    width: Count = 32,
+    hidden: Count = 128,
 ) -> list[Stage]:
     """A small network for small tiles: about two minutes on two cores.
 

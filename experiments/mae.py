@@ -15,7 +15,7 @@ from functools import partial
 import optax
 
 from jssl import Stage, baselines, evals, nets, optim, sharding, views
-from jssl.config import tiny
+from jssl.config import Count, Counts, Fraction, Positive, tiny
 from jssl.knobs import FASHION, IMAGES, PAPER, ImageNet, Images, Run
 from jssl.learner import graft
 from jssl.method import field
@@ -30,14 +30,14 @@ RUNS = {"": 5, f"{FASHION},epochs=14,supervised_epochs=7": 1}
 def laptop(
     run: Run = Run(dispatch=4),
     images: Images = Images(epochs=40.0, supervised_epochs=15.0),
-    lr: float = 1e-3,
-    mask: float = 0.75,
+    lr: Positive = 1e-3,
+    mask: Fraction = 0.75,
     norm_pixels: bool = True,
-    patch: int = 7,
-    width: int = 96,
-    depth: int = 4,
-    heads: int = 4,
-    decoder: tuple[int, ...] = (64, 2),
+    patch: Count = 7,
+    width: Count = 96,
+    depth: Count = 4,
+    heads: Count = 4,
+    decoder: Counts = (64, 2),
     pool: str = "grid",
 ) -> list[Stage]:
     """MAE on small images: about two minutes on two cores.
@@ -87,12 +87,12 @@ def paper(
     run: Run = Run(save_every=1000),
     images: ImageNet = ImageNet(epochs=800.0, batch=4096, lr=1.5e-4, warmup=40.0),
     variant: str = "B/16",
-    decoder: tuple[int, ...] = (512, 8, 16),
-    mask: float = 0.75,
+    decoder: Counts = (512, 8, 16),
+    mask: Fraction = 0.75,
     tune_epochs: float = 0.0,
-    tune_batch: int = 1024,
+    tune_batch: Count = 1024,
     tune_lr: float = 0.0,
-    accumulate: int = 1,
+    accumulate: Count = 1,
     remat: bool = False,
 ) -> list[Stage]:
     """The published schedules: pre-training, then fine-tuning, on ImageNet.

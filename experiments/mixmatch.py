@@ -11,7 +11,7 @@ judge h with all labels of the training split.
 """
 
 from jssl import Stage, baselines
-from jssl.config import tiny
+from jssl.config import Count, Positive, tiny
 from jssl.knobs import FEW_LABELS, FewLabels, Run
 from jssl.methods.semisupervised.mixmatch import mixmatch
 
@@ -23,8 +23,8 @@ def laptop(
     run: Run = Run(),
     images: FewLabels = FewLabels(),
     weight: float = 75.0,
-    k: int = 2,
-    temperature: float = 0.5,
+    k: Count = 2,
+    temperature: Positive = 0.5,
     alpha: float = 0.75,
 ) -> list[Stage]:
     """A small convolutional network, a hundred labels: about two minutes on two cores.

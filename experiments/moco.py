@@ -17,7 +17,7 @@ import math
 import optax
 
 from jssl import Stage, baselines, evals, nets, optim, sharding, views
-from jssl.config import one_of, tiny
+from jssl.config import Count, Counts, Fraction, Positive, one_of, tiny
 from jssl.knobs import (
     CONVNET,
     GARMENTS,
@@ -43,11 +43,11 @@ def laptop(
     images: ViewedImages = ViewedImages(batch=256, supervised_epochs=30.0),
     small: Small = Small(lr=0.002),
     version: int = 2,
-    temperature: float = 0.1,
+    temperature: Positive = 0.1,
     queue: int = 1024,
-    momentum: float = 0.99,
-    groups: int = 8,
-    projector: tuple[int, ...] = (128, 64),
+    momentum: Fraction = 0.99,
+    groups: Count = 8,
+    projector: Counts = (128, 64),
 ) -> list[Stage]:
     """A small convolutional network on small images: about two minutes on two cores.
 
@@ -92,9 +92,9 @@ def paper(
     images: ImageNet = ImageNet(epochs=200.0, batch=256, lr=0.03),
     resnet: Large = Large(),
     version: int = 2,
-    projector: tuple[int, ...] = (),
+    projector: Counts = (),
     queue: int = 65536,
-    groups: int = 8,
+    groups: Count = 8,
 ) -> list[Stage]:
     """v1 and v2 on ImageNet: ResNet-50, SGD, batches of 256, 200 epochs.
 
@@ -134,7 +134,7 @@ def v3(
     run: Run = Run(save_every=1000),
     images: ImageNet = ImageNet(epochs=300.0, batch=4096, lr=0.3, warmup=10.0),
     resnet: Large = Large(),
-    projector: tuple[int, ...] = (4096, 256),
+    projector: Counts = (4096, 256),
 ) -> list[Stage]:
     """v3 on ImageNet: ResNet-50, LARS, batches of 4,096, 300 epochs.
 
@@ -163,10 +163,10 @@ def v3_vit(
     run: Run = Run(save_every=1000),
     images: ImageNet = ImageNet(epochs=300.0, batch=4096, lr=1.5e-4, warmup=40.0),
     variant: str = "B/16",
-    temperature: float = 0.2,
-    momentum: float = 0.99,
-    projector: tuple[int, ...] = (4096, 4096, 256),
-    predictor: tuple[int, ...] = (4096, 256),
+    temperature: Positive = 0.2,
+    momentum: Fraction = 0.99,
+    projector: Counts = (4096, 4096, 256),
+    predictor: Counts = (4096, 256),
     remat: bool = False,
 ) -> list[Stage]:
     """v3 with a vision transformer, whose patch projection stays as it was drawn.

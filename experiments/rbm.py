@@ -8,7 +8,7 @@ to Training Restricted Boltzmann Machines", 2010. Ours: docs/results.md.
 """
 
 from jssl import Stage, baselines, nets, optim
-from jssl.config import tiny
+from jssl.config import Count, Positive, tiny
 from jssl.knobs import IMAGES, Images, Run, mean_image
 from jssl.methods.energy.rbm import rbm
 from jssl.models.dense import Dense
@@ -21,9 +21,9 @@ RUNS = {"": 1, "chains=50,lr=0.01": 1}
 def laptop(
     run: Run = Run(dispatch=10, save_every=1000),
     images: Images = Images(batch=50),
-    lr: float = 0.1,
-    hidden: int = 500,
-    k: int = 1,
+    lr: Positive = 0.1,
+    hidden: Count = 500,
+    k: Count = 1,
     chains: int = 0,
     decay: float = 2e-4,
 ) -> list[Stage]:

@@ -14,7 +14,7 @@ import math
 import optax
 
 from jssl import Stage, baselines, evals, nets, optim, views
-from jssl.config import tiny
+from jssl.config import Positive, tiny
 from jssl.knobs import CONVNET, DATA, FASHION, Data, Images, Run, Small
 from jssl.methods.pretext.rotation import rotation
 from jssl.models.heads import Classifier
@@ -51,7 +51,7 @@ def laptop(
 def paper(
     run: Run = Run(save_every=1000),
     images: Data = Data(source="tfds:cifar10", epochs=200.0, batch=128),
-    lr: float = 0.1,
+    lr: Positive = 0.1,
     blocks: tuple = BLOCKS,
 ) -> list[Stage]:
     """The published setting for CIFAR-10: network in network, SGD, 200 epochs.

@@ -12,7 +12,7 @@ Reference, ResNet-50, 1,000 epochs: 69.3 % ImageNet top-1, linear (the released 
 import math
 
 from jssl import Stage, baselines, evals, nets, optim, views
-from jssl.config import tiny
+from jssl.config import Counts, Positive, tiny
 from jssl.knobs import CONVNET, GARMENTS, RESNET, ImageNet, Large, Run, Small, ViewedImages
 from jssl.methods.contrastive.simclr import simclr
 from jssl.models.heads import MLP, Classifier, Siamese
@@ -25,8 +25,8 @@ def laptop(
     run: Run = Run(),
     images: ViewedImages = ViewedImages(batch=256, supervised_epochs=30.0),
     small: Small = Small(lr=2e-3),
-    temperature: float = 0.2,
-    projector: tuple[int, ...] = (128, 64),
+    temperature: Positive = 0.2,
+    projector: Counts = (128, 64),
 ) -> list[Stage]:
     """A small convolutional network on small images: about two minutes on two cores.
 
@@ -51,7 +51,7 @@ def paper(
     run: Run = Run(save_every=1000),
     images: ImageNet = ImageNet(epochs=1000.0, batch=4096, lr=0.3, warmup=10.0),
     resnet: Large = Large(),
-    temperature: float = 0.1,
+    temperature: Positive = 0.1,
     chunk: int = 0,
     remat: bool = False,
 ) -> list[Stage]:

@@ -14,7 +14,7 @@ network, ResNet-152 three times as wide with selective kernels, 73.9 % and 77.5 
 from dataclasses import replace
 
 from jssl import Stage, baselines, evals, nets, optim, views
-from jssl.config import tiny
+from jssl.config import Count, Counts, Fraction, Positive, tiny
 from jssl.data import labels_per_class
 from jssl.knobs import (
     CONVNET,
@@ -50,20 +50,20 @@ def laptop(
     run: Run = Run(),
     images: ViewedImages = ViewedImages(epochs=40.0, batch=256),
     small: Small = Small(lr=2e-3),
-    temperature: float = 0.2,
+    temperature: Positive = 0.2,
     queue: int = 0,
-    momentum: float = 0.99,
-    few: int = 4,
-    many: int = 35,
+    momentum: Fraction = 0.99,
+    few: Count = 4,
+    many: Count = 35,
     tune_steps: int = 200,
-    tune_batch: int = 40,
+    tune_batch: Count = 40,
     tune_lr: float = 5e-4,
-    scratch_lr: float = 1e-3,
+    scratch_lr: Positive = 1e-3,
     distil_epochs: float = 15.0,
-    distil_batch: int = 64,
-    distil_temperature: float = 1.0,
+    distil_batch: Count = 64,
+    distil_temperature: Positive = 1.0,
     shift: float = 2.0,
-    projector: tuple[int, ...] = (128, 128, 64),
+    projector: Counts = (128, 128, 64),
 ) -> list[Stage]:
     """The whole recipe, twice from one pre-training: about three minutes on two cores.
 
@@ -157,16 +157,16 @@ def paper(
     run: Run = Run(save_every=1000),
     images: ImageNet = ImageNet(epochs=800.0, batch=4096, lr=0.1, warmup=40.0),
     resnet: Large = Large(),
-    out: int = 128,
-    temperature: float = 0.1,
+    out: Count = 128,
+    temperature: Positive = 0.1,
     queue: int = 65536,
-    momentum: float = 0.999,
-    per_class: int = 13,
+    momentum: Fraction = 0.999,
+    per_class: Count = 13,
     tune_epochs: float = 60.0,
-    tune_batch: int = 1024,
+    tune_batch: Count = 1024,
     tune_lr: float = 0.005,
     distil_epochs: float = 400.0,
-    distil_temperature: float = 0.1,
+    distil_temperature: Positive = 0.1,
 ) -> list[Stage]:
     """The published schedules on ImageNet: pre-training, fine-tuning, self-distillation.
 

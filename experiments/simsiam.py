@@ -11,7 +11,7 @@ ImageNet top-1, linear. Ours: `paper` not run; `laptop` is in docs/results.md.
 import optax
 
 from jssl import Stage, baselines, evals, nets, optim, views
-from jssl.config import tiny
+from jssl.config import Count, Counts, tiny
 from jssl.knobs import CONVNET, RESNET, ImageNet, Large, Run, Small, ViewedImages
 from jssl.methods.siamese.simsiam import simsiam
 from jssl.models.heads import MLP, Classifier, Siamese
@@ -23,8 +23,8 @@ def laptop(
     images: ViewedImages = ViewedImages(epochs=25.0),
     small: Small = Small(lr=0.2),
     stop_gradient: bool = True,
-    projector: tuple[int, ...] = (128, 128),
-    bottleneck: int = 32,
+    projector: Counts = (128, 128),
+    bottleneck: Count = 32,
 ) -> list[Stage]:
     """A small convolutional network on small images: about two minutes on two cores.
 
@@ -52,8 +52,8 @@ def paper(
     run: Run = Run(save_every=1000),
     images: ImageNet = ImageNet(epochs=100.0, batch=512, lr=0.05),
     resnet: Large = Large(),
-    projector: tuple[int, ...] = (2048, 2048, 2048),
-    bottleneck: int = 512,
+    projector: Counts = (2048, 2048, 2048),
+    bottleneck: Count = 512,
 ) -> list[Stage]:
     """The published schedule on ImageNet: SGD, batches of 512, 100 epochs.
 

@@ -13,7 +13,7 @@ from functools import partial
 import optax
 
 from jssl import Stage, baselines, evals, nets
-from jssl.config import tiny
+from jssl.config import Count, Counts, Positive, tiny
 from jssl.data import labels_per_class
 from jssl.knobs import IMAGES, Images, Run, with_labels
 from jssl.learner import graft
@@ -30,11 +30,11 @@ from jssl.ops.corruption import masking
 def laptop(
     run: Run = Run(dispatch=10, save_every=1000),
     images: Images = Images(epochs=15.0, supervised_epochs=20.0),
-    lr: float = 1e-3,
-    widths: tuple[int, ...] = (256, 128, 64),
+    lr: Positive = 1e-3,
+    widths: Counts = (256, 128, 64),
     corruption: tuple[float, ...] = (0.1, 0.2, 0.3),
     error: str = "cross_entropy",
-    labels: int = 100,
+    labels: Count = 100,
     tune_epochs: float = 30.0,
     tune_lr: float = 1e-3,
 ) -> list[Stage]:

@@ -4,7 +4,7 @@ python -m jssl.main --config=experiments/supervised.py
 """
 
 from jssl import Stage, baselines, evals, nets, optim
-from jssl.config import tiny
+from jssl.config import Count, Fraction, Positive, tiny
 from jssl.knobs import DATA, Data, Run
 from jssl.method import field
 from jssl.methods.transfer.supervised import supervised
@@ -15,13 +15,13 @@ from jssl.models import vit
 def laptop(
     run: Run = Run(dispatch=4, save_every=0),
     images: Data = Data(epochs=20.0),
-    lr: float = 1e-3,
-    patch: int = 7,
-    width: int = 96,
-    depth: int = 4,
-    heads: int = 4,
+    lr: Positive = 1e-3,
+    patch: Count = 7,
+    width: Count = 96,
+    depth: Count = 4,
+    heads: Count = 4,
     pool: str = "grid",
-    smoothing: float = 0.0,
+    smoothing: Fraction = 0.0,
 ) -> list[Stage]:
     """A ViT from random weights with all labels: about two minutes on two cores.
 

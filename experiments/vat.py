@@ -11,7 +11,7 @@ judge h with all labels of the training split.
 """
 
 from jssl import Stage, baselines
-from jssl.config import tiny
+from jssl.config import Positive, tiny
 from jssl.knobs import FEW_LABELS, FewLabels, Run
 from jssl.methods.semisupervised.vat import vat
 
@@ -22,7 +22,7 @@ RUNS = {"": 3}
 def laptop(
     run: Run = Run(),
     images: FewLabels = FewLabels(epochs=20.0),
-    epsilon: float = 2.0,
+    epsilon: Positive = 2.0,
     weight: float = 1.0,
     entropy_weight: float = 0.0,
 ) -> list[Stage]:

@@ -12,7 +12,7 @@ Reference, ResNet-50, 1,000 epochs: 73.2 % ImageNet top-1, linear. Ours: `paper`
 from dataclasses import dataclass
 
 from jssl import Stage, baselines, evals, nets, optim, views
-from jssl.config import tiny
+from jssl.config import Counts, tiny
 from jssl.knobs import CONVNET, RESNET, ImageNet, Large, Run, Small, ViewedImages
 from jssl.methods.siamese.vicreg import vicreg
 from jssl.models.heads import MLP, Classifier, Siamese
@@ -39,7 +39,7 @@ def laptop(
     images: ViewedImages = ViewedImages(),
     small: Small = Small(lr=0.006),
     weights: Weights = Weights(),
-    expander: tuple[int, ...] = (256, 256, 256),
+    expander: Counts = (256, 256, 256),
 ) -> list[Stage]:
     """A small convolutional network on small images: about two minutes on two cores.
 
@@ -63,7 +63,7 @@ def paper(
     images: ImageNet = ImageNet(epochs=1000.0, batch=2048, lr=0.2, warmup=10.0),
     resnet: Large = Large(),
     weights: Weights = Weights(),
-    expander: tuple[int, ...] = (8192, 8192, 8192),
+    expander: Counts = (8192, 8192, 8192),
 ) -> list[Stage]:
     """The published schedule on ImageNet: LARS, batches of 2,048, 1,000 epochs.
 

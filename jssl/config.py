@@ -295,7 +295,7 @@ def load(spec: str, overrides: Sequence[str] = ()) -> Experiment:
 
 
 def listing(experiment: Experiment) -> list[tuple[str, str, str, str]]:
-    """(knob, type, default, description) of every knob.
+    """(knob, type and range, default, description) of every knob.
 
     Descriptions are those under "Args:" of the config, else under "Attributes:" of the
     group or of its base classes.
@@ -306,10 +306,12 @@ def listing(experiment: Experiment) -> list[tuple[str, str, str, str]]:
     for source in [*filter(dataclasses.is_dataclass, sources), experiment.function]:
         text = inspect.getdoc(source) or ""
         described |= re.findall(r"^  (\w+): (.*(?:\n    .*)*)", text, flags=re.MULTILINE)
+    allowed = ranges(experiment.function)
+    kind = lambda knob, x: f"{type(x).__name__} {allowed.get(knob, '')}".rstrip()
     return [
         (
             knob,
-            type(default).__name__,
+            kind(knob, default),
             str(default) if default != "" else '""',
             re.sub(r"\s+", " ", described.get(knob, "")),
         )

@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import optax
 
 from jssl import data, nets, optim, views
-from jssl.config import Count, Range, Stage
+from jssl.config import Count, Counts, Positive, Range, Stage
 from jssl.data import Source
 from jssl.learner import ema_weights
 from jssl.method import Augment, Batch, Method, beneath
@@ -105,8 +105,8 @@ class Pictures:
 
     source: str = "mnist"
     limit: int = 0
-    epochs: float = 30.0
-    batch: int = 64
+    epochs: Positive = 30.0
+    batch: Count = 64
     channels: int = 0
     corrupt: str = "refuse"
     workers: int = 0
@@ -234,13 +234,13 @@ class FewLabels(Data):
       widths: Channels of each layer of the encoder.
     """
 
-    batch: int = 100
-    labels: int = 10
-    labeled_batch: int = 50
-    lr: float = 2e-3
+    batch: Count = 100
+    labels: Count = 10
+    labeled_batch: Count = 50
+    lr: Positive = 2e-3
     decay: float = 0.99
     shift: float = 2.0
-    widths: tuple[int, ...] = (32, 64, 128)
+    widths: Counts = (32, 64, 128)
 
     def adam(self, train: Source) -> optax.GradientTransformation:
         """Adam with cosine decay over the whole training."""
@@ -269,7 +269,7 @@ class Photos(Pictures):
       workers: Processes per host that read and decode images.
     """
 
-    stored: int = 256
+    stored: Count = 256
     workers: int = 16
 
     def load(self, run: Run, labeled: bool = False) -> Source:
@@ -292,9 +292,9 @@ class ImageNet(Photos):
     """
 
     source: str = "tfds:imagenet2012"
-    size: int = 224
+    size: Count = 224
     dtype: str = "bfloat16"
-    lr: float = 0.1
+    lr: Positive = 0.1
     warmup: float = 0.0
 
     @property
@@ -328,8 +328,8 @@ class Small:
       widths: Channels of each layer of the encoder.
     """
 
-    lr: float = 2e-3
-    widths: tuple[int, ...] = (32, 64, 128)
+    lr: Positive = 2e-3
+    widths: Counts = (32, 64, 128)
 
     def encoder(self, **more: Any) -> ConvNet:
         """Images [n, h, w, c] -> [n, widths[-1]]."""
@@ -349,8 +349,8 @@ class Large:
       width: Channels of the ResNet's first blocks.
     """
 
-    depth: int = 50
-    width: int = 64
+    depth: Count = 50
+    width: Count = 64
 
     def encoder(self, images: ImageNet, **more: Any) -> ResNet:
         """Images [n, h, w, c] -> [n, d], computed in `images.dtype`."""

@@ -7,52 +7,100 @@ report.html     all results and pictures on one self-contained page
 import base64
 import html
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from jssl.cache import written
-from jssl.log import figure_name, read_lines
+from jssl.evals.statistics import difference_interval, wilson_interval
+from jssl.log import EVALUATED, figure_name, read_lines
 
-
-def curves(workdir: Path) -> None:
-    """Plots all metrics of metrics.jsonl over steps, one figure per stage."""
-    from matplotlib.figure import Figure
-
-    rows = read_lines(workdir)
-    for stage in dict.fromkeys(row["stage"] for row in rows):
-        mine = [row for row in rows if row["stage"] == stage]
-        names = sorted({k for row in mine for k in row} - {"stage", "step"})
-        figure = Figure(figsize=(6.4, 2.6 * len(names)), dpi=110, layout="constrained")
-        for axes, name in zip(np.ravel(figure.subplots(len(names))), names, strict=True):
-            points = np.array([(row["step"], row[name]) for row in mine if name in row])
-            axes.plot(*points.T, lw=0.8, marker="." if len(points) < 30 else "")
-            axes.set_ylabel(name)
-            axes.set_xlabel("step")
-            axes.grid(alpha=0.3)
-        figure.savefig(
-            (Path(workdir) / "figures" / figure_name(stage, "curves")).with_suffix(".png")
-        )
+PREFERRED = ("linear", "knn", "top1")  # metrics of the verdict, in order
 
 
 def table(result: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
     """Headings and rows: final metrics of each stage, and of the baselines."""
-    stages, baselines = result["stages"], result["baselines"]
-    judged = [m for m in result["protocols"] if any(m in r for r in baselines.values())]
-    judged += [m for m in result["protocols"] if m not in judged]
-    rows = [(f"{name} (this run)", stage["metrics"]) for name, stage in stages.items()]
-    rows += list(baselines.items())
+    names = metrics_of(result)
+    rows = [(f"{name} (this run)", stage["metrics"]) for name, stage in _stages(result)]
+    rows += list(result["baselines"].items())
     cells = [
-        [name, *(f"{100 * row[m]:.1f} %" if m in row else "" for m in judged)]
+        [name, *(f"{100 * row[m]:.1f} %" if m in row else "" for m in names)]
         for name, row in rows
     ]
-    return ["representation", *judged], cells
+    return ["representation", *names], cells
+
+
+def metrics_of(result: Mapping[str, Any]) -> list[str]:
+    """Metrics with a protocol; those of the baselines first."""
+    known = list(result["protocols"])
+    judged = [m for m in known if any(m in row for row in result["baselines"].values())]
+    return judged + [m for m in known if m not in judged]
+
+
+def comparisons(result: Mapping[str, Any]) -> list[str]:
+    """A sentence on the last evaluated stage and each baseline, with 95 % intervals.
+
+    The intervals contain the sampling of the evaluated rows, not the variance over seeds.
+    """
+    for name, stage in reversed(list(_stages(result))):
+        rows = rows_of(result, stage)
+        found = [m for m in PREFERRED if m in stage["metrics"]]
+        found = [m for m in found if any(m in row for row in result["baselines"].values())]
+        if not found or not rows:
+            continue
+        metric = found[0]
+        mine = stage["metrics"][metric]
+        low, high = wilson_interval(round(mine * rows), rows)[1:]
+        sentences = [
+            f"{name}: {metric} {100 * mine:.1f} % [{100 * low:.1f}, {100 * high:.1f}] of "
+            f"{rows:,} {stage.get('split', 'test')} rows"
+        ]
+        for other, row in result["baselines"].items():
+            if metric in row:
+                sentences.append(compared(mine, row[metric], rows, other))
+        return sentences
+    return []
+
+
+def compared(mine: float, other: float, rows: int, name: str) -> str:
+    """A phrase that compares two accuracies on the same number of rows.
+
+    >>> compared(0.931, 0.897, 1000, "untrained network")
+    'above untrained network (89.7 %) by 3.4 points [0.9, 5.9]'
+    >>> compared(0.931, 0.935, 1000, "supervised reference")
+    'not distinguishable from supervised reference (93.5 %): -0.4 points [-2.6, 1.8]'
+    """
+    found = difference_interval(round(mine * rows), rows, round(other * rows), rows)
+    points, low, high = (100 * x for x in found)
+    between = f"[{low:.1f}, {high:.1f}]"
+    if low > 0:
+        return f"above {name} ({100 * other:.1f} %) by {points:.1f} points {between}"
+    if high < 0:
+        between = f"[{-high:.1f}, {-low:.1f}]"
+        return f"below {name} ({100 * other:.1f} %) by {-points:.1f} points {between}"
+    return (
+        f"not distinguishable from {name} ({100 * other:.1f} %): {points:.1f} points "
+        f"{between}"
+    )
+
+
+def rows_of(result: Mapping[str, Any], stage: Mapping[str, Any]) -> int:
+    """Number of rows on which the final metrics of a stage were computed; 0: unknown."""
+    return result.get("data", {}).get("rows", {}).get(stage.get("split", "test"), 0)
+
+
+def failures(result: Mapping[str, Any]) -> list[str]:
+    """Evals, pictures and baselines that failed, a line each."""
+    lines = [f"baseline {name}: {why}" for name, why in result.get("failed", {}).items()]
+    for name, stage in _stages(result):
+        lines += [f"{name}, {k}: {why}" for k, why in stage.get("failed", {}).items()]
+    return lines
 
 
 def print_table(result: Mapping[str, Any]) -> None:
-    """Prints the final table, protocols and verdicts."""
+    """Prints the final table, protocols, comparisons with baselines, and verdicts."""
     headings, rows = table(result)
     widths = [max(len(row[i]) for row in [headings, *rows]) for i in range(len(headings))]
     for row in [headings, ["-" * w for w in widths], *rows]:
@@ -63,20 +111,89 @@ def print_table(result: Mapping[str, Any]) -> None:
         print("  ".join([first, *rest]))
     for name, protocol in result["protocols"].items():
         print(f"{name}: {protocol}")
-    for name, stage in result["stages"].items():
+    if lines := comparisons(result):
+        print("; ".join(lines))
+    for name, stage in _stages(result):
         print(f"doctor, {name}: {stage['doctor']}")
+    for line in failures(result):
+        print(f"failed: {line}")
+
+
+def curves(workdir: Path) -> None:
+    """Plots the metrics of metrics.jsonl over steps: one figure per stage.
+
+    Values on the validation split and at the end are drawn beside those of training.
+    """
+    from matplotlib.figure import Figure
+
+    rows = read_lines(workdir)
+    for stage in dict.fromkeys(row["stage"] for row in rows):
+        mine = [row for row in rows if row["stage"] == stage]
+        names = {k for row in mine for k in row} - {"stage", "step"}
+        names = {name for name in names if "doctor/" not in name}
+        panels = sorted({_unprefixed(name) for name in names})
+        across = min(2, len(panels))
+        down = -(-len(panels) // 2)
+        if not panels:
+            continue
+        figure = Figure(figsize=(4.8 * across, 2.6 * down), dpi=110, layout="constrained")
+        grid = np.ravel(figure.subplots(down, across, squeeze=False))
+        for axes in grid[len(panels) :]:
+            axes.remove()
+        for axes, panel in zip(grid, panels, strict=False):
+            for prefix, style in {"": "-", "val/": "o-", "final/": "*"}.items():
+                name = prefix + panel
+                points = np.array([(r["step"], r[name]) for r in mine if name in r])
+                if len(points):
+                    few = "" if prefix or len(points) > 30 else "."
+                    axes.plot(*points.T, style + few, lw=0.8, ms=4, label=prefix or "train")
+            axes.set_title(panel, fontsize=9)
+            axes.set_xlabel("step", fontsize=8)
+            axes.tick_params(labelsize=8)
+            axes.grid(alpha=0.3)
+            if len(axes.lines) > 1:
+                axes.legend(fontsize=7)
+        path = Path(workdir) / "figures" / figure_name(stage, "curves")
+        figure.savefig(path.with_suffix(".png"))
+
+
+def _unprefixed(name):
+    for prefix in EVALUATED:
+        name = name.removeprefix(prefix)
+    return name
 
 
 PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title>
-<meta name="viewport" content="width=device-width"><style>
-body {{ font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto;
-  padding: 0 1rem; color: #222 }}
-table {{ border-collapse: collapse; margin: 1rem 0 }}
-td, th {{ padding: .25rem .9rem; border-bottom: 1px solid #ddd; text-align: right }}
-td:first-child, th:first-child {{ text-align: left }}
-img {{ max-width: 100%; height: auto }} figure {{ margin: 2rem 0 }}
-figcaption {{ font-weight: 600 }}
-pre {{ background: #f6f6f6; padding: .8rem; overflow: auto }}
+<meta name="viewport" content="width=device-width"><meta name="color-scheme"
+ content="light dark"><style>
+:root {{ --ink: #1f2328; --soft: #59636e; --line: #d1d9e0; --card: #f6f8fa;
+  --page: #ffffff; --good: #1a7f37; --bad: #cf222e }}
+@media (prefers-color-scheme: dark) {{ :root {{ --ink: #e6edf3; --soft: #9198a1;
+  --line: #3d444d; --card: #161b22; --page: #0d1117; --good: #3fb950; --bad: #f85149 }} }}
+body {{ font: 15px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 0 auto;
+  padding: 1.5rem 1rem 4rem; color: var(--ink); background: var(--page) }}
+h1 {{ margin: 0; font-size: 1.6rem }} h2 {{ margin: 2.2rem 0 .6rem; font-size: 1.15rem;
+  border-bottom: 1px solid var(--line); padding-bottom: .2rem }}
+p {{ margin: .4rem 0 }} .soft, figcaption small {{ color: var(--soft) }}
+.verdict {{ background: var(--card); border-left: 4px solid var(--line);
+  padding: .7rem 1rem; margin: 1rem 0; border-radius: 0 6px 6px 0 }}
+.verdict p:first-child {{ font-weight: 600 }}
+.above {{ color: var(--good) }} .below, .failed {{ color: var(--bad) }}
+.wide {{ overflow-x: auto }} table {{ border-collapse: collapse; margin: .6rem 0 }}
+td, th {{ padding: .3rem .9rem; border-bottom: 1px solid var(--line); text-align: right;
+  font-variant-numeric: tabular-nums }} th {{ font-weight: 600; color: var(--soft) }}
+td:first-child, th:first-child {{ text-align: left; padding-left: 0 }}
+.words td {{ text-align: left }}
+.figures {{ display: grid; gap: 1rem; align-items: start;
+  grid-template-columns: repeat(auto-fit, minmax(min(100%, 30rem), 1fr)) }}
+figure {{ margin: 0; background: var(--card); border: 1px solid var(--line);
+  border-radius: 6px; padding: .7rem }}
+figcaption {{ font-weight: 600; margin-bottom: .5rem }}
+img {{ max-width: 100%; height: auto; background: #fff; border-radius: 3px }}
+audio {{ width: 100% }}
+pre {{ background: var(--card); padding: .8rem; overflow: auto; margin: 0;
+  font-size: 13px }}
+summary {{ cursor: pointer; font-weight: 600 }} details {{ margin: 1rem 0 }}
 </style><h1>{title}</h1>{body}</html>
 """
 
@@ -85,50 +202,144 @@ def write_report(workdir: Path, result: Mapping[str, Any]) -> Path:
     """Writes metrics, figures, knobs and provenance to one self-contained page."""
     workdir = Path(workdir)
     curves(workdir)
-    body = [_html_table(*table(result)), *_speeds(result), *_doctor_panel(result)]
-    body += [
-        f"<p><b>{_text(name)}</b>: {_text(protocol)}</p>"
-        for name, protocol in result["protocols"].items()
+    made = result["provenance"]
+    body = [
+        f'<p class="soft">{_text(_line_of(made))}</p>',
+        *_verdict(result),
+        "<h2>Results</h2>",
+        _html_table(*_table_with_intervals(result)),
+        *(
+            f'<p><b>{_text(name)}</b>: <span class="soft">{_text(words)}</span></p>'
+            for name, words in result["protocols"].items()
+        ),
+        "<h2>Figures</h2>",
+        f'<div class="figures">{"".join(map(_figure, figures(workdir)))}</div>',
+        *_training(result),
+        *_data(result),
+        *_doctor_panel(result),
+        "<h2>Reproduction</h2>",
+        _folded("Knobs", _html_table(["knob", "value"], result["config"]["knobs"].items())),
+        _folded("Provenance", f"<pre>{_text(json.dumps(made, indent=2))}</pre>"),
     ]
-    for path in sorted((workdir / "figures").iterdir()):
-        caption = _text(path.stem.replace("--", ": ").replace("-", " "))
-        body.append(f"<figure><figcaption>{caption}</figcaption>{_embedded(path)}</figure>")
-    body.append("<h2>Knobs</h2>")
-    body.append(_html_table(["knob", "value"], list(result["config"]["knobs"].items())))
-    body.append("<h2>Provenance</h2><pre>")
-    body.append(_text(json.dumps(result["provenance"], indent=2)) + "</pre>")
-    path = workdir / "report.html"
     title = _text(result["config"]["title"])
+    path = workdir / "report.html"
     with written(path) as part:
         part.write_text(PAGE.format(title=title, body="\n".join(body)))
     return path
 
 
-def _speeds(result):
-    """Duration and speed of the training of each stage."""
-    return [
-        f"<p><b>{_text(name)}</b>: {stage['steps']} steps, {stage['seconds']} s, "
-        f"{stage['samples_per_second']} samples/s</p>"
-        for name, stage in result["stages"].items()
+def figures(workdir: Path) -> list[Path]:
+    """Files of the figures: curves first, then in order of their names."""
+    found = sorted((Path(workdir) / "figures").iterdir())
+    return sorted(found, key=lambda path: not path.stem.endswith("--curves"))
+
+
+def _line_of(made):
+    """Date, commit, devices and versions in one line."""
+    jax = made.get("versions", {}).get("jax", "")
+    words = [made.get(k, "") for k in ("date", "devices", "machine")]
+    return " · ".join(
+        filter(None, [*words, f"commit {made.get('commit', '')}", f"jax {jax}"])
+    )
+
+
+def _verdict(result):
+    """The header: comparisons with baselines, the doctor, and failures."""
+    lines = comparisons(result)
+    kind = "above" if any(x.startswith("above untrained") for x in lines) else ""
+    kind = "below" if any(x.startswith("below untrained") for x in lines) else kind
+    rest = "; ".join(lines[1:])
+    body = [f"<p>{_text(lines[0])}</p>"] if lines else []
+    body += [f'<p class="{kind}">{_text(rest[:1].upper() + rest[1:])}.</p>'] if rest else []
+    body += [
+        f"<p>Doctor, {_text(name)}: {_text(stage['doctor'])}</p>"
+        for name, stage in _stages(result)
+    ]
+    body += [f'<p class="failed">Failed: {_text(line)}</p>' for line in failures(result)]
+    if lines:
+        note = "Intervals: 95 %, for the sampling of the evaluated rows, not over seeds."
+        body.append(f'<p class="soft">{note}</p>')
+    return [f'<div class="verdict">{"".join(body)}</div>'] if body else []
+
+
+def _table_with_intervals(result):
+    """`table`, with Wilson's intervals of accuracies."""
+    headings, cells = table(result)
+    names = headings[1:]
+    stages = list(_stages(result))
+    rows = [(stage["metrics"], rows_of(result, stage)) for _, stage in stages]
+    size = max((n for _, n in rows), default=0)
+    rows += [(row, size) for row in result["baselines"].values()]
+    for line, (row, n) in zip(cells, rows, strict=True):
+        for i, name in enumerate(names, 1):
+            if n and name in PREFERRED and 0 <= row.get(name, -1) <= 1:
+                low, high = wilson_interval(round(row[name] * n), n)[1:]
+                line[i] += f" [{100 * low:.1f}, {100 * high:.1f}]"
+    return headings, cells
+
+
+def _training(result):
+    """Steps, duration and speed of each stage."""
+    rows = [
+        (
+            name,
+            f"{stage['steps']:,}",
+            f"{stage['batch']:,}" if "batch" in stage else "",
+            f"{stage['seconds']:,}",
+            f"{stage['samples_per_second']:,}",
+            stage.get("split", "test"),
+        )
+        for name, stage in _stages(result)
         if stage["steps"]
     ]
+    if not rows:
+        return []
+    heads = ["stage", "steps", "batch", "seconds", "samples/s", "evaluated on"]
+    return ["<h2>Training</h2>", _html_table(heads, rows)]
+
+
+def _data(result):
+    """Splits, classes and license of the data."""
+    data = result.get("data")
+    if not data:
+        return []
+    splits = ", ".join(f"{name} {rows:,}" for name, rows in data["rows"].items())
+    classes = data["classes"] or "none (unlabeled)"
+    named = ", ".join(data["class_names"][:100]) if data["classes"] else ""
+    rows = [("name", data["name"]), ("rows", splits), ("classes", classes)]
+    rows += [("class names", named)] if named else []
+    rows += [("license", data["license"])] if data["license"] else []
+    return ["<h2>Data</h2>", _html_table(["", ""], rows, "words")]
 
 
 def _doctor_panel(result):
-    """The doctor's verdict on each stage, and its numbers."""
-    body = ["<h2>Doctor</h2>"]
-    for name, stage in result["stages"].items():
-        body.append(f"<p><b>{_text(name)}</b>: {_text(stage['doctor'])}</p>")
+    """The doctor's numbers for each stage."""
+    body = []
+    for name, stage in _stages(result):
         signs = {k: v for k, v in stage["metrics"].items() if k.startswith("doctor/")}
         if signs:
-            values = [f"{value:.4g}" for value in signs.values()]
             heads = [k.removeprefix("doctor/") for k in signs]
-            body.append(_html_table(["number", "value"], zip(heads, values, strict=True)))
+            values = [f"{value:.4g}" for value in signs.values()]
+            numbers = _html_table(["number", "value"], zip(heads, values, strict=True))
+            body.append(_folded(f"Doctor's numbers, {name}", numbers))
     return body
 
 
+def _stages(result) -> Iterable[tuple[str, Mapping[str, Any]]]:
+    return result["stages"].items()
+
+
+def _folded(title, content):
+    return f"<details><summary>{_text(title)}</summary>{content}</details>"
+
+
+def _figure(path):
+    """A figure with its caption as inline HTML."""
+    caption = _text(path.stem.replace("--", ": ").replace("-", " "))
+    return f"<figure><figcaption>{caption}</figcaption>{_embedded(path)}</figure>"
+
+
 def _embedded(path):
-    """A figure as inline HTML."""
     if path.suffix == ".txt":
         return f"<pre>{_text(path.read_text())}</pre>"
     data = base64.b64encode(path.read_bytes()).decode()
@@ -138,12 +349,13 @@ def _embedded(path):
     return f'<img alt="{_text(path.stem)}" src="data:image/{kind};base64,{data}">'
 
 
-def _html_table(headings, rows):
+def _html_table(headings: Sequence[str], rows: Iterable[Any], kind: str = "") -> str:
     def row(cells, tag):
         return "<tr>" + "".join(f"<{tag}>{_text(c)}</{tag}>" for c in cells) + "</tr>"
 
+    head = row(headings, "th") if any(headings) else ""
     body = "".join(row(cells, "td") for cells in rows)
-    return f"<table>{row(headings, 'th')}{body}</table>"
+    return f'<div class="wide"><table class="{kind}">{head}{body}</table></div>'
 
 
 def _text(value):
