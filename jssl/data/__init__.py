@@ -40,6 +40,7 @@ from jssl.data.tables import hf
 from jssl.data.toys import ring8
 
 __all__ = [
+    "IN_FILES",
     "Batch",
     "Dataset",
     "Edges",
@@ -84,6 +85,8 @@ _LOADERS: dict[str, Callable[..., Dataset]] = {
     "doom": doom,
     "clips": clips,
 }
+IN_FILES = ("folder", "hf", "tar", "tfds")
+"""Data sets of encoded images, which have the knobs `corrupt` and `resident`."""
 _DISTRIBUTIONS = {
     "PIL": "pillow",
     "sklearn": "scikit-learn",
