@@ -183,4 +183,8 @@ def load(
         package = _DISTRIBUTIONS.get(package, package)
         message = f"{name} needs {package}: `pip install '{package}'`"
         raise ValueError(message) from missing
+    except ValueError as reason:
+        if not where or where in str(reason) or name in str(reason):
+            raise
+        raise ValueError(f"{name}: {reason}") from reason
     return subset(source, np.arange(limit)) if limit else source
