@@ -109,11 +109,11 @@ def shards(
             )
         files = {"train": files[""]}
     shelves = {part: _shelf(paths) for part, paths in files.items()}
-    train = shelves.get("train")
-    known = train is not None and train.labels is not None
+    held = shelves["train"].labels if "train" in shelves else None
+    count = 0 if held is None else int(held.max()) + 1
     return encoded(
         shelves,
-        tuple(map(str, range(int(train.labels.max()) + 1))) if known else (),
+        tuple(map(str, range(count))),
         size=size,
         channels=channels,
         corrupt=corrupt,

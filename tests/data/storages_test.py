@@ -261,3 +261,12 @@ def test_a_table_without_images_is_refused_with_its_columns(tmp_path):
     pyarrow.parquet.write_table(found, tmp_path / "train.parquet")
     with pytest.raises(ValueError, match="has no column of images; text, label"):
         load(f"hf:{tmp_path}", 4)
+
+
+def test_images_without_a_label_beside_others_are_refused(tmp_path):
+    held = table(range(20)).set_column(1, "label", [[0, None] * 10])
+    told = json.dumps({"info": {"features": FEATURES}})
+    held = held.replace_schema_metadata({"huggingface": told})
+    pyarrow.parquet.write_table(held, tmp_path / "train.parquet")
+    with pytest.raises(ValueError, match="10 of 20 images of train have no label"):
+        load(f"hf:{tmp_path}", 4, size=5)
