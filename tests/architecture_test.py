@@ -48,6 +48,7 @@ RANKS = {  # a module imports what ranks below it, or its own room
     "new": 13,
     "__main__": 14,
 }
+COMMANDS = {"data": "evaluate"}  # rank of the command of a package that ranks low
 LEAVES = {"models", "views", "data", "evals"}
 MODULES = sorted((ROOT / "jssl").rglob("*.py"))
 
@@ -74,9 +75,11 @@ def test_a_module_imports_only_what_ranks_below_it(path):
     here = parts[0]
     if here == "__init__":
         return
+    if parts[-1] == "__main__":  # a command: nothing imports it
+        here = COMMANDS.get(here, here)
     for name in imports(path):
         there = room(name)
-        if there == here:
+        if there in (here, parts[0]):
             continue
         assert RANKS[there] < RANKS[here], f"{here} may not import {there}"
         if here == "methods":

@@ -53,7 +53,7 @@ OWN = [f for f in FILES if "size" in config.schema(config.functions(f)["laptop"]
 
 @pytest.mark.parametrize("file", OWN, ids=[f"{f.stem}:photographs" for f in OWN])
 def test_a_laptop_experiment_learns_photographs_of_mixed_size(file, photographs):
-    knobs = f"tiny=True,source=folder:{photographs},epochs=1.0"
+    knobs = f"tiny=True,source=folder:{photographs},epochs=1.0,batch=8"
     for stage in config.load(f"{file}:laptop,{knobs}").stages():
         if stage.start is not None:
             continue

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from jssl.data.archives import cifar10, cifar100, stl10
 from jssl.data.arrays import npz
 from jssl.data.blank import blank
 from jssl.data.clips import clips
@@ -31,12 +32,15 @@ from jssl.data.files import folder
 from jssl.data.nested import minibatches, pair
 from jssl.data.photographs import photographs
 from jssl.data.prepared import tfds
+from jssl.data.shards import shards
 from jssl.data.source import Batch, Source, dataset, inform_once, warn_once
 from jssl.data.stamps import stamps
 from jssl.data.subsets import labels_per_class, subset
+from jssl.data.tables import hf
 from jssl.data.toys import ring8
 
 __all__ = [
+    "IN_FILES",
     "Batch",
     "Dataset",
     "Edges",
@@ -67,6 +71,11 @@ _LOADERS: dict[str, Callable[..., Dataset]] = {
     "ring8": ring8,
     "folder": folder,
     "npz": npz,
+    "hf": hf,
+    "tar": shards,
+    "cifar10": cifar10,
+    "cifar100": cifar100,
+    "stl10": stl10,
     "tfds": tfds,
     "blank": blank,
     "photographs": photographs,
@@ -76,9 +85,12 @@ _LOADERS: dict[str, Callable[..., Dataset]] = {
     "doom": doom,
     "clips": clips,
 }
+IN_FILES = ("folder", "hf", "tar", "tfds")
+"""Data sets of encoded images, which have the knobs `corrupt` and `resident`."""
 _DISTRIBUTIONS = {
     "PIL": "pillow",
     "sklearn": "scikit-learn",
+    "pyarrow": "jssl[hf]",
     "tensorflow": "jssl[tensorflow]",
     "tensorflow_datasets": "tensorflow-datasets",
 }
@@ -100,7 +112,9 @@ def load(
 
     Args:
       name: "digits", "mnist", "fashion_mnist", "fashion_mnist:FOLDER", "photos", "ring8"
-        (points), "folder:PATH", "npz:FILE", "tfds:NAME", or "blank:NAME" for black images
+        (points), "folder:PATH", "npz:FILE", "hf:FOLDER" (Arrow or Parquet), "tar:FOLDER"
+        (shards of WebDataset), "cifar10:FOLDER", "cifar100:FOLDER", "stl10:FOLDER" (the
+        official binary archives), "tfds:NAME", or "blank:NAME" for black images
         in the number of a known data set; from installed packages "photographs" (patches),
         "stamps", "emoji" and "openclipart" (with captions); videos "doom:SCENARIO"
         (rendered walks) and "clips:FOLDER".
@@ -169,4 +183,8 @@ def load(
         package = _DISTRIBUTIONS.get(package, package)
         message = f"{name} needs {package}: `pip install '{package}'`"
         raise ValueError(message) from missing
+    except ValueError as reason:
+        if not where or where in str(reason) or name in str(reason):
+            raise
+        raise ValueError(f"{name}: {reason}") from reason
     return subset(source, np.arange(limit)) if limit else source

@@ -155,8 +155,10 @@ def as_bytes(name: str, image: Shaped[np.ndarray, "..."]) -> UInt8[np.ndarray, "
     >>> as_bytes("mine", np.array([0.0, 0.5, 1.0])).tolist()    # 127.5 rounds to even
     [0, 128, 255]
     """
+    if image.dtype.kind not in "fiu":
+        raise ValueError(f"{name}: images must be numbers, got {image.dtype}")
     top = 1 if image.dtype.kind == "f" else 255
-    if image.dtype.kind not in "fiu" or not (image.min() >= 0 and image.max() <= top):
+    if not (image.min() >= 0 and image.max() <= top):
         raise ValueError(
             f"{name}: images must be integers in [0, 255] or floats in [0, 1], got "
             f"{image.dtype} from {image.min()} to {image.max()}"

@@ -208,6 +208,12 @@ def encoded(
     labels = {
         x: shelf.labels if counted and labeled[x] else None for x, shelf in shelves.items()
     }
+    for part, held in labels.items():
+        if held is not None and held.min() < 0:
+            raise ValueError(
+                f"{(held < 0).sum():,} of {len(held):,} images of {part} have no label; "
+                f"leave them out, or all labels"
+            )
     sizes = {x: len(shelf) for x, shelf in shelves.items()}
     parts, told = completed(sizes, labeled, labels["train"])
     size, shape, extent = _shape(shelves, size, channels, cut)
@@ -253,7 +259,7 @@ def _classes_told(names, count, kinds):
     if not kinds:
         return f"{count:,} classes"
     every = np.concatenate([*kinds.values()])
-    counts = np.bincount(every[every >= 0], minlength=count)
+    counts = np.bincount(every, minlength=count)
     shown = [f"{name} {n:,}" for name, n in zip(names, counts, strict=False)][:10]
     more = f" and {count - 10:,} more" if count > 10 else ""
     noun = "class" if count == 1 else "classes"

@@ -121,7 +121,7 @@ def completed(
 
     >>> parts, told = completed({"train": 20, "val": 5}, {"train": True, "val": True}, None)
     >>> {name: (whole, None if x is None else len(x)) for name, (whole, x) in parts.items()}
-    {'train': ('train', 18), 'test': ('val', None), 'val': ('train', 2)}
+    {'train': ('train', 18), 'val': ('train', 2), 'test': ('val', None)}
     >>> told
     ['no test split: val is judged as test, and 2 images of train are val']
     """
@@ -145,7 +145,8 @@ def completed(
             )
         elif told:
             told.append(f"a tenth of train each is {' and '.join(missing)}")
-    return parts, told
+    order = ("train", "val", "test", *parts)
+    return {part: parts[part] for part in order if part in parts}, told
 
 
 def rare(
@@ -160,7 +161,7 @@ def rare(
     for part in ("val", "test"):
         if not {"train", part} <= set(labels):
             continue
-        count = max(len(names), int(labels["train"].max()) + 1)
+        count = 1 + max(int(labels[x].max(initial=-1)) for x in ("train", part))
         there = np.bincount(labels["train"], minlength=count)
         here = np.bincount(labels[part], minlength=count)
         lost = np.flatnonzero((there > 0) & (here == 0))

@@ -69,7 +69,7 @@ def test_an_npz_may_hold_its_own_splits(tmp_path):
     train = load(name, 4)
     assert [train.split(part).size for part in ("train", "val", "test")] == [18, 2, 7]
     np.testing.assert_array_equal(train.split("test").labels(), y[:7, 0])
-    with pytest.raises(ValueError, match="no split 'x'; it has train, test, val"):
+    with pytest.raises(ValueError, match="no split 'x'; it has train, val, test"):
         train.split("x")
 
 

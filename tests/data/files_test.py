@@ -158,8 +158,8 @@ def test_train_and_val_alone_judge_val_and_cut_a_val_from_train(tmp_path, caplog
             save(tmp_path / part / "ab"[i % 2] / f"{i}.png", i if part == "train" else 200)
     with caplog.at_level(logging.INFO):
         train = load(f"folder:{tmp_path}", 4)
-    assert train.split_names() == ("train", "test", "val")
-    assert [len(train.split(x)) for x in train.split_names()] == [18, 6, 2]
+    assert train.split_names() == ("train", "val", "test")
+    assert [len(train.split(x)) for x in train.split_names()] == [18, 2, 6]
     assert (train.split("test").table["image"] == 200).all()
     assert all(map(train.has_labels, train.split_names()))
     line = "no test split: val is judged as test, and 2 images of train are val"
