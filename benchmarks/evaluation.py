@@ -111,7 +111,7 @@ def table():
     lines += grid(["method", "1", "2", "3", "4", "5"], layers(whole))
     lines += ["\n## Places and motions\n", SPACE]
     lines += grid(["", "seeds", *SPATIAL], places(known))
-    lines += ["\n## Protocols\n"]
+    lines += ["\n" + USE, "## Protocols\n"]
     told = {}
     for of in known.values():
         for kind in of.values():
@@ -187,6 +187,31 @@ differ much before training. The protocols are described at the end."""
 LAYERS = """\
 The exact linear probe on each layer's maps, averaged to at most 600 numbers. Layers are
 convolutions of stride 2, or blocks of a ViT.
+"""
+USE = """\
+## Weights, arrays, files
+
+Weights of other libraries give their features only for images normalized as in training,
+which shapes do not tell. `python -m jssl.evaluate --weights` prints the normalization
+beside the name and writes it to evaluation.json: that in the metadata of the file
+(exports of jssl have it, measured through the method, in the words of timm's
+`pretrained_cfg`: `mean`, `std`, `input_size`, `crop_pct`), else ImageNet's for color
+images; `--mean` and `--std` precede both (0.5 for the ViTs of AugReg). Gray images are
+repeated for networks of color images.
+
+A protocol that does not fit the data (few-shot needs 20 test rows of each class, 10
+labels as many train rows) is left out with the reason; one that fails costs a line, and
+the others are written to evaluation.json as they are made. `--help` lists all protocols.
+
+The same numbers of arrays: `jssl.evals.knn_accuracy(train_x, train_y, test_x, test_y)`,
+`linear_accuracy`, `few_label_accuracy`, `regression_score`, `retrieval_scores`,
+`clustering_scores` (results with a `protocol`), `diagnose_features`, `fid`, `kid`,
+`prdc`. Any other eval takes `evals.Arrays(train=(x, y), test=(x, y))`. `python -m
+jssl.embed` writes the features of a run, or of weights, to npz or parquet; `python -m
+jssl.finetune` trains encoder and head to a classifier with the names of timm.
+
+Raw pixels of images of more than 1,024 numbers are averaged to at most 16 x 16 cells, and
+called "raw pixels, 16x16".
 """
 SPACE = """\
 Small heads on frozen maps of synthetic scenes and clips: maps of all layers for the linear

@@ -8,6 +8,9 @@ COMMANDS = {  # name: module, summary
     "train": ("jssl.main", "train an experiment, evaluate it, and write a report"),
     "evaluate": ("jssl.evaluate.__main__", "evaluate a run, or a file of weights"),
     "export": ("jssl.export", "export the encoder of a run under timm's names"),
+    "embed": ("jssl.embed", "write the features of data to npz or parquet"),
+    "finetune": ("jssl.finetune", "train a classifier from a run or a file of weights"),
+    "data": ("jssl.data.__main__", "describe a data set, with a sheet of its pictures"),
     "plan": ("jssl.plan.__main__", "compute memory and speed without accelerators"),
     "new": ("jssl.new", "write the triad of a new method, to start from"),
 }

@@ -55,7 +55,13 @@ def say(command: Callable[[], int], debug: bool) -> int:
         return 1
 
 
-EXTRAS = {"tensorflow": "tensorflow", "vizdoom": "doom", "cv2": "clips", "cairosvg": "svg"}
+EXTRAS = {  # package: the extra of jssl that installs it
+    "tensorflow": "tensorflow",
+    "vizdoom": "doom",
+    "cv2": "clips",
+    "cairosvg": "svg",
+    "pyarrow": "hf",
+}
 
 
 def explained(error: BaseException) -> str:

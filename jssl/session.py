@@ -197,7 +197,15 @@ def _record(workdir, config, first, extend, stages):
         before = known.get("extended", []) + [{"knobs": known["knobs"]}]
         write_json(path, config | {"provenance": provenance(), "extended": before})
         _restart_later(workdir, stages, len(before))
-    elif {key: known.get(key) for key in config} != config:
+    else:
+        record(workdir, config)
+
+
+def record(workdir: Path, config: dict[str, Any]) -> None:
+    """Writes config.json to a claimed workdir, unless it is there."""
+    path = workdir / "config.json"
+    known = read_json(path) if path.exists() else {}
+    if {key: known.get(key) for key in config} != config:
         write_json(path, config | {"provenance": provenance()})
 
 

@@ -43,7 +43,7 @@ RANKS = {  # a module imports what ranks below it, or its own room
     "evaluate": 13,
     "export": 13,
     "embed": 13,
-    "finetune": 13,
+    "finetune": 14,
     "plan": 13,
     "new": 13,
     "__main__": 14,

@@ -147,3 +147,18 @@ def test_options_that_are_no_numbers_cost_a_line(run, tmp_path, capsys):
     for option, told in (("--mean=a", "--mean must be"), ("--std=0", "std must be 1")):
         assert evaluate([f"--weights={out}", "--source=digits", option]) == 1
         assert told in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_the_encoder_of_a_run_is_fine_tuned(run, tmp_path, capsys):
+    from jssl import finetune
+
+    workdir, _, _ = run
+    words = [f"--workdir={workdir}", f"--config={MAE}", "--source=digits", "--labels=4"]
+    out = tmp_path / "tuned"
+    assert finetune.main([*words, "--epochs=2", "--batch=16", f"--out={out}"]) == 0
+    assert "mean 0.5, std 0.5 (written in the file)" in capsys.readouterr().out
+    told = weights.metadata(out / "model.safetensors")
+    assert json.loads(told["preprocessing"])["mean"] == [0.5]
+    assert json.loads(told["layout"])["pool"] == "mean"  # grid has no name in timm
+    assert weights.read(out / "model.safetensors")["head.weight"].shape == (10, 16)

@@ -60,7 +60,7 @@ def used(embed: Callable, state: Any, rows: Any) -> Used:
         return jax.tree.map(lambda x: jnp.zeros((count, *x.shape[1:]), x.dtype), rows)
 
     needed = _needed(lambda state: embed(state, zeros(1))["h"], state)
-    found = []
+    found: dict[str, Any] = {}
 
     def called(state, batch):
         """The modules called for h, bound to the state, and their inputs."""
@@ -83,14 +83,17 @@ def used(embed: Callable, state: Any, rows: Any) -> Used:
         module, x = _encoder(calls)
         variables = _variables(module)
         pool = getattr(module.parent, "pool", "")
-        found[:] = [module.clone(parent=None), tuple(x.shape[1:-1]), pool]
+        found.update(
+            module=module.clone(parent=None), image=tuple(x.shape[1:-1]), pool=pool
+        )
         if isinstance(module, (vit.Encoder, ResNet)):
             variables = {kind: {"encoder": tree} for kind, tree in variables.items()}
             variables["params"] |= _beside(module)
         return variables
 
     variables = jax.device_get(jax.jit(weights)(state))
-    return Used(found[0], variables, *found[1:], _measured(called, state, zeros))
+    seen = _measured(called, state, zeros)
+    return Used(variables=variables, preprocessing=seen, **found)
 
 
 def _measured(called, state, zeros):

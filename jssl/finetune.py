@@ -1,0 +1,268 @@
+"""Fine-tunes an encoder on labels and writes the classifier, with the names of timm.
+
+  --workdir runs/mae --source folder:PATH --out runs/mine
+  --weights resnet50.safetensors --source folder:PATH --size 224 --labels 10 --out runs/mine
+
+The encoder of a run (a ViT or ResNet) or of a file and a linear head are trained by
+cross-entropy, with AdamW. --out is a workdir: a stopped training resumes with the same
+command. At the end it holds model.safetensors, with the class names and the normalization
+of images in its metadata, and result.json with the accuracies on val and test.
+"""
+
+import argparse
+import json
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from jssl.main import prepare_jax, say
+
+FREE = ("debug", "out", "config")  # options that change no number
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the command and returns its exit status.
+
+    0: done. 1: a user error, reported in one line. 130, 143: stopped by Ctrl-C or SIGTERM
+    after saving.
+    """
+    options = parser().parse_args(arguments)
+    return say(lambda: launch(options), options.debug)
+
+
+def parser() -> argparse.ArgumentParser:
+    parse = argparse.ArgumentParser(
+        prog="jssl finetune",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = parse.add_argument
+    add("--workdir", help="of a run, whose encoder is fine-tuned")
+    add("--stage", help="stage of the run (default: the last)")
+    add("--config", metavar="FILE", help="the experiment, if not found by name")
+    add("--weights", metavar="FILE", help="safetensors, npz or torch file")
+    add("--heads", type=int, help="attention heads of a ViT, if not inferred from width")
+    add("--source", help="labeled data, such as folder:PATH")
+    add("--size", type=int, help="side of the images in pixels")
+    add("--mean", help="of the images, one number or one a channel, for --weights")
+    add("--std", help="likewise; default: as written in the file, else ImageNet's")
+    add("--labels", type=int, default=0, help="labels of each class; 0: all (0)")
+    add("--epochs", type=float, default=10.0, help="passes over the labeled images (10)")
+    add("--batch", type=int, default=64, help="images per step (64)")
+    add("--lr", type=float, default=3e-4, help="peak learning rate of AdamW (3e-4)")
+    add("--decay", type=float, default=0.05, help="weight decay (0.05)")
+    add("--smoothing", type=float, default=0.0, help="label smoothing (0)")
+    add("--recipe", default="", help="augmentation: digits, simclr_cifar ...; empty: none")
+    add("--seed", type=int, default=0, help="of the head, the order, the choice of labels")
+    add("--out", metavar="FOLDER", help="workdir of the training")
+    add("--debug", action="store_true", help="show tracebacks")
+    parse.set_defaults(cpu_devices=None, coordinator=None, processes=None, process=None)
+    return parse
+
+
+def launch(options) -> int:
+    _check(options)
+    prepare_jax(options)
+    from jssl import loop, session
+    from jssl.log import Log, write_json
+
+    out = Path(options.out)
+    knobs = {k: v for k, v in vars(options).items() if k not in FREE}
+    config = dict(title="finetune", file="finetune", function="finetune", knobs=knobs)
+    tuned = fine_tuning(options)
+    with session.claim(out, config, True):
+        session.record(out, config)
+        print(f"images normalized by {tuned.start.preprocessing.words}")
+        try:
+            done = loop.run(tuned.stage, out, {}, Log(out))
+        except loop.Stopped as stopped:
+            print(f"jssl: {stopped}; the same command resumes", file=sys.stderr)
+            return stopped.status
+        save(out / "model.safetensors", tuned, done.state)
+        metrics = {k: v for k, v in done.metrics.items() if not k.startswith("doctor/")}
+        told = {"config": config, "metrics": metrics, "provenance": session.provenance()}
+        write_json(out / "result.json", told)
+    for name, value in metrics.items():
+        print(f"{name}: {value:.4f}")
+    print(f"written to {out / 'model.safetensors'}")
+    return 0
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """A fine-tuning.
+
+    Attributes:
+      start: the weights from which it starts.
+      module: the classifier.
+      stage: the training.
+      pool: pooling of a ViT's tokens, else "".
+    """
+
+    start: Any
+    module: Any
+    stage: Any
+    pool: str
+
+
+def fine_tuning(options) -> Tuned:
+    """The stage that fine-tunes the weights of the options.
+
+    Raises:
+      ValueError: weights or data that cannot be used.
+    """
+    import jax
+
+    from jssl import data, nets, optim, views
+    from jssl.config import Stage
+    from jssl.learner import fresh
+    from jssl.methods.transfer.supervised import supervised
+    from jssl.models import heads, vit
+    from jssl.pretrained import numbers, pretrained
+
+    start = pretrained(
+        options.weights or _exported(options),
+        options.source,
+        options.batch,
+        heads=options.heads,
+        size=options.size,
+        mean=numbers("--mean", options.mean),
+        std=numbers("--std", options.std),
+    )
+    source, module, pool = start.source, start.loaded.module, ""
+    if options.labels:
+        source = data.labels_per_class(source, options.labels, options.seed)
+    if not source.classes:
+        raise ValueError(f"{source.name} has no classes to learn")
+    source = replace(source, batch=min(source.batch, source.size), seed=options.seed)
+    if isinstance(module, vit.Pooled):
+        pool = (
+            module.pool if module.pool in ("cls", "mean") else "mean"
+        )  # timm has no others
+        network: Any = vit.Classifier(module.encoder, source.classes, pool, head_std=0.02)
+    else:
+        network = heads.Classifier(module, source.classes)
+    steps = source.steps(options.epochs)
+    tx = optim.adamw(options.lr, steps, decay=options.decay)
+    augment = None
+    if options.recipe:
+        view = views.on(views.recipe(options.recipe, size=source.side)[0])
+        augment = lambda key, batch: start.prepare({**batch, "image": view(key, batch)})
+    method = supervised(
+        nets.linen(network),
+        tx,
+        source.classes,
+        augment,
+        prepare=start.prepare,
+        smoothing=options.smoothing,
+    )
+
+    def begin(state, done):
+        """The imported encoder in place of the random one; the head stays."""
+        given = {"encoder": start.loaded.params}
+        if pool:
+            given = dict(start.loaded.params)
+        stats = {k: {"encoder": x} for k, x in start.loaded.stats.items()}
+        params = jax.tree.map(jax.numpy.asarray, dict(state.params) | given)
+        return fresh(tx, params, jax.tree.map(jax.numpy.asarray, stats) or state.stats)
+
+    stage = Stage(
+        name="finetune",
+        method=method,
+        data=source,
+        steps=steps,
+        start=begin,
+        evals={"top1": _accuracies(source)},
+        save_every=200,
+        seed=options.seed,
+    )
+    return Tuned(start, network, stage, pool)
+
+
+def save(path: Path, tuned: Tuned, state: Any) -> None:
+    """Writes the classifier with the names of timm, atomically."""
+    import jax
+
+    from jssl import session, weights
+
+    module, source = tuned.module.encoder, tuned.stage.data
+    image = source.row_shapes()["image"].shape[1:3]
+    layout = weights.described(module, image) | ({"pool": tuned.pool} if tuned.pool else {})
+    params, stats = jax.device_get((state.weights, state.stats))
+    arrays = weights.to_torch(module, params, dict(stats or {}), layout.get("grid"))
+    seen = tuned.start.preprocessing._replace(size=tuple(image), crop=1.0).written()
+    told = {
+        "format": "pt",
+        "layout": json.dumps(layout),
+        "preprocessing": json.dumps(seen | {"num_classes": source.classes}),
+        "classes": json.dumps([*source.class_names]),
+        "stage": "finetune",
+        "commit": session.commit(),
+    }
+    weights.write(path, arrays, told)
+
+
+def _accuracies(source):
+    """top1/val, and top1 of test if there is one."""
+    from jssl import evals
+
+    judge = evals.accuracy()
+
+    def run(features, final):
+        found = {}
+        if "val" in source.siblings:
+            found["top1/val"] = judge(features, False)["top1"]
+        if final and "test" in source.siblings:
+            found["top1"] = judge(features, True)["top1"]
+        return found
+
+    return evals.Eval(f"{judge.protocol}, on val and test", run, ("logits",))
+
+
+def _exported(options) -> Path:
+    """The encoder of a run as a file in the workdir of the training."""
+    from jssl import session, weights
+    from jssl.export import encoder
+
+    workdir = Path(options.workdir)
+    config = runs.read_config(workdir)
+    stage, state = runs.restore(workdir, config, options.config, options.stage)
+    arrays, layout, seen = encoder(stage, state)
+    if layout["names"] != "timm":
+        raise ValueError(
+            f"{workdir}: its encoder is a {layout['network']}; fine-tuning takes ViTs and "
+            f"ResNets"
+        )
+    told = {"format": "pt", "layout": json.dumps(layout)}
+    if seen is not None:
+        told["preprocessing"] = json.dumps(seen.written())
+    out = Path(options.out)
+    out.mkdir(parents=True, exist_ok=True)
+    weights.write(out / "start.safetensors", arrays, told)
+    return out / "start.safetensors"
+
+
+def _check(options):
+    """Raises ValueError for options that cannot be, before any work."""
+    if bool(options.workdir) == bool(options.weights):
+        raise ValueError("give one of --workdir=FOLDER and --weights=FILE")
+    for name in ("source", "out"):
+        if not getattr(options, name):
+            raise ValueError(f"give --{name}; see --help")
+    if options.workdir and (options.mean or options.std or options.heads):
+        raise ValueError("--mean, --std and --heads are for --weights: a run has its own")
+    for name, least in (("labels", 0), ("decay", 0), ("batch", 1)):
+        if getattr(options, name) < least:
+            value = getattr(options, name)
+            raise ValueError(f"--{name} must be at least {least}, got {value}")
+    for name in ("epochs", "lr"):
+        if not 0 < getattr(options, name) < float("inf"):
+            raise ValueError(f"--{name} must be positive, got {getattr(options, name)}")
+    if not 0 <= options.smoothing < 1:
+        raise ValueError(f"--smoothing must be in [0, 1), got {options.smoothing}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
