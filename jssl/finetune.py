@@ -223,7 +223,7 @@ def _accuracies(source):
 
 def _exported(options) -> Path:
     """The encoder of a run as a file in the workdir of the training."""
-    from jssl import session, weights
+    from jssl import runs, weights
     from jssl.export import encoder
 
     workdir = Path(options.workdir)
@@ -232,8 +232,8 @@ def _exported(options) -> Path:
     arrays, layout, seen = encoder(stage, state)
     if layout["names"] != "timm":
         raise ValueError(
-            f"{workdir}: its encoder is a {layout['network']}; fine-tuning takes ViTs and "
-            f"ResNets"
+            f"{workdir}: its encoder is a {layout['network']}, which has no timm names: "
+            f"fine-tune it by jssl train --config=supervised:init={workdir}"
         )
     told = {"format": "pt", "layout": json.dumps(layout)}
     if seen is not None:

@@ -53,7 +53,7 @@ MISTAKES = {
     "data not prepared": ([TINY, "--config.source=tfds:no_such_set"], "no_such_set"),
     "corrupt file": ([TINY, "--config.source=folder:{images}"], "17.png"),
     "corrupt npz": ([TINY, "--config.source=npz:{images}/17.png"], "17.png"),
-    "patch": ([TINY, "--config.patch=3"], "patch of 3 does not divide an image of 8x8"),
+    "patch": ([TINY, "--config.patch=3"], "8x8 pixels do not divide into patches of 3"),
     "devices": ([TINY, "--config.batch=12"], "batch of 12 does not divide among 8"),
     "batch too large": ([TINY, "--config.batch=80000"], "80000"),
     "mesh": ([TINY, "--config.mesh=data=3"], "needs 3 devices, there are 8"),
