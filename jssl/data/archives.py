@@ -14,7 +14,7 @@ from jssl.data.fields import Dataset
 
 
 def cifar10(
-    where: str, /, *, size: int | None = None, channels: int | None = None
+    where: str = "", /, *, size: int | None = None, channels: int | None = None
 ) -> Dataset:
     """60,000 images of 32 x 32 in 10 classes: 45,000 train, 5,000 val, 10,000 test.
 
@@ -36,7 +36,7 @@ def cifar10(
 
 
 def cifar100(
-    where: str,
+    where: str = "",
     /,
     *,
     size: int | None = None,
@@ -74,7 +74,7 @@ def _cifar(where, kind, parts, ahead, told, size, channels, column=0):
 
 
 def stl10(
-    where: str, /, *, size: int | None = None, channels: int | None = None
+    where: str = "", /, *, size: int | None = None, channels: int | None = None
 ) -> Dataset:
     """13,000 images of 96 x 96 in 10 classes: 4,500 train, 500 val, 8,000 test.
 
@@ -141,6 +141,12 @@ def _folders(root, kind):
 
 def _reader(where, kind, first, told):
     """A function from the name of a file of the archive to its bytes."""
+    if not where:
+        short = kind.replace("-", "")
+        raise ValueError(
+            f"{short} needs a folder, {short}:FOLDER, with the binary archive that its "
+            f"authors publish; or tfds:{short}, if it is prepared"
+        )
     root = Path(where).expanduser()
     name = "stl10_binary.tar.gz" if kind == "stl10" else f"{kind}-binary.tar.gz"
     for folder in _folders(root, kind):

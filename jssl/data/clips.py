@@ -2,7 +2,6 @@
 
 import functools
 import logging
-import os
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -10,13 +9,13 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 
-from jssl.data.decoding import check_shape, decode, fit, picture
+from jssl.data.decoding import SUFFIXES, check_shape, decode, fit, picture
 from jssl.data.fields import Dataset, Labels, Text, Video
 from jssl.data.splits import tenths
+from jssl.data.walking import is_hidden, listed
 
 LICENSE = "not stated"
 _VIDEOS = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ogv", ".webm")
-_PICTURES = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".webp")
 _LEFT_OUT = "megamind"  # a film's trailer in opencv-doc, whose rights are doubtful
 _BANDS = {"train": (0.0, 0.8), "val": (0.8, 0.9), "test": (0.9, 1.0)}  # of the duration
 _log = logging.getLogger(__name__)
@@ -102,13 +101,10 @@ def clips(
 
 def _listed(root):
     """Sorted relative paths of videos and of folders of images below a folder."""
-    names = []
-    for where, _, files in os.walk(root, followlinks=True):
-        at = Path(where).relative_to(root)
-        shown = [file for file in files if not file.startswith(".")]
-        videos = [(at / x).as_posix() for x in shown if x.lower().endswith(_VIDEOS)]
-        pictures = any(x.lower().endswith(_PICTURES) for x in shown)
-        names += videos or [at.as_posix()] * pictures
+    names, _ = listed(root, _VIDEOS)
+    pictures, _ = listed(root, SUFFIXES)
+    below = lambda names: {x.rpartition("/")[0] or "." for x in names}
+    names += below(pictures) - below(names)
     kept = [x for x in names if not Path(x).name.lower().startswith(_LEFT_OUT)]
     if len(kept) < len(names):
         _log.info("clips: %d videos excluded, of doubtful rights", len(names) - len(kept))
@@ -136,8 +132,8 @@ def _starts(count, span, stride, band):
 
 def _read(path, *, size, channels) -> UInt8[np.ndarray, "t size size channels"]:
     if path.is_dir():
-        files = sorted(x for x in path.iterdir() if x.suffix.lower() in _PICTURES)
-        files = [x for x in files if not x.name.startswith(".")]
+        files = sorted(x for x in path.iterdir() if x.suffix.lower() in SUFFIXES)
+        files = [x for x in files if not is_hidden(x.name)]
         return np.stack([decode(x, x, size, channels) for x in files])
     found = [fit(picture(frame), size, channels) for frame in _frames(path)]
     if not found:

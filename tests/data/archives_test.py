@@ -87,6 +87,12 @@ def test_pickles_are_refused_with_the_file_to_take(tmp_path):
         load(f"cifar100:{tmp_path}/cifar-100-python.tar.gz", 4)
 
 
+@pytest.mark.parametrize("name", ["cifar10", "cifar100", "stl10"])
+def test_a_name_alone_gets_the_folder_to_give(name):
+    with pytest.raises(ValueError, match=f"needs a folder, {name}:FOLDER.*tfds:{name}"):
+        load(name, 64)
+
+
 def test_what_is_missing_or_truncated_is_named(tmp_path):
     with pytest.raises(ValueError, match="has neither stl10_binary.tar.gz nor, unpacked"):
         load(f"stl10:{tmp_path}", 4)

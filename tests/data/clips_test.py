@@ -121,3 +121,12 @@ def test_video_files_are_decoded_in_their_colors(tmp_path):
     (tmp_path / "x.avi").write_bytes(b"not a video")
     with pytest.raises(ValueError, match="x.avi cannot be read as a video"):
         load(f"clips:{tmp_path}", 1)
+
+
+def test_hidden_and_linked_folders_are_no_videos(sports):
+    for name in ("__MACOSX", ".cache"):
+        sequence(sports / name / "v0", np.arange(12))
+    (sports / "run" / "again").symlink_to(sports)
+    train = load(f"clips:{sports}", 4, frames=3, every=2, stride=4, size=4)
+    assert train.class_names == ("jump", "run")
+    assert sum(len(train.split(part)) for part in PARTS) == 20 * 2
