@@ -141,11 +141,12 @@ def check_host_parts(engine: Engine) -> None:
     def refresh(state):
         return arrays(stage.method.refresh(keys["refresh"], state, collect))
 
-    parts = {"pictures": (render, engine.shapes, engine.rows)}
-    parts |= {"refresh": (refresh, engine.shapes)} if stage.refresh_every else {}
+    parts = {"pictures": partial(jax.eval_shape, render, engine.shapes, engine.rows)}
+    if stage.refresh_every:
+        parts["refresh"] = partial(jax.eval_shape, refresh, engine.shapes)
     for name, part in parts.items():
         try:
-            traced(f"{stage.name}, {name},", partial(jax.eval_shape, *part))
+            traced(f"{stage.name}, {name},", part)
         except ValueError as error:
             if not isinstance(error.__cause__, jax.errors.JAXTypeError):
                 raise

@@ -229,7 +229,7 @@ def _beside(images, maps):
     return np.stack([images, *gray], 1)
 
 
-SHARED: Mapping[str, Callable] = {
+SHARED: dict[str, Callable] = {
     "nearest neighbors": neighbors,
     "first-layer filters": first_filters,
     "samples": samples,
@@ -237,7 +237,7 @@ SHARED: Mapping[str, Callable] = {
 }
 """Drawers of every stage."""
 
-EXHIBITS: Mapping[str, Callable] = SHARED | {
+EXHIBITS: dict[str, Callable] = SHARED | {
     "strongest images": strongest_images,
     "layers": layer_energies,
     "attention": attention_maps,

@@ -126,7 +126,8 @@ def ema_weights(decay: float) -> optax.GradientTransformationExtraArgs:
 
     average <- decay * average + (1 - decay) * weights after each update, starting from
     the initial weights. `optax.MultiSteps` around the chain calls it once per real
-    update. (`optax.ema`, by contrast, averages updates.)
+    update. (`optax.ema`, by contrast, averages updates; `jssl.ops.ema.ema` is one step of
+    an average kept outside the optimizer, such as a target network.)
     Polyak and Juditsky 1992, https://doi.org/10.1137/0330046
 
     >>> tx = optax.chain(optax.sgd(1.0), ema_weights(0.5))

@@ -94,8 +94,8 @@ class Log:
             print(f"jssl: {title}: {name} failed and is omitted: {why}", file=sys.stderr)
 
     def print_verdict(self, verdict: Verdict) -> None:
-        """Prints the doctor's verdict, unless it is healthy or has been printed."""
-        if self.active and verdict.kind not in ("healthy", self.printed):
+        """Prints the doctor's diagnosis, unless there is none or it has been printed."""
+        if self.active and verdict.kind not in ("healthy", "undecided", self.printed):
             print(f"\ndoctor: {verdict.words}", file=sys.stderr)
         self.printed = verdict.kind
 

@@ -94,7 +94,8 @@ def run(
             if state is None:
                 state = engine.begin(done)
             logging.enter_context(log.stage(stage, begin))
-            pending, last, clock, step = [], {}, time.perf_counter(), begin
+            last: dict[str, float] = {}
+            pending, clock, step = [], time.perf_counter(), begin
             batches = engine.batches(begin, order)
             history = log.history(stage.name)  # of an earlier process
 
@@ -140,9 +141,9 @@ def run(
         pictures, failed = render(features)
         failed = found.failed | failed | log.pictures(step, found.pictures | pictures)
         log.failures(failed)
-    metrics = last or log.last_metrics(stage.name)
-    verdict = diagnose([*history, (step, metrics | found.signs)], stage.chance)
-    metrics = metrics | found.scores | prefixed(found.signs)
+    last = last or log.last_metrics(stage.name)
+    verdict = diagnose([*history, (step, last | found.signs)], stage.chance)
+    metrics = last | found.scores | prefixed(found.signs)
     return Finished(state, metrics, seconds, samples, verdict, failed, found.split)
 
 

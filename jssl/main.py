@@ -173,7 +173,7 @@ def prepare_jax(options) -> None:
     logging.getLogger("jssl").setLevel(logging.INFO)  # a line on the data that are read
     import jax
 
-    if not jax.config.jax_compilation_cache_dir:  # of $JAX_COMPILATION_CACHE_DIR
+    if not jax.config.values["jax_compilation_cache_dir"]:  # of $JAX_COMPILATION_CACHE_DIR
         jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "xla"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)

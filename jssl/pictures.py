@@ -16,7 +16,7 @@ class Grid(NamedTuple):
     """Images in rows and columns.
 
     Attributes:
-      images: [rows, columns, h, w, c] in [0, 1], c 1 or 3.
+      images: [rows, columns, h, w, c] in [0, 1]; their mean is drawn unless c is 1 or 3.
       columns: a heading for each column, or none.
     """
 
@@ -156,8 +156,13 @@ def _with_suffix(path, suffix):
 
 
 def _canvas(images):
-    """[rows, columns, ..., h, w, c] as one image [..., h, w, c], with white gaps."""
+    """[rows, columns, ..., h, w, c] as one image [..., h, w, c], with white gaps.
+
+    The mean over channels unless there are one or three, such as the two of edges.
+    """
     images = np.clip(np.asarray(images, np.float32), 0, 1)
+    if images.shape[-1] not in (1, 3):
+        images = images.mean(-1, keepdims=True)
     rows, columns, *frames, h, w, c = images.shape
     gap = 1 if max(h, w) < 64 else 2
     canvas = np.ones((*frames, rows * (h + gap), columns * (w + gap), c), np.float32)
@@ -178,12 +183,13 @@ def _headed(axes, columns, width, count):
 
 
 def _grid(figure, grid):
-    rows, columns, h, w, c = np.shape(grid.images)
+    rows, columns, h, w, _ = np.shape(grid.images)
     canvas, width = _canvas(grid.images)
     inches = (1.3 if grid.columns else 0.5) * max(1, min(3, max(h, w) / 64))
     figure.set_size_inches(inches * columns + 0.2, inches * rows * h / w + 0.4)
     axes = figure.subplots()
-    axes.imshow(canvas.squeeze(-1) if c == 1 else canvas, cmap="gray", vmin=0, vmax=1)
+    seen = canvas.squeeze(-1) if canvas.shape[-1] == 1 else canvas
+    axes.imshow(seen, cmap="gray", vmin=0, vmax=1)
     _headed(axes, grid.columns, width, columns)
 
 

@@ -13,6 +13,7 @@ RNG = np.random.default_rng(0)
 KINDS = {
     "grid": (Grid(RNG.random((2, 3, 8, 8, 1)), ("a", "b", "c")), {".png"}),
     "colors": (Grid(RNG.random((1, 2, 8, 8, 3))), {".png"}),
+    "edges": (Grid(RNG.random((1, 2, 8, 8, 2))), {".png"}),
     "clip": (Clip(RNG.random((2, 2, 5, 8, 8, 3)), ("a", "b"), fps=4), {".gif"}),
     "sound": (Sound(RNG.uniform(-1, 1, (2, 3, 900)), rate=8000), {".png", ".wav"}),
     "graph": (Graph(RNG.random((2, 2, 5, 5)) > 0.6, ("a", "b")), {".png"}),

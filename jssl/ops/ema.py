@@ -19,6 +19,9 @@ from jssl.ops.precision import widen
 def ema(target: PyTree, online: PyTree, momentum: ScalarLike) -> PyTree:
     """Update an exponential moving average of the online weights, without gradient.
 
+    One step of an average that the caller keeps, such as a target network. Within an optax
+    chain, `jssl.learner.ema_weights` keeps the average of the trained weights.
+
     At momentum 1 the target is unchanged, at 0 it equals the online weights. Leaves that
     are not floating (counters) are copied. The target keeps its dtypes; keep it in
     float32, because bfloat16 rounds a step of 1 - 0.996 to 0.

@@ -8,7 +8,7 @@ Inside `auto_axes` the compiler chooses, as under `jit` on a mesh of Auto axes.
 import inspect
 from collections.abc import Callable
 from functools import partial, wraps
-from typing import TypeVar
+from typing import TypeVar, overload
 
 import jax
 from jax.sharding import AxisType, PartitionSpec, auto_axes
@@ -16,7 +16,11 @@ from jax.sharding import AxisType, PartitionSpec, auto_axes
 F = TypeVar("F", bound=Callable)
 
 
-def compares_rows(function: F | None = None, /, *, like: str | None = None) -> F:
+@overload
+def compares_rows(function: F, /, *, like: str | None = None) -> F: ...
+@overload
+def compares_rows(*, like: str) -> Callable[[F], F]: ...
+def compares_rows(function=None, /, *, like=None):
     """Decorate a function of arrays whose samples meet: Explicit axes are Auto within.
 
     Elsewhere the function is called as it is: the traced computation is the same.
@@ -34,7 +38,7 @@ def compares_rows(function: F | None = None, /, *, like: str | None = None) -> F
     ShapedArray(float32[2@data,3])
     """
     if function is None:
-        return partial(compares_rows, like=like)  # type: ignore[return-value]
+        return partial(compares_rows, like=like)
     signature = inspect.signature(function)
 
     @wraps(function)
@@ -57,7 +61,7 @@ def compares_rows(function: F | None = None, /, *, like: str | None = None) -> F
             spec = _specs(of_arrays, arrays, rows)
             return auto_axes(of_arrays, out_sharding=spec)(*arrays)
 
-    return call  # type: ignore[return-value]
+    return call
 
 
 def _explicit(arrays):

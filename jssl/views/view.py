@@ -277,7 +277,8 @@ def multi_view(
       axis_name: under `pmap` and `shard_map`, the axis over which the batch is sharded.
 
     Raises:
-      ValueError: if the images are not float [n, h, w, c], or if there are no views.
+      ValueError: if the images are not float [n, h, w, c], if there are no views, or if
+        they are more than twice as large as the images.
 
     >>> views = (View(size=4, area=(0.2, 1.0)), View(size=4, flip=0.5))
     >>> multi_view(jax.random.key(0), jnp.ones((5, 4, 4, 3)), views).shape
@@ -294,6 +295,12 @@ def _groups(function, key, images, views, axis_name):
     images = float_images(function, images)
     if not views:
         raise ValueError(f"{function}: views must hold at least one View")
+    size, side = max(view.size for view in views), max(images.shape[1:3])
+    if size > 2 * side:
+        raise ValueError(
+            f"{function}: views of {size} pixels would enlarge images of {side} more than "
+            f"twice: pass size={side}, as in recipe(name, size={side}), or resize them"
+        )
     views_keys = jax.vmap(lambda v: jax.random.fold_in(key, v))(jnp.arange(len(views)))
     keys = jax.vmap(lambda key: image_keys(key, len(images), axis_name), out_axes=1)(
         views_keys

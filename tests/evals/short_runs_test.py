@@ -12,8 +12,8 @@ from jssl.evals.doctor import NEEDS
 
 ROOT = Path(__file__).parents[2]
 RUNS = {
-    "mae, 64 steps": "mae.py:source=digits,batch=64,epochs=3",
-    "mae, 6 steps": "mae.py:source=digits,batch=64,epochs=0.3",
+    "mae, 64 steps": "mae.py:source=digits,patch=2,batch=64,epochs=3",
+    "mae, 6 steps": "mae.py:source=digits,patch=2,batch=64,epochs=0.3",
     "simclr": "simclr.py:source=digits,batch=64,epochs=0.5",
     "moco": "moco.py:source=digits,batch=64,epochs=0.5",
     "byol": "byol.py:source=digits,batch=64,epochs=0.5",

@@ -122,8 +122,9 @@ def test_fine_tuning_mae_is_randaugment_and_erasing_with_noise():
 @pytest.mark.parametrize("name", sorted(RECIPES))
 def test_a_recipe_has_the_shapes_it_promises(name):
     channels = 1 if "digits" in name or "garments" in name else 3
-    images = jax.ShapeDtypeStruct((4, 32, 32, channels), jnp.float32)
     views = recipe(name)
+    side = max(view.size for view in views)
+    images = jax.ShapeDtypeStruct((4, side, side, channels), jnp.float32)
     x = jax.eval_shape(lambda key, x: multi_crop(key, x, views), jax.random.key(0), images)
     assert [v.shape for v in x] == [(4, v.size, v.size, channels) for v in views]
 
@@ -146,3 +147,12 @@ def test_changes_reach_every_view():
 def test_an_unknown_recipe_suggests_the_closest():
     with pytest.raises(ValueError, match="no 'simclr_cifr' .*did you mean 'simclr_cifar'"):
         recipe("simclr_cifr")
+
+
+@pytest.mark.parametrize("look", [multi_view, multi_crop])
+def test_small_images_are_not_enlarged_in_silence(look):
+    images = jnp.zeros((2, 32, 32, 3))
+    with pytest.raises(ValueError, match=r"224 pixels .* of 32 .*recipe\(name, size=32\)"):
+        look(jax.random.key(0), images, recipe("simclr"))
+    views = multi_view(jax.random.key(0), images, recipe("simclr", size=32))
+    assert views.shape == (2, 2, 32, 32, 3)
