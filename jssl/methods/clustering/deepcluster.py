@@ -108,13 +108,8 @@ def deepcluster(
         return learner._replace(params=params, opt=opt)
 
     def thumbnails(batch):
-        """Inputs reduced to at most 32 pixels, so that a whole split fits in memory.
-
-        Two or more than three channels, as of edges, are drawn by their norm.
-        """
+        """Inputs reduced to at most 32 pixels, so that a whole split fits in memory."""
         x = prepare(batch)
-        if x.shape[-1] not in (1, 3):
-            x = jnp.linalg.norm(x, axis=-1, keepdims=True)
         every = -(-x.shape[1] // 32)
         return x[:, ::every, ::every].astype(jnp.float16)
 
