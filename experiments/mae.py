@@ -98,6 +98,7 @@ def paper(
     """The published schedules: pre-training, then fine-tuning, on ImageNet.
 
     The mesh axis fsdp cuts weights and moments, the axis tensor heads and hidden units.
+    Data without labels end with the pre-training.
 
     Args:
       epochs: Passes over the training split in pre-training; the best numbers take 1600.
@@ -144,6 +145,16 @@ def paper(
         prepare=prepare,
         mask=mask,
     )
+    first = run.stage(
+        "pretrain",
+        pretrain,
+        train,
+        train.steps(images.epochs),
+        evals=evals.knn_if_labeled(train),
+        **same,
+    )
+    if not train.classes:
+        return [first]
     tune = replace(images, batch=tune_batch // accumulate).load(run, labeled=True)
     layers = optim.scale_by_layer(decay, depth + 1, optim.vit_layer(depth))
     warmup = min(5.0, tune_epochs / 2)
@@ -159,12 +170,13 @@ def paper(
         mix=partial(views.mixup_or_cutmix, mixup_alpha=0.8, cutmix_alpha=1.0),
         smoothing=0.1,
     )
-    steps, tune_steps = train.steps(images.epochs), tune.steps(tune_epochs)
-    judged, named = {"knn": evals.knn()}, {"top1": evals.accuracy()}
-    grafted = lambda state, done: graft(state, encoder=done["pretrain"])
-    return [
-        run.stage("pretrain", pretrain, train, steps, evals=judged, **same),
-        run.stage(
-            "finetune", finetune, tune, tune_steps, evals=named, start=grafted, **same
-        ),
-    ]
+    second = run.stage(
+        "finetune",
+        finetune,
+        tune,
+        tune.steps(tune_epochs),
+        evals={"top1": evals.accuracy()},
+        start=lambda state, done: graft(state, encoder=done["pretrain"]),
+        **same,
+    )
+    return [first, second]

@@ -70,6 +70,7 @@ def laptop(
     Stages "fine-tune-1" and "distil-1" have `few` labels of each class, about 1 % of
     MNIST-5k, and "fine-tune-10" and "distil-10" have `many`, 10 %. What is called top1
     knows those labels alone; kNN and linear probe judge h with all labels, as everywhere.
+    Data without labels end with the pre-training.
 
     Args:
       epochs: Passes over the training split in pre-training.
@@ -142,8 +143,11 @@ def laptop(
         start = taught_by(teacher)
         return run.stage(name, student, every, steps, evals=judged, start=start)
 
+    pretrain = baselines.pretrain_stage(run, images, train, method, plain)
+    if not train.classes:
+        return [pretrain]
     return [
-        baselines.pretrain_stage(run, images, train, method, plain),
+        pretrain,
         tuned("fine-tune-1", few),
         distilled("distil-1", "fine-tune-1"),
         tuned("fine-tune-10", many),
@@ -170,6 +174,8 @@ def paper(
 ) -> list[Stage]:
     """The published schedules on ImageNet: pre-training, fine-tuning, self-distillation.
 
+    Data without labels end with the pre-training.
+
     Departures: the labeled images are as many of each class, not those of the published
     lists; no selective kernels. The epochs and the temperature of distillation are not
     checked against the released code.
@@ -194,10 +200,8 @@ def paper(
       distil_temperature: Temperature of the logits of teacher and student.
     """
     train = images.load(run)
-    some = labels_per_class(with_labels(train, batch=tune_batch), per_class)
     encoder = resnet.encoder(images)
     head = MLP((encoder.features, encoder.features, out), last_norm="scale")
-    on_head = nets.linen(Classifier(encoder, train.classes, head))
     crop = dict(area=(0.08, 1.0), method="bicubic", antialias=True, flip=0.5)
     crop_and_flip = views.on(views.View(size=images.size, **crop))
 
@@ -206,8 +210,7 @@ def paper(
         schedule = optim.warmup_cosine(peak, warmup, steps)
         return optim.lars(schedule, weight_decay=decay, rate_in_momentum=True)
 
-    steps, distil_steps = train.steps(images.epochs), train.steps(distil_epochs)
-    tune_steps = some.steps(tune_epochs)
+    steps = train.steps(images.epochs)
     pretrain = simclr_v2(
         nets.linen(Siamese(encoder, head)),
         lars(images.lr, train, steps, images.warmup, 1e-4),
@@ -217,6 +220,13 @@ def paper(
         momentum=momentum,
         prepare=images.prepare,
     )
+    judged = evals.knn_if_labeled(train)
+    first = run.stage("pretrain", pretrain, train, steps, evals=judged)
+    if not train.classes:
+        return [first]
+    some = labels_per_class(with_labels(train, batch=tune_batch), per_class)
+    tune_steps, distil_steps = some.steps(tune_epochs), train.steps(distil_epochs)
+    on_head = nets.linen(Classifier(encoder, train.classes, head))
     tune = supervised(
         on_head,
         lars(tune_lr, some, tune_steps),
@@ -232,10 +242,10 @@ def paper(
         augment=crop_and_flip,
         prepare=images.prepare,
     )
-    knn, named = {"knn": evals.knn()}, {"top1": evals.accuracy()}
+    named = {"top1": evals.accuracy()}
     taught = dict(evals=named, start=taught_by("fine-tune"))
     return [
-        run.stage("pretrain", pretrain, train, steps, evals=knn),
+        first,
         run.stage("fine-tune", tune, some, tune_steps, evals=named, start=pretrained),
         run.stage("distil", student, train, distil_steps, **taught),
     ]

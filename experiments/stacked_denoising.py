@@ -40,6 +40,8 @@ def laptop(
 ) -> list[Stage]:
     """Three layers of sigmoids, then few labels: about a minute on two cores.
 
+    Data without labels end with the layers.
+
     Departure: fine-tuning takes a fixed number of steps, where the paper stops early.
 
     Args:
@@ -57,10 +59,6 @@ def laptop(
             f"widths and corruption must be of as many layers, got {widths}, {corruption}"
         )
     train = images.load(run)
-    few = labels_per_class(with_labels(train), labels, run.seed)
-    # Under a name of its own its split "train" is the whole one: the evals that fit on
-    # representations then fit on the same rows for every stage.
-    few = replace(few, name=few.name.replace("/train[", "/labelled["))
     shapes = [train.image_shape, *[(width,) for width in widths]]
     *lower, top = stacked_denoising(
         denoising(
@@ -79,6 +77,13 @@ def laptop(
     deepest = baselines.pretrain_stage(
         run, images, train, top, classifier, name=name, start=start
     )
+    layers = [*run.layers(lower, train, train.steps(images.epochs)), deepest]
+    if not train.classes:
+        return layers
+    few = labels_per_class(with_labels(train), labels, run.seed)
+    # Under a name of its own its split "train" is the whole one: the evals that fit on
+    # representations then fit on the same rows for every stage.
+    few = replace(few, name=few.name.replace("/train[", "/labelled["))
     method = supervised(classifier, optax.adam(tune_lr), train.classes)
     judged = {"knn": evals.knn(), "linear": evals.linear_probe(), "top1": evals.accuracy()}
     steps = few.steps(tune_epochs)
@@ -92,5 +97,4 @@ def laptop(
         start=lambda state, done: graft(state, encoder=stacked_encoder(done[name])),
         baselines={"same labels, random weights": scratch},
     )
-    layers = run.layers(lower, train, train.steps(images.epochs))
-    return [*layers, deepest, tune]
+    return [*layers, tune]

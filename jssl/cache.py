@@ -3,6 +3,7 @@
 import functools
 import os
 import secrets
+import stat
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -31,15 +32,30 @@ def _writable(folder):
         with tempfile.TemporaryFile(dir=place):
             return place
     except (OSError, RuntimeError) as error:  # RuntimeError: no home
-        user = os.getuid() if hasattr(os, "getuid") else ""
-        place = Path(tempfile.gettempdir()) / f"jssl-cache-{user}"
-        place.mkdir(exist_ok=True)
+        place = _temporary()
         print(
             f"jssl: cannot write to the cache {folder} ({error}); using {place}: set "
             f"JSSL_CACHE to a folder that is kept",
             file=sys.stderr,
         )
         return place
+
+
+def _temporary():
+    """A folder that only this user can write to, the same in each process if possible.
+
+    The cache contains compiled programs: a folder that another user made is not used.
+    """
+    user = os.getuid() if hasattr(os, "getuid") else 0
+    place = Path(tempfile.gettempdir()) / f"jssl-cache-{user}"
+    try:
+        place.mkdir(mode=0o700)
+    except FileExistsError:
+        found = place.lstat()
+        own = stat.S_ISDIR(found.st_mode) and found.st_uid == user
+        if not own or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+            return Path(tempfile.mkdtemp(prefix="jssl-cache-"))
+    return place
 
 
 @contextmanager

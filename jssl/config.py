@@ -17,6 +17,7 @@ import inspect
 import math
 import re
 import sys
+import traceback
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -238,11 +239,19 @@ def find(name: str | Path) -> Path:
     installed with jssl. A path that exists has precedence.
     """
     path = Path(name)
-    if path.is_file() or len(path.parts) > 1:
+    if _is_file(path) or len(path.parts) > 1:
         return path
     file = path.with_suffix(".py").name
     places = [folder / file for folder in folders()]
-    return next((place for place in places if place.is_file()), path)
+    return next((place for place in places if _is_file(place)), path)
+
+
+def _is_file(path):
+    """True for a file; False also for a path that no file can have."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # too long, or with a null character
+        return False
 
 
 def folders() -> list[Path]:
@@ -359,12 +368,13 @@ def _parameters(function) -> dict[str, Any]:
 
 
 def _module(path):
-    """Executes a config file."""
-    if not path.is_file():
+    """Executes a config file; its errors are ValueErrors with the line."""
+    if not _is_file(path):
         places = [path.parent] if len(path.parts) > 1 else folders()
         places = [place for place in places if place.is_dir()] or folders()
         there = [str(p) for place in places[:1] for p in sorted(place.glob("*.py"))]
-        raise ValueError(f"no config file {path}; " + _known(str(path), there, "configs"))
+        shown = str(path) if len(str(path)) < 300 else f"{str(path)[:300]} ..."
+        raise ValueError(f"no config file {shown}; " + _known(shown, there, "configs"))
     found = importlib.util.spec_from_file_location(f"experiment_{path.stem}", path)
     if found is None or found.loader is None:
         raise ValueError(f"{path} is not a Python file")
@@ -374,6 +384,13 @@ def _module(path):
         found.loader.exec_module(module)
     except SyntaxError as error:
         raise ValueError(f"{path}, line {error.lineno}: {error.msg}") from error
+    except (ValueError, ImportError):
+        raise
+    except (Exception, SystemExit) as error:
+        frames = traceback.extract_tb(error.__traceback__)
+        line = next((x.lineno for x in frames[::-1] if x.filename == str(path)), "?")
+        kind = type(error).__name__
+        raise ValueError(f"{path}, line {line}: {kind}: {error}") from error
     finally:
         sys.path.pop()
     return module
@@ -419,7 +436,7 @@ def _value(knob, text, default):
     wanted = type(default).__name__
     try:
         value = ast.literal_eval(text)
-    except (ValueError, SyntaxError):
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         raise ValueError(
             f"{knob} must be of type {wanted}, such as {default}; got {text!r}"
         ) from None

@@ -12,13 +12,13 @@ class if there are classes. In an npz file the array `metadata` is JSON text; a 
 import argparse
 import dataclasses
 import json
-import os
 import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from jssl.cache import written
 from jssl.main import prepare_jax, say
 
 KINDS = (".npz", ".parquet")
@@ -165,16 +165,12 @@ def write(out: Path, columns: dict[str, Any], told: dict[str, Any]) -> None:
       OSError: the file cannot be written.
     """
     text = json.dumps(told, default=str)
-    partial = out.with_name(f"{out.name}.{os.getpid()}.partial")
-    try:
+    with written(out) as part:
         if out.suffix == ".npz":
-            with partial.open("wb") as file:
+            with part.open("wb") as file:
                 np.savez(file, **columns, metadata=np.array(text))
         else:
-            _parquet(partial, columns, text)
-        os.replace(partial, out)
-    finally:
-        partial.unlink(missing_ok=True)
+            _parquet(part, columns, text)
 
 
 def _parquet(path, columns, text):

@@ -49,14 +49,15 @@ def read(where: str) -> Encoder:
         variables = weights.used(stage.method.embed, state, rows).variables
     elif '"names": "jssl"' in weights.metadata(where).get("layout", ""):
         arrays = weights.read(where)  # by the paths of the Flax tree
-        tree = unflatten_dict({tuple(name.split(".")): x for name, x in arrays.items()})
-        variables = tree if "params" in tree else {"params": tree}
+        flat = {tuple(name.split(".")): x for name, x in arrays.items()}
+        if not any(path[0] == "params" for path in flat):  # names are unique without kind
+            return Encoder(flat, flat)
+        variables = unflatten_dict(flat)
     else:
         loaded = weights.load(where)
         variables = {"params": loaded.params, **loaded.stats}
     params, stats = (variables.get(kind, {}) for kind in ("params", "batch_stats"))
-    flat = (flatten_dict(dict(tree.get("encoder", tree))) for tree in (params, stats))
-    return Encoder(*flat)
+    return Encoder(*(flatten_dict(dict(x.get("encoder", x))) for x in (params, stats)))
 
 
 def adopt(state: Any, encoder: Encoder, where: str) -> Any:

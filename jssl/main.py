@@ -17,10 +17,13 @@ are resumed by the same command. `--extend` trains a run for more epochs.
 
 import argparse
 import ast
+import contextlib
 import logging
 import re
+import signal
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from jssl import cluster, tuning
@@ -45,14 +48,39 @@ def say(command: Callable[[], int], debug: bool) -> int:
         logging.getLogger("jssl").setLevel(logging.DEBUG)
     try:
         return command()
-    except KeyboardInterrupt:
-        print("jssl: interrupted; the same command resumes", file=sys.stderr)
-        return 130
+    except KeyboardInterrupt as error:
+        status = 143 if isinstance(error, Terminated) else 130
+        name = "SIGTERM" if status == 143 else "Ctrl-C"
+        print(f"jssl: stopped by {name}; the same command resumes", file=sys.stderr)
+        return status
     except (ValueError, OSError, ImportError) as error:
         if debug:
             raise
         print(f"jssl: {explained(error)}", file=sys.stderr)
         return 1
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM outside of the training loop, which handles it by itself."""
+
+
+@contextlib.contextmanager
+def terminable() -> Iterator[None]:
+    """Raises Terminated at a SIGTERM, in a run of one process."""
+    import jax
+
+    if jax.process_count() > 1 or threading.current_thread() != threading.main_thread():
+        yield  # JAX's preemption service has the signal
+        return
+
+    def stop(number, frame):
+        raise Terminated
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 EXTRAS = {  # package: the extra of jssl that installs it
@@ -99,7 +127,8 @@ def launch(options, rest) -> int:
         )
     workdir = Path(options.workdir or Path("runs") / folder_name(experiment))
     try:
-        result, page = session.run(experiment, workdir, options.keep, options.extend)
+        with terminable():
+            result, page = session.run(experiment, workdir, options.keep, options.extend)
     except loop.Stopped as stopped:
         print(f"jssl: {stopped}; the same command resumes from there", file=sys.stderr)
         return stopped.status

@@ -146,7 +146,7 @@ def claim(
 
     The first process locks workdir/lock; the operating system releases the lock however
     that process ends. All processes raise the same error. A config without a checkpoint or
-    a result does not count.
+    a result does not count; a workdir in which nothing was written is removed.
 
     Raises:
       ValueError: the workdir contains a run with other knobs, or is in use.
@@ -162,6 +162,7 @@ def _claim(workdir, config, first, extend, held):
         try:
             workdir.mkdir(parents=True, exist_ok=True)
             _lock(workdir, held)
+            held.callback(_leave, workdir)
             _check(workdir, config, extend)
         except OSError as error:
             raise OSError(
@@ -248,6 +249,14 @@ def _lock(workdir, held):
         return
     os.truncate(file, 0)
     os.pwrite(file, f"process {os.getpid()} on host {socket.gethostname()}".encode(), 0)
+
+
+def _leave(workdir):
+    """Removes a workdir in which nothing but the lock was written."""
+    with contextlib.suppress(OSError):
+        if {path.name for path in workdir.iterdir()} <= {"lock"}:
+            (workdir / "lock").unlink(missing_ok=True)
+            workdir.rmdir()
 
 
 def _refuse(workdir, what, old, new):

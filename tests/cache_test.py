@@ -2,10 +2,12 @@
 
 import ast
 import multiprocessing
+import os
 from pathlib import Path
 
 import pytest
 
+from jssl import cache
 from jssl.cache import written
 from jssl.log import write_json
 
@@ -59,3 +61,19 @@ def test_files_are_replaced_by_this_function_alone():
         and ast.unparse(node) in ("os.replace", "os.rename", "shutil.move")
     ]
     assert users == ["jssl/cache.py"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="owners and modes of POSIX")
+def test_a_temporary_cache_is_private(tmp_path, monkeypatch):
+    """It contains compiled programs: a folder that others may write to is not used."""
+    monkeypatch.setattr(cache.tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.setattr(cache.tempfile, "tempdir", str(tmp_path))
+    first = cache._temporary()
+    assert first.stat().st_mode & 0o777 == 0o700
+    assert cache._temporary() == first
+    first.chmod(0o777)
+    assert cache._temporary() != first
+    first.rmdir()
+    (tmp_path / "elsewhere").mkdir()
+    first.symlink_to(tmp_path / "elsewhere")
+    assert cache._temporary() not in (first, tmp_path / "elsewhere")

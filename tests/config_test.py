@@ -1,3 +1,5 @@
+import random
+import re
 from pathlib import Path
 
 import pytest
@@ -197,14 +199,66 @@ def test_a_file_that_does_not_parse_is_named_with_its_line(tmp_path):
 
 def test_the_listing_has_type_default_and_description(file):
     rows = config.listing(config.load(str(file)))
-    assert rows[0] == ("epochs", "int", "3", "how many passes over the data.")
-    assert rows[1] == ("lr", "float", "0.001", "how fast.")
+    assert rows[0] == ("epochs", "int at least 0", "3", "how many passes over the data.")
+    assert rows[1] == ("lr", "float at least 0", "0.001", "how fast.")
 
 
 def test_a_description_is_the_configs_or_else_the_nearest_groups(file):
     assert config.listing(config.load(f"{file}:grouped"))[:4] == [
-        ("batch", "int", "32", "Rows, here."),
-        ("rate", "float", "0.25", "Its own words."),
-        ("shapes", "tuple", "((1, (2, 3)),)", "Of blocks."),
-        ("depth", "int", "9", "Of it."),
+        ("batch", "int at least 0", "32", "Rows, here."),
+        ("rate", "float at least 0", "0.25", "Its own words."),
+        ("shapes", "tuple at least 0", "((1, (2, 3)),)", "Of blocks."),
+        ("depth", "int at least 0", "9", "Of it."),
     ]
+
+
+PIECES = {  # of config strings
+    "files": ["mae", "simclr", "moco.py", f"{ROOT}/experiments/mae.py", "nope", "", "/"]
+    + ["..", "experiments", "a\0b", "x" * 300, "~", "é", "\ud800", f"{ROOT}/README.md"],
+    "functions": ["laptop", "paper", "tiny", "ring", "", "é"],
+    "knobs": ["epochs", "batch", "lr", "widths", "source", "mesh", "tiny", "decoder", "é"]
+    + ["__class__", "a.b", "corruption", ""],
+    "values": ["1", "-1", "0", "1e999", "nan", "True", "None", "'a", "'a'", '"', "(1,2)"]
+    + ["(1,", "1,2)", "[1]", "{}", "{1:2}", "{[]:1}", "((1,),2)", "(1,'a')", "(nan,)", "1j"]
+    + ["9" * 5000, "(" * 1000, "(" * 1000 + ")" * 1000, "-" * 5000 + "1", "...", "\0", "\n"]
+    + ["__import__('os')", "😀", "\ud800", "x=y", "1_000", "01", "'\\x'", "1+2j", "~1"],
+}
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # of ast, on odd literals
+def test_any_string_is_a_config_or_a_value_error():
+    draw = random.Random(0)
+    pick = lambda kind: draw.choice(PIECES[kind])
+    found = {True: 0, False: 0}
+    for _ in range(4000):
+        words = [pick("functions")] * (draw.random() < 0.3)
+        words += [
+            f"{pick('knobs')}{draw.choice(['=', '=', '', '=='])}{pick('values')}"
+            for _ in range(draw.randrange(4))
+        ]
+        text = pick("files") + draw.choice([":", ":", "", "::"]) + ",".join(words)
+        if draw.random() < 0.1:
+            letters = "abc:,=()[]{}'\"\\ \0\n1é😀"
+            text = "".join(draw.choices(letters, k=draw.randrange(60)))
+        try:
+            found[isinstance(config.load(text), config.Experiment)] += 1
+        except ValueError:
+            found[False] += 1
+    assert min(found.values()) > 200
+
+
+@pytest.mark.parametrize(
+    ("lines", "told"),
+    [
+        ("import sys\nsys.exit(3)", "line 2: SystemExit: 3"),
+        ("x = 1\n\nx.y", "line 3: AttributeError: 'int' object has no attribute 'y'"),
+        ("def f(:", "line 1: invalid syntax"),
+        ("import json\njson.loads('{')", "Expecting property name"),
+    ],
+)
+def test_an_error_in_a_config_file_is_a_value_error_with_its_line(lines, told, tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text(lines)
+    with pytest.raises(ValueError, match=re.escape(told)):
+        config.load(str(path))

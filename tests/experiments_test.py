@@ -1,5 +1,7 @@
 """Every experiment: it loads, traces by shape, and runs two tiny steps."""
 
+import json
+import shutil
 from itertools import islice
 from pathlib import Path
 
@@ -11,6 +13,7 @@ from sklearn.datasets import load_sample_images
 
 from jssl import config
 from jssl.engine import Engine
+from jssl.main import main
 
 FILES = sorted((Path(__file__).parent.parent / "experiments").glob("*.py"))
 
@@ -46,6 +49,50 @@ def photographs(tmp_path_factory):
         path.parent.mkdir(exist_ok=True)
         whole[i % 2].crop((3 * i, i, 3 * i + w, i + h)).save(path)
     return root
+
+
+@pytest.fixture(scope="module")
+def unlabeled(photographs, tmp_path_factory):
+    """Sixty of the photographs in one folder, without classes."""
+    root = tmp_path_factory.mktemp("unlabeled") / "flat"
+    root.mkdir()
+    for path in sorted(photographs.rglob("*.jpg"))[:60]:
+        shutil.copy(path, root)
+    return root
+
+
+NEED_LABELS = {"distil", "mean_teacher", "mixmatch", "supervised", "vat"}
+
+
+@pytest.mark.parametrize("file", FILES, ids=[f"{f.stem}:unlabeled" for f in FILES])
+def test_photographs_without_labels_train_to_the_report(file, unlabeled, tmp_path, capfd):
+    """Every laptop experiment, or one line that says that it needs labels."""
+    knobs = f"tiny=True,source=folder:{unlabeled},size=16,batch=8,epochs=0.3,eval_every=-1"
+    work = tmp_path / "run"
+    status = main([f"--config={file}:{knobs}", f"--workdir={work}"])
+    told = [x for x in capfd.readouterr().err.splitlines() if x.startswith("jssl: ")]
+    if file.stem in NEED_LABELS:
+        assert status == 1
+        assert len(told) == 1 and "has no labels, which are needed here" in told[0]
+        assert not work.exists()
+        return
+    assert (status, told) == (0, [])
+    result = json.loads((work / "result.json").read_text())
+    assert result["baselines"] == {}
+    for name, stage in result["stages"].items():
+        assert stage["failed"] == {}
+        assert stage["doctor"] and stage["split"] == "test"
+        assert any(metric.startswith("doctor/h/") for metric in stage["metrics"])
+        for picture in ("nearest-neighbors", "spectrum"):
+            assert (work / "figures" / f"{name}--{picture}.png").exists()
+    assert "nearest neighbors" in (work / "report.html").read_text()
+
+
+@pytest.mark.parametrize("name", ["mae", "simclr_v2"])
+def test_a_paper_without_labels_ends_with_its_pre_training(name, unlabeled):
+    file = next(file for file in FILES if file.stem == name)
+    stages = config.load(f"{file}:paper,tiny=True,source=folder:{unlabeled}").stages()
+    assert [(stage.name, list(stage.evals)) for stage in stages] == [("pretrain", [])]
 
 
 OWN = [f for f in FILES if "size" in config.schema(config.functions(f)["laptop"])]

@@ -70,9 +70,9 @@ MISTAKES = {
     "a bucket for a workdir": ([TINY, "--workdir=gs://mine/run"], "mount the bucket"),
     "half of a cluster": ([TINY, "--process=0"], "give all three of"),
     "a knob as a flag": ([TINY, "--epochs", "3"], "--config=FILE:epochs=VALUE"),
-    "a negative rate": ([f"--config={MAE}:lr=-1"], "lr must be at least 0, got -1.0"),
+    "a negative rate": ([f"--config={MAE}:lr=-1"], "lr must be above 0, got -1.0"),
     "negative epochs": ([f"--config={MAE}:epochs=-3"], "epochs must be"),
-    "an infinite rate": ([f"--config={MAE}:lr=1e999"], "lr must be at least 0, got inf"),
+    "an infinite rate": ([f"--config={MAE}:lr=1e999"], "lr must be above 0, got inf"),
     "an open bracket": (
         [f"--config={MAE}:source=folder:a(b,patch=2"],
         "open bracket",
@@ -266,5 +266,6 @@ def test_knobs_are_listed_with_types_defaults_and_a_line_each(capsys):
     assert main([f"--config={MAE}", "--knobs"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert any(
-        x.split()[:3] == ["epochs", "float", "40.0"] and "Passes" in x for x in lines
+        x.split()[:5] == ["epochs", "float", "above", "0", "40.0"] and "Passes" in x
+        for x in lines
     )

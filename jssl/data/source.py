@@ -117,7 +117,10 @@ class Source:
             )
         targets = any(map(self._is_target, self.table or ()))
         if self.labeled and not self.classes and not targets:
-            raise ValueError(f"{self.name} has no labels, but labeled=True")
+            raise ValueError(
+                f"{self.name} has no labels, which are needed here: give labeled data, or "
+                f"an experiment that learns without labels"
+            )
 
     def field_of(self, name: str) -> Field:
         """The field of a column: from `fields`, else the default of its name."""

@@ -253,7 +253,7 @@ def test_impossible_knobs_are_refused():
     with pytest.raises(ValueError, match="batch must be positive, got 0"):
         numbers(batch=0)
     bare = {"image": numbers().table["image"]}
-    with pytest.raises(ValueError, match="bare/train has no labels, but labeled=True"):
+    with pytest.raises(ValueError, match="bare/train has no labels, which are needed"):
         dataset("bare", {"train": bare}, 4, labeled=True)
     with pytest.raises(ValueError, match="bare/train has no labels"):
         dataset("bare", {"train": bare}, 4).labels()
