@@ -102,7 +102,7 @@ def launch(options) -> int:
         write_json(out, found)
     print_table(found)
     print(f"written to {out}")
-    return 0 if any(found["rows"].values()) else 1
+    return 0 if any(found["rows"].values()) or not (chosen or omitted) else 1
 
 
 def opened(subject: Subject):
@@ -239,7 +239,7 @@ def choose(words: str, source, seed: int) -> tuple[dict[str, Any], dict[str, str
     """The selected protocols by name, and those that do not fit the data, with the reason.
 
     Raises:
-      ValueError: an unknown name, or nothing that fits.
+      ValueError: an unknown name, or none of the wanted protocols fits.
     """
     from jssl.evaluate.protocols import protocols
 
@@ -256,8 +256,8 @@ def choose(words: str, source, seed: int) -> tuple[dict[str, Any], dict[str, str
         wanted = {name: known[name] for name in words.split(",")}
     reasons = {name: protocol.unfit(source) for name, protocol in wanted.items()}
     fit = {name: protocol for name, protocol in wanted.items() if not reasons[name]}
-    if not fit:
-        why = next(iter(reasons.values()), "it has no labels or other targets")
+    if wanted and not fit:
+        why = next(iter(reasons.values()))
         raise ValueError(f"no protocol fits {source.name}: {why}")
     return fit, {name: reason for name, reason in reasons.items() if reason}
 
