@@ -19,6 +19,7 @@ from jssl import config
 
 KNOBS = {"look": "recipe", "labelled_batch": "labeled_batch"}  # old: new
 NUMBERS = {"images_per_second": "samples_per_second"}
+DERIVED = {"recipe": "digits"}  # now the meaning of "" for gray images, as in all kept runs
 FUNCTIONS = {("moco.py", "transformer"): "v3_vit"}  # (file, old): new
 
 
@@ -34,6 +35,7 @@ def rekeyed(file: str, function: str, knobs: dict) -> tuple[config.Experiment, d
     given = {k if k in known else KNOBS.get(k, k): value for k, value in knobs.items()}
     if gone := sorted(set(given) - set(known)):
         raise ValueError(f"{file}:{function} no longer has the knob {gone[0]!r}")
+    given |= {k: "" for k, x in DERIVED.items() if given.get(k) == x and known[k] == ""}
     return experiment, known | given
 
 

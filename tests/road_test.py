@@ -15,7 +15,7 @@ from jssl.main import main
 from jssl.runs import read_config, restore
 
 CONFIG = """
-import signal
+import os
 from dataclasses import replace
 
 from jssl import Stage
