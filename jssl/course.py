@@ -20,7 +20,7 @@ from jssl.cache import cache_folder
 from jssl.checkpoint import BLOCKS
 from jssl.config import Stage
 from jssl.engine import Engine
-from jssl.features import final_split, with_maps
+from jssl.features import Features, final_split
 
 
 def check(stages: Sequence[Stage], workdir: Path, keep: int) -> dict[str, Engine]:
@@ -45,7 +45,8 @@ def check(stages: Sequence[Stage], workdir: Path, keep: int) -> dict[str, Engine
         done[stage.name] = engine.shapes
         if stage.steps:
             traced(stage.name, engine.traced)
-            room_for(engine.shapes, workdir, keep)
+            if not (workdir / stage.name / str(stage.steps)).exists():  # not finished
+                room_for(engine.shapes, workdir, keep)
         if stage.start:
             begun = traced(
                 stage.name, partial(jax.eval_shape, stage.start, engine.shapes, done)
@@ -108,7 +109,7 @@ def check_splits(stage: Stage) -> None:
 def check_evals(engine: Engine) -> None:
     """Raises ValueError if `embed` lacks an output that an eval of the stage needs."""
     stage = engine.stage
-    outputs = with_maps(jax.eval_shape(stage.method.embed, engine.shapes, engine.rows))
+    outputs = Features(engine, engine.shapes).names
     for name, judge in stage.evals.items():
         for output in getattr(judge, "outputs", ()):
             if output not in outputs:

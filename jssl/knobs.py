@@ -42,7 +42,8 @@ class Run:
       eval_every: Steps between evaluations of 2,048 rows, by the evals that take seconds;
         0: ten in a stage, -1: only at the end.
       save_every: Steps between checkpoints; 0: only at the end.
-      init: Workdir of a run, or file of weights, whose encoder the first stage starts from.
+      init: Workdir of a run, or file of weights, whose encoder is the start of every stage
+        that does not continue an earlier one.
       baselines: Evaluate the baselines too: raw input, untrained network, supervised
         reference.
     """

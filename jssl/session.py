@@ -196,8 +196,11 @@ def _record(workdir, config, first, extend, stages):
     known = read_json(path) if path.exists() else {}
     if extend and known["knobs"] != config["knobs"]:
         before = known.get("extended", []) + [{"knobs": known["knobs"]}]
-        write_json(path, config | {"provenance": provenance(), "extended": before})
         _restart_later(workdir, stages, len(before))
+        result = workdir / "result.json"  # without it the same command resumes
+        if result.exists():
+            result.rename(workdir / f"result.before-extension-{len(before)}.json")
+        write_json(path, config | {"provenance": provenance(), "extended": before})
     else:
         record(workdir, config)
 

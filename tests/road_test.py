@@ -1,6 +1,7 @@
 """A run from its start to its end and beyond: stopped, broken, extended, reused."""
 
 import json
+import shutil
 import signal
 
 import jax
@@ -228,3 +229,32 @@ def test_an_encoder_that_does_not_fit_costs_a_line_and_nothing_else(tmp_path, ca
         lines = told(capfd)
         assert len(lines) == 1 and words in lines[0], (config, lines)
         assert not work.exists()
+
+
+def test_an_interrupted_extension_is_resumed_without_the_flag(tmp_path, monkeypatch):
+    work = tmp_path / "run"
+    words = lambda epochs: [f"--config=simclr:{SMALL},epochs={epochs}", f"--workdir={work}"]
+    assert main(words(0.05)) == 0
+    short = result(work)["stages"]["pretrain"]["steps"]
+
+    def interrupted(*arguments):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("jssl.loop.run", interrupted)
+        assert main([*words(0.1), "--extend"]) == 130
+    assert not (work / "result.json").exists()
+    assert (work / "result.before-extension-1.json").exists()
+    assert main(words(0.1)) == 0
+    assert result(work)["stages"]["pretrain"]["steps"] > short
+
+
+def test_a_finished_stage_needs_no_room_for_checkpoints(tmp_path, monkeypatch):
+    work = tmp_path / "run"
+    words = [f"--config=simclr:{SMALL},epochs=0.05", f"--workdir={work}"]
+    assert main(words) == 0
+    (work / "result.json").unlink()
+    full = type(shutil.disk_usage(tmp_path))(10**9, 10**9, 0)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: full)
+    assert main(words) == 0
+    assert {"knn", "linear"} <= result(work)["stages"]["pretrain"]["metrics"].keys()

@@ -223,7 +223,7 @@ def _label_column(schema, info: Path):
 
 
 def _features(schema) -> Mapping[str, Any]:
-    """What `datasets` wrote of the columns into the schema."""
+    """Metadata of the columns in the schema, as `datasets` writes them."""
     text = (schema.metadata or {}).get(b"huggingface", b"{}")
     try:
         return json.loads(text).get("info", {}).get("features", {})
