@@ -123,10 +123,16 @@ def steps(out: str, *words: str) -> int:
     """One process's first steps of some methods, written down."""
     import jax
 
-    from jssl import main
+    from jssl import command, main
 
     options, cases = main.parser().parse_known_args(words)
-    main.prepare_jax(options)
+    command.prepare_jax(
+        options.debug,
+        options.cpu_devices,
+        options.coordinator,
+        options.processes,
+        options.process,
+    )
     found = {}
     for case in cases:
         name, kind = case.split("/")

@@ -34,7 +34,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         command = importlib.import_module(COMMANDS[words[0]][0])
     except ModuleNotFoundError as error:
-        from jssl.main import explained
+        from jssl.command import explained
 
         print(f"jssl: {explained(error)}", file=sys.stderr)
         return 1

@@ -222,7 +222,7 @@ class Checkpoints(contextlib.AbstractContextManager):
 
     def _room_for(self, state):
         """Raises if the disk is full: orbax's threads would print a traceback each."""
-        needed = sum(x.nbytes + BLOCKS for x in jax.tree.leaves(state))  # all processes
+        needed = size_of(state)  # of all processes
         free = shutil.disk_usage(self.folder).free
         if needed > free:
             sizes = f"{needed / 1e6:.1f} MB needed, {free / 1e6:.1f} MB free"
@@ -239,17 +239,34 @@ class Checkpoints(contextlib.AbstractContextManager):
         """Raises a one-line error if the model differs; orbax's has hundreds of lines."""
         with self.ocp.StandardCheckpointer() as reader:
             saved = reader.metadata(self.folder / str(step) / "state").item_metadata
-        name = partial(jax.tree_util.keystr, simple=True, separator="/")
-        flat = jax.tree_util.tree_leaves_with_path
-        leaves = lambda tree: {name(p): f"{x.dtype}{[*x.shape]}" for p, x in flat(tree)}
-        there, here = leaves(getattr(saved, "tree", saved)), leaves(shapes)
-        for path in itertools.chain(here, there):
-            if there.get(path) != here.get(path):
-                raise ValueError(
-                    f"the checkpoint in {self.folder} is of another model: {path} is "
-                    f"{there.get(path, 'absent')} there and {here.get(path, 'absent')} "
-                    f"here; use the knobs it was made with, or another --workdir"
-                )
+        if differs := difference(getattr(saved, "tree", saved), shapes):
+            path, there, here = differs
+            raise ValueError(
+                f"the checkpoint in {self.folder} is of another model: {path} is {there} "
+                f"there and {here} here; use the knobs it was made with, or another "
+                f"--workdir"
+            )
+
+
+def size_of(state: Any) -> int:
+    """Bytes of a checkpoint of a state, or of its ShapeDtypeStructs."""
+    return sum(x.size * x.dtype.itemsize + BLOCKS for x in jax.tree.leaves(state))
+
+
+def difference(there: Any, here: Any) -> tuple[str, str, str] | None:
+    """The first leaf that differs in shape or dtype: its path, it there, it here; or None.
+
+    >>> difference({"w": np.zeros(3)}, {"w": np.zeros(2)})
+    ('w', 'float64[3]', 'float64[2]')
+    """
+    name = partial(jax.tree_util.keystr, simple=True, separator="/")
+    flat = jax.tree_util.tree_leaves_with_path
+    leaves = lambda tree: {name(p): f"{x.dtype}{[*x.shape]}" for p, x in flat(tree)}
+    old, new = leaves(there), leaves(here)
+    for path in itertools.chain(new, old):
+        if old.get(path) != new.get(path):
+            return path, old.get(path, "absent"), new.get(path, "absent")
+    return None
 
 
 def write_sums(folder: Path) -> None:

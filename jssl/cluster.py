@@ -27,6 +27,14 @@ SLURM = ("JOB_ID", "STEP_NODELIST", "NTASKS", "PROCID", "LOCALID")  # required b
 LOST = r"Gloo .*failed|reset by peer|closed by peer|heartbeat|Broken pipe"
 
 
+class Stopped(Exception):
+    """The run was stopped by SIGTERM or SIGINT, after saving a checkpoint."""
+
+    def __init__(self, message: str, number: int):
+        super().__init__(message)
+        self.status = 128 + number  # exit status of a process that a signal has ended
+
+
 def join(
     coordinator: str | None = None,
     processes: int | None = None,

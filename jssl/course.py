@@ -14,10 +14,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from jssl.cache import cache_folder
-from jssl.checkpoint import BLOCKS
+from jssl.checkpoint import difference, size_of
 from jssl.config import Stage
 from jssl.engine import Engine
 from jssl.features import Features, final_split
@@ -42,7 +41,6 @@ def check(stages: Sequence[Stage], workdir: Path, keep: int) -> dict[str, Engine
         if stage.name in engines:
             raise ValueError(f"two stages are named {stage.name!r}")
         engine = engines[stage.name] = Engine(stage)
-        done[stage.name] = engine.shapes
         if stage.steps:
             traced(stage.name, engine.traced)
             if not (workdir / stage.name / str(stage.steps)).exists():  # not finished
@@ -51,10 +49,16 @@ def check(stages: Sequence[Stage], workdir: Path, keep: int) -> dict[str, Engine
             begun = traced(
                 stage.name, partial(jax.eval_shape, stage.start, engine.shapes, done)
             )
-            compare(f"{stage.name}: the state that it starts from", begun, engine.shapes)
+            if differs := difference(begun, engine.shapes):
+                path, there, here = differs
+                raise ValueError(
+                    f"{stage.name}: its `start` gives another state: {path} is {there}, "
+                    f"not {here}"
+                )
         check_splits(stage)
         check_evals(engine)
         check_host_parts(engine)
+        done[stage.name] = engine.shapes
     if jax.process_index() == 0:
         cache_folder()
         for line in dict.fromkeys(remark(stage) for stage in stages if stage.evals):
@@ -75,17 +79,6 @@ def traced(name: str, trace: Callable[[], Any]) -> Any:
             f"{name} cannot be traced with these knobs: {kind}: {text} "
             f"(--debug shows where)"
         ) from error
-
-
-def compare(what: str, there: Any, here: Any) -> None:
-    """Raises ValueError, with the first leaf that differs, unless two trees are alike."""
-    name = partial(jax.tree_util.keystr, simple=True, separator="/")
-    flat = jax.tree_util.tree_leaves_with_path
-    known = {name(p): f"{x.dtype}{[*x.shape]}" for p, x in flat(there)}
-    for path, leaf in flat(here):
-        wanted, found = f"{leaf.dtype}{[*leaf.shape]}", known.get(name(path), "missing")
-        if wanted != found:
-            raise ValueError(f"{what} does not fit: {name(path)} is {found}, not {wanted}")
 
 
 def check_splits(stage: Stage) -> None:
@@ -159,11 +152,7 @@ def room_for(shapes: Any, folder: Path, keep: int) -> None:
     Raises:
       OSError: there is no room for one.
     """
-    one = sum(
-        int(np.prod(x.shape)) * jnp.dtype(x.dtype).itemsize + BLOCKS
-        for x in jax.tree.leaves(shapes)
-        if not jnp.issubdtype(x.dtype, jax.dtypes.prng_key)
-    )
+    one = size_of(shapes)
     free = shutil.disk_usage(folder).free
     if one > free:
         raise OSError(

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from jssl.cache import written
-from jssl.main import prepare_jax, say
+from jssl.command import add_encoder, check_encoder, new_parser, prepare_jax, say
 
 KINDS = (".npz", ".parquet")
 
@@ -34,38 +34,21 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
-    parse = argparse.ArgumentParser(
-        prog="jssl embed",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parse = new_parser("embed", __doc__)
+    add_encoder(parse)
     add = parse.add_argument
-    add("--workdir", help="of a run")
-    add("--stage", help="stage of the run (default: the last)")
-    add("--config", metavar="FILE", help="the experiment, if not in ./experiments")
-    add("--weights", metavar="FILE", help="safetensors, npz or torch file")
-    add("--heads", type=int, help="attention heads of a ViT, if not inferred from width")
     add("--source", help="data (default: those of the run)")
-    add("--size", type=int, help="side of the images in pixels")
-    add("--mean", help="of training images, one number or one a channel, for --weights")
-    add("--std", help="likewise; default: as written in the file, else ImageNet's")
     add("--split", default="all", help="train, val, test, several with commas, or all")
     add("--name", default="h", help="output of the method (default: h)")
     add("--batch", type=int, default=64, help="images per batch (64)")
     add("--out", metavar="FILE.npz|FILE.parquet")
-    add("--debug", action="store_true", help="show tracebacks")
-    parse.set_defaults(cpu_devices=None, coordinator=None, processes=None, process=None)
     return parse
 
 
 def launch(options) -> int:
-    if bool(options.workdir) == bool(options.weights):
-        raise ValueError("give one of --workdir=FOLDER and --weights=FILE")
+    check_encoder(options)
     if options.weights and not options.source:
         raise ValueError("give --source=DATA for --weights, such as folder:PATH")
-    if options.workdir and (options.mean or options.std or options.heads):
-        raise ValueError("--mean, --std and --heads are for --weights: a run has its own")
     out = Path(options.out or "")
     if out.suffix not in KINDS:
         raise ValueError(f"--out must be FILE.npz or FILE.parquet, got {out.name!r}")
@@ -73,7 +56,7 @@ def launch(options) -> int:
         raise ValueError(f"--out: no such folder {out.parent}")
     if out.suffix == ".parquet":
         _pyarrow()
-    prepare_jax(options)
+    prepare_jax(options.debug)
     stage, state, whence = of_weights(options) if options.weights else of_run(options)
     columns, told = embedded(stage, state, options.split, options.name)
     write(out, columns, whence | told)

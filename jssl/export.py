@@ -14,8 +14,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from jssl.command import add_run, new_parser, prepare_jax, say
 from jssl.config import Stage
-from jssl.main import prepare_jax, say
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -37,7 +37,7 @@ def launch(options, rest) -> int:
         raise ValueError(f"--out must be FILE.safetensors, got {out.name}")
     if not out.parent.is_dir():
         raise ValueError(f"--out: no such folder {out.parent}")
-    prepare_jax(options)
+    prepare_jax(options.debug)
     from jssl import runs
 
     workdir = Path(options.workdir)
@@ -63,19 +63,9 @@ def launch(options, rest) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
-    parse = argparse.ArgumentParser(
-        prog="jssl export",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    add = parse.add_argument
-    add("--workdir", help="of a run of jssl.main")
-    add("--out", metavar="FILE.safetensors")
-    add("--stage", help="stage of the encoder (default: the last)")
-    add("--config", metavar="FILE", help="the experiment, if not found by name")
-    add("--debug", action="store_true", help="show tracebacks")
-    parse.set_defaults(cpu_devices=None, coordinator=None, processes=None, process=None)
+    parse = new_parser("export", __doc__)
+    add_run(parse)
+    parse.add_argument("--out", metavar="FILE.safetensors")
     return parse
 
 

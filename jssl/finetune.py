@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from jssl.main import prepare_jax, say
+from jssl.command import add_encoder, check_encoder, new_parser, prepare_jax, say
 
 FREE = ("debug", "out", "config")  # options that change no number
 
@@ -32,22 +32,10 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
-    parse = argparse.ArgumentParser(
-        prog="jssl finetune",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parse = new_parser("finetune", __doc__)
+    add_encoder(parse)
     add = parse.add_argument
-    add("--workdir", help="of a run, whose encoder is fine-tuned")
-    add("--stage", help="stage of the run (default: the last)")
-    add("--config", metavar="FILE", help="the experiment, if not found by name")
-    add("--weights", metavar="FILE", help="safetensors, npz or torch file")
-    add("--heads", type=int, help="attention heads of a ViT, if not inferred from width")
     add("--source", help="labeled data, such as folder:PATH")
-    add("--size", type=int, help="side of the images in pixels")
-    add("--mean", help="of the images, one number or one a channel, for --weights")
-    add("--std", help="likewise; default: as written in the file, else ImageNet's")
     add("--labels", type=int, default=0, help="labels of each class; 0: all (0)")
     add("--epochs", type=float, default=10.0, help="passes over the labeled images (10)")
     add("--batch", type=int, default=64, help="images per step (64)")
@@ -57,14 +45,12 @@ def parser() -> argparse.ArgumentParser:
     add("--recipe", default="", help="augmentation: digits, simclr_cifar ...; empty: none")
     add("--seed", type=int, default=0, help="of the head, the order, the choice of labels")
     add("--out", metavar="FOLDER", help="workdir of the training")
-    add("--debug", action="store_true", help="show tracebacks")
-    parse.set_defaults(cpu_devices=None, coordinator=None, processes=None, process=None)
     return parse
 
 
 def launch(options) -> int:
     _check(options)
-    prepare_jax(options)
+    prepare_jax(options.debug)
     from jssl import loop, session
     from jssl.log import Log, write_json
 
@@ -75,11 +61,7 @@ def launch(options) -> int:
     with session.claim(out, config, True):
         session.record(out, config)
         print(f"images normalized by {tuned.start.preprocessing.words}")
-        try:
-            done = loop.run(tuned.stage, out, {}, Log(out))
-        except loop.Stopped as stopped:
-            print(f"jssl: {stopped}; the same command resumes", file=sys.stderr)
-            return stopped.status
+        done = loop.run(tuned.stage, out, {}, Log(out))
         save(out / "model.safetensors", tuned, done.state)
         metrics = {k: v for k, v in done.metrics.items() if not k.startswith("doctor/")}
         told = {"config": config, "metrics": metrics, "provenance": session.provenance()}
@@ -246,13 +228,10 @@ def _exported(options) -> Path:
 
 def _check(options):
     """Raises ValueError for options that cannot be, before any work."""
-    if bool(options.workdir) == bool(options.weights):
-        raise ValueError("give one of --workdir=FOLDER and --weights=FILE")
+    check_encoder(options)
     for name in ("source", "out"):
         if not getattr(options, name):
             raise ValueError(f"give --{name}; see --help")
-    if options.workdir and (options.mean or options.std or options.heads):
-        raise ValueError("--mean, --std and --heads are for --weights: a run has its own")
     for name, least in (("labels", 0), ("decay", 0), ("batch", 1)):
         if getattr(options, name) < least:
             value = getattr(options, name)

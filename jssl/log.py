@@ -69,7 +69,8 @@ class Log:
         self.lines.write(json.dumps({"stage": self.name, "step": step} | named) + "\n")
         self._tensorboard(step, named)
         if prefix != "final/":
-            self.progress.show(step, named)
+            shown = {k: x for k, x in named.items() if "doctor/" not in k}
+            self.progress.show(step, shown)
 
     def pictures(self, step: int, pictures: Mapping[str, Picture]) -> dict[str, str]:
         """Draws pictures into figures/, with the step in the name before the end.

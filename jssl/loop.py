@@ -21,6 +21,7 @@ import jax
 import numpy as np
 
 from jssl.checkpoint import Checkpoints
+from jssl.cluster import Stopped
 from jssl.config import Stage
 from jssl.engine import Engine, row
 from jssl.evals.doctor import Verdict, diagnose
@@ -28,14 +29,6 @@ from jssl.features import Features, evaluate, render
 from jssl.log import Log
 
 ONLINE = 2048  # rows of a split in an evaluation during training
-
-
-class Stopped(Exception):
-    """The run was stopped by SIGTERM or SIGINT, after saving a checkpoint."""
-
-    def __init__(self, message: str, number: int):
-        super().__init__(message)
-        self.status = 128 + number  # exit status of a process that a signal has ended
 
 
 class NotFinite(ValueError):

@@ -17,17 +17,11 @@ are resumed by the same command. `--extend` trains a run for more epochs.
 
 import argparse
 import ast
-import contextlib
-import logging
 import re
-import signal
-import sys
-import threading
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from jssl import cluster, tuning
-from jssl.cache import cache_folder
+from jssl import cluster
+from jssl.command import new_parser, prepare_jax, say, terminable
 from jssl.config import Experiment, folders, listing, load
 
 
@@ -39,66 +33,6 @@ def main(arguments: list[str] | None = None) -> int:
     """
     options, rest = parser().parse_known_args(arguments)
     return say(lambda: launch(options, rest), options.debug)
-
-
-def say(command: Callable[[], int], debug: bool) -> int:
-    """Runs a command and returns its exit status; reports user errors in one line."""
-    if debug:
-        logging.basicConfig(level=logging.WARNING)
-        logging.getLogger("jssl").setLevel(logging.DEBUG)
-    try:
-        return command()
-    except KeyboardInterrupt as error:
-        status = 143 if isinstance(error, Terminated) else 130
-        name = "SIGTERM" if status == 143 else "Ctrl-C"
-        print(f"jssl: stopped by {name}; the same command resumes", file=sys.stderr)
-        return status
-    except (ValueError, OSError, ImportError) as error:
-        if debug:
-            raise
-        print(f"jssl: {explained(error)}", file=sys.stderr)
-        return 1
-
-
-class Terminated(KeyboardInterrupt):
-    """SIGTERM outside of the training loop, which handles it by itself."""
-
-
-@contextlib.contextmanager
-def terminable() -> Iterator[None]:
-    """Raises Terminated at a SIGTERM, in a run of one process."""
-    import jax
-
-    if jax.process_count() > 1 or threading.current_thread() != threading.main_thread():
-        yield  # JAX's preemption service has the signal
-        return
-
-    def stop(number, frame):
-        raise Terminated
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-EXTRAS = {  # package: the extra of jssl that installs it
-    "tensorflow": "tensorflow",
-    "vizdoom": "doom",
-    "cv2": "clips",
-    "cairosvg": "svg",
-    "pyarrow": "hf",
-}
-
-
-def explained(error: BaseException) -> str:
-    """An error as one line of text; a missing package with the command to install it."""
-    if isinstance(error, ModuleNotFoundError) and error.name:
-        package = error.name.partition(".")[0]
-        extra = EXTRAS.get(package, "run")
-        return f"this needs the package {package}: pip install 'jssl[{extra}]'"
-    return cluster.reason(error)
 
 
 def launch(options, rest) -> int:
@@ -117,8 +51,14 @@ def launch(options, rest) -> int:
     if options.knobs:
         print_knobs(experiment)
         return 0
-    prepare_jax(options)
-    from jssl import loop, session
+    prepare_jax(
+        options.debug,
+        options.cpu_devices,
+        options.coordinator,
+        options.processes,
+        options.process,
+    )
+    from jssl import session
 
     if "://" in (options.workdir or ""):
         raise ValueError(
@@ -126,12 +66,8 @@ def launch(options, rest) -> int:
             f"(gcsfuse) and give its folder"
         )
     workdir = Path(options.workdir or Path("runs") / folder_name(experiment))
-    try:
-        with terminable():
-            result, page = session.run(experiment, workdir, options.keep, options.extend)
-    except loop.Stopped as stopped:
-        print(f"jssl: {stopped}; the same command resumes from there", file=sys.stderr)
-        return stopped.status
+    with terminable():
+        result, page = session.run(experiment, workdir, options.keep, options.extend)
     if page:
         from jssl.report import print_table
 
@@ -143,13 +79,7 @@ def launch(options, rest) -> int:
 def parser() -> argparse.ArgumentParser:
     found = {p.stem: p for folder in reversed(folders()) for p in folder.glob("*.py")}
     about = "\n".join(f"  {name}  {_first_line(found[name])}" for name in sorted(found))
-    parse = argparse.ArgumentParser(
-        prog="jssl train",
-        description=__doc__,
-        epilog=f"experiments:\n{about}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parse = new_parser("train", __doc__, epilog=f"experiments:\n{about}")
     add = parse.add_argument
     add("--config", metavar="NAME|FILE[:FUNCTION][,KNOB=VALUE ...]")
     add("--knobs", action="store_true", help="list the knobs of the config and exit")
@@ -160,28 +90,7 @@ def parser() -> argparse.ArgumentParser:
     add("--process", type=int, metavar="I", help="index of this process, from 0")
     add("--keep", type=int, default=2, metavar="N", help="newest checkpoints kept (2)")
     add("--cpu-devices", type=int, metavar="N", help="simulate N devices on one CPU")
-    add("--debug", action="store_true", help="show tracebacks")
     return parse
-
-
-def prepare_jax(options) -> None:
-    """Sets up devices, processes and the compilation cache, before any computation."""
-    if not options.debug:  # orbax logs hundreds of lines
-        for name in ("absl", "asyncio"):
-            logging.getLogger(name).setLevel(logging.CRITICAL)
-    logging.basicConfig(format="%(message)s")
-    logging.getLogger("jssl").setLevel(logging.INFO)  # a line on the data that are read
-    import jax
-
-    if not jax.config.values["jax_compilation_cache_dir"]:  # of $JAX_COMPILATION_CACHE_DIR
-        jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "xla"))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
-    jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
-    if options.cpu_devices:
-        jax.config.update("jax_platforms", "cpu")
-        jax.config.update("jax_num_cpu_devices", options.cpu_devices)
-    tuning.tune()
-    cluster.join(options.coordinator, options.processes, options.process)
 
 
 def folder_name(experiment: Experiment) -> str:

@@ -11,7 +11,7 @@ import keyword
 import sys
 from pathlib import Path
 
-from jssl.main import say
+from jssl.command import new_parser, say
 
 TEMPLATE = Path(__file__).parent / "template"
 
@@ -26,16 +26,10 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
-    parse = argparse.ArgumentParser(
-        prog="jssl new",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parse = new_parser("new", __doc__)
     add = parse.add_argument
     add("name", help="of the method: lower_case, as of a function")
     add("--family", default="", help="folder of jssl/methods, in a checkout of jssl")
-    add("--debug", action="store_true", help="show tracebacks")
     return parse
 
 

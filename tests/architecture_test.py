@@ -39,6 +39,7 @@ RANKS = {  # a module imports what ranks below it, or its own room
     "course": 10,
     "initial": 10,
     "session": 11,
+    "command": 6,
     "main": 12,
     "evaluate": 13,
     "export": 13,

@@ -109,10 +109,10 @@ PLACED = """
 import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh
-from jssl import cluster, main, sharding
+from jssl import cluster, command, sharding
 from jssl.data.source import local_rows
 
-main.prepare_jax(main.parser().parse_args(["--cpu-devices=2"]))
+command.prepare_jax(cpu_devices=2)
 assert jax.process_count() == 2
 rows = np.arange(24).reshape(8, 3)
 devices = np.array(jax.devices())

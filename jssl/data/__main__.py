@@ -16,11 +16,11 @@ from typing import Any
 
 import numpy as np
 
-from jssl.main import say
+from jssl.command import new_parser, say
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs the command `python -m jssl.data` and returns its exit status.
+    """Runs the command `jssl data` and returns its exit status.
 
     0: done. 1: a user error, reported in one line.
     """
@@ -29,18 +29,12 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
-    parse = argparse.ArgumentParser(
-        prog="jssl data",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parse = new_parser("data", __doc__)
     add = parse.add_argument
     add("source", help="data set, as in the knob `source`: folder:PATH, mnist ...")
     add("--out", metavar="FILE", default="data.png", help="sheet of images (data.png)")
     add("--limit", type=int, default=20_000, help="images a split that are read (20,000)")
     add("--size", type=int, help="side of the central squares (default: as in training)")
-    add("--debug", action="store_true", help="show tracebacks")
     return parse
 
 

@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from jssl.cluster import recorded
+from jssl.command import add_encoder, check_encoder, new_parser, prepare_jax, say
 from jssl.evaluate import listing
-from jssl.main import prepare_jax, say
 
 
 class Subject(NamedTuple):
@@ -34,30 +34,19 @@ class Subject(NamedTuple):
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs the command `python -m jssl.evaluate` and returns its exit status.
+    """Runs the command `jssl evaluate` and returns its exit status.
 
     0: done, without the protocols that do not fit or fail, each of which costs a line.
-    1: a user error, reported in one line, or no number at all. 143: stopped by SIGTERM.
+    1: a user error, reported in one line, or no number at all. 130, 143: stopped by Ctrl-C
+    or SIGTERM.
     """
     options = parser().parse_args(arguments)
-    return say(lambda: stoppable(options), options.debug)
-
-
-def stoppable(options) -> int:
-    """`launch`, with the exit status of SIGTERM while a baseline is trained."""
-    from jssl.loop import Stopped
-
-    try:
-        return launch(options)
-    except Stopped as stopped:
-        print(f"jssl: {stopped}; the same command resumes from there", file=sys.stderr)
-        return 143
+    return say(lambda: launch(options), options.debug)
 
 
 def launch(options) -> int:
-    if bool(options.workdir) == bool(options.weights):
-        raise ValueError("give one of --workdir=FOLDER and --weights=FILE")
-    prepare_jax(options)
+    check_encoder(options)
+    prepare_jax(options.debug)
     from jssl import session
     from jssl.exhibits import EXHIBITS, drawn
     from jssl.log import write_json
@@ -132,30 +121,15 @@ def report(failed: dict[str, str], subject: str, name: str, why: str) -> None:
 
 
 def parser() -> argparse.ArgumentParser:
-    parse = argparse.ArgumentParser(
-        prog="jssl evaluate",
-        description=__doc__,
-        epilog=listing(),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parse = new_parser("evaluate", __doc__, epilog=listing())
+    add_encoder(parse)
     add = parse.add_argument
-    add("--workdir", help="of a run of jssl.main")
-    add("--stage", help="stage of the run (default: the last)")
-    add("--config", metavar="FILE", help="the experiment, if not found by name")
-    add("--weights", metavar="FILE", help="safetensors, npz or torch file")
-    add("--heads", type=int, help="attention heads of a ViT, if not inferred from width")
     add("--source", default="mnist", help="data for --weights (default: mnist)")
-    add("--size", type=int, help="side of the images in pixels, for --weights")
-    add("--mean", help="of training images, one number or one a channel, for --weights")
-    add("--std", help="likewise; default: as written in the file, else ImageNet's")
     add("--batch", type=int, default=64, help="images per batch, for --weights (64)")
     add("--out", metavar="FILE", help="for --weights (default: evaluation.json)")
     add("--protocols", default="quick", help="comma-separated names, quick or all")
     add("--alone", action="store_true", help="omit the baselines")
     add("--seed", type=int, default=0, help="random seed: heads, scenes, choice of labels")
-    add("--debug", action="store_true", help="show tracebacks")
-    parse.set_defaults(cpu_devices=None, coordinator=None, processes=None, process=None)
     return parse
 
 

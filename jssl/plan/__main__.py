@@ -22,7 +22,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from jssl.main import say
+from jssl.command import new_parser, say
 from jssl.plan.chips import CHIPS, Chip, devices_of, topology
 
 GB = 1e9
@@ -39,12 +39,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
-    parse = argparse.ArgumentParser(
-        prog="jssl plan",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parse = new_parser("plan", __doc__)
     add = parse.add_argument
     add("--config", required=True, metavar="FILE[:FUNCTION][,KNOB=VALUE ...]")
     add("--topology", required=True, metavar="KIND:SHAPE", help="v5e:16x16, cpu:8 ...")
@@ -52,7 +47,6 @@ def parser() -> argparse.ArgumentParser:
     add("--memory", type=float, metavar="GB", help="memory of a chip (default: published)")
     add("--json", metavar="FILE", help="also write the plan to this file")
     add("--no-search", action="store_true", help="do not search for knobs that make it fit")
-    add("--debug", action="store_true", help="show tracebacks")
     return parse
 
 

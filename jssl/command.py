@@ -1,0 +1,157 @@
+"""Parts shared by the console commands: options, exit statuses, setup of JAX."""
+
+import argparse
+import contextlib
+import logging
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from jssl import cluster, tuning
+from jssl.cache import cache_folder
+
+EXTRAS = {  # package: the extra of jssl that installs it
+    "tensorflow": "tensorflow",
+    "vizdoom": "doom",
+    "cv2": "clips",
+    "cairosvg": "svg",
+    "pyarrow": "hf",
+}
+
+
+def new_parser(name: str, about: str | None, **more: Any) -> argparse.ArgumentParser:
+    """The parser of `jssl NAME`, with the option --debug.
+
+    Args:
+      name: of the command.
+      about: text of its --help.
+      **more: further arguments of ArgumentParser.
+    """
+    parse = argparse.ArgumentParser(
+        prog=f"jssl {name}",
+        description=about,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+        **more,
+    )
+    parse.add_argument("--debug", action="store_true", help="show tracebacks")
+    return parse
+
+
+def add_run(parse: argparse.ArgumentParser) -> None:
+    """Adds the options that name a stage of a run."""
+    parse.add_argument("--workdir", help="of a run of jssl train")
+    parse.add_argument("--stage", help="stage of the run (default: the last)")
+    parse.add_argument(
+        "--config", metavar="FILE", help="the experiment, if not found by name"
+    )
+
+
+def add_encoder(parse: argparse.ArgumentParser) -> None:
+    """Adds the options that name an encoder: of a run, or in a file of weights."""
+    add_run(parse)
+    add = parse.add_argument
+    add("--weights", metavar="FILE", help="safetensors, npz or torch file")
+    add("--heads", type=int, help="attention heads of a ViT, if not inferred from width")
+    add("--size", type=int, help="side of the images in pixels")
+    add("--mean", help="of training images, one number or one a channel, for --weights")
+    add("--std", help="likewise; default: as written in the file, else ImageNet's")
+
+
+def check_encoder(options: argparse.Namespace) -> None:
+    """Raises ValueError unless the options of `add_encoder` name one encoder."""
+    if bool(options.workdir) == bool(options.weights):
+        raise ValueError("give one of --workdir=FOLDER and --weights=FILE")
+    if options.workdir and (options.mean or options.std or options.heads):
+        raise ValueError("--mean, --std and --heads are for --weights: a run has its own")
+
+
+def say(command: Callable[[], int], debug: bool) -> int:
+    """Runs a command and returns its exit status; reports user errors in one line.
+
+    130 and 143 after Ctrl-C and SIGTERM, 1 after an error.
+    """
+    if debug:
+        logging.basicConfig(level=logging.WARNING)
+        logging.getLogger("jssl").setLevel(logging.DEBUG)
+    try:
+        return command()
+    except cluster.Stopped as stopped:
+        print(f"jssl: {stopped}; the same command resumes from there", file=sys.stderr)
+        return stopped.status
+    except KeyboardInterrupt as error:
+        status = 143 if isinstance(error, Terminated) else 130
+        name = "SIGTERM" if status == 143 else "Ctrl-C"
+        print(f"jssl: stopped by {name}; the same command resumes", file=sys.stderr)
+        return status
+    except (ValueError, OSError, ImportError) as error:
+        if debug:
+            raise
+        print(f"jssl: {explained(error)}", file=sys.stderr)
+        return 1
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM outside of the training loop, which handles it by itself."""
+
+
+@contextlib.contextmanager
+def terminable() -> Iterator[None]:
+    """Raises Terminated at a SIGTERM, in a run of one process."""
+    import jax
+
+    if jax.process_count() > 1 or threading.current_thread() != threading.main_thread():
+        yield  # JAX's preemption service has the signal
+        return
+
+    def stop(number, frame):
+        raise Terminated
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def explained(error: BaseException) -> str:
+    """An error as one line of text; a missing package with the command to install it."""
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        package = error.name.partition(".")[0]
+        extra = EXTRAS.get(package, "run")
+        return f"this needs the package {package}: pip install 'jssl[{extra}]'"
+    return cluster.reason(error)
+
+
+def prepare_jax(
+    debug: bool = False,
+    cpu_devices: int | None = None,
+    coordinator: str | None = None,
+    processes: int | None = None,
+    process: int | None = None,
+) -> None:
+    """Sets up devices, processes and the compilation cache, before any computation.
+
+    Args:
+      debug: True keeps the messages of all packages.
+      cpu_devices: number of devices simulated on one CPU.
+      coordinator, processes, process: see `cluster.join`.
+    """
+    if not debug:  # orbax logs hundreds of lines
+        for name in ("absl", "asyncio"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
+        logging.basicConfig(format="%(message)s")
+        logging.getLogger("jssl").setLevel(logging.INFO)  # a line on the data read
+    import jax
+
+    if not jax.config.values["jax_compilation_cache_dir"]:  # of $JAX_COMPILATION_CACHE_DIR
+        jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "xla"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
+    if cpu_devices:
+        jax.config.update("jax_platforms", "cpu")
+        jax.config.update("jax_num_cpu_devices", cpu_devices)
+    tuning.tune()
+    cluster.join(coordinator, processes, process)
