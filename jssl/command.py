@@ -155,3 +155,5 @@ def prepare_jax(
         jax.config.update("jax_num_cpu_devices", cpu_devices)
     tuning.tune()
     cluster.join(coordinator, processes, process)
+    if cluster.joined() and jax.process_index() > 0:
+        logging.getLogger("jssl").setLevel(logging.WARNING)  # once for all processes

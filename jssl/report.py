@@ -128,39 +128,52 @@ def curves(workdir: Path) -> None:
 
     rows = read_lines(workdir)
     for stage in dict.fromkeys(row["stage"] for row in rows):
-        mine = [row for row in rows if row["stage"] == stage]
-        names = {k for row in mine for k in row} - {"stage", "step"}
-        names = {name for name in names if "doctor/" not in name}
-        panels = sorted({_unprefixed(name) for name in names})
-        across = min(2, len(panels))
-        down = -(-len(panels) // 2)
+        panels = series([row for row in rows if row["stage"] == stage])
         if not panels:
             continue
+        across, down = min(2, len(panels)), -(-len(panels) // 2)
         figure = Figure(figsize=(4.8 * across, 2.6 * down), dpi=110, layout="constrained")
         grid = np.ravel(figure.subplots(down, across, squeeze=False))
         for axes in grid[len(panels) :]:
             axes.remove()
-        for axes, panel in zip(grid, panels, strict=False):
-            for prefix, style in {"": "-", "val/": "o-", "final/": "*"}.items():
-                name = prefix + panel
-                points = np.array([(r["step"], r[name]) for r in mine if name in r])
-                if len(points):
-                    few = "" if prefix or len(points) > 30 else "."
-                    axes.plot(*points.T, style + few, lw=0.8, ms=4, label=prefix or "train")
-            axes.set_title(panel, fontsize=9)
+        for axes, (metric, lines) in zip(grid, sorted(panels.items()), strict=False):
+            for name, points in lines.items():
+                mark = STYLES[name] + ("." if name == "train" and len(points) < 30 else "")
+                axes.plot(*np.array(points).T, mark, lw=0.8, ms=4, label=name)
+            axes.set_title(metric, fontsize=9)
             axes.set_xlabel("step", fontsize=8)
             axes.tick_params(labelsize=8)
             axes.grid(alpha=0.3)
-            if len(axes.lines) > 1:
+            if len(lines) > 1:
                 axes.legend(fontsize=7)
         path = Path(workdir) / "figures" / figure_name(stage, "curves")
         figure.savefig(path.with_suffix(".png"))
 
 
-def _unprefixed(name):
-    for prefix in EVALUATED:
-        name = name.removeprefix(prefix)
-    return name
+STYLES = {"train": "-", "val": "o-", "final": "*"}  # of the lines of `curves`
+
+
+def series(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, list]]:
+    """{metric: {"train", "val" or "final": [(step, value) ...]}} of lines of metrics.jsonl.
+
+    The doctor's numbers are left out, as are metrics with a single value.
+
+    >>> rows = [{"step": 1, "loss": 2.0}, {"step": 2, "loss": 1.5}]
+    >>> rows += [{"step": 2, "val/knn": 0.5}, {"step": 2, "final/knn": 0.6}]
+    >>> found = series([*rows, {"step": 2, "final/linear": 0.7}])
+    >>> print(*found.values(), sep="\\n")
+    {'train': [(1, 2.0), (2, 1.5)]}
+    {'val': [(2, 0.5)], 'final': [(2, 0.6)]}
+    """
+    found: dict[str, dict[str, list]] = {}
+    for row in rows:
+        for key, value in row.items():
+            if key in ("stage", "step") or "doctor/" in key:
+                continue
+            prefix = next((x for x in EVALUATED if key.startswith(x)), "")
+            lines = found.setdefault(key.removeprefix(prefix), {})
+            lines.setdefault(prefix[:-1] or "train", []).append((row["step"], value))
+    return {k: lines for k, lines in found.items() if sum(map(len, lines.values())) > 1}
 
 
 PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title>
@@ -184,10 +197,9 @@ td, th {{ padding: .3rem .9rem; border-bottom: 1px solid var(--line); text-align
   font-variant-numeric: tabular-nums }} th {{ font-weight: 600; color: var(--soft) }}
 td:first-child, th:first-child {{ text-align: left; padding-left: 0 }}
 .words td {{ text-align: left }}
-.figures {{ display: grid; gap: 1rem; align-items: start;
-  grid-template-columns: repeat(auto-fit, minmax(min(100%, 30rem), 1fr)) }}
-figure {{ margin: 0; background: var(--card); border: 1px solid var(--line);
-  border-radius: 6px; padding: .7rem }}
+.figures {{ columns: 2 30rem; column-gap: 1rem }}
+figure {{ break-inside: avoid; margin: 0 0 1rem; background: var(--card);
+  border: 1px solid var(--line); border-radius: 6px; padding: .7rem }}
 figcaption {{ font-weight: 600; margin-bottom: .5rem }}
 img {{ max-width: 100%; height: auto; background: #fff; border-radius: 3px }}
 audio {{ width: 100% }}

@@ -1,0 +1,79 @@
+"""The report: its verdict, its intervals, its failures, and pages of older results."""
+
+import pytest
+
+from jssl.log import Log
+from jssl.report import comparisons, failures, print_table, write_report
+
+WORDS = {"knn": "weighted kNN", "linear": "linear probe"}
+
+
+def result(linear=0.9, untrained=0.8, **more):
+    stage = {
+        "metrics": {"loss": 0.5, "knn": 0.7, "linear": linear, "doctor/h/std": 0.4},
+        "steps": 10,
+        "batch": 4,
+        "seconds": 2.0,
+        "samples_per_second": 20,
+        "baselines": ["untrained network"],
+        "doctor": "Healthy.",
+        "split": "val",
+        "failed": {},
+    }
+    return {
+        "config": {"title": "mae", "knobs": {"source": "folder:a<b"}},
+        "stages": {"pretrain": stage | more},
+        "baselines": {"untrained network": {"knn": 0.7, "linear": untrained}},
+        "protocols": WORDS,
+        "failed": {},
+        "data": {
+            "name": "folder:a<b",
+            "rows": {"train": 800, "val": 1000},
+            "classes": 2,
+            "class_names": ["cat", "<dog>"],
+            "license": "",
+        },
+        "provenance": {"date": "today", "commit": "abc", "versions": {"jax": "1"}},
+    }
+
+
+@pytest.mark.parametrize(
+    ("linear", "phrase"),
+    [
+        (0.90, "above untrained network (80.0 %) by 10.0 points"),
+        (0.81, "not distinguishable from untrained network (80.0 %)"),
+        (0.70, "below untrained network (80.0 %) by 10.0 points"),
+    ],
+)
+def test_a_run_is_compared_with_its_untrained_network(linear, phrase):
+    first, second = comparisons(result(linear))
+    assert "of 1,000 val rows" in first
+    assert second.startswith(phrase)
+
+
+def test_the_page_has_verdict_classes_and_failures(tmp_path, capsys):
+    Log(tmp_path)
+    found = result(failed={"linear": "RuntimeError: gone <wrong>"})
+    found["failed"] = {"supervised reference": "loss is nan"}
+    page = write_report(tmp_path, found).read_text()
+    assert "above untrained network" in page.lower()
+    assert "&lt;dog&gt;" in page and "<dog>" not in page
+    assert "gone &lt;wrong&gt;" in page
+    assert "train 800, val 1,000" in page
+    assert failures(found) == [
+        "baseline supervised reference: loss is nan",
+        "pretrain, linear: RuntimeError: gone <wrong>",
+    ]
+    print_table(found)
+    assert "failed: baseline supervised reference" in capsys.readouterr().out
+
+
+def test_a_result_of_before_has_a_page_without_intervals(tmp_path):
+    Log(tmp_path)
+    old = result()
+    for key in ("data", "failed"):
+        del old[key]
+    for key in ("batch", "split", "failed"):
+        del old["stages"]["pretrain"][key]
+    assert comparisons(old) == []
+    assert "90.0 %" in write_report(tmp_path, old).read_text()
