@@ -31,8 +31,8 @@ def check(stages: Sequence[Stage], workdir: Path, keep: int) -> dict[str, Engine
       keep: number of checkpoints kept per stage.
 
     Raises:
-      ValueError: a stage, an eval or a picture does not fit the data or the others; the
-        message has the stage.
+      ValueError: a stage, an eval, a picture or a baseline does not fit the data or the
+        others; the message has the stage.
       OSError: the disk has no room for a checkpoint.
     """
     engines: dict[str, Engine] = {}
@@ -40,7 +40,7 @@ def check(stages: Sequence[Stage], workdir: Path, keep: int) -> dict[str, Engine
     for stage in stages:
         if stage.name in engines:
             raise ValueError(f"two stages are named {stage.name!r}")
-        engine = engines[stage.name] = Engine(stage)
+        engine = engines[stage.name] = traced(stage.name, partial(Engine, stage))
         if stage.steps:
             traced(stage.name, engine.traced)
             if not (workdir / stage.name / str(stage.steps)).exists():  # not finished
@@ -58,6 +58,9 @@ def check(stages: Sequence[Stage], workdir: Path, keep: int) -> dict[str, Engine
         check_splits(stage)
         check_evals(engine)
         check_host_parts(engine)
+        for name, baseline in stage.baselines.items():
+            what = f"{stage.name}, baseline {name},"
+            check_evals(traced(what, partial(Engine, baseline)))
         done[stage.name] = engine.shapes
     if jax.process_index() == 0:
         cache_folder()

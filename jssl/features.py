@@ -222,15 +222,18 @@ def evaluate(
       made: called with the metrics of each eval as soon as they are computed.
     """
     stage = features.engine.stage
-    judges = {k: x for k, x in stage.evals.items() if final or getattr(x, "online", True)}
-    final = final and final_split(features.source) == "test"
+    last = final
+    judges = {k: x for k, x in stage.evals.items() if last or getattr(x, "online", True)}
+    final = last and final_split(features.source) == "test"
     found = Evaluation({}, {}, {}, {}, "test" if final else "val")
     seen = existing_split(features.source, found.split)
     if stage.steps:
         with recorded(found.failed, "doctor"):
             found.signs.update(doctor.examine(features, seen))  # type: ignore[arg-type]
-            spectrum = doctor.spectrum(features, seen)  # type: ignore[arg-type]
-            found.pictures.update({"spectrum": spectrum} if spectrum.ys else {})
+        if last:
+            with recorded(found.failed, "spectrum"):
+                spectrum = doctor.spectrum(features, seen)  # type: ignore[arg-type]
+                found.pictures.update({"spectrum": spectrum} if spectrum.ys else {})
     for name, judge in judges.items():
         with recorded(found.failed, name):
             results = judge(features, final)

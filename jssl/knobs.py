@@ -39,8 +39,8 @@ class Run:
       seed: Random seed: weights, views, data order.
       mesh: Device mesh, e.g. data=8 or data=64;fsdp=4; empty: all devices on data.
       dispatch: Steps compiled into one call; larger values are faster for small networks.
-      eval_every: Steps between evaluations of 2,048 rows, by the evals that take seconds;
-        0: ten in a stage, -1: only at the end.
+      eval_every: Steps between evaluations of 1,024 rows, by the evals that take seconds;
+        0: five in a stage, -1: only at the end.
       save_every: Steps between checkpoints; 0: only at the end.
       init: Workdir of a run, or file of weights, whose encoder is the start of every stage
         that does not continue an earlier one.
@@ -61,7 +61,7 @@ class Run:
     ) -> Stage:
         """A stage with these settings; `more` are further fields."""
         fields = dict(vars(self))
-        fields["eval_every"] = max(self.eval_every or -(-steps // 10), 0)
+        fields["eval_every"] = max(self.eval_every or -(-steps // 5), 0)
         fields["init"] = "" if more.get("start") else self.init
         fields["baselines"] = {}
         more = {k: x for k, x in more.items() if k != "baselines" or self.baselines}

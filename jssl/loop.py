@@ -28,7 +28,7 @@ from jssl.evals.doctor import Verdict, diagnose
 from jssl.features import Features, evaluate, render
 from jssl.log import Log
 
-ONLINE = 2048  # rows of a split in an evaluation during training
+ONLINE = 1024  # rows of a split in an evaluation during training
 
 
 class NotFinite(ValueError):
@@ -81,12 +81,12 @@ def run(
     """
     engine = stage if isinstance(stage, Engine) else Engine(stage)
     stage = engine.stage
-    with contextlib.ExitStack() as logging:
+    with contextlib.ExitStack() as stack:
         with _checkpoints(stage, workdir, keep) as saved, _signals() as came:
             begin, state, order = saved.latest(engine.shapes) or (0, None, None)
             if state is None:
                 state = engine.begin(done)
-            logging.enter_context(log.stage(stage, begin))
+            stack.enter_context(log.stage(stage, begin))
             last: dict[str, float] = {}
             pending, clock, step = [], time.perf_counter(), begin
             batches = engine.batches(begin, order)

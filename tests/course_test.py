@@ -176,3 +176,16 @@ def test_a_first_try_that_failed_does_not_claim_the_workdir(tmp_path, capfd):
     status, told, result = train(f"simclr:{knobs},baselines=False", work, capfd)
     assert (status, told) == (0, [])
     assert result["config"]["knobs"]["temperature"] == 0.2
+
+
+def test_a_baseline_that_does_not_fit_is_named_before_the_first_step(tmp_path):
+    (stage,) = load("simclr:tiny=True").stages()
+    reference = stage.baselines["supervised reference"]
+
+    def init(key, batch):
+        raise KeyError("no such layer")
+
+    wrong = dataclasses.replace(reference, method=reference.method._replace(init=init))
+    stage = dataclasses.replace(stage, baselines={"supervised reference": wrong})
+    with pytest.raises(ValueError, match="baseline supervised reference, cannot be traced"):
+        course.check([stage], tmp_path, keep=2)
