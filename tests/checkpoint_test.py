@@ -16,8 +16,9 @@ import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from jssl.checkpoint import Checkpoints
+from jssl.config import load
 from jssl.main import main
-from jssl.session import claim
+from jssl.session import claim, describe
 
 ROOT = Path(__file__).parent.parent
 ORDER = np.arange(5)
@@ -299,7 +300,7 @@ def test_the_second_of_two_runs_is_refused_until_the_first_is_gone(tmp_path, cap
     )
     holder.kill()
     holder.communicate()
-    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    config = describe(load(DIGITS.removeprefix("--config=")))
     with claim(tmp_path / "run", config, True):
         pass
 
@@ -445,7 +446,6 @@ def test_two_processes_take_every_decision_together(tmp_path):
     np.save(tmp_path / "noise.npy", NOISE)
     places = tmp_path / "stage", tmp_path / "held", tmp_path / "noise.npy"
     with claim(tmp_path / "held", CONFIG, True):
-        (tmp_path / "held" / "config.json").unlink()
         both = [python(TWO, port, i, *places) for i in range(2)]
         ends = [process.communicate(timeout=100) for process in both]
     assert [process.returncode for process in both] == [0, 0], ends
