@@ -56,6 +56,7 @@ def add_encoder(parse: argparse.ArgumentParser) -> None:
     add("--weights", metavar="FILE", help="safetensors, npz or torch file")
     add("--heads", type=int, help="attention heads of a ViT, if not inferred from width")
     add("--size", type=int, help="side of the images in pixels")
+    add("--corrupt", default="refuse", metavar="refuse|skip", help="damaged image files")
     add("--mean", help="of training images, one number or one a channel, for --weights")
     add("--std", help="likewise; default: as written in the file, else ImageNet's")
 

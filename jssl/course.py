@@ -172,7 +172,7 @@ def room_for(shapes: Any, folder: Path, keep: int) -> None:
 
 def remark(stage: Stage) -> str:
     """A line on the split of the final evals, unless it is the test split."""
-    data = stage.data.name.rpartition("/")[0]
+    data = stage.data.data_name
     if final_split(stage.data) == "test":
         return ""
     return f"{data} has no labeled test split: the final evals are on val"

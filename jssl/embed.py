@@ -67,15 +67,15 @@ def launch(options) -> int:
 def of_run(options) -> tuple[Any, Any, dict[str, Any]]:
     """A stage of a run, perhaps with other data, its state, and its provenance."""
     from jssl import data, runs
+    from jssl.pretrained import reading
 
     workdir = Path(options.workdir)
     config = runs.read_config(workdir)
     stage, state = runs.restore(workdir, config, options.config, options.stage)
     if options.source:
         image = stage.data.row_shapes().get("image")
-        size = options.size or (image.shape[1] if image is not None else None)
-        fitted = options.size or options.source.startswith("folder")
-        knobs = {"size": size} if fitted and size else {}
+        usual, channels = (None, 0) if image is None else (image.shape[1], image.shape[-1])
+        knobs = reading(options.source, options.size, usual, channels, options.corrupt)
         other = data.load(options.source, options.batch, **knobs)
         stage = dataclasses.replace(stage, data=other, evals={}, baselines={})
     told = {k: v for k, v in config.items() if k != "provenance"}
@@ -84,18 +84,9 @@ def of_run(options) -> tuple[Any, Any, dict[str, Any]]:
 
 def of_weights(options) -> tuple[Any, Any, dict[str, Any]]:
     """A stage of imported weights, its state, and its provenance."""
-    from jssl.pretrained import numbers, pretrained
+    from jssl.pretrained import of_options
 
-    found = pretrained(
-        options.weights,
-        options.source,
-        options.batch,
-        heads=options.heads,
-        size=options.size,
-        mean=numbers("--mean", options.mean),
-        std=numbers("--std", options.std),
-        labeled=False,
-    )
+    found = of_options(options, labeled=False)
     print(f"images normalized by {found.preprocessing.words}")
     seen = found.preprocessing.written() | {"origin": found.preprocessing.origin}
     whence = {"weights": str(options.weights), "preprocessing": seen}
@@ -131,7 +122,7 @@ def embedded(stage, state, splits: str, name: str = "h") -> tuple[dict[str, Any]
         "index": np.concatenate([np.arange(n, dtype=np.int32) for n in sizes.values()]),
         "split": np.repeat([*sizes], [*sizes.values()]),
     }
-    told: dict[str, Any] = {"data": source.name.split("/")[0], "splits": sizes}
+    told: dict[str, Any] = {"data": source.data_name, "splits": sizes}
     if source.classes:
         labels = np.concatenate([part.labels() for part in parts.values()])
         names = np.array([*source.class_names, ""])  # the last for no label, -1

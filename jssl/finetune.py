@@ -102,17 +102,9 @@ def fine_tuning(options) -> Tuned:
     from jssl.learner import fresh
     from jssl.methods.transfer.supervised import supervised
     from jssl.models import heads, vit
-    from jssl.pretrained import numbers, pretrained
+    from jssl.pretrained import of_options
 
-    start = pretrained(
-        options.weights or _exported(options),
-        options.source,
-        options.batch,
-        heads=options.heads,
-        size=options.size,
-        mean=numbers("--mean", options.mean),
-        std=numbers("--std", options.std),
-    )
+    start = of_options(options, options.weights or _exported(options))
     source, module, pool = start.source, start.loaded.module, ""
     if options.labels:
         source = data.labels_per_class(source, options.labels, options.seed)
@@ -215,7 +207,7 @@ def _exported(options) -> Path:
     if layout["names"] != "timm":
         raise ValueError(
             f"{workdir}: its encoder is a {layout['network']}, which has no timm names: "
-            f"fine-tune it by jssl train --config=supervised:init={workdir}"
+            f"fine-tune it by jssl train --config=supervised:network=convnet,init={workdir}"
         )
     told = {"format": "pt", "layout": json.dumps(layout)}
     if seen is not None:

@@ -67,6 +67,7 @@ def pretrained(
     *,
     heads: int | None = None,
     size: int | None = None,
+    corrupt: str = "refuse",
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
     labeled: bool = True,
@@ -78,7 +79,8 @@ def pretrained(
       source: of the images, see `data.load`.
       batch: images per batch.
       heads: attention heads of a ViT, if not inferred from its width.
-      size: side of the images; None: for folders that of training, if the file has it.
+      size: side of the images; None: for image files that of training, if known.
+      corrupt: "refuse" or "skip", for image files.
       mean, std: normalization; None: see `weights.preprocessing`.
       labeled: True requires labels.
 
@@ -87,9 +89,9 @@ def pretrained(
     """
     layout = weights.recognize(weights.read(path))
     prepare = weights.preprocessing(path, layout.channels, mean, std)
-    if size is None and prepare.size and source.startswith("folder"):
-        size = prepare.size[0]
-    found = data.load(source, batch, labeled=labeled, **({"size": size} if size else {}))
+    usual = prepare.size[0] if prepare.size else None
+    knobs = reading(source, size, usual, layout.channels, corrupt)
+    found = data.load(source, batch, labeled=labeled, **knobs)
     image = found.row_shapes().get("image")
     if image is None or len(image.shape) != 4:
         raise ValueError(f"{path} takes images, {found.name} has none")
@@ -101,6 +103,53 @@ def pretrained(
         )
     loaded = weights.load(path, heads, image=tuple(side))
     return Pretrained(loaded, found, prepare)
+
+
+def of_options(options: Any, path: Any = None, labeled: bool = True) -> Pretrained:
+    """The weights and the data that the options of `command.add_encoder` name.
+
+    Args:
+      options: parsed.
+      path: of the weights; None: `options.weights`.
+      labeled: True requires labels.
+    """
+    return pretrained(
+        path or options.weights,
+        options.source,
+        options.batch,
+        heads=options.heads,
+        size=options.size,
+        corrupt=options.corrupt,
+        mean=numbers("--mean", options.mean),
+        std=numbers("--std", options.std),
+        labeled=labeled,
+    )
+
+
+def reading(
+    source: str,
+    size: int | None,
+    usual: int | None,
+    channels: int,
+    corrupt: str = "refuse",
+) -> dict[str, Any]:
+    """Arguments of `data.load` for images as a network takes them.
+
+    Args:
+      source: of the images.
+      size: side of the images; None: `usual` for image files, else as they are.
+      usual: side of the images in training, or None.
+      channels: of the network, for image files.
+      corrupt: "refuse" or "skip", for image files.
+
+    >>> reading("folder:photos", None, 224, 3), reading("mnist", None, 224, 3)
+    ({'channels': 3, 'size': 224}, {})
+    """
+    files = source.partition(":")[0] in data.IN_FILES
+    knobs: dict[str, Any] = {"channels": channels} if files and channels in (1, 3) else {}
+    if size := size or (usual if files else None):
+        knobs["size"] = size
+    return knobs | ({"corrupt": corrupt} if corrupt != "refuse" else {})
 
 
 def numbers(option: str, text: str | None) -> list[float] | None:

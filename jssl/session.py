@@ -119,7 +119,7 @@ def described(source: Any) -> dict[str, Any]:
         with contextlib.suppress(ValueError):
             rows[split] = source.split(split).size
     return {
-        "name": source.name.rpartition("/")[0],
+        "name": source.data_name,
         "rows": rows,
         "classes": source.classes,
         "class_names": list(source.class_names),

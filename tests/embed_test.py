@@ -120,3 +120,29 @@ def test_a_missing_package_is_named_before_work_starts(file, tmp_path, monkeypat
     words = [f"--weights={file[0]}", "--source=digits", f"--out={tmp_path}/h.parquet"]
     assert embed.main(words) == 1
     assert "pip install pyarrow" in capsys.readouterr().err
+
+
+def test_damaged_files_of_a_folder_are_skipped_on_request(file, tmp_path, capsys):
+    from PIL import Image
+
+    folder, out = tmp_path / "photos", tmp_path / "h.npz"
+    for i in range(30):
+        place = folder / ("cat", "dog")[i % 2]
+        place.mkdir(parents=True, exist_ok=True)
+        pixels = np.random.default_rng(i).integers(0, 256, (20, 10 + i), np.uint8)
+        Image.fromarray(pixels).save(place / f"{i:02}.png")
+    (folder / "cat" / "04.png").write_bytes(b"\x89PNG not really")
+    words = [
+        f"--weights={file[0]}",
+        f"--source=folder:{folder}",
+        "--size=8",
+        f"--out={out}",
+    ]
+    assert embed.main(words) == 1
+    assert "04.png" in capsys.readouterr().err and not out.exists()
+    assert embed.main([*words, "--corrupt=skip"]) == 0
+    found = dict(np.load(out))
+    assert found["h"].shape == (29, 32)
+    assert set(found["class"]) == {"cat", "dog"}
+    told = json.loads(str(found["metadata"]))
+    assert told["data"] == f"folder:{folder}"

@@ -258,3 +258,23 @@ def test_a_finished_stage_needs_no_room_for_checkpoints(tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda path: full)
     assert main(words) == 0
     assert {"knn", "linear"} <= result(work)["stages"]["pretrain"]["metrics"].keys()
+
+
+@pytest.mark.slow
+def test_a_convnet_of_a_run_is_fine_tuned_by_the_supervised_experiment(tmp_path):
+    """The words of the README and of `jssl finetune`."""
+    pre, work = tmp_path / "pre", tmp_path / "tuned"
+    small = "source=digits,batch=16,widths=(4,8),baselines=False"
+    pretrained = f"--config=simclr:{small},projector=(8,4),epochs=0.1"
+    assert main([pretrained, f"--workdir={pre}"]) == 0
+    tuned = f"--config=supervised:network=convnet,init={pre},{small},epochs=0.1"
+    assert main([tuned, f"--workdir={work}"]) == 0
+    (stage,) = load(tuned.removeprefix("--config=")).stages()
+    begun = Engine(initial.started(stage)).begin({})
+    _, state = restore(pre, read_config(pre))
+    for path, leaf in jax.tree_util.tree_leaves_with_path(state.params["encoder"]):
+        copied = begun.params["encoder"]
+        for key in path:
+            copied = copied[key.key]
+        np.testing.assert_array_equal(copied, leaf)
+    assert "top1" in result(work)["stages"]["train"]["metrics"]

@@ -156,6 +156,11 @@ class Source:
         return jax.numpy.concatenate(rows, 1) if len(rows) > 1 else (rows or [None])[0]
 
     @property
+    def data_name(self) -> str:
+        """Name of the data set, without the split: "mnist", "folder:/my/images"."""
+        return self.name.rpartition("/")[0] or self.name
+
+    @property
     def plain_name(self) -> str:
         """ "raw pixels" if all columns except targets are images, else "raw input".
 

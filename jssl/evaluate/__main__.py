@@ -67,7 +67,7 @@ def launch(options) -> int:
         "failed": {},
         "seed": options.seed,
         "split": "test",
-        "data": source.name.split("/")[0],
+        "data": source.data_name,
         "provenance": session.provenance(),
     } | told
     for name, reason in omitted.items():
@@ -182,17 +182,9 @@ def of_weights(options) -> tuple[Iterator[Subject], Any, Any]:
     """An imported encoder and the same network with random weights; data; normalization."""
     import jax
 
-    from jssl.pretrained import numbers, pretrained
+    from jssl.pretrained import of_options
 
-    found = pretrained(
-        options.weights,
-        options.source,
-        options.batch,
-        heads=options.heads,
-        size=options.size,
-        mean=numbers("--mean", options.mean),
-        std=numbers("--std", options.std),
-    )
+    found = of_options(options)
     name, stage = Path(options.weights).name, found.stage()
     print(f"{name}: images normalized by {found.preprocessing.words}")
 
