@@ -36,7 +36,7 @@ def laptop(
     Args:
       lr: Peak learning rate: linear warm-up over the first 5 % of the steps, then cosine
         decay to 0.
-      network: vit, as in `mae`, or convnet, as in the experiments with views.
+      network: Encoder: vit, as in `mae`, or convnet, as in the experiments with views.
       patch: Side of a patch of the ViT in pixels; must divide the image's (digits: 2).
       width: Width of the encoder.
       depth: Number of blocks of the encoder.
