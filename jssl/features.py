@@ -48,6 +48,11 @@ class Features:
         outputs = jax.eval_shape(method.embed, self.engine.shapes, self.engine.rows)
         return tuple(with_maps(outputs))
 
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the classes of the data, else their numbers."""
+        return self.source.class_names
+
     @cached_property
     def fields(self) -> tuple[str, ...]:
         """Names of the columns of a row."""

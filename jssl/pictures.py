@@ -5,7 +5,7 @@ for a browser.
 """
 
 import wave
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -71,11 +71,13 @@ class Scatter(NamedTuple):
       xy: float32 [n, 2].
       labels: int [n].
       title: text above the picture.
+      names: of labels 0, 1, ...; empty: their numbers.
     """
 
     xy: np.ndarray
     labels: np.ndarray
     title: str
+    names: Sequence[str] = ()
 
 
 class Lines(NamedTuple):
@@ -276,7 +278,8 @@ def _scatter(figure, scatter):
     labels = np.asarray(scatter.labels)
     for label in np.unique(labels):
         x, y = np.asarray(scatter.xy)[labels == label].T
-        axes.scatter(x, y, s=7, color=f"C{int(label) % 10}", label=str(label))
+        name = scatter.names[int(label)] if scatter.names else str(label)
+        axes.scatter(x, y, s=7, color=f"C{int(label) % 10}", label=name)
     axes.legend(markerscale=2, fontsize=8, ncols=2, framealpha=0.6)
     axes.set_title(scatter.title, fontsize=8)
     axes.set_xticks([])

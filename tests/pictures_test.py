@@ -17,6 +17,10 @@ KINDS = {
     "clip": (Clip(RNG.random((2, 2, 5, 8, 8, 3)), ("a", "b"), fps=4), {".gif"}),
     "sound": (Sound(RNG.uniform(-1, 1, (2, 3, 900)), rate=8000), {".png", ".wav"}),
     "graph": (Graph(RNG.random((2, 2, 5, 5)) > 0.6, ("a", "b")), {".png"}),
+    "named scatter": (
+        Scatter(RNG.random((9, 2)), np.arange(9) % 2, "title", ("cat", "dog")),
+        {".png"},
+    ),
     "scatter": (Scatter(RNG.random((9, 2)), np.arange(9) % 2, "title"), {".png"}),
     "lines": (Lines({"y": np.arange(1.0, 5)}, "title", "x", log=True), {".png"}),
     "text": ("a b c", {".txt"}),

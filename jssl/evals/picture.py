@@ -90,7 +90,8 @@ def embedding_picture(method: str = "pca", limit: int = 1000, seed: int = 0) -> 
             xy, how = _tsne(h[shown], seed)
         split = "test" if final else "val"
         title = f"{how}, N={len(shown)} of {split}\nkNN (k=20) of h itself: {score:.1f} %"
-        return {"embedding": Scatter(xy.astype(np.float32), y[shown], title)}
+        names = getattr(features, "class_names", ())
+        return {"embedding": Scatter(xy.astype(np.float32), y[shown], title, names)}
 
     return Eval(f"picture by {method} of {limit} rows, seed={seed}", run)
 
