@@ -132,7 +132,7 @@ def paper(
             optax.scale_by_adam(b2=b2),
             optax.add_decayed_weights(0.05, decayed),
             layers or optax.identity(),
-            optax.scale_by_learning_rate(optim.warmup_cosine(peak, warmup, steps)),
+            optim.scale_by_rate(optim.warmup_cosine(peak, warmup, steps)),
         )
         return optax.MultiSteps(tx, accumulate) if accumulate > 1 else tx
 

@@ -26,6 +26,7 @@ from jssl.cache import cache_folder
 from jssl.config import Stage
 from jssl.data import Source, labels_per_class, pair
 from jssl.knobs import FewLabels, Images, Run, with_labels
+from jssl.learner import GRAD_NORM
 from jssl.log import Log, write_json
 from jssl.method import Augment, Method, Prepare, field, no_samples, part
 from jssl.methods.transfer.supervised import supervised
@@ -238,12 +239,22 @@ def fingerprint(stage: Stage) -> str:
         traced += [init]
     if stage.steps:
         parts += [data.batch, data.seed, stage.steps]
-        traced += [_live(method.step, key, state, batch)]
+        traced += [_live(_without_norms(method.step), key, state, batch)]
     if method.generate is not no_samples:
         traced += [_live(method.generate, key, state, rows)]
     text = "\n".join([*map(str, parts), *(_without_names(str(x)) for x in traced)])
     constants = [np.asarray(c).tobytes() for jaxpr in traced for c in jaxpr.consts]
     return hashlib.sha256(b"".join([text.encode(), *constants])).hexdigest()[:16]
+
+
+def _without_norms(step):
+    """A training step without the metrics that every gradient step reports."""
+
+    def stepped(*args):
+        state, metrics = step(*args)
+        return state, {k: x for k, x in metrics.items() if not k.endswith(GRAD_NORM)}
+
+    return stepped
 
 
 def _live(fn, *args):

@@ -16,6 +16,7 @@ import numpy as np
 from jssl import sharding
 from jssl.config import Stage
 from jssl.data import Source
+from jssl.learner import rates
 
 
 class Engine:
@@ -96,7 +97,9 @@ class Engine:
             (table, context), (step, batch) = held, item
             batch = batch if table is None else look_up(table, batch)
             batch = self.stage.data.decode(batch, context)
-            return self.stage.method.step(jax.random.fold_in(key, step), state, batch)
+            key = jax.random.fold_in(key, step)
+            state, metrics = self.stage.method.step(key, state, batch)
+            return state, metrics | rates(state)
 
         def advance(state, key, held, step, batches):
             count = len(jax.tree.leaves(batches)[0])

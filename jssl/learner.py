@@ -9,6 +9,8 @@ import optax
 
 from jssl.ops.gather import pmean
 
+GRAD_NORM = "grad_norm"
+
 
 class Learner(NamedTuple):
     """The weights of one network with their statistics and optimizer state.
@@ -57,15 +59,21 @@ def minimize(
     learner: Learner,
     *args,
     axis_name: str | None = None,
-) -> tuple[Learner, Any]:
+    prefix: str = "",
+) -> tuple[Learner, dict[str, Any]]:
     """Takes one gradient step on loss(params, stats, *args) -> (value, (stats, metrics)).
+
+    The metrics returned are those of the loss and "grad_norm", the Euclidean norm of the
+    gradients before any clipping, under a prefix for methods with several losses.
 
     Under `pmap`, and under `shard_map` without varying-axes checks, pass the axis name:
     gradients are then averaged over devices. `jit` needs no axis name.
     """
     grad = jax.grad(loss, has_aux=True)
     grads, (stats, metrics) = grad(learner.params, learner.stats, *args)
-    return descend(tx, learner._replace(stats=stats), pmean(grads, axis_name)), metrics
+    grads = pmean(grads, axis_name)
+    norm = {prefix + GRAD_NORM: optax.tree.norm(grads)}
+    return descend(tx, learner._replace(stats=stats), grads), metrics | norm
 
 
 def on_update(before: Learner, after: Learner, moved: Any, still: Any) -> Any:
@@ -103,6 +111,30 @@ def whole_batches(method: str, learner: Learner) -> Learner:
             "more devices"
         )
     return learner
+
+
+def rates(state: Any) -> dict[str, jax.Array]:
+    """Learning rates of the last update, of all optimizers that keep them in their state.
+
+    These are made by `optax.inject_hyperparams`, as are those of `jssl.optim`. A single one
+    is "learning_rate"; several are told apart by their paths in the state.
+
+    >>> tx = optax.inject_hyperparams(optax.sgd)(lambda step: 0.5 - 0.25 * step)
+    >>> learner = descend(tx, fresh(tx, jnp.array(0.0)), jnp.array(1.0))
+    >>> {name: float(rate) for name, rate in rates(learner).items()}
+    {'learning_rate': 0.5}
+    """
+    name, keeps = "learning_rate", lambda node: hasattr(node, "hyperparams")
+    nodes = jax.tree_util.tree_leaves_with_path(state, is_leaf=keeps)
+    found = [(path, x) for path, x in nodes if keeps(x) and name in x.hyperparams]
+    if len(found) == 1:
+        return {name: found[0][1].hyperparams[name]}
+    return {
+        f"{name}/{jax.tree_util.keystr(path, simple=True, separator='/')}": (
+            node.hyperparams[name]
+        )
+        for path, node in found
+    }
 
 
 def _accumulated(opt):

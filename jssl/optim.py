@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -23,6 +24,15 @@ def warmup_cosine(peak: float, warmup: int, steps: int, end: float = 0.0) -> opt
     return optax.warmup_cosine_decay_schedule(start, peak, warmup, max(steps, 1), end)
 
 
+def scale_by_rate(learning_rate: optax.ScalarOrSchedule) -> optax.GradientTransformation:
+    """Multiplies updates by minus the learning rate, and keeps it in the state.
+
+    `optax.scale_by_learning_rate` whose rate `jssl.learner.rates` finds, for the log.
+    """
+    scale = partial(optax.scale_by_learning_rate, flip_sign=True)
+    return optax.inject_hyperparams(scale)(learning_rate=learning_rate)
+
+
 def adamw(
     lr: float,
     steps: int,
@@ -41,15 +51,21 @@ def adamw(
       b2: decay of the second moment.
     """
     schedule = warmup_cosine(lr, int(warmup * steps), steps)
-    return optax.adamw(schedule, b2=b2, weight_decay=decay, mask=matrices)
+    return optax.chain(
+        optax.scale_by_adam(b2=b2),
+        optax.add_decayed_weights(decay, matrices),
+        scale_by_rate(schedule),
+    )
 
 
 def decayed_sgd(
     learning_rate: optax.ScalarOrSchedule, *, decay: float, nesterov: bool = False
 ) -> optax.GradientTransformation:
     """SGD with momentum 0.9, where the decay is added to the gradient of all weights."""
-    sgd = optax.sgd(learning_rate, momentum=0.9, nesterov=nesterov)
-    return optax.chain(optax.add_decayed_weights(decay), sgd)
+    trace = optax.trace(0.9, nesterov)
+    return optax.chain(
+        optax.add_decayed_weights(decay), trace, scale_by_rate(learning_rate)
+    )
 
 
 def matrices(params):
@@ -149,7 +165,7 @@ def lars(
       trust: eta.
       rate_in_momentum: whether the learning rate is inside the momentum.
     """
-    scale, trace = optax.scale_by_learning_rate(learning_rate), optax.trace(momentum)
+    scale, trace = scale_by_rate(learning_rate), optax.trace(momentum)
     return optax.chain(
         optax.add_decayed_weights(weight_decay, matrices),
         optax.masked(optax.scale_by_trust_ratio(trust_coefficient=trust), matrices),
@@ -193,7 +209,7 @@ def rbm_sgd(lr: float, steps: int, *, decay: float) -> optax.GradientTransformat
     """
     return optax.chain(
         optax.add_decayed_weights(decay, matrices),
-        optax.scale_by_learning_rate(lr),
+        scale_by_rate(lr),
         momentum(optax.piecewise_constant_schedule(0.5, {steps // 12: 1.8})),
     )
 

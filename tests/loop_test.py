@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jssl import loop
+from jssl import learner, loop, optim
 from jssl.config import Stage
 from jssl.data import dataset, load, pair
 from jssl.engine import Engine
@@ -67,6 +67,20 @@ def counting(bad=None, order=None):
         return {"first": Grid(batch["image"][None, :2]), "words": "some text"}
 
     return Method(init, step, embed, refresh, render)
+
+
+def descending(rate):
+    """Moves a scalar towards the mean pixel."""
+    tx = optim.scale_by_rate(rate)
+
+    def loss(params, stats, x):
+        return (params - x.mean()) ** 2, (stats, {"loss": (params - x.mean()) ** 2})
+
+    return Method(
+        lambda key, batch: learner.fresh(tx, jnp.zeros(())),
+        lambda key, state, batch: learner.minimize(tx, loss, state, batch["image"]),
+        lambda state, batch: {"h": batch["image"].reshape(len(batch["image"]), -1)},
+    )
 
 
 def pixels(batch):
@@ -415,3 +429,23 @@ def test_a_representation_of_places_has_no_spectrum(tmp_path):
     places = counting()._replace(embed=lambda state, batch: {"h": batch["image"][..., 0]})
     finished = run(tmp_path, stage(method=places, evals={}, steps=2))
     assert not any(name.startswith("doctor/h") for name in finished.metrics)
+
+
+def test_the_rate_and_the_norm_of_the_gradient_are_logged(tmp_path):
+    rates = [0.5, 0.25, 0.125, 0.0625]
+    method = descending(lambda step: jnp.asarray(rates)[step])
+    run(tmp_path, stage(method=method, steps=4, evals={}))
+    rows = [x for x in read_lines(tmp_path) if "loss" in x]
+    assert [x["learning_rate"] for x in rows] == rates
+    for row in rows:  # the gradient of (w - x)^2 is 2 (w - x)
+        np.testing.assert_allclose(row["grad_norm"], 2 * row["loss"] ** 0.5, rtol=1e-6)
+    events = "".join(str(x) for x in tensorboard(tmp_path))
+    assert "learning_rate" in events and "grad_norm" in events
+
+
+def tensorboard(folder):
+    """The records of TensorBoard's files."""
+    from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
+
+    for file in sorted((folder / "tensorboard").rglob("events*")):
+        yield from EventFileLoader(str(file)).Load()

@@ -106,11 +106,12 @@ def autoencoder(
             penalty = {"kl": kl_sparsity(h, rho, q, momentum)}
         value += sum(weight * p for p in penalty.values())
         metrics = {"loss": value, "mse": jnp.square(reconstruction - x).mean(), **penalty}
-        return value, (stats, (metrics, average_activation(h, q, momentum)))
+        return value, (stats, metrics | {"active": average_activation(h, q, momentum)})
 
     def step(key, state, batch):
         x = look(key, batch)
-        learner, (metrics, q) = minimize(tx, loss, state.learner, x, state.active)
+        learner, metrics = minimize(tx, loss, state.learner, x, state.active)
+        q = metrics["active"]
         return State(learner, q), metrics | {"active": q.mean()}
 
     def apply(state, x):

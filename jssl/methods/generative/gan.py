@@ -121,9 +121,17 @@ def gan(
             fake, _ = generate(maker.params, maker.stats, make, n)
             fake, real = jax.lax.stop_gradient(fake), prepare(minibatch(batch, i))
             judge, seen = minimize(
-                discriminator_tx, discriminator_loss, judge, real, fake, drop
+                discriminator_tx,
+                discriminator_loss,
+                judge,
+                real,
+                fake,
+                drop,
+                prefix="disc/",
             )
-        maker, made = minimize(generator_tx, generator_loss, maker, judge, last, n)
+        maker, made = minimize(
+            generator_tx, generator_loss, maker, judge, last, n, prefix="gen/"
+        )
         return State(maker, judge), seen | made
 
     def embed(state, batch):
