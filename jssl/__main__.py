@@ -12,6 +12,7 @@ COMMANDS = {  # name: module, summary
     "finetune": ("jssl.finetune", "train a classifier from a run or a file of weights"),
     "data": ("jssl.data.__main__", "describe a data set, with a sheet of its pictures"),
     "plan": ("jssl.plan.__main__", "compute memory and speed without accelerators"),
+    "rehearse": ("jssl.rehearse", "rehearse a run: all its parts, in a few steps"),
     "new": ("jssl.new", "write the triad of a new method, to start from"),
 }
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import flax.linen as nn
+import jax.numpy as jnp
 
 from jssl.models.norm import BatchNorm
 
@@ -105,3 +106,25 @@ class Siamese(nn.Module):
 
     def filters(self, train=False):
         return self.encoder.filters()
+
+
+class LinearHead(nn.Module):
+    """A linear classifier on features: [n, d] -> {"logits": float32 [n, classes]}.
+
+    Attributes:
+      classes: number of classes.
+      norm: whether batch norm without scale and offset precedes it, as in MAE.
+      std: standard deviation of the initial weights; the initial bias is 0.
+    """
+
+    classes: int
+    norm: bool = False
+    std: float = 0.0
+
+    @nn.compact
+    def __call__(self, h, train=False):
+        h = h.astype(jnp.promote_types(h.dtype, jnp.float32))
+        if self.norm:
+            h = BatchNorm(scale=False, bias=False, eps=1e-6, name="norm")(h, train)
+        start = nn.initializers.normal(self.std)
+        return {"logits": nn.Dense(self.classes, kernel_init=start, name="head")(h)}

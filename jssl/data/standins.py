@@ -1,0 +1,121 @@
+"""Small data sets in the layout of published ones, to rehearse runs without the data.
+
+The pictures are random and smooth. Names, splits, features, sizes and irregularities are
+those of the real sets: ImageNet has pictures of many sizes, gray and CMYK ones among them,
+and a test split whose labels are -1.
+"""
+
+import io
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+SIZES = ((500, 375), (375, 500), (500, 333), (640, 480), (150, 200), (1200, 900), (60, 90))
+"""Width and height of ImageNet's pictures, in turn."""
+MODES = {3: "L", 5: "CMYK"}
+"""Modes of some rows; the others are RGB."""
+
+
+def prepare(name: str, folder: str | Path, classes: int = 10, each: int = 14) -> None:
+    """Writes a small data set as TFDS prepares it, as array_record.
+
+    `load("tfds:imagenet2012", batch, data_dir=folder)` reads it.
+
+    Args:
+      name: of the data set: "imagenet2012", "cifar10", "mnist" ...
+      folder: for data sets of TFDS.
+      classes: number of classes.
+      each: training rows of each class.
+
+    Raises:
+      ValueError: a data set without a stand-in.
+    """
+    if name not in LAYOUTS:
+        raise ValueError(
+            f"there is no stand-in for {name!r}, only for {', '.join(LAYOUTS)}"
+        )
+    import tensorflow_datasets as library
+
+    library.disable_progress_bar()
+    library.disable_progress_bar()
+    shape, held, encoded = LAYOUTS[name]
+    image = (
+        library.features.Image(shape=shape)
+        if encoded
+        else library.features.Tensor(shape=shape, dtype=np.uint8)
+    )
+    label = library.features.ClassLabel(num_classes=classes)
+    splits = {"train": each * classes} | dict.fromkeys(held, 4 * classes)
+
+    def info(self):
+        features = library.features.FeaturesDict({"image": image, "label": label})
+        return library.core.DatasetInfo(builder=self, features=features)
+
+    def generators(self, _):
+        return {split: rows(split, n) for split, n in splits.items()}
+
+    def rows(split, n) -> Iterator[tuple[int, dict[str, Any]]]:
+        for i in range(n):
+            known = held.get(split, True)
+            pixels = picture(i, *(shape[1::-1] if shape[0] else SIZES[i % len(SIZES)]))
+            found = jpeg(i, pixels) if encoded else pixels[..., : shape[2]]
+            yield i, {"image": found, "label": i % classes if known else -1}
+
+    body = {
+        "VERSION": library.core.Version("5.1.0"),
+        "_info": info,
+        "_split_generators": generators,
+        "_generate_examples": None,
+    }
+    kind = "".join(part.capitalize() for part in name.split("_"))
+    builder = type(
+        kind, (library.core.GeneratorBasedBuilder,), body, skip_registration=True
+    )
+    builder(data_dir=str(folder), file_format="array_record").download_and_prepare()
+
+
+LAYOUTS: Mapping[str, tuple[tuple[Any, Any, int], Mapping[str, bool], bool]] = {
+    "imagenet2012": ((None, None, 3), {"validation": True, "test": False}, True),
+    "cifar10": ((32, 32, 3), {"test": True}, False),
+    "cifar100": ((32, 32, 3), {"test": True}, False),
+    "svhn_cropped": ((32, 32, 3), {"test": True, "extra": True}, False),
+    "mnist": ((28, 28, 1), {"test": True}, False),
+}
+"""Shape of images, splits beside train and if they have labels, and if images are JPEG."""
+
+
+def picture(i: int, width: int, height: int) -> np.ndarray:
+    """A random smooth picture, uint8 [height, width, 3]."""
+    coarse = np.random.default_rng(i).integers(0, 256, (8, 8, 3), np.uint8)
+    return np.asarray(Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC))
+
+
+def jpeg(i: int, pixels: np.ndarray) -> io.BytesIO:
+    """A picture as JPEG, in the mode of its row; row 6 as PNG."""
+    file, image = io.BytesIO(), Image.fromarray(pixels)
+    if i == 6:
+        image.save(file, "PNG")
+    else:
+        image.convert(MODES.get(i, "RGB")).save(file, "JPEG", quality=90)
+    file.seek(0)
+    return file
+
+
+def folders(folder: str | Path, classes: int = 10, each: int = 14) -> None:
+    """Writes ImageNet's layout of files: train and val of a folder a class, flat test."""
+    for split, count in {"train": each, "val": 4}.items():
+        for c in range(classes):
+            there = Path(folder) / split / f"n{c:08}"
+            there.mkdir(parents=True)
+            for k in range(count):
+                i = k * classes + c
+                content = jpeg(i, picture(i, *SIZES[i % len(SIZES)])).getvalue()
+                (there / f"{split}_{i:08}.JPEG").write_bytes(content)
+    flat = Path(folder) / "test"
+    flat.mkdir()
+    for i in range(12):
+        content = jpeg(i, picture(i, *SIZES[i % len(SIZES)])).getvalue()
+        (flat / f"test_{i:08}.JPEG").write_bytes(content)
