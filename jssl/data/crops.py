@@ -92,9 +92,9 @@ class Crops:
 
     def cut(self, picture: Any, key: Key) -> UInt8[np.ndarray, "count size size c"]:
         """The crops of a Pillow image of mode L or RGB."""
-        boxes = self.boxes(*picture.size, key)
-        crops = [resized(picture, box, self.size, self.filter) for box in boxes]
-        return np.stack(crops)
+        width, height = picture.size
+        boxes = self.boxes(width, height, key)
+        return np.stack([resized(picture, box, self.size, self.filter) for box in boxes])
 
 
 def resized(

@@ -65,8 +65,8 @@ def _cut(name, image, label, size, channels, hold_out):
     table = {"image": fit_all(image, size, channels), "label": label.astype(np.int32)}
     parts, includes = fixed(name, table["label"], hold_out)
     splits = {part: _rows(table, rows) for part, rows in parts.items()}
-    told = {"license": LICENSES[name], "includes": includes}
-    return Dataset(splits, 10, {"label": DIGITS}, **told)
+    fields, license = {"label": DIGITS}, LICENSES[name]
+    return Dataset(splits, 10, fields, license=license, includes=includes)
 
 
 def _rows(table, rows):
@@ -106,8 +106,8 @@ def fashion_mnist(
     train, val = partial(part, "train"), partial(part, "val")
     splits = {"train": train, "val": val, "test": partial(whole, "t10k")}
     includes = {} if hold_out else {"val": np.arange(55_000, 60_000)}
-    told = {"license": LICENSES["fashion_mnist"], "includes": includes}
-    return Dataset(splits, 10, {"label": GARMENTS}, **told)
+    fields, license = {"label": GARMENTS}, LICENSES["fashion_mnist"]
+    return Dataset(splits, 10, fields, license=license, includes=includes)
 
 
 def _idx(root, name):

@@ -100,7 +100,7 @@ class Encoded(Records):
         """The columns of a row of a training batch: `crops` in place of `image`."""
         if self.crops is None:
             return self[row]
-        return self._next("crops", row, partial(self.cut, key=key))
+        return self._next("crops", row, partial(self.cut, crops=self.crops, key=key))
 
     @property
     def labels(self) -> np.ndarray | None:
@@ -127,12 +127,12 @@ class Encoded(Records):
             )
         return image
 
-    def cut(self, row: int, key: Key) -> np.ndarray | None:
-        """Cuts the crops of a row; None if it is corrupt and skipped."""
+    def cut(self, row: int, crops: Crops, key: Key) -> np.ndarray | None:
+        """Cuts crops of the image of a row; None if it is corrupt and skipped."""
 
         def cut(found):
             whole = picture(found) if isinstance(found, np.ndarray) else found
-            return self.crops.cut(upright(whole, self.shape[-1]), key)
+            return crops.cut(upright(whole, self.shape[-1]), key)
 
         return self._decoded(row, cut)
 

@@ -82,8 +82,11 @@ class Pair(_Around):
             records=None,
             digest=fingerprint(*(part.digest for part in parts.values())),
             context=_merged(part.context for part in parts.values()),
-            includes={k: x for part in parts.values() for k, x in part.includes.items()}
-            | parts[main].includes,
+            includes={
+                k: x
+                for part in (*parts.values(), parts[main])
+                for k, x in part.includes.items()
+            },
         )
 
     def decode(self, batch: Batch, context: Batch = {}) -> Batch:
