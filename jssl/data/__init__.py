@@ -169,6 +169,8 @@ def load(
         knobs |= {"cut": cut}
     if not hold_out and "hold_out" in takes:
         knobs |= {"hold_out": False}
+    elif not hold_out:
+        inform_once(f"{name}: hold_out=False has no effect: its splits are its own")
     if crops is not None:
         if kind not in CROPPED:
             raise ValueError(
