@@ -225,15 +225,16 @@ def fingerprint(stage: Stage) -> str:
     method, data = stage.method, stage.data
     context = _context(data)
     batch = jax.eval_shape(data.decode, data.shapes(), context)
+    initial = jax.eval_shape(data.decode, data.initial_shapes(), context)
     two = jax.tree.map(
         lambda x: jax.ShapeDtypeStruct((2, *x.shape[1:]), x.dtype), data.row_shapes()
     )
     rows = jax.eval_shape(data.decode, two, context)
     key = jax.random.key(0)
-    state = jax.eval_shape(method.init, key, batch)
+    state = jax.eval_shape(method.init, key, initial)
     parts: list[Any] = [data.name, data.digest, [e.protocol for e in stage.evals.values()]]
     traced = [_live(method.embed, state, rows)]
-    init = _live(method.init, key, batch)
+    init = _live(method.init, key, initial)
     if init.eqns or stage.steps:
         parts += [stage.seed]
         traced += [init]

@@ -175,4 +175,5 @@ def remark(stage: Stage) -> str:
     data = stage.data.data_name
     if final_split(stage.data) == "test":
         return ""
-    return f"{data} has no labeled test split: the final evals are on val"
+    val = stage.data.split_words("val")
+    return f"{data} has no labeled test split: the final evals are on {val}"

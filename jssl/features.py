@@ -10,7 +10,7 @@ import numpy as np
 
 from jssl import sharding
 from jssl.cluster import recorded
-from jssl.data import Source, subset
+from jssl.data import Source, apart, subset
 from jssl.engine import Engine
 from jssl.evals import doctor
 from jssl.exhibits import SHARED, drawn
@@ -38,6 +38,7 @@ class Features:
         self.engine, self.state, self.done, self.limit = engine, state, done, limit
         self.source: Source = engine.stage.data
         self._seen: dict[Any, Any] = {}
+        self._apart: dict[str, Source] = {}
         self._limited: dict[str, Source] = {}
         self._functions = engine.functions
 
@@ -117,8 +118,14 @@ class Features:
         return self.engine.begin(self.done or {})
 
     def split(self, name: str) -> Source:
-        """A split of the data, or evenly spaced rows of it if it exceeds the limit."""
-        source = self.source.split(name)
+        """A split of the data, or evenly spaced rows of it if it exceeds the limit.
+
+        Rows of train that are in val too are left out: evals that choose on val must not
+        fit on it.
+        """
+        if name not in self._apart:
+            self._apart[name] = apart(self.source.split(name))
+        source = self._apart[name]
         if self.limit is None or source.size <= self.limit:
             return source
         if name not in self._limited:

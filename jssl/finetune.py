@@ -187,7 +187,7 @@ def _accuracies(source):
     def run(features, final):
         found = {}
         if "val" in source.siblings:
-            found["top1/val"] = judge(features, False)["top1"]
+            found[f"top1/{source.split_words('val')}"] = judge(features, False)["top1"]
         if final and "test" in source.siblings:
             found["top1"] = judge(features, True)["top1"]
         return found

@@ -101,6 +101,8 @@ class Pictures:
         and 3 for a folder.
       corrupt: Images in files that cannot be read: refuse raises an error, skip omits them.
       workers: Processes per host that read and decode images; 0: the main process.
+      hold_out: Leave val out of training where it is cut from the published training
+        images; off trains on all of them, and val is for choosing only.
       reading: Further arguments of the data set's loader, e.g. stride=4;data_dir=/tfds.
     """
 
@@ -111,6 +113,7 @@ class Pictures:
     channels: int = 0
     corrupt: str = "refuse"
     workers: int = 0
+    hold_out: bool = True
     reading: str = ""
 
     def read(self, run: Run, labeled: bool, **knobs: Any) -> Source:
@@ -130,6 +133,7 @@ class Pictures:
             limit=self.limit,
             labeled=labeled,
             workers=self.workers,
+            hold_out=self.hold_out,
             **knobs,
             **_arguments(self.reading),
         )
@@ -273,9 +277,21 @@ class Photos(Pictures):
     stored: Count = 256
     workers: int = 16
 
-    def load(self, run: Run, labeled: bool = False) -> Source:
-        """The training split, as squares of `stored` pixels."""
-        return self.read(run, labeled, size=self.stored, threads=2 * self.workers + 2)
+    def load(
+        self, run: Run, labeled: bool = False, crops: data.Crops | None = None
+    ) -> Source:
+        """The training split, as squares of `stored` pixels.
+
+        Args:
+          run: has the seed.
+          labeled: True includes labels in the batches.
+          crops: of whole photographs, in training batches in place of the squares; without
+            effect on data sets that have no whole photographs.
+        """
+        whole = self.source.partition(":")[0] in data.CROPPED
+        cut = crops if whole else None
+        threads = 2 * self.workers + 2
+        return self.read(run, labeled, size=self.stored, crops=cut, threads=threads)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -286,6 +302,8 @@ class ImageNet(Photos):
     `stored` pixels, not from the whole photograph.
 
     Attributes:
+      hold_out: Leave val, 10,000 training images for choosing, out of training; off trains
+        on all published images, as the papers do.
       size: Side in pixels of the network's input.
       dtype: Floating-point type of the network, e.g. bfloat16; empty: float32.
       lr: Peak learning rate for a batch of 256; scales with the batch.
@@ -293,6 +311,7 @@ class ImageNet(Photos):
     """
 
     source: str = "tfds:imagenet2012"
+    hold_out: bool = False
     size: Count = 224
     dtype: str = "bfloat16"
     lr: Positive = 0.1

@@ -1,7 +1,8 @@
 """The log of a run: metrics.jsonl, TensorBoard events, pictures, and the progress line.
 
 metrics.jsonl   {"stage", "step", metric: value ...}, one line per step; metrics of evals
-                have the prefix "val/", at the end of a stage "final/"
+                have the prefix "val/", or "val (trained on)/" if val is part of train,
+                at the end of a stage "final/"
 tensorboard/    the same for TensorBoard
 figures/        pictures
 """
@@ -22,7 +23,8 @@ from jssl.cluster import recorded
 from jssl.evals.doctor import Verdict
 from jssl.pictures import Picture, draw
 
-EVALUATED = ("val/", "final/")  # prefixes of metrics that are not of a training step
+VAL = ("val/", "val (trained on)/")  # the latter where val is part of train
+EVALUATED = (*VAL, "final/")  # prefixes of metrics that are not of a training step
 
 
 class Log:
@@ -102,17 +104,21 @@ class Log:
 
     def history(self, stage: str) -> list[tuple[int, dict[str, float]]]:
         """(step, metrics and the doctor's numbers) of each examination of a stage."""
-        steps, mark = {}, "val/doctor/"
+        steps, marks = {}, tuple(f"{prefix}doctor/" for prefix in VAL)
+
+        def plain(name):
+            return name.partition("doctor/")[2] if name.startswith(marks) else name
+
         for row in read_lines(self.workdir):
             if row["stage"] == stage:
                 steps.setdefault(row["step"], {}).update(row)
         return [
             (
                 step,
-                {k.removeprefix(mark): x for k, x in row.items() if isinstance(x, float)},
+                {plain(name): x for name, x in row.items() if isinstance(x, float)},
             )
             for step, row in steps.items()
-            if any(name.startswith(mark) for name in row)
+            if any(name.startswith(marks) for name in row)
         ]
 
     def last_metrics(self, stage: str) -> dict[str, float]:

@@ -119,7 +119,8 @@ def run(
                     _check_state(engine, state, step)
                     features = Features(engine, state, done, limit=ONLINE)
                     found = evaluate(features, final=False)
-                    log.metrics(step, found.scores | prefixed(found.signs), "val/")
+                    val = f"{stage.data.split_words('val')}/"
+                    log.metrics(step, found.scores | prefixed(found.signs), val)
                     log.failures(found.failed | log.pictures(stage.steps, found.pictures))
                     history.append((step, last | found.signs))
                     log.print_verdict(diagnose(history, stage.chance))

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from jssl.cache import written
+from jssl.data.splits import trained
 from jssl.evals.statistics import difference_interval, wilson_interval
 from jssl.log import EVALUATED, figure_name, read_lines
 
@@ -55,7 +56,7 @@ def comparisons(result: Mapping[str, Any]) -> list[str]:
         low, high = wilson_interval(round(mine * rows), rows)[1:]
         sentences = [
             f"{name}: {metric} {100 * mine:.1f} % [{100 * low:.1f}, {100 * high:.1f}] of "
-            f"{rows:,} {stage.get('split', 'test')} rows"
+            f"{rows:,} {_split_of(stage)} rows"
         ]
         for other, row in result["baselines"].items():
             if metric in row:
@@ -89,6 +90,12 @@ def compared(mine: float, other: float, rows: int, name: str) -> str:
 def rows_of(result: Mapping[str, Any], stage: Mapping[str, Any]) -> int:
     """Number of rows on which the final metrics of a stage were computed; 0: unknown."""
     return result.get("data", {}).get("rows", {}).get(stage.get("split", "test"), 0)
+
+
+def _split_of(stage):
+    """The split of the final metrics, and that it was trained on if it was."""
+    split = stage.get("split", "test")
+    return f"{split}{trained(split, stage.get('trained_on', ()))}"
 
 
 def failures(result: Mapping[str, Any]) -> list[str]:
@@ -150,11 +157,12 @@ def curves(workdir: Path) -> None:
         figure.savefig(path.with_suffix(".png"))
 
 
-STYLES = {"train": "-", "val": "o-", "final": "*"}  # of the lines of `curves`
+STYLES = {"train": "-", "val": "o-", "val (trained on)": "o-", "final": "*"}
+"""Of the lines of `curves`."""
 
 
 def series(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, list]]:
-    """{metric: {"train", "val" or "final": [(step, value) ...]}} of lines of metrics.jsonl.
+    """{metric: {line: [(step, value) ...]}} of lines of metrics.jsonl; see `STYLES`.
 
     The doctor's numbers are left out, as are metrics with a single value.
 
@@ -299,7 +307,7 @@ def _training(result):
             f"{stage['batch']:,}" if "batch" in stage else "",
             f"{stage['seconds']:,}",
             f"{stage['samples_per_second']:,}",
-            stage.get("split", "test"),
+            _split_of(stage),
         )
         for name, stage in _stages(result)
         if stage["steps"]
@@ -315,7 +323,10 @@ def _data(result):
     data = result.get("data")
     if not data:
         return []
-    splits = ", ".join(f"{name} {rows:,}" for name, rows in data["rows"].items())
+    splits = ", ".join(
+        f"{name} {rows:,}{trained(name, data.get('trained_on', ()))}"
+        for name, rows in data["rows"].items()
+    )
     classes = data["classes"] or "none (unlabeled)"
     named = ", ".join(data["class_names"][:100]) if data["classes"] else ""
     rows = [("name", data["name"]), ("rows", splits), ("classes", classes)]

@@ -78,6 +78,7 @@ def _run(experiment, workdir, keep, config, first, extend):
             "baselines": list(stage.baselines),
             "doctor": finished.verdict.words,
             "split": finished.split,
+            "trained_on": sorted(stage.data.includes),
             "failed": finished.failed,
         }
         for name, baseline in stage.baselines.items():
@@ -113,7 +114,10 @@ def _failures(result):
 
 
 def described(source: Any) -> dict[str, Any]:
-    """Name, rows of each split, classes, their names, and license of a data set."""
+    """Name, rows of each split, classes, their names, and license of a data set.
+
+    "trained_on" are the splits whose rows are in train too.
+    """
     rows = {}
     for split in ("train", "val", "test"):
         with contextlib.suppress(ValueError):
@@ -121,6 +125,7 @@ def described(source: Any) -> dict[str, Any]:
     return {
         "name": source.data_name,
         "rows": rows,
+        "trained_on": sorted(source.includes),
         "classes": source.classes,
         "class_names": list(source.class_names),
         "license": source.license,

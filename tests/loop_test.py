@@ -13,6 +13,7 @@ import pytest
 from jssl import learner, loop, optim
 from jssl.config import Stage
 from jssl.data import dataset, load, pair
+from jssl.data.source import Records
 from jssl.engine import Engine
 from jssl.evals import Eval, examine
 from jssl.features import Features
@@ -357,7 +358,7 @@ def test_streamed_rows_equal_rows_on_the_device(tmp_path):
     resident = run(tmp_path / "a", stage())
     table = source().table
 
-    class Rows:
+    class Rows(Records):
         digest, labels = "rows", table["label"]
 
         def __len__(self):

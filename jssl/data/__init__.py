@@ -11,6 +11,7 @@ from jssl.data.archives import cifar10, cifar100, stl10
 from jssl.data.arrays import npz
 from jssl.data.blank import blank
 from jssl.data.clips import clips
+from jssl.data.crops import Crops
 from jssl.data.doom import doom
 from jssl.data.drawings import emoji, openclipart
 from jssl.data.embedded import digits, fashion_mnist, mnist, photos
@@ -35,13 +36,15 @@ from jssl.data.prepared import tfds
 from jssl.data.shards import shards
 from jssl.data.source import Batch, Source, dataset, inform_once, warn_once
 from jssl.data.stamps import stamps
-from jssl.data.subsets import labels_per_class, subset
+from jssl.data.subsets import apart, labels_per_class, subset
 from jssl.data.tables import hf
 from jssl.data.toys import ring8
 
 __all__ = [
+    "CROPPED",
     "IN_FILES",
     "Batch",
+    "Crops",
     "Dataset",
     "Edges",
     "Field",
@@ -55,6 +58,7 @@ __all__ = [
     "Text",
     "Tokens",
     "Video",
+    "apart",
     "dataset",
     "labels_per_class",
     "load",
@@ -87,6 +91,8 @@ _LOADERS: dict[str, Callable[..., Dataset]] = {
 }
 IN_FILES = ("folder", "hf", "tar", "tfds")
 """Data sets of encoded images, which have the knobs `corrupt` and `resident`."""
+CROPPED = (*IN_FILES, "blank")
+"""Data sets of which whole images can be cropped on the host."""
 _DISTRIBUTIONS = {
     "PIL": "pillow",
     "sklearn": "scikit-learn",
@@ -106,6 +112,8 @@ def load(
     threads: int = 8,
     workers: int = 0,
     cut: int | None = None,
+    hold_out: bool = True,
+    crops: Crops | None = None,
     **knobs: Any,
 ) -> Source:
     """The training split of a data set; `source.split("val")` is another.
@@ -127,6 +135,13 @@ def load(
       workers: processes that do so, each with `threads` threads.
       cut: `size` of images in files, where none is given and they are of several sizes, or
         larger than 128 pixels; other data sets have one size.
+      hold_out: False trains on all published training images where val is cut from them,
+        and `source.includes` says so; val stays the same part, for choosing only. Without
+        effect on data sets that are published with a val, or are no published training set
+        and split by rules of their own.
+      crops: random crops of the whole image, cut on the host, that training batches have
+        as `crops` uint8 [n, count, size, size, c] in place of `image`, for the data sets of
+        `CROPPED`. None: training batches have the central square, which is faster.
       **knobs: arguments of the data set's loader: `size` (side in pixels) and `channels` of
         all images; of images in files `corrupt`, and `resident` (largest split held in
         memory, in bytes); `deviation` of `ring8`, `stride` of `photos`, `data_dir` of
@@ -149,8 +164,19 @@ def load(
             f"tfds:{kind} is the one of TensorFlow Datasets, if it is prepared"
         )
     loader, arguments = _LOADERS[kind], (where,) if colon else ()
-    if cut is not None and "cut" in inspect.signature(loader).parameters:
+    takes = inspect.signature(loader).parameters
+    if cut is not None and "cut" in takes:
         knobs |= {"cut": cut}
+    if not hold_out and "hold_out" in takes:
+        knobs |= {"hold_out": False}
+    elif not hold_out:
+        inform_once(f"{name}: hold_out=False has no effect: its splits are its own")
+    if crops is not None:
+        if kind not in CROPPED:
+            raise ValueError(
+                f"{name} has no whole images to cut crops from; {', '.join(CROPPED)} have"
+            )
+        knobs |= {"crops": crops}
     try:
         inspect.signature(loader).bind(*arguments, **knobs)
     except TypeError as error:
@@ -173,6 +199,7 @@ def load(
             license=found.license,
             summary=found.summary,
             warnings=found.warnings,
+            includes=found.includes,
             seed=seed,
             labeled=labeled,
             threads=threads,

@@ -14,12 +14,17 @@ from jssl.data.fields import Dataset
 
 
 def cifar10(
-    where: str = "", /, *, size: int | None = None, channels: int | None = None
+    where: str = "",
+    /,
+    *,
+    size: int | None = None,
+    channels: int | None = None,
+    hold_out: bool = True,
 ) -> Dataset:
     """60,000 images of 32 x 32 in 10 classes: 45,000 train, 5,000 val, 10,000 test.
 
     A record is a label and 3,072 bytes, [3, 32, 32]. val is a stratified tenth of the
-    published training images.
+    published training images, and with hold_out=False part of all 50,000 in train.
 
     Krizhevsky 2009, https://www.cs.toronto.edu/~kriz/cifar.html
 
@@ -27,12 +32,14 @@ def cifar10(
       where: cifar-10-binary.tar.gz, or the folder with it, or with its files.
       size: side of the images in pixels; None: 32.
       channels: 1 (gray) or 3 (color).
+      hold_out: as in `splits.completed`.
 
     Raises:
       ValueError: the files are missing, or of another size.
     """
     parts = [f"data_batch_{i}.bin" for i in range(1, 6)], ["test_batch.bin"]
-    return _cifar(where, "cifar-10", parts, 1, "batches.meta.txt", size, channels)
+    told = "batches.meta.txt"
+    return _cifar(where, "cifar-10", parts, 1, told, size, channels, hold_out)
 
 
 def cifar100(
@@ -41,6 +48,7 @@ def cifar100(
     *,
     size: int | None = None,
     channels: int | None = None,
+    hold_out: bool = True,
     coarse: bool = False,
 ) -> Dataset:
     """60,000 images of 32 x 32 in 100 classes: 45,000 train, 5,000 val, 10,000 test.
@@ -49,7 +57,7 @@ def cifar100(
 
     Args:
       where: cifar-100-binary.tar.gz, or the folder with it, or with its files.
-      size, channels: as in `cifar10`.
+      size, channels, hold_out: as in `cifar10`.
       coarse: True takes the 20 superclasses as labels.
 
     Raises:
@@ -58,10 +66,10 @@ def cifar100(
     parts, names = (["train.bin"], ["test.bin"]), "coarse" if coarse else "fine"
     told = f"{names}_label_names.txt"
     column = 0 if coarse else 1
-    return _cifar(where, "cifar-100", parts, 2, told, size, channels, column)
+    return _cifar(where, "cifar-100", parts, 2, told, size, channels, hold_out, column)
 
 
-def _cifar(where, kind, parts, ahead, told, size, channels, column=0):
+def _cifar(where, kind, parts, ahead, told, size, channels, hold_out, column=0):
     check_shape(size, channels)
     read = _reader(where, kind, parts[0][0], told)
     tables = {}
@@ -70,11 +78,17 @@ def _cifar(where, kind, parts, ahead, told, size, channels, column=0):
         image = raw[:, ahead:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
         label = raw[:, column].astype(np.int32)
         tables[part] = {"image": fit_all(image, size, channels), "label": label}
-    return tabled(f"{kind}, {where}", tables, tuple(read(told).decode().split()))
+    classes = tuple(read(told).decode().split())
+    return tabled(f"{kind}, {where}", tables, classes, hold_out)
 
 
 def stl10(
-    where: str = "", /, *, size: int | None = None, channels: int | None = None
+    where: str = "",
+    /,
+    *,
+    size: int | None = None,
+    channels: int | None = None,
+    hold_out: bool = True,
 ) -> Dataset:
     """13,000 images of 96 x 96 in 10 classes: 4,500 train, 500 val, 8,000 test.
 
@@ -87,6 +101,7 @@ def stl10(
       where: stl10_binary.tar.gz, or the folder with it, or with its files.
       size: side of the images in pixels; None: 96.
       channels: 1 (gray) or 3 (color).
+      hold_out: as in `splits.completed`.
 
     Raises:
       ValueError: the files are missing, or of another size.
@@ -104,9 +119,8 @@ def stl10(
         }
         for part in ("train", "test")
     }
-    found = tabled(
-        f"stl10, {where}", tables, tuple(read("class_names.txt").decode().split())
-    )
+    classes = tuple(read("class_names.txt").decode().split())
+    found = tabled(f"stl10, {where}", tables, classes, hold_out)
     held = [x / "unlabeled_X.bin" for x in _folders(Path(where).expanduser(), "stl10")]
     held = [x for x in held if x.is_file()]
     if not held:

@@ -11,7 +11,7 @@ from jaxtyping import Shaped, UInt8
 
 from jssl.data.decoding import check_shape, fit_all
 from jssl.data.fields import Dataset, Labels, check_channels_last
-from jssl.data.splits import completed, rare
+from jssl.data.splits import completed, counted_words, rare
 
 
 def idx(path: str | Path) -> UInt8[np.ndarray, "..."]:
@@ -41,13 +41,21 @@ def idx(path: str | Path) -> UInt8[np.ndarray, "..."]:
     return values.reshape(shape)
 
 
-def npz(path: str, /, *, size: int | None = None, channels: int | None = None) -> Dataset:
+def npz(
+    path: str,
+    /,
+    *,
+    size: int | None = None,
+    channels: int | None = None,
+    hold_out: bool = True,
+) -> Dataset:
     """Loads an npz file.
 
     It contains `image` [n, h, w] or [n, h, w, c] and optionally `label` [n], of which a
     tenth each becomes val and test; or `x_train`, `y_train` and the same for test and val;
     splits that are missing, or have no labels, are cut as in `splits.completed`. Images are
-    bytes, or numbers in [0, 1]. Labels that are all -1 are none.
+    bytes, or numbers in [0, 1]. Labels that are all -1 are none. `hold_out` is as in
+    `splits.completed`.
 
     Raises:
       ValueError: the file cannot be read, or its arrays are not as above, or not of one
@@ -71,11 +79,14 @@ def npz(path: str, /, *, size: int | None = None, channels: int | None = None) -
         raise ValueError(
             f"{path} must contain image or x_train, got {', '.join(held) or 'none'}"
         )
-    return tabled(path, tables)
+    return tabled(path, tables, hold_out=hold_out)
 
 
 def tabled(
-    name: str, tables: Mapping[str, Mapping[str, np.ndarray]], classes: Sequence[str] = ()
+    name: str,
+    tables: Mapping[str, Mapping[str, np.ndarray]],
+    classes: Sequence[str] = (),
+    hold_out: bool = True,
 ) -> Dataset:
     """A data set of arrays in memory, `image` and optionally `label`, with all splits.
 
@@ -83,6 +94,7 @@ def tabled(
       name: of the data, in errors.
       tables: by split.
       classes: names of the classes.
+      hold_out: as in `splits.completed`.
 
     Raises:
       ValueError: images of two shapes, or more classes in a split than in train.
@@ -105,14 +117,14 @@ def tabled(
             )
     sizes = {part: len(table["image"]) for part, table in tables.items()}
     labeled = {part: "label" in table for part, table in tables.items()}
-    parts, told = completed(sizes, labeled, labels)
+    parts, includes, told = completed(sizes, labeled, labels, hold_out)
     splits = {
         part: {x: array if rows is None else array[rows] for x, array in held.items()}
         for part, (whole, rows) in parts.items()
         for held in [tables[whole]]
     }
     kinds = {part: x["label"] for part, x in splits.items() if "label" in x and count}
-    numbers = ", ".join(f"{len(x['image']):,} {part}" for part, x in splits.items())
+    numbers = counted_words({part: len(x["image"]) for part, x in splits.items()}, includes)
     h, w = shape[:2]
     summary = f"{sum(sizes.values()):,} images of {w}x{h}; {numbers}"
     return Dataset(
@@ -121,6 +133,7 @@ def tabled(
         {"label": Labels(tuple(classes))},
         summary=f"{summary}; {count} classes" if count else f"{summary}; no labels",
         warnings=(*told, *rare(kinds, classes)),
+        includes=includes,
     )
 
 

@@ -7,12 +7,17 @@ from typing import Any
 
 import numpy as np
 
+from jssl.data.crops import Crops, Key
 from jssl.data.decoding import check_shape
-from jssl.data.fields import Dataset
+from jssl.data.fields import Cropped, Dataset
 from jssl.data.source import Records
+from jssl.data.splits import completed, fingerprint
 
-KNOWN = {"imagenet2012": (1_281_167, 50_000, 1000), "cifar10": (50_000, 10_000, 10)}
-"""Images for training, labeled images beside them, and classes."""
+KNOWN = {
+    "imagenet2012": ({"train": 1_281_167, "val": 50_000}, 1000),
+    "cifar10": ({"train": 50_000, "test": 10_000}, 10),
+}
+"""Published labeled images, and classes."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,11 +27,17 @@ class Blank(Records):
     Attributes:
       count: number of images.
       shape: (h, w, c) of each.
+      crops: that training batches have, as in `encoded`.
     """
 
     count: int
     shape: tuple[int, ...]
-    digest: str = "blank"
+    crops: Crops | None = None
+
+    @property
+    def digest(self) -> str:
+        cut = "" if self.crops is None else self.crops.identity
+        return fingerprint("blank", str(self.count), str(self.shape), cut)
 
     def __len__(self) -> int:
         return self.count
@@ -34,20 +45,39 @@ class Blank(Records):
     def __getitem__(self, row: int) -> Mapping[str, Any]:
         return {"image": np.zeros(self.shape, np.uint8), "label": np.int32(0)}
 
+    def draw(self, row: int, key: Key) -> Mapping[str, Any]:
+        """The columns of a row of a training batch, as of `Encoded`."""
+        if self.crops is None:
+            return self[row]
+        count, size = self.crops.count, self.crops.size
+        crops = np.zeros((count, size, size, self.shape[-1]), np.uint8)
+        return {"crops": crops, "label": np.int32(0)}
+
     @property
     def labels(self) -> np.ndarray:
         return np.zeros(self.count, np.int32)
 
 
-def blank(what: str = "imagenet2012", /, *, size: int = 256, channels: int = 3) -> Dataset:
+def blank(
+    what: str = "imagenet2012",
+    /,
+    *,
+    size: int = 256,
+    channels: int = 3,
+    hold_out: bool = True,
+    crops: Crops | None = None,
+) -> Dataset:
     """Black images in the number and the splits of a known data set, as `tfds` reads it.
 
-    ImageNet's test is the published validation set, and its val 10,000 images of train.
+    The splits are those of `splits.completed`: ImageNet's test is the published validation
+    set, and its val 10,000 images of train.
 
     Args:
-      what: "imagenet2012", "cifar10", or ROWSxCLASSES such as "50000x10".
+      what: "imagenet2012", "cifar10", or ROWSxCLASSES such as "50000x10", which has a val
+        and a test of a tenth beside its rows.
       size: side of the images.
       channels: 1 (gray) or 3 (color).
+      hold_out, crops: as in `encoded`.
 
     >>> found = blank("1000x5", size=32)
     >>> train = found.splits["train"]()
@@ -57,9 +87,7 @@ def blank(what: str = "imagenet2012", /, *, size: int = 256, channels: int = 3) 
     check_shape(size, channels)
     name = what.partition(":")[0]
     if name in KNOWN:
-        train, held, classes = KNOWN[name]
-        val = min(train // 10, 10_000 if name == "imagenet2012" else train)
-        counts = {"train": train - val, "val": val, "test": held}
+        sizes, classes = KNOWN[name]
     else:
         rows, cross, kinds = name.partition("x")
         if not (cross and rows.isdigit() and kinds.isdigit() and int(rows)):
@@ -68,8 +96,17 @@ def blank(what: str = "imagenet2012", /, *, size: int = 256, channels: int = 3) 
                 f"blank:{what}: {known}, or ROWSxCLASSES such as 50000x10, got {what!r}"
             )
         train, classes = int(rows), int(kinds)
-        held = max(train // 10, 1)
-        counts = {"train": train, "val": held, "test": held}
+        sizes = {"train": train} | dict.fromkeys(("val", "test"), max(train // 10, 1))
+    parts, includes, _ = completed(sizes, dict.fromkeys(sizes, True), None, hold_out)
     shape = (size, size, channels)
-    splits = {split: partial(Blank, n, shape) for split, n in counts.items()}
-    return Dataset(splits, classes)
+    splits = {
+        part: partial(
+            Blank,
+            sizes[whole] if rows is None else len(rows),
+            shape,
+            crops if part == "train" else None,
+        )
+        for part, (whole, rows) in parts.items()
+    }
+    fields = {"crops": Cropped()} if crops else {}
+    return Dataset(splits, classes, fields, includes=includes)

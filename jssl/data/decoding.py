@@ -14,6 +14,9 @@ SUFFIXES = (
 )  # fmt: skip
 """Suffixes, in lower case, of files that are taken for images."""
 
+MODES = {1: "L", 3: "RGB"}
+"""Pillow's modes, by number of channels."""
+
 _ORIENTATION = 0x0112  # of EXIF
 _here = threading.local()  # the file that this thread decodes
 
@@ -21,9 +24,9 @@ _here = threading.local()  # the file that this thread decodes
 def fit(picture: Any, size: int | None, channels: int) -> UInt8[np.ndarray, "h w c"]:
     """Converts a Pillow image to an array: short side resized, center cropped to a square.
 
-    Random crops are taken later, on the device; choose `size` larger than the crops. The
-    picture is turned as its EXIF orientation says. Transparent parts become white; 16 bits
-    per channel are scaled to 8.
+    JPEG is decoded at reduced scale where that is at least twice `size`. Random crops that
+    are taken on the device see this square alone: choose `size` larger than them, or have
+    them cut from the whole photograph (`jssl.data.crops`). The rest is as in `upright`.
 
     Args:
       picture: of any mode with 8 or 16 bits per channel.
@@ -35,16 +38,30 @@ def fit(picture: Any, size: int | None, channels: int) -> UInt8[np.ndarray, "h w
     """
     from PIL import Image, ImageOps
 
-    mode = {1: "L", 3: "RGB"}[channels]
     if size is not None:
-        picture.draft(mode, (2 * size, 2 * size))  # reduced decoding of JPEG
-    turn = _turn(picture)
-    picture = _opaque(_eight_bits(picture)).convert(mode)
-    if turn is not None:
-        picture = picture.transpose(turn)
+        picture.draft(MODES[channels], (2 * size, 2 * size))  # reduced decoding of JPEG
+    picture = upright(picture, channels)
     if size is not None and picture.size != (size, size):
         picture = ImageOps.fit(picture, (size, size), Image.Resampling.BICUBIC)
     return np.asarray(picture).reshape(picture.height, picture.width, channels)
+
+
+def upright(picture: Any, channels: int) -> Any:
+    """The whole Pillow image as 8 bits of gray (L) or color (RGB), turned upright.
+
+    The picture is turned as its EXIF orientation says. Transparent parts become white; 16
+    bits per channel are scaled to 8.
+
+    Args:
+      picture: of any mode with 8 or 16 bits per channel.
+      channels: 1 (gray) or 3 (red, green, blue).
+
+    Raises:
+      ValueError: the image has other values than 8 or 16 bits per channel.
+    """
+    turn = _turn(picture)
+    picture = _opaque(_eight_bits(picture)).convert(MODES[channels])
+    return picture if turn is None else picture.transpose(turn)
 
 
 def _turn(picture):
@@ -104,16 +121,21 @@ def fit_all(
     _, h, w, c = images.shape
     if (size or h, size or w, channels or c) == (h, w, c):
         return images
-    if c not in (1, 3):
-        raise ValueError(f"images of {c} channels cannot be resized or converted")
     fitted = [fit(picture(x), size, channels or c) for x in images]
     return np.stack(fitted)
 
 
 def picture(image: UInt8[np.ndarray, "h w c"]) -> Any:
-    """Converts an array of 1 or 3 channels to a Pillow image."""
+    """Converts an array of 1 or 3 channels to a Pillow image.
+
+    Raises:
+      ValueError: other channels.
+    """
     from PIL import Image
 
+    c = image.shape[-1]
+    if c not in (1, 3):
+        raise ValueError(f"images of {c} channels cannot be resized or converted")
     return Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
 
 

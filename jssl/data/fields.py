@@ -102,6 +102,26 @@ def check_channels_last(name: str, shape: tuple[int, ...]) -> None:
 
 
 @dataclass(frozen=True)
+class Cropped(Image):
+    """Crops of images [n, count, h, w, c]: bytes, decoded to numbers in [0, 1].
+
+    They are random, in training batches only, and no raw features.
+    """
+
+    def plain(self, x, batch):
+        return None
+
+    def shown(self, x, columns=(), batch={}):
+        return None
+
+    def check(self, name, x):
+        if x.ndim != 5 or x.dtype != np.uint8:
+            raise ValueError(
+                f"{name} must be uint8[n, count, h, w, c], got {x.dtype}{list(x.shape)}"
+            )
+
+
+@dataclass(frozen=True)
 class Video(Image):
     """Clips [n, t, h, w, c]: bytes, decoded to numbers in [0, 1], or floats in [0, 1].
 
@@ -340,6 +360,7 @@ class Dataset:
       license: of the data, as stated by the publisher.
       summary: a line that says what was found.
       warnings: lines on departures from what a user may expect.
+      includes: places in train of rows that are in another split too, by that split.
     """
 
     splits: Mapping[str, Mapping[str, Any] | Callable | Any]
@@ -349,3 +370,4 @@ class Dataset:
     license: str = ""
     summary: str = ""
     warnings: tuple[str, ...] = ()
+    includes: Mapping[str, np.ndarray] = field(default_factory=dict)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from jssl.data.crops import Crops
 from jssl.data.decoding import SUFFIXES
 from jssl.data.encoded import RESIDENT, Shelf, check_knobs, encoded, stamp
 from jssl.data.fields import Dataset
@@ -60,6 +61,8 @@ def folder(
     corrupt: str = "refuse",
     resident: int = RESIDENT,
     cut: int | None = None,
+    hold_out: bool = True,
+    crops: Crops | None = None,
     flat: bool = False,
 ) -> Dataset:
     """Loads a folder of images.
@@ -72,7 +75,7 @@ def folder(
 
     Args:
       path: of the folder.
-      size, channels, corrupt, resident, cut: as in `encoded`.
+      size, channels, corrupt, resident, cut, hold_out, crops: as in `encoded`.
       flat: True reads no labels, wherever the images are.
 
     Raises:
@@ -112,6 +115,8 @@ def folder(
         corrupt=corrupt,
         resident=resident,
         cut=cut,
+        hold_out=hold_out,
+        crops=crops,
         passed=passed,
     )
 

@@ -82,6 +82,11 @@ class Pair(_Around):
             records=None,
             digest=fingerprint(*(part.digest for part in parts.values())),
             context=_merged(part.context for part in parts.values()),
+            includes={
+                k: x
+                for part in (*parts.values(), parts[main])
+                for k, x in part.includes.items()
+            },
         )
 
     def decode(self, batch: Batch, context: Batch = {}) -> Batch:
@@ -98,6 +103,10 @@ class Pair(_Around):
     def shapes(self) -> dict[str, Any]:
         """Shape and dtype of one global training batch, as `stream` yields it."""
         return {name: part.shapes() for name, part in self.parts.items()}
+
+    def initial_shapes(self) -> dict[str, Any]:
+        """Shape and dtype of a batch that a method is initialized on."""
+        return {name: part.initial_shapes() for name, part in self.parts.items()}
 
     def indices(self, start: int = 0, order=None) -> Iterator[Batch]:
         """The rows that `stream` would read, without reading them."""
@@ -134,9 +143,15 @@ class Minibatches(_Around):
 
     def shapes(self) -> dict[str, Any]:
         """Shape and dtype of one global training batch, as `stream` yields it."""
+        return self._thick(self.main.shapes())
+
+    def initial_shapes(self) -> dict[str, Any]:
+        """Shape and dtype of a batch that a method is initialized on."""
+        return self._thick(self.main.initial_shapes())
+
+    def _thick(self, shapes):
         return jax.tree.map(
-            lambda x: jax.ShapeDtypeStruct((self.k, *x.shape), x.dtype),
-            self.main.shapes(),
+            lambda x: jax.ShapeDtypeStruct((self.k, *x.shape), x.dtype), shapes
         )
 
     def indices(self, start: int = 0, order=None) -> Iterator[Batch]:

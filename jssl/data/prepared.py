@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from jssl.data.crops import Crops
 from jssl.data.encoded import RESIDENT, Shelf, check_knobs, encoded
 from jssl.data.fields import Dataset
 
@@ -73,6 +74,8 @@ def tfds(
     corrupt: str = "refuse",
     resident: int = RESIDENT,
     cut: int | None = None,
+    hold_out: bool = True,
+    crops: Crops | None = None,
     data_dir: str | None = None,
 ) -> Dataset:
     """Loads a TensorFlow dataset in array_record format.
@@ -83,10 +86,10 @@ def tfds(
     Args:
       name: in TFDS: "mnist", "imagenet2012:5.1.0", "cifar10_1/v6".
       size: side of the square that images are fitted to; None keeps the size, which must
-        then be the same for all. Random crops are taken on the device: choose `size` larger
-        than the network's input, e.g. 256 for 224.
+        then be the same for all. Without `crops`, random crops are taken on the device from
+        this square: choose `size` larger than the network's input, e.g. 256 for 224.
       channels: 1 (gray) or 3 (color); None: those of the data set.
-      corrupt, resident, cut: as in `encoded`.
+      corrupt, resident, cut, hold_out, crops: as in `encoded`.
       data_dir: folder of TFDS; None: its default, or the variable TFDS_DATA_DIR.
 
     Raises:
@@ -115,6 +118,8 @@ def tfds(
         corrupt=corrupt,
         resident=resident,
         cut=cut,
+        hold_out=hold_out,
+        crops=crops,
         stratify=False,
     )
 

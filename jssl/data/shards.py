@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from jssl.cache import cache_folder, written
+from jssl.data.crops import Crops
 from jssl.data.decoding import SUFFIXES
 from jssl.data.encoded import RESIDENT, Shelf, check_knobs, encoded, stamp
 from jssl.data.fields import Dataset
@@ -72,6 +73,8 @@ def shards(
     corrupt: str = "refuse",
     resident: int = RESIDENT,
     cut: int | None = None,
+    hold_out: bool = True,
+    crops: Crops | None = None,
 ) -> Dataset:
     """Loads the tar files of WebDataset in a folder.
 
@@ -84,7 +87,7 @@ def shards(
 
     Args:
       path: of the folder, or of one tar file.
-      size, channels, corrupt, resident, cut: as in `encoded`.
+      size, channels, corrupt, resident, cut, hold_out, crops: as in `encoded`.
 
     Raises:
       ValueError: no such files, files that are compressed or cannot be read, no images.
@@ -119,6 +122,8 @@ def shards(
         corrupt=corrupt,
         resident=resident,
         cut=cut,
+        hold_out=hold_out,
+        crops=crops,
     )
 
 

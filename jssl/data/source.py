@@ -6,7 +6,8 @@ The global order is a pure function of (seed, step). Epoch e visits the rows in 
 
 without the last, incomplete batch. Each of H processes reads a contiguous 1/H of the rows
 of every global batch. No state of an iterator is saved: a run resumes from the number of
-the step, on any number of processes.
+the step, on any number of processes. Random crops at position r of the global batch are a
+function of (seed, step, r).
 """
 
 import dataclasses
@@ -26,7 +27,7 @@ import numpy as np
 from jaxtyping import Int
 
 from jssl.data.fields import KNOWN, Field, Image, Labels
-from jssl.data.splits import fingerprint
+from jssl.data.splits import fingerprint, trained
 
 _log = logging.getLogger(__name__)
 Batch = dict[str, Any]  # name -> array; name -> Batch where sources are nested
@@ -49,6 +50,15 @@ class Records(ABC):
     @abstractmethod
     def __getitem__(self, row: int) -> Mapping[str, Any]:
         """The fields of a row; must be thread-safe."""
+
+    def draw(self, row: int, key: tuple[int, int, int]) -> Mapping[str, Any]:
+        """The fields of a row of a training batch; must be thread-safe.
+
+        Args:
+          row: its number.
+          key: seed, step and position in the global batch, which determine what is random.
+        """
+        return self[row]
 
     @property
     def has_labels(self) -> bool:
@@ -82,6 +92,8 @@ class Source:
       license: of the data.
       summary: a line that says what was found.
       warnings: lines on departures from what a user may expect.
+      includes: places of rows that are in another split too, by that split: of train with
+        hold_out=False, whose val is for choosing only.
     """
 
     batch_axis: ClassVar[int] = 0  # of the fields of a training batch
@@ -104,6 +116,7 @@ class Source:
     license: str = ""
     summary: str = ""
     warnings: tuple[str, ...] = ()
+    includes: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:
         return self.size
@@ -197,15 +210,24 @@ class Source:
 
     def shapes(self) -> dict[str, Any]:
         """Shape and dtype of one global training batch, as `stream` yields it."""
-        shapes = self.row_shapes()
-        return {name: shapes[name] for name in (*self._fields(), "index")}
+        return self._shapes(self._training_row())
+
+    def initial_shapes(self) -> dict[str, Any]:
+        """The columns of `shapes`, and those that only `scan` has, without targets.
+
+        A method is initialized on such a batch. The columns differ where training batches
+        have crops in place of images.
+        """
+        return self._shapes(self._inputs(self._row()) | self._training_row())
 
     def row_shapes(self) -> dict[str, Any]:
         """Shape and dtype of one global batch of `scan`."""
-        row = self._row() | {"index": np.zeros((), np.int32)}
+        return self._shapes(self._row())
+
+    def _shapes(self, row):
         return {
             name: jax.ShapeDtypeStruct((self.batch, *x.shape), x.dtype)
-            for name, x in row.items()
+            for name, x in (row | {"index": np.zeros((), np.int32)}).items()
         }
 
     @property
@@ -243,7 +265,8 @@ class Source:
           order: int [M], a cyclic sequence of rows in place of shuffled epochs: step s
             takes order[(s * batch + i) % M].
         """
-        return self._run(self._rows(order), self._fields(), start, sys.maxsize)
+        fields = tuple(self._training_row())
+        return self._run(self._rows(order), fields, start, sys.maxsize, seed=self.seed)
 
     def scan(self) -> Iterator[Batch]:
         """One ordered pass over the rows; the last batch is padded with the last row."""
@@ -276,6 +299,10 @@ class Source:
         names = ("batch", "seed", "classes", "labeled", "threads", "workers")
         same = {name: getattr(self, name) for name in names}
         return dataclasses.replace(self.siblings[name](), **same)
+
+    def split_words(self, name: str) -> str:
+        """A split in words: "val", or "val (trained on)" if its rows are in this one."""
+        return f"{name}{trained(name, self.includes)}"
 
     def split_names(self) -> tuple[str, ...]:
         """Names of all splits of the data set, this one first.
@@ -345,10 +372,20 @@ class Source:
             row = self.records[0]
         else:
             row = {name: array[0] for name, array in self.table.items()}
+        return self._sent(row)
+
+    def _training_row(self):
+        """The first row as training batches have it."""
+        if self.table is None:
+            return self._inputs(self._sent(self.records.draw(0, (self.seed, 0, 0))))
+        return self._inputs(self._row())
+
+    def _sent(self, row):
         return {name: x for name, x in row.items() if not self.field_of(name).on_host}
 
-    def _fields(self):
-        return tuple(x for x in self._row() if self.labeled or not self._is_target(x))
+    def _inputs(self, row):
+        """The columns of training batches: all if labeled, else without targets."""
+        return {k: x for k, x in row.items() if self.labeled or not self._is_target(k)}
 
     def _per_epoch(self):
         if self.size < self.batch:
@@ -370,10 +407,11 @@ class Source:
         check_rows(f"{self.name}: order", order, self.size)
         return partial(_followed, order, self.batch)
 
-    def _run(self, rows, fields, start, stop, mine=None):
+    def _run(self, rows, fields, start, stop, mine=None, seed=None):
         # Resolved here, since worker processes are outside the mesh.
         data = self.records if self.table is None else self.table
-        read = partial(_read, data, fields, rows, mine or local_rows(self.batch))
+        mine = mine or local_rows(self.batch)
+        read = partial(_read, data, fields, rows, mine, seed=seed)
         if self.table is None:
             return _prefetched(read, start, stop, self.threads, self.workers)
         return map(read, range(start, stop))
@@ -453,12 +491,18 @@ def _ordered(size, batch, step):
     return np.minimum(step * batch + np.arange(batch), size - 1)
 
 
-def _read(data, fields, rows, mine, step):
+def _read(data, fields, rows, mine, step, seed=None):
+    """This process's rows of a batch: for training, with a seed, else as they are."""
     index = rows(step)[mine]
     if isinstance(data, Mapping):
         batch = {name: data[name][index] for name in fields}
     else:
-        records = [data[int(i)] for i in index]
+        if seed is None:
+            records = [data[int(i)] for i in index]
+        else:
+            first = mine.indices(sys.maxsize)[0]
+            keys = ((seed, step, first + k) for k in range(len(index)))
+            records = [data.draw(int(i), key) for i, key in zip(index, keys, strict=True)]
         batch = {name: np.stack([row[name] for row in records]) for name in fields}
     return batch | {"index": index.astype(np.int32)}
 
@@ -488,6 +532,7 @@ def dataset(
     classes: int | None = None,
     fields: Mapping[str, Field] = {},
     context: Mapping[str, Any] = {},
+    includes: Mapping[str, np.ndarray] = {},
     **knobs: Any,
 ) -> Source:
     """Creates a Source from arrays of any kind.
@@ -503,6 +548,7 @@ def dataset(
       fields: `Field`s of columns and context, by name; columns named "image", "video",
         "audio" and "label" have default fields.
       context: arrays that are part of every batch as a whole.
+      includes: places of rows of "train" that are in another split too, by that split.
       **knobs: other attributes of `Source`.
 
     Raises:
@@ -536,6 +582,7 @@ def dataset(
             digest = fingerprint(digest, *itertools.chain(*sorted(context.items())))
         known = known if classes is None else classes
         found |= {"digest": digest, "fields": fields, "context": context}
+        found |= {"includes": includes if which == "train" else {}}
         return Source(classes=known, **found, **knobs)
 
     siblings = {which: partial(opened, which) for which in splits}

@@ -9,7 +9,8 @@ The shuffles use raw bits of a bit generator, which are stable across versions o
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import Int, Integer
@@ -102,7 +103,8 @@ def completed(
     sizes: Mapping[str, int],
     labeled: Mapping[str, bool],
     labels: Integer[np.ndarray, " n"] | None,
-) -> tuple[dict[str, tuple[str, np.ndarray | None]], list[str]]:
+    hold_out: bool = True,
+) -> tuple[dict[str, tuple[str, np.ndarray | None]], dict[str, np.ndarray], list[str]]:
     """The splits train, val and test of data that lack some of them.
 
     If train has labels, a val or test without labels is set aside as "val_unlabeled" or
@@ -114,18 +116,23 @@ def completed(
       sizes: number of rows of each split that there is.
       labeled: for each, True if it has labels.
       labels: of train, to stratify; None: rows are drawn without regard to labels.
+      hold_out: False leaves a val that is cut from train in train too, after the other
+        rows: all published images are trained on, and val is the same, for choosing only.
 
     Returns:
-      For each split, the split that its rows are taken from, and the rows (None: all); and
-      a line for each departure.
+      For each split, the split that its rows are taken from, and the rows (None: all); the
+      places in train of rows that are in another split too, by that split; and a line for
+      each departure.
 
-    >>> parts, told = completed({"train": 20, "val": 5}, {"train": True, "val": True}, None)
+    >>> sizes = {"train": 20, "val": 5}
+    >>> parts, _, told = completed(sizes, dict.fromkeys(sizes, True), None)
     >>> {name: (whole, None if x is None else len(x)) for name, (whole, x) in parts.items()}
     {'train': ('train', 18), 'val': ('train', 2), 'test': ('val', None)}
     >>> told
     ['no test split: val is judged as test, and 2 images of train are val']
     """
     parts: dict[str, tuple[str, np.ndarray | None]] = {x: (x, None) for x in sizes}
+    includes: dict[str, np.ndarray] = {}
     told = []
     for part in ("val", "test"):
         if part in parts and labeled["train"] and not labeled[part]:
@@ -137,6 +144,8 @@ def completed(
     missing = [part for part in ("val", "test") if part not in parts]
     if missing:
         cuts = tenths(sizes["train"], labels, *missing, most=most)
+        if "val" in cuts and not hold_out:
+            cuts, includes = trained_on_val(cuts)
         parts |= {part: ("train", rows) for part, rows in cuts.items()}
         if judged:
             told.append(
@@ -145,8 +154,42 @@ def completed(
             )
         elif told:
             told.append(f"a tenth of train each is {' and '.join(missing)}")
+        if includes:
+            told.append("val is part of train: its numbers are of images trained on")
     order = ("train", "val", "test", *parts)
-    return {part: parts[part] for part in order if part in parts}, told
+    return {part: parts[part] for part in order if part in parts}, includes, told
+
+
+def trained_on_val(
+    parts: Mapping[str, Int[np.ndarray, " _"]],
+) -> tuple[dict[str, Int[np.ndarray, " _"]], dict[str, Int[np.ndarray, " _"]]]:
+    """The parts with the rows of val at the end of train too, and their places in train.
+
+    >>> parts = {"train": np.array([3, 1]), "val": np.array([0]), "test": np.array([2])}
+    >>> found, includes = trained_on_val(parts)
+    >>> {name: x.tolist() for name, x in (found | {"places": includes["val"]}).items()}
+    {'train': [3, 1, 0], 'val': [0], 'test': [2], 'places': [2]}
+    """
+    train = np.concatenate([parts["train"], parts["val"]])
+    return {**parts, "train": train}, {"val": np.arange(len(parts["train"]), len(train))}
+
+
+def counted_words(sizes: Mapping[str, int], includes: Mapping[str, Any] = {}) -> str:
+    """Numbers of rows by split, for a summary.
+
+    >>> counted_words({"train": 5_000, "val": 500}, includes={"val": ...})
+    '5,000 train, 500 val (trained on)'
+    """
+    return ", ".join(f"{n:,} {part}{trained(part, includes)}" for part, n in sizes.items())
+
+
+def trained(part: str, includes: Collection[str]) -> str:
+    """A suffix for a split that training included, else "".
+
+    >>> trained("val", ("val",)), trained("test", ("val",))
+    (' (trained on)', '')
+    """
+    return " (trained on)" if part in includes else ""
 
 
 def rare(
@@ -179,8 +222,14 @@ def rare(
     return told
 
 
-def fixed(name: str, labels: Integer[np.ndarray, " n"]) -> dict[str, np.ndarray]:
+def fixed(
+    name: str, labels: Integer[np.ndarray, " n"], hold_out: bool = True
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """The fixed split of an embedded data set, checked by hash.
+
+    Returns:
+      The rows of each split, and the places in train of rows of val: none if val is held
+      out.
 
     Raises:
       ValueError: the hash differs, because the labels are those of another release.
@@ -192,7 +241,7 @@ def fixed(name: str, labels: Integer[np.ndarray, " n"]) -> dict[str, np.ndarray]
             f"the labels of {name} are not those of its fixed split: the rows hash to "
             f"{came}, not {_PINNED[name]}"
         )
-    return parts
+    return (parts, {}) if hold_out else trained_on_val(parts)
 
 
 def fingerprint(*parts: np.ndarray | str) -> str:

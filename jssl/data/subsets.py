@@ -28,6 +28,9 @@ class Chosen(Records):
     def __getitem__(self, row: int) -> Mapping[str, Any]:
         return self.records[int(self.rows[row])]
 
+    def draw(self, row: int, key: tuple[int, int, int]) -> Mapping[str, Any]:
+        return self.records.draw(int(self.rows[row]), key)
+
     @property
     def labels(self) -> np.ndarray | None:
         labels = self.records.labels
@@ -55,8 +58,22 @@ def subset(source: Source, rows, **changes: Any) -> Source:
         picked |= {"records": Chosen(source.records, rows)}  # type: ignore[arg-type]
     else:
         picked |= {"table": {name: x[rows] for name, x in source.table.items()}}
+    places = {part: np.isin(rows, held) for part, held in source.includes.items()}
+    picked["includes"] = {k: np.flatnonzero(x) for k, x in places.items() if x.any()}
     changes = {"name": f"{source.name}[{len(rows)}]"} | picked | changes
     return dataclasses.replace(source, **changes)
+
+
+def apart(source: Source) -> Source:
+    """The rows that are in no other split; the source itself if all are.
+
+    Evals fit on these, so that they choose on a val that they have not seen.
+    """
+    if not source.includes:
+        return source
+    shared = np.concatenate([*source.includes.values()])
+    rows = np.setdiff1d(np.arange(source.size), shared)
+    return subset(source, rows, name=source.name)
 
 
 def labels_per_class(source: Source, per_class: int, seed: int = 0) -> Source:

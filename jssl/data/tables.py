@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from jssl.cache import cache_folder, written
+from jssl.data.crops import Crops
 from jssl.data.encoded import RESIDENT, Shelf, check_knobs, encoded, stamp
 from jssl.data.fields import Dataset
 from jssl.data.files import SPLITS
@@ -87,6 +88,8 @@ def hf(
     corrupt: str = "refuse",
     resident: int = RESIDENT,
     cut: int | None = None,
+    hold_out: bool = True,
+    crops: Crops | None = None,
 ) -> Dataset:
     """Loads images from the files of Hugging Face's `datasets`, read with pyarrow.
 
@@ -98,7 +101,7 @@ def hf(
 
     Args:
       path: of the folder, or of one Parquet file.
-      size, channels, corrupt, resident, cut: as in `encoded`.
+      size, channels, corrupt, resident, cut, hold_out, crops: as in `encoded`.
 
     Raises:
       ValueError: no such files, no column of images, or files that cannot be read.
@@ -124,6 +127,8 @@ def hf(
         corrupt=corrupt,
         resident=resident,
         cut=cut,
+        hold_out=hold_out,
+        crops=crops,
     )
 
 

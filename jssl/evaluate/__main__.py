@@ -67,6 +67,7 @@ def launch(options) -> int:
         "failed": {},
         "seed": options.seed,
         "split": "test",
+        "trained_on": sorted(source.includes),
         "data": source.data_name,
         "provenance": session.provenance(),
     } | told
@@ -267,6 +268,8 @@ def print_table(found: Mapping[str, Any]) -> None:
         print("  ".join([metric.ljust(wide), *cells]))
     for name, told in found["protocols"].items():
         print(f"{name}: {told}")
+    for split in found["trained_on"]:
+        print(f"{split} (trained on): the protocols choose on rows of the training split")
 
 
 if __name__ == "__main__":

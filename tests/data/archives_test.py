@@ -3,6 +3,7 @@ import tarfile
 
 import numpy as np
 import pytest
+from held import assert_val_is_added
 
 from jssl.data import load
 
@@ -43,6 +44,7 @@ def test_cifar10_is_read_from_its_binary_archive(packed, tmp_path):
     np.testing.assert_array_equal(train.split("test").table["image"], parts[5][1])
     np.testing.assert_array_equal(train.split("test").labels(), np.arange(40) % 10)
     assert train.class_names[3] == "kind3"
+    assert_val_is_added(f"cifar10:{tmp_path / 'x'}", 200)
     if packed:
         assert len(load(f"cifar10:{tmp_path / 'x' / packed}", 4)) == 180
 
@@ -59,6 +61,7 @@ def test_cifar100_has_fine_or_coarse_labels(coarse, count, tmp_path):
     train = load(f"cifar100:{tmp_path}", 4, coarse=coarse)
     assert train.classes == count
     np.testing.assert_array_equal(train.split("test").labels(), np.arange(100) % count)
+    assert_val_is_added(f"cifar100:{tmp_path}", 1000, coarse=coarse)
 
 
 @pytest.mark.parametrize("packed", ["", "stl10_binary.tar.gz"])
@@ -73,6 +76,7 @@ def test_stl10_is_read_column_by_column_with_labels_from_one(packed, tmp_path):
     np.testing.assert_array_equal(train.split("test").table["image"], image)
     np.testing.assert_array_equal(train.split("test").labels(), np.arange(30) % 10)
     assert len(train) == 27
+    assert_val_is_added(f"stl10:{tmp_path / 'x'}", 30)
     if not packed:
         assert train.split("unlabeled").table["image"].shape == (30, 96, 96, 3)
         assert not train.has_labels("unlabeled")

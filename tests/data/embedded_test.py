@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from held import assert_val_is_added
 
 from jssl.data import load
 
@@ -105,6 +106,7 @@ def test_patches_wider_than_a_band_are_refused():
     not GARMENTS.is_dir(), reason=f"{GARMENTS} is missing: dataset-fashion-mnist"
 )
 def test_fashion_mnist_is_cut_as_the_catalogue_says():
+    assert_val_is_added("fashion_mnist", 60_000)
     train = load("fashion_mnist", batch=100, labeled=True)
     every = set()
     for part, size in (("train", 55_000), ("val", 5_000), ("test", 10_000)):

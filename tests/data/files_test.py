@@ -388,7 +388,7 @@ def test_whatever_a_decoder_raises_names_the_file(reason, pets, monkeypatch):
     def broken(*_, **__):
         raise reason
 
-    monkeypatch.setattr("jssl.data.decoding.fit", broken)
+    monkeypatch.setattr("jssl.data.encoded.fit", broken)
     with pytest.raises(ValueError, match=r"\d\d.png cannot be read as an image: .*skip"):
         load(f"folder:{pets}", 4)
     with pytest.raises(ValueError, match="none of the 32 images can be read"):

@@ -6,9 +6,10 @@ import sys
 import jax
 import numpy as np
 import pytest
+from held import assert_val_is_added
 from PIL import Image
 
-from jssl.data import labels_per_class, load
+from jssl.data import Crops, labels_per_class, load
 
 library = pytest.importorskip("tensorflow_datasets")
 
@@ -139,6 +140,29 @@ def test_a_published_test_without_labels_is_set_aside(data_dir):
     assert sizes == {"train": 18, "test_unlabeled": 5, "test": 8, "val": 2}
     labeled = {part for part in sizes if train.has_labels(part)}
     assert labeled == {"train", "val", "test"}
+
+
+@pytest.mark.parametrize(
+    ("name", "count"), [("plain", 30), ("pictures", 12), ("hidden", 20)]
+)
+@pytest.mark.parametrize("resident", [0, 10**6])
+def test_all_published_images_are_trained_on(name, count, resident, data_dir):
+    """A set of train and test only, as TFDS has CIFAR-10; and two as it has ImageNet."""
+    knobs = {"labeled": True, "data_dir": data_dir, "resident": resident}
+    _, whole = assert_val_is_added(f"tfds:{name}", count, **knobs)
+    assert whole.steps(1) == count // 4
+
+
+@pytest.mark.parametrize("name", ["plain", "pictures"])
+def test_arrays_and_encoded_pictures_are_cropped(name, data_dir):
+    crops = Crops(count=3, size=5)
+    train = load(f"tfds:{name}", 4, crops=crops, data_dir=data_dir, labeled=True)
+    batch = next(train.stream())
+    channels = 1 if name == "plain" else 3
+    assert batch["crops"].shape == (4, 3, 5, 5, channels)
+    pixel = batch["crops"].reshape(4, -1)  # pictures of one color
+    assert (pixel == pixel[:, :1]).all()
+    np.testing.assert_array_equal(pixel[:, 0] % 3, batch["label"])
 
 
 def test_a_spoilt_record_is_named():

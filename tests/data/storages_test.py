@@ -10,9 +10,10 @@ import numpy as np
 import pyarrow
 import pyarrow.parquet
 import pytest
+from held import assert_val_is_added
 from PIL import Image
 
-from jssl.data import load
+from jssl.data import Crops, load
 
 NAMES = ("cat", "dog")
 FEATURES = {
@@ -158,6 +159,32 @@ def test_a_stream_is_the_stream_from_memory_and_resumes_bit_for_bit(kind, tmp_pa
     assert_same(whole[7:], first(5, load(name, 4, resident=0, **KNOBS).stream(7)))
     assert_same(disk.split("val").scan(), held.split("val").scan())
     assert load(name, 4, resident=0, **KNOBS).digest == disk.digest
+
+
+@pytest.mark.parametrize("resident", [0, 10**6])
+@pytest.mark.parametrize("kind", [folder, arrow, parquet, shards])
+def test_val_that_is_cut_from_train_is_trained_on(kind, resident, tmp_path, monkeypatch):
+    (tmp_path / "b").mkdir()
+    monkeypatch.delitem(PARTS, "val")
+    name = kind(tmp_path / "b")
+    for corrupt in ("refuse", "skip"):
+        knobs = KNOBS | {"resident": resident, "corrupt": corrupt}
+        held, whole = assert_val_is_added(name, 24, **knobs)
+        assert "24 train, 2 val (trained on), 12 test" in whole.summary
+        assert (held.table is None) == (not resident)
+        assert (whole.table is None) == (not resident or corrupt == "skip")
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+def test_crops_are_cut_from_every_storage(kind, tmp_path):
+    (tmp_path / "b").mkdir()
+    crops = Crops(count=2, size=4)
+    train = load(kind(tmp_path / "b"), 4, crops=crops, **KNOBS)
+    batch = next(train.stream())
+    for place, row in enumerate(batch["index"]):
+        whole = Image.open(train.records.shelf.open(int(row))).convert("RGB")
+        wanted = crops.cut(whole, (0, 0, place))
+        np.testing.assert_array_equal(batch["crops"][place], wanted)
 
 
 @pytest.mark.slow
