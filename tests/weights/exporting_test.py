@@ -157,3 +157,13 @@ def test_a_kernel_for_the_same_channels_is_the_same():
     assert weights.adapt_input(kernel, 3) is kernel
     with pytest.raises(ValueError, match="channels >= 1"):
         weights.adapt_input(kernel, 0)
+
+
+def test_the_metadata_of_a_file_hold_no_initialization_and_no_dtype():
+    encoder = vit.moco_v3("8x1x2/4", dtype=jnp.bfloat16, residual_dtype=jnp.float32)
+    told = weights.described(encoder, (8, 12))
+    plain = weights.described(vit.Encoder(8, 1, 2, 4), (8, 12))
+    assert told == plain
+    assert weights.described(ResNet(zero_last=False), (8, 8)) == weights.described(
+        ResNet(), (8, 8)
+    )
