@@ -217,7 +217,8 @@ def _beside(encoder):
     around = encoder.parent
     if not isinstance(around, (vit.Classifier, vit.Pooled, heads.Classifier)):
         return {}
-    if getattr(around, "projector", None) is not None:
+    between = ("projector", "relu", "logits_norm")  # timm's heads are linear in h
+    if any(getattr(around, name, None) for name in between):
         return {}
     params = around.variables["params"]
     return {name: params[name] for name in ("norm", "head") if name in params}
