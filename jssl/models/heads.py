@@ -60,20 +60,33 @@ class MLP(nn.Module):
 class Classifier(nn.Module):
     """A linear classifier on an encoder: images -> {"logits": [n, classes], "h": [n, d]}.
 
-    With a projector, an `MLP`, h is the output of its first `layers` hidden layers.
+    Attributes:
+      encoder: images -> h.
+      classes: number of classes.
+      projector: an `MLP` between the encoder and h, the output of its first `layers`
+        hidden layers.
+      layers: see `projector`.
+      relu: whether the linear layer is applied to ReLU(h), for encoders whose h is before
+        its activation, as in DeepCluster.
+      logits_norm: a `BatchNorm` of the logits, as VAT's `top_bn`.
     """
 
     encoder: nn.Module
     classes: int
     projector: nn.Module | None = None
     layers: int = 1
+    relu: bool = False
+    logits_norm: nn.Module | None = None
 
     @nn.compact
     def __call__(self, images, train=False):
         h = self.encoder(images, train=train)
         if self.projector is not None:
             h = self.projector(h, train=train, layers=self.layers)
-        return {"logits": nn.Dense(self.classes, name="head")(h), "h": h}
+        logits = nn.Dense(self.classes, name="head")(nn.relu(h) if self.relu else h)
+        if self.logits_norm is not None:
+            logits = self.logits_norm(logits, train)
+        return {"logits": logits, "h": h}
 
     def filters(self, train=False):
         return self.encoder.filters()

@@ -2,8 +2,9 @@
 
 He, Zhang, Ren and Sun, "Deep Residual Learning for Image Recognition", CVPR 2016,
 https://arxiv.org/abs/1512.03385; the stride of a bottleneck is in its 3 x 3 convolution,
-as in all later code. The scale of the last norm of each block is initialized to 0 (Goyal
-et al. 2017, https://arxiv.org/abs/1706.02677), so that each block is the identity at first.
+as in all later code. By default the scale of the last norm of each block is initialized to
+0 (Goyal et al. 2017, https://arxiv.org/abs/1706.02677), so that each block is the identity
+at first.
 """
 
 from functools import partial
@@ -36,6 +37,7 @@ class Block(nn.Module):
     stride: int = 1
     groups: int = 1
     dtype: Any = None
+    zero_last: bool = True
 
     @nn.compact
     def __call__(self, x, train=False):
@@ -61,7 +63,8 @@ class Block(nn.Module):
         for i, (layer, width, strides) in enumerate(layers):
             last = i == len(layers) - 1
             y = layer(width, strides=strides, name=f"conv{i}")(y)
-            init = nn.initializers.zeros if last else nn.initializers.ones
+            zero = last and self.zero_last
+            init = nn.initializers.zeros if zero else nn.initializers.ones
             y = norm(scale_init=init, name=f"norm{i}")(y, train)
             y = y if last else nn.relu(y)
         if x.shape != y.shape:
@@ -80,6 +83,8 @@ class ResNet(nn.Module):
       groups: groups of the batch norm.
       dtype: dtype of the computation.
       remat: recompute the activations of each block in the backward pass, to save memory.
+      zero_last: initialize the scale of each block's last norm to 0; MoCo v1 and v2, with
+        torchvision's default, start from 1.
 
     Raises:
       ValueError: for another depth or stem.
@@ -91,6 +96,7 @@ class ResNet(nn.Module):
     groups: int = 1
     dtype: Any = None
     remat: bool = False
+    zero_last: bool = True
 
     @nn.compact
     def __call__(self, images, train=False):
@@ -125,6 +131,7 @@ class ResNet(nn.Module):
                     2 if stage and i == 0 else 1,
                     self.groups,
                     self.dtype,
+                    self.zero_last,
                     name=f"stage{stage}_{i}",
                 )(x, train)
             tap(self, "layers", x)

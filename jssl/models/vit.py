@@ -4,7 +4,8 @@ Dosovitskiy et al. 2021, https://arxiv.org/abs/2010.11929; He et al. 2022,
 https://arxiv.org/abs/2111.06377. Pre-norm blocks, exact GELU, LayerNorm with eps 1e-6,
 fixed sine-cosine positions, Xavier-uniform matrices, tokens initialized from N(0, 0.02).
 Query, key and value are three separate products (the gradient of a joint one needs a
-copy), initialized within the bounds of the joint [d, 3d] matrix of the authors' code.
+copy), initialized within the bounds of the joint [d, 3d] matrix of MAE's code.
+`moco_v3` builds the variant of MoCo v3.
 """
 
 import math
@@ -63,6 +64,30 @@ def sizes(variant: str) -> dict[str, int]:
     }
 
 
+def moco_v3(variant: str, **more: Any) -> "Encoder":
+    """The ViT of MoCo v3 of a variant such as "S/16", with 12 heads in size S.
+
+    It differs from MAE's in the initialization: query, key and value are Xavier-uniform
+    as three [d, d] matrices, and the class token is N(0, 1e-6). The paper uses the class
+    token's output (`Pooled` with "cls") and does not train the patch projection.
+
+    Chen, Xie and He 2021, https://arxiv.org/abs/2104.02057, and `vits.py` of
+    https://github.com/facebookresearch/moco-v3
+
+    Args:
+      variant: as in `sizes`.
+      more: further attributes of `Encoder`.
+
+    Raises:
+      ValueError: for an unknown variant.
+
+    >>> moco_v3("S/16").heads, moco_v3("B/16").heads
+    (12, 12)
+    """
+    found = sizes(variant) | ({"heads": 12} if variant.startswith("S/") else {})
+    return Encoder(**found, joint_qkv_init=False, token_std=1e-6, **more)
+
+
 def norm(dtype, name=None, eps=1e-6):
     return nn.LayerNorm(epsilon=eps, dtype=dtype, name=name)
 
@@ -85,18 +110,26 @@ class DropPath(nn.Module):
 
 
 class Attention(nn.Module):
-    """Multi-head softmax self-attention: [n, l, d] -> [n, l, d]."""
+    """Multi-head softmax self-attention: [n, l, d] -> [n, l, d].
+
+    Attributes:
+      heads: number of heads.
+      dtype: dtype of the computation.
+      joint_qkv_init: initialize query, key and value within the bounds of a joint [d, 3d]
+        matrix, sqrt(6 / 4d), else within those of [d, d] matrices, sqrt(6 / 2d).
+    """
 
     heads: int
     dtype: Any = None
+    joint_qkv_init: bool = True
 
     @nn.compact
     def __call__(self, x):
         n, length, width = x.shape
-        joint = dict(kernel_init=XAVIER_OF_THREE, dtype=self.dtype)
+        init = XAVIER_OF_THREE if self.joint_qkv_init else XAVIER
         split = (n, length, self.heads, width // self.heads)
         q, k, v = (
-            nn.Dense(width, **joint, name=name)(x).reshape(split)
+            nn.Dense(width, kernel_init=init, dtype=self.dtype, name=name)(x).reshape(split)
             for name in ("query", "key", "value")
         )
         if tapped(self, "attention"):
@@ -114,12 +147,13 @@ class Block(nn.Module):
     dtype: Any = None
     ratio: int = 4
     eps: float = 1e-6
+    joint_qkv_init: bool = True
 
     @nn.compact
     def __call__(self, x, train=False):
         dense = dict(kernel_init=XAVIER, dtype=self.dtype)
         drop = DropPath(self.drop_path)
-        y = Attention(self.heads, self.dtype, name="attention")(
+        y = Attention(self.heads, self.dtype, self.joint_qkv_init, name="attention")(
             norm(self.dtype, "norm1", self.eps)(x)
         )
         x = x + drop(y, train)
@@ -130,11 +164,11 @@ class Block(nn.Module):
         return x + drop(y, train)
 
 
-def blocks(depth, heads, dtype, drop_path=0.0, remat=False, name="block", eps=1e-6):
+def blocks(depth, heads, dtype, drop_path=0.0, remat=False, name="block", **more):
     """A stack of blocks whose drop-path rate grows linearly with depth."""
     kind = nn.remat(Block, static_argnums=(2,)) if remat else Block
     return [
-        kind(heads, drop_path * i / max(depth - 1, 1), dtype, eps=eps, name=f"{name}{i}")
+        kind(heads, drop_path * i / max(depth - 1, 1), dtype, name=f"{name}{i}", **more)
         for i in range(depth)
     ]
 
@@ -148,13 +182,28 @@ def run(stack, x, train):
 class Encoder(nn.Module):
     """A ViT without a head: images [n, h, w, c] -> class and patch tokens [n, 1 + l, d].
 
-    With `keep` [n, k], only those patches are encoded: the cost falls with k. `remat`
-    recomputes the activations of each block in the backward pass, to save memory. With a
-    `grid` (rows, columns), position embeddings of patches and class token are learned.
+    With `keep` [n, k], only those patches are encoded: the cost falls with k.
+
+    Attributes:
+      width, depth, heads, patch: as in `sizes`.
+      drop_path: rate of stochastic depth of the last block; it grows linearly from 0.
+      final_norm: whether the tokens are normalized.
+      remat: recompute the activations of each block in the backward pass, to save memory.
+      dtype: dtype of the computation.
+      eps: epsilon of the norms.
+      grid: rows and columns of patches for learned positions of patches and class token;
+        None: fixed sine-cosine positions, of any grid.
+      sincos_init: learned positions begin as the fixed ones, as in MAE's fine-tuning, else
+        N(0, 0.02).
+      joint_qkv_init: see `Attention`.
+      token_std: standard deviation of the class token's initialization.
+      residual_dtype: dtype of the sums of the residual branches and of the final norm;
+        None: `dtype`. With float32, rounding errors of the branches in bfloat16 do not
+        accumulate, as under torch's autocast.
 
     Raises:
-      ValueError: if the heads do not divide the width, or if the image does not fit the
-        grid of learned positions.
+      ValueError: if the heads do not divide the width, if `sincos_init` has no grid, or if
+        the image does not fit the grid of learned positions.
     """
 
     width: int
@@ -165,21 +214,43 @@ class Encoder(nn.Module):
     final_norm: bool = True
     remat: bool = False
     dtype: Any = None
-    eps: float = 1e-6  # of the norms
+    eps: float = 1e-6
     grid: tuple[int, int] | None = None
+    sincos_init: bool = False
+    joint_qkv_init: bool = True
+    token_std: float = 0.02
+    residual_dtype: Any = None
 
     def setup(self):
         if self.width % self.heads:
             raise ValueError(f"{self.heads} heads do not divide a width of {self.width}")
+        if self.sincos_init and not self.grid:
+            raise ValueError(
+                "sincos_init needs learned positions: give grid=(rows, columns)"
+            )
         self.embedding = nn.Dense(self.width, kernel_init=XAVIER, dtype=self.dtype)
-        self.cls = self.param("cls", TOKEN, (1, 1, self.width))
+        token = nn.initializers.normal(self.token_std)
+        self.cls = self.param("cls", token, (1, 1, self.width))
         if self.grid:
             places = (1, 1 + math.prod(self.grid), self.width)
-            self.positions = self.param("positions", TOKEN, places)
-        shared = self.heads, self.dtype, self.drop_path, self.remat
-        self.blocks = blocks(self.depth, *shared, eps=self.eps)
+            init = self._as_fixed if self.sincos_init else TOKEN
+            self.positions = self.param("positions", init, places)
+        self.blocks = blocks(
+            self.depth,
+            self.heads,
+            self.dtype,
+            self.drop_path,
+            self.remat,
+            eps=self.eps,
+            joint_qkv_init=self.joint_qkv_init,
+        )
         if self.final_norm:
-            self.norm = norm(self.dtype, eps=self.eps)
+            self.norm = norm(self.residual_dtype or self.dtype, eps=self.eps)
+
+    def _as_fixed(self, key, shape):
+        """The sine-cosine positions, zero for the class token."""
+        table = sincos_2d(self.width, *self.grid)
+        return jnp.zeros(shape).at[0, 1:].set(table)
 
     def __call__(self, images, keep=None, train=False):
         n, h, w, _ = images.shape
@@ -188,7 +259,7 @@ class Encoder(nn.Module):
         if keep is not None:
             patches = take_tokens(patches, keep)
             positions = jnp.take(positions[0], keep, axis=0)
-        x = self.embedding(patches)
+        x = self.widened(self.embedding(patches))
         x = x + positions.astype(x.dtype)
         cls = jnp.broadcast_to(cls.astype(x.dtype), (n, 1, self.width))
         x = jnp.concatenate([cls, x], axis=1)
@@ -198,6 +269,10 @@ class Encoder(nn.Module):
                 grid = h // self.patch, w // self.patch, self.width
                 tap(self, "layers", x[:, 1:].reshape(n, *grid))
         return self.norm(x) if self.final_norm else x
+
+    def widened(self, x):
+        """x in the dtype of the residual sums."""
+        return x if self.residual_dtype is None else x.astype(self.residual_dtype)
 
     def located(self, rows, columns, dtype):
         """The class token with its position [1, 1, d], and patch positions [1, l, d]."""
@@ -312,6 +387,7 @@ class MaskedAutoencoder(nn.Module):
         patch, dtype = self.encoder.patch, self.encoder.dtype
         dense = dict(kernel_init=XAVIER, dtype=dtype)
         x = nn.Dense(self.width, **dense, name="bridge")(self.encoder(images, keep, train))
+        x = self.encoder.widened(x)
         mask_token = self.param("mask_token", TOKEN, (1, 1, self.width))
         patches = restore_tokens(x[:, 1:], mask_token, restore)
         positions = sincos_2d(self.width, h // patch, w // patch)

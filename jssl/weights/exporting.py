@@ -20,6 +20,10 @@ from jssl.weights.names import exported
 from jssl.weights.preprocessing import Preprocessing, measured
 
 KINDS = ("params", "batch_stats")
+UNWRITTEN = {  # attributes of a network that do not change what its weights compute
+    *("parent", "name", "remat", "drop_path", "dtype", "groups"),
+    *("residual_dtype", "joint_qkv_init", "sincos_init", "token_std", "zero_last"),
+}
 
 
 class Used(NamedTuple):
@@ -170,7 +174,7 @@ def described(encoder: nn.Module, image: tuple[int, ...]) -> dict[str, Any]:
     known = {
         field.name: getattr(encoder, field.name)
         for field in fields(encoder)
-        if field.name not in ("parent", "name", "remat", "drop_path", "dtype", "groups")
+        if field.name not in UNWRITTEN
     }
     info = {name: value for name, value in known.items() if isinstance(value, plain)}
     if isinstance(encoder, vit.Encoder) and not encoder.grid:
@@ -213,7 +217,8 @@ def _beside(encoder):
     around = encoder.parent
     if not isinstance(around, (vit.Classifier, vit.Pooled, heads.Classifier)):
         return {}
-    if getattr(around, "projector", None) is not None:
+    between = ("projector", "relu", "logits_norm")  # timm's heads are linear in h
+    if any(getattr(around, name, None) for name in between):
         return {}
     params = around.variables["params"]
     return {name: params[name] for name in ("norm", "head") if name in params}

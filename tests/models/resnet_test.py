@@ -52,3 +52,33 @@ def test_out_of_training_rows_do_not_see_each_other():
     module = BatchNorm()
     variables = module.init(jax.random.key(0), x)
     np.testing.assert_allclose(module.apply(variables, x), x / np.sqrt(1 + 1e-5), rtol=1e-6)
+
+
+@pytest.mark.parametrize(("depth", "norms"), [(18, 2), (50, 3)])
+@pytest.mark.parametrize("zero", [True, False])
+def test_the_last_norm_of_each_block_begins_at_0_by_choice(depth, norms, zero):
+    """torchvision's `zero_init_residual`, which is off in MoCo v1 and v2."""
+    module = ResNet(depth, "cifar", width=2, zero_last=zero)
+    params = jax.jit(module.init)(jax.random.key(0), jnp.zeros((1, 8, 8, 3)))["params"]
+    blocks = [tree for name, tree in params.items() if name.startswith("stage")]
+    assert len(blocks) == (8 if depth == 18 else 16)
+    for block in blocks:
+        *first, last = [block[f"norm{i}"]["scale"] for i in range(norms)]
+        assert np.all(np.asarray(first) == 1)
+        assert np.all(last == (0 if zero else 1))
+
+
+def test_the_cifar_resnet_18_has_the_published_number_of_weights():
+    """11,173,962 with ten classes, github.com/kuangliu/pytorch-cifar, less 5,130."""
+    module = ResNet(18, "cifar")
+    of = jax.eval_shape(module.init, jax.random.key(0), jnp.zeros((1, 32, 32, 3)))
+    assert sum(x.size for x in jax.tree.leaves(of["params"])) == 11_168_832
+    _, seen = jax.eval_shape(
+        lambda v: module.apply(v, jnp.zeros((2, 32, 32, 3)), mutable=["layers"]), of
+    )
+    sides = [x.shape for x in seen["layers"]["tap"]]
+    assert sides == [(2, 32, 32, 64)] * 2 + [
+        (2, 16, 16, 128),
+        (2, 8, 8, 256),
+        (2, 4, 4, 512),
+    ]

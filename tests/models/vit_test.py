@@ -85,3 +85,120 @@ def test_a_grid_of_fewer_than_three_rows_or_columns_is_refused(shape):
     module = vit.Classifier(vit.Encoder(8, 1, 2, min(shape) // 2), 3, "grid")
     with pytest.raises(ValueError, match="at least 3 x 3 patches, got"):
         module.init(KEY, jnp.zeros((1, *shape, 1)))
+
+
+def bounds(encoder, side):
+    """Largest and root mean square weight of each kernel, from an initialization."""
+    params = jax.jit(encoder.init)(KEY, jnp.zeros((1, side, side, 3)))["params"]
+    block = params["block0"]
+    kernels = block["attention"] | {k: block[k] for k in ("fc1", "fc2")}
+    kernels |= {"embedding": params["embedding"]}
+    found = {k: np.asarray(v["kernel"]) for k, v in kernels.items()}
+    assert not any(np.any(v["bias"]) for v in kernels.values())
+    return {k: (np.abs(v).max(), v.std() * np.sqrt(3)) for k, v in found.items()}, params
+
+
+@pytest.mark.parametrize(
+    ("build", "joint"),
+    [(vit.moco_v3, False), (lambda v: vit.Encoder(**vit.sizes(v)), True)],
+)
+def test_moco_v3_initializes_query_key_and_value_apart_and_mae_jointly(build, joint):
+    """`vits.py` of moco-v3, and MAE's xavier_uniform of qkv [3 d, d], for ViT-S/16."""
+    encoder = build("S/16").clone(depth=1)
+    found, params = bounds(encoder, 32)
+    d = 384
+    wanted = dict.fromkeys(("query", "key", "value"), 6 / (4 * d if joint else 2 * d))
+    wanted |= {"out": 6 / (2 * d), "fc1": 6 / (5 * d), "fc2": 6 / (5 * d)}
+    wanted |= {"embedding": 6 / (3 * 16 * 16 + d)}
+    assert found.keys() == wanted.keys()
+    for name, (largest, uniform) in found.items():
+        bound = np.sqrt(wanted[name])
+        assert 0.999 * bound < largest <= bound * (1 + 1e-6)
+        np.testing.assert_allclose(uniform, bound, rtol=0.01)
+    assert np.sqrt(wanted["query"]) == pytest.approx(0.0625 if joint else 0.0884, abs=5e-5)
+    deviation = 0.02 if joint else 1e-6
+    np.testing.assert_allclose(np.std(params["cls"]), deviation, rtol=0.15)
+
+
+@pytest.mark.parametrize(
+    ("variant", "heads", "count"),
+    [("S/16", 12, 21_590_016), ("B/16", 12, 85_647_360)],
+)
+def test_moco_v3s_networks_have_the_published_size(variant, heads, count):
+    """timm 1.0.31: VisionTransformer(embed_dim=d, num_heads=12, num_classes=0), without
+    its pos_embed of 197 d numbers."""
+    encoder = vit.moco_v3(variant, dtype=jnp.bfloat16)
+    assert (encoder.heads, encoder.dtype) == (heads, jnp.bfloat16)
+    images = jnp.zeros((1, 224, 224, 3))
+    of = jax.eval_shape(encoder.init, KEY, images)
+    assert sum(x.size for x in jax.tree.leaves(of)) == count
+    tokens = jax.eval_shape(encoder.apply, of, images)
+    assert tokens.shape == (1, 197, encoder.width)
+    assert not set(of) - {"params"}  # positions are fixed
+
+
+def test_other_sizes_of_moco_v3_keep_their_heads():
+    assert vit.moco_v3("16x1x2/8").heads == 2
+    assert vit.moco_v3("L/16").heads == 16
+    assert vit.Encoder(**vit.sizes("S/16")).heads == 6
+
+
+def wide(**more):
+    return vit.Encoder(64, 8, 4, 4, **more)
+
+
+def apart(x, y):
+    return np.linalg.norm(np.float64(x) - np.float64(y)) / np.linalg.norm(np.float64(y))
+
+
+def test_float32_sums_lower_the_error_of_bfloat16():
+    images = jax.random.normal(KEY, (8, 32, 32, 3))
+    variables = jax.jit(wide().init)(KEY, images)
+
+    def tokens(**more):
+        return jax.jit(wide(**more).apply)(variables, images)
+
+    exact, half = tokens(), jnp.bfloat16
+    rounded, summed = tokens(dtype=half), tokens(dtype=half, residual_dtype=jnp.float32)
+    assert (rounded.dtype, summed.dtype) == (half, jnp.float32)
+    assert 0.004 < apart(rounded, exact) < 0.02
+    assert apart(summed, exact) < 0.75 * apart(rounded, exact)
+    np.testing.assert_array_equal(tokens(residual_dtype=jnp.float32), exact)
+
+
+def test_float32_sums_reach_maes_decoder():
+    keep, restore = jnp.array([[4, 1]] * 4), jnp.array([[8, 1, 2, 3, 0, 5, 6, 7, 4]] * 4)
+    half = vit.Encoder(8, 1, 2, 4, dtype=jnp.bfloat16)
+    sums = {}
+    for encoder in (half, half.clone(residual_dtype=jnp.float32)):
+        module = vit.MaskedAutoencoder(encoder, 8, 1, 2)
+        variables = module.init(KEY, IMAGES, keep, restore)
+        out, seen = module.apply(
+            variables,
+            IMAGES,
+            keep,
+            restore,
+            capture_intermediates=lambda m, _: m.name in ("block0", "decoder0", "fc1"),
+        )
+        assert out.dtype == jnp.float32
+        seen = seen["intermediates"]
+        sums[encoder.residual_dtype] = {
+            seen["encoder"]["block0"]["__call__"][0].dtype,
+            seen["decoder0"]["__call__"][0].dtype,
+        }
+        assert seen["decoder0"]["fc1"]["__call__"][0].dtype == jnp.bfloat16
+    assert sums == {None: {jnp.dtype("bfloat16")}, jnp.float32: {jnp.dtype("float32")}}
+
+
+def test_learned_positions_may_begin_as_the_fixed_ones():
+    fixed = vit.Encoder(8, 1, 2, 4)
+    learned = fixed.clone(grid=(3, 3), sincos_init=True)
+    params = learned.init(KEY, IMAGES)["params"]
+    rest = {k: v for k, v in params.items() if k != "positions"}
+    found = learned.apply({"params": params}, IMAGES)
+    np.testing.assert_array_equal(found, fixed.apply({"params": rest}, IMAGES))
+    assert not np.any(params["positions"][0, 0])
+    slope = jax.grad(lambda p: jnp.sum(learned.apply({"params": p}, IMAGES) ** 3))(params)
+    assert np.all(np.any(slope["positions"] != 0, -1))
+    with pytest.raises(ValueError, match="give grid="):
+        fixed.clone(sincos_init=True).init(KEY, IMAGES)

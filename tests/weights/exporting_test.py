@@ -13,6 +13,7 @@ from jssl.learner import ema_weights, fresh
 from jssl.methods.masked.mae import mae
 from jssl.models import heads, vit
 from jssl.models.convnet import ConvNet
+from jssl.models.norm import BatchNorm
 from jssl.models.resnet import ResNet
 
 KEY = jax.random.key(0)
@@ -157,3 +158,30 @@ def test_a_kernel_for_the_same_channels_is_the_same():
     assert weights.adapt_input(kernel, 3) is kernel
     with pytest.raises(ValueError, match="channels >= 1"):
         weights.adapt_input(kernel, 0)
+
+
+def test_the_metadata_of_a_file_hold_no_initialization_and_no_dtype():
+    encoder = vit.moco_v3("8x1x2/4", dtype=jnp.bfloat16, residual_dtype=jnp.float32)
+    told = weights.described(encoder, (8, 12))
+    plain = weights.described(vit.Encoder(8, 1, 2, 4), (8, 12))
+    assert told == plain
+    assert weights.described(ResNet(zero_last=False), (8, 8)) == weights.described(
+        ResNet(), (8, 8)
+    )
+
+
+@pytest.mark.parametrize(
+    ("more", "head"),
+    [({}, True), ({"relu": True}, False), ({"logits_norm": BatchNorm()}, False)],
+)
+def test_only_a_head_that_is_linear_in_h_goes_out_with_its_encoder(more, head):
+    module = heads.Classifier(ResNet(6, "cifar", 4), 3, **more)
+    net = nets.linen(module)
+    state = net.init(KEY, IMAGES)
+
+    def h(state, batch):
+        out = net.apply(*state, batch["image"])[0]
+        return {"h": out["h"] + out["logits"].sum()}
+
+    used = weights.used(h, state, {"image": IMAGES})
+    assert set(used.variables["params"]) == {"encoder"} | ({"head"} if head else set())
