@@ -122,7 +122,8 @@ def fine_tuning(options) -> Tuned:
     tx = optim.adamw(options.lr, steps, decay=options.decay)
     augment = None
     if options.recipe:
-        view = views.on(views.recipe(options.recipe, size=source.side)[0])
+        # `prepare` normalizes.
+        view = views.on(views.recipe(options.recipe, size=source.side, statistics=None)[0])
         augment = lambda key, batch: start.prepare({**batch, "image": view(key, batch)})
     method = supervised(
         nets.linen(network),

@@ -215,9 +215,9 @@ class ViewedImages(Images):
     recipe: str = ""
 
     def recipe_of(self, train: Source) -> tuple[views.View, ...]:
-        """The recipe's views, in the size of the images."""
+        """The recipe's views, in the size of the images, not normalized, as `prepare`."""
         name = self.recipe or ("photos" if train.image_shape[-1] == 3 else "digits")
-        return views.recipe(name, size=train.side)
+        return views.recipe(name, size=train.side, statistics=None)
 
     def augment(self, train: Source) -> Augment:
         """(key, batch) -> the recipe's views, [n, views, h, w, c]."""

@@ -8,7 +8,10 @@ float [n, h, w, c] in [0, 1], and the key is the first argument of random functi
 
 from jssl.views.color import (
     CIFAR10,
+    CIFAR10_PIXELS,
     IMAGENET,
+    IMAGENET_SWAV,
+    LAB,
     Statistics,
     brightness,
     color_jitter,
@@ -29,6 +32,7 @@ from jssl.views.geometry import (
     crop_resize,
     hflip,
     motion,
+    pad_crop,
     random_erase,
     rotate,
     rrc_box,
@@ -37,12 +41,16 @@ from jssl.views.geometry import (
 from jssl.views.mixing import cutmix, mixup, mixup_or_cutmix
 from jssl.views.randaugment import rand_augment
 from jssl.views.recipes import RECIPES, augment, on, recipe
-from jssl.views.view import View, multi_crop, multi_view
+from jssl.views.view import RandomCrops, View, crop_of, multi_crop, multi_view
 
 __all__ = [
     "CIFAR10",
+    "CIFAR10_PIXELS",
     "IMAGENET",
+    "IMAGENET_SWAV",
+    "LAB",
     "RECIPES",
+    "RandomCrops",
     "Statistics",
     "View",
     "affine",
@@ -51,6 +59,7 @@ __all__ = [
     "center_crop",
     "color_jitter",
     "contrast",
+    "crop_of",
     "crop_resize",
     "cutmix",
     "gaussian_blur",
@@ -65,6 +74,7 @@ __all__ = [
     "multi_view",
     "normalize",
     "on",
+    "pad_crop",
     "rand_augment",
     "random_erase",
     "recipe",

@@ -1,5 +1,7 @@
 """Batches for views: checks of float images, promotion to float32, a key per image."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,10 +13,11 @@ from jssl.ops.shapes import expect
 
 # Shaped, not Float: `float_images` rejects uint8 with a helpful message.
 Images = Shaped[Array | np.ndarray, "n h w c"]
+Crops = Shaped[Array | np.ndarray, "n v h w c"]
 
 
-def float_images(function: str, images: Images) -> Images:
-    """Returns the images after checking that they are float [n, h, w, c].
+def float_images(function: str, images: Any, shape: str = "n h w c") -> Any:
+    """Returns the images after checking that they are float [n, h, w, c], or `shape`.
 
     Raises:
       ValueError: if they are not.
@@ -28,7 +31,7 @@ def float_images(function: str, images: Images) -> Images:
             f"{function}: images must be float in [0, 1], got {images.dtype}: divide "
             f"them by 255"
         )
-    expect(function, images=(images, "n h w c"))
+    expect(function, images=(images, shape))
     return images
 
 

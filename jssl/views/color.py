@@ -8,6 +8,8 @@ https://arxiv.org/abs/2002.05709). Three of its four parts are a blend,
 $$ x \leftarrow \mathrm{clip}(f x + (1 - f) m, 0, 1), $$
 
 with black (brightness), the mean gray value (contrast) or the gray image (saturation).
+This is torchvision's definition; TensorFlow's, of SimCLR and BYOL, differs in all three
+parts (`color_jitter`).
 
 Images are float [h, w, c] in [0, 1], before `normalize`. Images with one channel are gray:
 saturation, hue and grayscale return them unchanged.
@@ -32,7 +34,16 @@ class Statistics(NamedTuple):
 
 
 IMAGENET = Statistics((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+# SwAV's code, facebookresearch/swav src/multicropdataset.py: 0.228 for 0.229.
+IMAGENET_SWAV = Statistics((0.485, 0.456, 0.406), (0.228, 0.224, 0.225))
+# Deviations within an image, averaged over images: MoCo's CIFAR-10 notebook and W-MSE.
 CIFAR10 = Statistics((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010))
+# Deviations over all pixels: gidariss/FeatureLearningRotNet dataloader.py.
+CIFAR10_PIXELS = Statistics(
+    (125.3 / 255, 123.0 / 255, 113.9 / 255), (63.0 / 255, 62.1 / 255, 66.7 / 255)
+)
+# Middle and half of the range of L, a and b: HobbitLong/CMC train_CMC.py.
+LAB = Statistics((50.0, 6.025, -6.6895), (50.0, 92.208, 101.1675))
 
 LUMA = (0.2989, 0.5870, 0.1140)
 RGB_TO_XYZ = (
@@ -41,6 +52,9 @@ RGB_TO_XYZ = (
     (0.019334, 0.119193, 0.950227),
 )
 D65 = (0.95047, 1.0, 1.08883)  # XYZ of the white point
+
+STYLES = ("torchvision", "tensorflow", "simclr_v2")  # of color jitter
+BORDERS = {"zero": "constant", "edge": "edge", "reflect": "reflect"}  # modes of jnp.pad
 
 
 def _channels(function: str, image, allowed: tuple[int, ...] = (1, 3)) -> int:
@@ -174,12 +188,21 @@ def color_jitter(
     s: float,
     h: float,
     order: str = "random",
+    style: str = "torchvision",
 ) -> Float[Array, "h w c"]:
-    """Color jitter: random changes of brightness, contrast, saturation and hue.
+    r"""Color jitter: random changes of brightness, contrast, saturation and hue.
 
-    The factor of brightness is drawn from U(max(0, 1 - b), 1 + b), those of contrast and
+    The factor f of brightness is drawn from U(max(0, 1 - b), 1 + b), those of contrast and
     saturation likewise; the hue shift from U(-h, h) turns. Each part is applied once, and
-    the image clipped to [0, 1] after each.
+    the image clipped to [0, 1] after each. The parts differ between libraries:
+
+    - "torchvision" (MoCo, SimSiam, VICReg, Barlow Twins, SwAV, DINO): blends with black,
+      the mean gray value and the gray image, f x + (1 - f) m.
+    - "tensorflow" (SimCLR v1, google-research/simclr data_util.py; BYOL,
+      byol/utils/augmentations.py): brightness adds $\delta \sim U(-b, b)$ to the image;
+      contrast is about the mean of each channel; saturation multiplies the S of HSV, up
+      to 1.
+    - "simclr_v2": the same, with torchvision's brightness, as in the released code.
 
     Args:
       key: random key of this image.
@@ -189,12 +212,14 @@ def color_jitter(
       s: maximum change of saturation.
       h: maximum change of hue, at most 0.5.
       order: "random", one of the 24 orders drawn per image, or "fixed", as listed.
+      style: "torchvision", "tensorflow" or "simclr_v2".
 
     Raises:
-      ValueError: for a negative strength, h > 0.5, another order, or channels not 1 or 3.
+      ValueError: for a negative strength, h > 0.5, another order or style, or channels not
+        1 or 3.
     """
     u = jax.random.uniform(key, (8,), jnp.float32)
-    return jitter_from(u, image, (b, c, s, h), order)
+    return jitter_from(u, image, (b, c, s, h), order, style)
 
 
 def jitter_from(
@@ -202,12 +227,16 @@ def jitter_from(
     image: Float[Array, "h w c"],
     strength: tuple[float, float, float, float],
     order: str = "random",
+    style: str = "torchvision",
 ) -> Float[Array, "h w c"]:
     """`color_jitter` from eight uniform numbers in [0, 1): four amounts, then four ranks.
 
     >>> u = jnp.array([0.75, 0.5, 0.5, 0.5, 0.0, 0.0, 0.0, 0.0])
     >>> jitter_from(u, jnp.full((1, 1, 1), 0.5), (0.4, 0.0, 0.0, 0.0)).item()  # f = 1.2
     0.6000000238418579
+    >>> image, strength = jnp.full((1, 1, 1), 0.5), (0.4, 0.0, 0.0, 0.0)
+    >>> jitter_from(u, image, strength, style="tensorflow").ravel().round(3)  # delta = 0.2
+    Array([0.7], dtype=float32)
     """
     if min(strength) < 0 or strength[3] > 0.5:
         raise ValueError(
@@ -215,30 +244,35 @@ def jitter_from(
         )
     if order not in ("random", "fixed"):
         raise ValueError(f'color_jitter: order must be "random" or "fixed", not {order}')
+    if style not in STYLES:
+        raise ValueError(f"color_jitter: style must be one of {STYLES}, not {style!r}")
     b, c, s, h = strength
     if _channels("color_jitter", image) == 1:
         s = h = 0
     random = order == "random"
+    additive = style == "tensorflow"
     amount, rank = u[:4], u[4:]
     blends = jnp.array([part for part, a in enumerate((b, c, s)) if a], jnp.int32)
-    low = jnp.array([max(0, 1 - b), max(0, 1 - c), max(0, 1 - s)], jnp.float32)
-    high = jnp.array([1 + b, 1 + c, 1 + s], jnp.float32)
+    low, high = (-b, b) if additive else (max(0, 1 - b), 1 + b)
+    low = jnp.array([low, max(0, 1 - c), max(0, 1 - s)], jnp.float32)
+    high = jnp.array([high, 1 + c, 1 + s], jnp.float32)
     factor = (low + (high - low) * amount[:3])[blends]
+    none = jnp.where(blends == 0, 0, 1) if additive else 1  # of each part, no change
 
     # The hue is the most expensive part. It is computed once, between two passes of the
-    # blends: blends ranked after it are the identity (f = 1) in the first pass, those
-    # ranked before it in the second. Sorting also keeps XLA from recomputing these few
-    # numbers at every pixel.
+    # blends: blends ranked after it are the identity in the first pass, those ranked
+    # before it in the second. Sorting also keeps XLA from recomputing these few numbers at
+    # every pixel.
     early = (rank[blends] < rank[3]) | (not (random and h))
-    passes = jnp.where(early, factor, 1), jnp.where(early, 1, factor)
+    passes = jnp.where(early, factor, none), jnp.where(early, none, factor)
     if random:
         _, blends, *passes = lax.sort((rank[blends], blends, *passes), num_keys=1)
 
+    change = _tensorflow_part if style != "torchvision" else _torchvision_part
+
     def blend(x, factors):
         for part, f in zip(blends, factors, strict=True):
-            other = jnp.where(part == 1, _mean_luma(x), 0) if c else 0
-            other = jnp.where(part == 2, _luma(x), other) if s else other
-            x = _blend(x, other, f)
+            x = change(x, part, f, c, s, additive)
         return x
 
     image = blend(image, passes[0])
@@ -246,6 +280,29 @@ def jitter_from(
         return image
     image = hue(image, h * (2 * amount[3] - 1))
     return blend(image, passes[1]) if random else image
+
+
+def _torchvision_part(x, part, f, c, s, _):
+    other = jnp.where(part == 1, _mean_luma(x), 0) if c else 0
+    other = jnp.where(part == 2, _luma(x), other) if s else other
+    return _blend(x, other, f)
+
+
+def _tensorflow_part(x, part, f, c, s, additive):
+    f = jnp.asarray(f, x.dtype)
+    other, delta = 0, 0
+    if c:
+        other = jnp.where(part == 1, x.mean(0).mean(0), 0)
+    if additive:
+        delta, f = jnp.where(part == 0, f, 0), jnp.where(part == 0, 1, f)
+    if s:
+        # S <- f S at constant H and V blends with V; S <= 1 limits f to V / chroma.
+        value = x.max(-1, keepdims=True)
+        chroma = value - x.min(-1, keepdims=True)
+        most = jnp.where(chroma > 0, value / jnp.where(chroma > 0, chroma, 1), 1)
+        other = jnp.where(part == 2, value, other)
+        f = jnp.where(part == 2, jnp.minimum(f, most), f)
+    return jnp.clip(f * x + (1 - f) * other + delta, 0, 1)
 
 
 def rgb_to_lab(image: Float[Array, "h w c"]) -> Float[Array, "h w 3"]:
@@ -283,17 +340,39 @@ def solarize(
 
 
 def gaussian_blur(
-    image: Float[Array, "h w c"], sigma: ArrayLike, radius: int
+    image: Float[Array, "h w c"], sigma: ArrayLike, radius: int, border: str = "zero"
 ) -> Float[Array, "h w c"]:
     """Separable Gaussian blur of 2 * radius + 1 taps, w_i = exp(-i^2 / 2 sigma^2) / sum.
 
-    The border is zero-padded. sigma, in pixels, may be traced; 0 is the identity.
+    sigma, in pixels, may be traced; 0 is the identity. Pixels beyond the border are zero
+    (SimCLR, BYOL), those of the edge (Pillow: MoCo, SimSiam, VICReg, Barlow Twins, DINO) or
+    mirrored about it (OpenCV: SwAV).
+
+    Args:
+      image: [h, w, c].
+      sigma: standard deviation in pixels.
+      radius: taps on either side.
+      border: "zero", "edge", or "reflect", which needs more than `radius` pixels a side.
+
+    Raises:
+      ValueError: for another border, or a picture too small to reflect.
 
     >>> point = jnp.zeros((3, 3, 1)).at[1, 1].set(9.0)
     >>> gaussian_blur(point, 1e9, radius=1).ravel()  # nine flat taps of 1 / 9
     Array([1., 1., 1., 1., 1., 1., 1., 1., 1.], dtype=float32)
+    >>> gaussian_blur(jnp.ones((3, 1, 1)), 1e9, radius=1, border="edge").ravel().round(3)
+    Array([1., 1., 1.], dtype=float32)
     """
-    expect("gaussian_blur", image=(image, "h w c"))
+    sizes = expect("gaussian_blur", image=(image, "h w c"))
+    if border not in BORDERS:
+        raise ValueError(
+            f"gaussian_blur: border must be one of {[*BORDERS]}, got {border!r}"
+        )
+    if border == "reflect" and radius >= min(sizes["h"], sizes["w"]):
+        raise ValueError(
+            f"gaussian_blur: images of {list(image.shape)} are too small to reflect "
+            f"{radius} pixels: pass a smaller radius, or border='edge'"
+        )
     i = jnp.arange(-radius, radius + 1, dtype=jnp.float32)
     w = jnp.exp(-0.5 * (i / jnp.maximum(sigma, 1e-6)) ** 2)
     w = (w / w.sum()).astype(image.dtype)
@@ -301,7 +380,7 @@ def gaussian_blur(
     for axis in (0, 1):
         size = image.shape[axis]
         pad = [(radius, radius) if a == axis else (0, 0) for a in range(3)]
-        padded = jnp.pad(image, pad)
+        padded = jnp.pad(image, pad, BORDERS[border])
         taps: Any = sum(
             w[k] * lax.slice_in_dim(padded, k, k + size, axis=axis)
             for k in range(2 * radius + 1)

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.scipy.ndimage import map_coordinates
 from jax.typing import ArrayLike
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from jssl.ops.shapes import expect
 from jssl.views.batch import at_least_single
@@ -37,6 +37,7 @@ def _cubic(x):
 
 KERNELS = {"bilinear": _triangle, "bicubic": _cubic}
 ERASE_RATIO = (0.3, 1 / 0.3)
+PAD_MODES = ("fill", "reflect", "edge")
 
 
 def rrc_box(
@@ -256,6 +257,45 @@ def shift(
     Array([0.5, 1.5, 2.5], dtype=float32)
     """
     return affine(image, motion(dy=dy, dx=dx), fill)
+
+
+def pad_crop(
+    image: Float[Array, "h w c"],
+    corner: Int[Array, "2"],
+    pad: int,
+    mode: str = "fill",
+    fill: ArrayLike = 0.0,
+) -> Float[Array, "h w c"]:
+    """Pads an image on every side and crops it to its size: a shift by whole pixels.
+
+    Every pixel of the result is one of the image or of its border, bit for bit.
+
+    Args:
+      image: one image.
+      corner: (top, left) of the crop in the padded image, in [0, 2 * pad]; may be traced.
+      pad: pixels on every side.
+      mode: "fill" (RotNet, VAT), "reflect" about the edge pixel (MixMatch, Mean Teacher)
+        or "edge".
+      fill: pixel value beyond the border, for "fill".
+
+    Raises:
+      ValueError: for another mode.
+
+    >>> image = jnp.arange(1.0, 5.0).reshape(1, 4, 1)
+    >>> pad_crop(image, jnp.array([1, 2]), 1).ravel()  # one pixel left
+    Array([2., 3., 4., 0.], dtype=float32)
+    >>> pad_crop(image, jnp.array([1, 0]), 1, "reflect").ravel()  # one pixel right
+    Array([2., 1., 2., 3.], dtype=float32)
+    """
+    expect("pad_crop", image=(image, "h w c"))
+    if mode not in PAD_MODES:
+        raise ValueError(f"pad_crop: mode must be one of {PAD_MODES}, got {mode!r}")
+    sides = ((pad, pad), (pad, pad), (0, 0))
+    if mode == "fill":
+        padded = jnp.pad(image, sides, constant_values=jnp.asarray(fill, image.dtype))
+    else:
+        padded = jnp.pad(image, sides, mode)
+    return lax.dynamic_slice(padded, (corner[0], corner[1], 0), image.shape)
 
 
 def erase(

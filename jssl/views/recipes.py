@@ -4,6 +4,14 @@ Each `View` is one row of the published tables, in the authors' order of operati
 their image size; `recipe("simclr", size=96)` changes a field of every view. Interpolation
 is that of the released code, with antialiasing where images are shrunk to 224 pixels.
 
+Recipes have the normalization of their released code: ImageNet's for MoCo, NPID, SimSiam,
+BYOL, Barlow Twins, VICReg, SwAV (a deviation of 0.228 for 0.229), DINO, iBOT, DINOv2,
+I-JEPA and MAE, CIFAR-10's for MoCo, W-MSE, RotNet and Mean Teacher, Lab's for CMC, and
+[-1, 1] for MixMatch. SimCLR has none; VAT, and Mean Teacher with its convolutional network,
+have images whitened in advance. SimSiam, BYOL and Barlow Twins have no released code for
+CIFAR-10; its statistics take the place of ImageNet's. `prepare` of the method must
+normalize alike; `statistics=None` omits the normalization.
+
 The recipes for 28 x 28 gray images are our own: larger crops (small ones contain only a
 stroke), only brightness and contrast jitter, and for digits, which have no mirror
 symmetry, small rotations and shifts instead of flips.
@@ -15,22 +23,36 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from jssl.views.color import IMAGENET
+from jssl.views.color import (
+    CIFAR10,
+    CIFAR10_PIXELS,
+    IMAGENET,
+    IMAGENET_SWAV,
+    LAB,
+    Statistics,
+)
 from jssl.views.view import ORDER, View, multi_view
 
-# SimCLR: Chen et al., 2020, https://arxiv.org/abs/2002.05709
+# SimCLR: Chen et al., 2020, https://arxiv.org/abs/2002.05709; v2: Chen et al., 2020,
+# https://arxiv.org/abs/2006.10029, with multiplicative brightness. Not normalized.
 _SIMCLR = View(
     size=224, area=(0.08, 1.0), method="bicubic", antialias=True, flip=0.5,
-    jitter=0.8, strength=(0.8, 0.8, 0.8, 0.2), gray=0.2, blur=0.5,
+    jitter=0.8, strength=(0.8, 0.8, 0.8, 0.2), jitter_style="tensorflow",
+    gray=0.2, blur=0.5,
 )  # fmt: skip
 _SIMCLR_CIFAR = replace(
     _SIMCLR, size=32, antialias=False, strength=(0.4, 0.4, 0.4, 0.1), blur=0.0
 )
+# The same in torchvision, with Pillow's blur, of any radius.
+_TORCHVISION: dict[str, Any] = dict(
+    jitter_style="torchvision", blur_border="edge", blur_radius=11, statistics=IMAGENET
+)
 
 # MoCo v2: Chen et al., 2020, https://arxiv.org/abs/2003.04297; SimSiam's are the same.
 _MOCO_V2 = replace(
-    _SIMCLR, area=(0.2, 1.0), method="bilinear", strength=(0.4, 0.4, 0.4, 0.1)
-)
+    _SIMCLR, area=(0.2, 1.0), method="bilinear", strength=(0.4, 0.4, 0.4, 0.1),
+    **_TORCHVISION,
+)  # fmt: skip
 # NPID: Wu et al., 2018, https://arxiv.org/abs/1805.01978: grayscale before jitter, a hue
 # shift of up to 0.4, and every image is jittered; MoCo v1's are the same.
 _MOCO_V1 = replace(
@@ -40,40 +62,70 @@ _MOCO_V1 = replace(
         *ORDER[ORDER.index("noise") :],
     ),
 )  # fmt: skip
-_SIAMESE_CIFAR = replace(_SIMCLR_CIFAR, area=(0.2, 1.0), method="bilinear")
+_SIAMESE_CIFAR = replace(
+    _SIMCLR_CIFAR, area=(0.2, 1.0), method="bilinear", jitter_style="torchvision",
+    statistics=CIFAR10,
+)  # fmt: skip
 
 # BYOL: Grill et al., 2020, https://arxiv.org/abs/2006.07733: two different views.
-_BYOL_1 = replace(_SIMCLR, strength=(0.4, 0.4, 0.2, 0.1), blur=1.0)
-_BYOL_2 = replace(_BYOL_1, blur=0.1, solarize=0.2)
-_BYOL = (_BYOL_1, _BYOL_2)
-_BYOL_CIFAR_1 = replace(_BYOL_1, size=32, antialias=False, blur=0.0)
+_BYOL_1 = replace(_SIMCLR, strength=(0.4, 0.4, 0.2, 0.1), blur=1.0, statistics=IMAGENET)
+_BYOL = (_BYOL_1, replace(_BYOL_1, blur=0.1, solarize=0.2))
+_BYOL_CIFAR_1 = replace(_BYOL_1, size=32, antialias=False, blur=0.0, statistics=CIFAR10)
 _BYOL_CIFAR = (_BYOL_CIFAR_1, replace(_BYOL_CIFAR_1, solarize=0.2))
+# Barlow Twins: Zbontar et al., 2021, https://arxiv.org/abs/2103.03230: BYOL's views by
+# torchvision; VICReg, MoCo v3 and DINO have the same.
+_BARLOW = tuple(replace(view, **_TORCHVISION) for view in _BYOL)
+_BARLOW_CIFAR = tuple(replace(view, jitter_style="torchvision") for view in _BYOL_CIFAR)
 
-# SwAV: Caron et al., 2020, https://arxiv.org/abs/2006.09882
-_SWAV = replace(_SIMCLR, area=(0.14, 1.0), method="bilinear")
+# SwAV: Caron et al., 2020, https://arxiv.org/abs/2006.09882: OpenCV's blur of 23 taps.
+_SWAV = replace(
+    _SIMCLR, area=(0.14, 1.0), method="bilinear", jitter_style="torchvision",
+    blur_border="reflect", blur_radius=11, statistics=IMAGENET_SWAV,
+)  # fmt: skip
 _SWAV_LOCAL = replace(_SWAV, size=96, area=(0.05, 0.14))
 
 
 # DINO: Caron et al., 2021, https://arxiv.org/abs/2104.14294
 def _dino(large: tuple[float, float], small: tuple[float, float] | None):
-    views = tuple(replace(view, area=large) for view in _BYOL)
+    views = tuple(replace(view, area=large) for view in _BARLOW)
     if small is None:
         return views
-    return views + (replace(_BYOL_1, size=96, area=small, blur=0.5),) * 8
+    return views + (replace(_BARLOW[0], size=96, area=small, blur=0.5),) * 8
 
 
-# W-MSE: Ermolov et al., 2021, https://arxiv.org/abs/2007.06346
-_WMSE = replace(_SIMCLR_CIFAR, area=(0.2, 1.0), gray=0.1)
-# I-JEPA: Assran et al., 2023, https://arxiv.org/abs/2301.08243: one view, no flip.
-_IJEPA = View(size=224, area=(0.3, 1.0), antialias=True)
-# CMC: Tian et al., 2020, https://arxiv.org/abs/1906.05849: L and ab are the two views.
-_CMC = View(size=224, area=(0.08, 1.0), antialias=True, flip=0.5, lab=True)
-# MAE: He et al., 2022, https://arxiv.org/abs/2111.06377
-_MAE = View(size=224, area=(0.2, 1.0), method="bicubic", antialias=True, flip=0.5)
-_MAE_FINETUNE = replace(
-    _MAE, area=(0.08, 1.0), randaugment=(2, 9.0, 0.5), statistics=IMAGENET,
-    erase=0.25, erase_fill="noise",
+# W-MSE: Ermolov et al., 2021, https://arxiv.org/abs/2007.06346: colors before the crop.
+_WMSE = replace(
+    _SIMCLR_CIFAR, area=(0.2, 1.0), gray=0.1, jitter_style="torchvision",
+    statistics=CIFAR10,
+    order=("move", "jitter", "gray", "crop", "flip", "randaugment", *ORDER[6:]),
 )  # fmt: skip
+# I-JEPA: Assran et al., 2023, https://arxiv.org/abs/2301.08243: one view, no flip.
+_IJEPA = View(size=224, area=(0.3, 1.0), antialias=True, statistics=IMAGENET)
+# CMC: Tian et al., 2020, https://arxiv.org/abs/1906.05849: L and ab are the two views.
+_CMC = View(size=224, area=(0.08, 1.0), antialias=True, flip=0.5, lab=True, statistics=LAB)
+# MAE: He et al., 2022, https://arxiv.org/abs/2111.06377
+_MAE = View(
+    size=224, area=(0.2, 1.0), method="bicubic", antialias=True, flip=0.5,
+    statistics=IMAGENET,
+)  # fmt: skip
+_MAE_FINETUNE = replace(
+    _MAE, area=(0.08, 1.0), randaugment=(2, 9.0, 0.5), erase=0.25, erase_fill="noise"
+)
+
+# Shifts by whole pixels, CIFAR-10. RotNet: Gidaris et al., 2018,
+# https://arxiv.org/abs/1803.07728: black border.
+_ROTNET = View(size=32, pad=4, flip=0.5, statistics=CIFAR10_PIXELS)
+# MixMatch: Berthelot et al., 2019, https://arxiv.org/abs/1905.02249: pixels in [-1, 1].
+_MIXMATCH = View(
+    size=32, pad=4, pad_mode="reflect", flip=0.5, statistics=Statistics((0.5,), (0.5,))
+)
+# Mean Teacher: Tarvainen and Valpola, 2017, https://arxiv.org/abs/1703.01780: the ResNet;
+# the network of 13 layers has shifts of 2 pixels of whitened images.
+_MEAN_TEACHER = replace(_MIXMATCH, statistics=CIFAR10_PIXELS)
+_MEAN_TEACHER_CONVNET = replace(_MIXMATCH, pad=2, statistics=None)
+# VAT: Miyato et al., 2019, https://arxiv.org/abs/1704.03976: the border is 0, which is the
+# mean of whitened images.
+_VAT = View(size=32, pad=2, flip=0.5)
 
 _GARMENTS = View(
     size=28, area=(0.3, 1.0), flip=0.5, jitter=0.8, strength=(0.4, 0.4, 0.0, 0.0),
@@ -82,7 +134,7 @@ _GARMENTS = View(
 _DIGITS = replace(_GARMENTS, flip=0.0, rotate=15.0, shift=3.0)
 # Color pictures of 32 to 64 pixels: SimCLR's for CIFAR-10, with the milder crops that
 # small data need (MoCo v2, SimSiam), and a small blur in place of none.
-_PHOTOS = replace(_SIAMESE_CIFAR, blur=0.3, sigma=(0.1, 1.0))
+_PHOTOS = replace(_SIAMESE_CIFAR, blur=0.3, sigma=(0.1, 1.0), statistics=None)
 
 
 def _multicrop(view: View):
@@ -93,20 +145,23 @@ def _multicrop(view: View):
 
 RECIPES: dict[str, tuple[View, ...]] = {
     "simclr": (_SIMCLR,) * 2,
+    "simclr_v2": (replace(_SIMCLR, jitter_style="simclr_v2"),) * 2,
     "simclr_cifar": (_SIMCLR_CIFAR,) * 2,
     "npid": (_MOCO_V1,),
     "moco_v1": (_MOCO_V1,) * 2,
     "moco_v2": (_MOCO_V2,) * 2,
-    "moco_v3": tuple(replace(v, method="bilinear") for v in _BYOL),
-    "moco_v3_resnet": tuple(replace(v, method="bilinear", area=(0.2, 1.0)) for v in _BYOL),
+    "moco_v3": tuple(replace(v, method="bilinear") for v in _BARLOW),
+    "moco_v3_resnet": tuple(
+        replace(v, method="bilinear", area=(0.2, 1.0)) for v in _BARLOW
+    ),
     "moco_cifar": (_SIAMESE_CIFAR,) * 2,
     "simsiam": (_MOCO_V2,) * 2,
     "simsiam_cifar": (_SIAMESE_CIFAR,) * 2,
     "byol": _BYOL,
     "byol_cifar": _BYOL_CIFAR,
-    "barlow_twins": _BYOL,
-    "barlow_twins_cifar": _BYOL_CIFAR,
-    "vicreg": _BYOL,
+    "barlow_twins": _BARLOW,
+    "barlow_twins_cifar": _BARLOW_CIFAR,
+    "vicreg": _BARLOW,
     "swav": (_SWAV,) * 2 + (_SWAV_LOCAL,) * 6,
     "dino": _dino((0.4, 1.0), (0.05, 0.4)),
     "dino_resnet": _dino((0.14, 1.0), (0.05, 0.14)),
@@ -119,12 +174,17 @@ RECIPES: dict[str, tuple[View, ...]] = {
     "cmc_alexnet": (replace(_CMC, area=(0.2, 1.0)),),
     "mae": (_MAE,),
     "mae_finetune": (_MAE_FINETUNE,),
+    "rotnet": (_ROTNET,),
+    "mixmatch": (_MIXMATCH,),
+    "mean_teacher": (_MEAN_TEACHER,),
+    "mean_teacher_convnet": (_MEAN_TEACHER_CONVNET,),
+    "vat": (_VAT,),
     "digits": (_DIGITS,) * 2,
     "garments": (_GARMENTS,) * 2,
     "photos": (_PHOTOS,) * 2,
     "digits_multicrop": _multicrop(_DIGITS),
     "garments_multicrop": _multicrop(_GARMENTS),
-    "cifar_multicrop": _multicrop(_SIMCLR_CIFAR),
+    "cifar_multicrop": _multicrop(replace(_SIMCLR_CIFAR, jitter_style="torchvision")),
 }
 
 
@@ -150,7 +210,8 @@ def recipe(name: str, **changes: Any) -> tuple[View, ...]:
 def augment(name: str, **changes: Any) -> Callable:
     """(key, batch) -> views of its images, [n, views, size, size, c], by a recipe's name.
 
-    Args and errors are those of `recipe`. The views must be of one size.
+    Args and errors are those of `recipe`. The views must be of one size. If the batch has
+    "crops", [n, views, h, w, c], they take the place of the views' own crops (`on`).
     """
     return on(partial(multi_view, views=recipe(name, **changes)))
 
@@ -158,7 +219,16 @@ def augment(name: str, **changes: Any) -> Callable:
 def on(view: Callable, field: str = "image") -> Callable:
     """A view of arrays as a function of a batch: (key, batch) -> view(key, batch[field]).
 
+    Crops that a loader cut from the whole images, batch["crops"] of shape
+    [n, views, h, w, c], are taken in place of batch["image"]: `View` and `multi_view` then
+    omit their own crop.
+
     >>> on(lambda key, images: images[::-1])(None, {"image": "ab", "label": 1})
     'ba'
     """
-    return lambda key, batch: view(key, batch[field])
+
+    def look(key, batch):
+        cropped = field == "image" and "crops" in batch
+        return view(key, batch["crops" if cropped else field])
+
+    return look

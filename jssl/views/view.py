@@ -14,16 +14,19 @@ not depend on the number of devices.
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, PRNGKeyArray, Shaped
 
-from jssl.views.batch import Images, at_least_single, float_images, image_keys
+from jssl.views.batch import Crops, Images, at_least_single, float_images, image_keys
 from jssl.views.color import (
+    BORDERS,
+    STYLES,
     Statistics,
     gaussian_blur,
     grayscale,
@@ -35,12 +38,14 @@ from jssl.views.color import (
 from jssl.views.geometry import (
     ERASE_RATIO,
     KERNELS,
+    PAD_MODES,
     affine,
     box_from,
     crop_resize,
     erase,
     hflip,
     motion,
+    pad_crop,
 )
 from jssl.views.randaugment import rand_augment
 
@@ -69,15 +74,23 @@ class View:
       antialias: whether resizing is antialiased; off for images of 28 or 32 pixels.
       flip: probability of a horizontal flip.
       rotate: maximum rotation in degrees, in either direction.
-      shift: maximum shift along each axis in pixels, in either direction.
-      fill: pixel value beyond the border, for `rotate` and `shift`.
+      shift: maximum shift along each axis in pixels, in either direction, continuous and
+        interpolated.
+      pad: maximum shift by whole pixels, without interpolation: the image is padded on
+        every side and cropped to its size at random; not together with `shift`.
+      pad_mode: padding of `pad`: "fill", "reflect" or "edge".
+      fill: pixel value beyond the border, for `rotate`, `shift` and `pad`.
       randaugment: number of operations, magnitude and its standard deviation, or None.
       jitter: probability of color jitter.
       strength: maximum change of brightness, contrast, saturation and hue.
       jitter_order: "random" or "fixed".
+      jitter_style: definitions of the parts: "torchvision", "tensorflow" (SimCLR v1, BYOL)
+        or "simclr_v2"; see `color_jitter`.
       gray: probability of grayscale.
-      blur: probability of a Gaussian blur, of radius max(1, size // 20).
+      blur: probability of a Gaussian blur.
       sigma: range of the blur's standard deviation in pixels.
+      blur_radius: taps of the blur on either side of a pixel; None: max(1, size // 20).
+      blur_border: pixels beyond the border in the blur: "zero", "edge" or "reflect".
       solarize: probability of solarization.
       noise: standard deviation of Gaussian noise; the sum is clipped to [0, 1].
       lab: whether to convert RGB to CIE Lab.
@@ -103,14 +116,19 @@ class View:
     flip: float = 0.0
     rotate: float = 0.0
     shift: float = 0.0
+    pad: int = 0
+    pad_mode: str = "fill"
     fill: float = 0.0
     randaugment: tuple[int, float, float] | None = None
     jitter: float = 0.0
     strength: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
     jitter_order: str = "random"
+    jitter_style: str = "torchvision"
     gray: float = 0.0
     blur: float = 0.0
     sigma: tuple[float, float] = (0.1, 2.0)
+    blur_radius: int | None = None
+    blur_border: str = "zero"
     solarize: float = 0.0
     noise: float = 0.0
     lab: bool = False
@@ -131,9 +149,21 @@ class View:
                 raise ValueError(
                     f"View: {name} must be a range in (0, 1], got {(low, high)}"
                 )
-        if self.method not in KERNELS:
+        for name, allowed in (
+            ("method", KERNELS),
+            ("pad_mode", PAD_MODES),
+            ("jitter_style", STYLES),
+            ("blur_border", BORDERS),
+        ):
+            given = getattr(self, name)
+            if given not in allowed:
+                raise ValueError(f"View: {name} must be one of {[*allowed]}, got {given!r}")
+        if self.pad != int(self.pad) or self.pad < 0:
+            raise ValueError(f"View: pad must be whole pixels >= 0, got {self.pad}")
+        if self.pad and self.shift:
             raise ValueError(
-                f"View: method must be one of {list(KERNELS)}, got {self.method!r}"
+                f"View: pad shifts by whole pixels, shift by fractions: set one of them to "
+                f"0, got pad={self.pad}, shift={self.shift}"
             )
         if sorted(self.order) != sorted(ORDER):
             raise ValueError(
@@ -141,22 +171,22 @@ class View:
             )
 
     def __call__(
-        self, key: PRNGKeyArray, images: Images, axis_name: str | None = None
+        self, key: PRNGKeyArray, images: Images | Crops, axis_name: str | None = None
     ) -> Shaped[Array, "n S S c"]:
         """A view of each image, [n, h, w, c] -> [n, size, size, c], without gradients.
 
         Args:
           key: random key, split over the images.
-          images: float, in [0, 1].
+          images: float, in [0, 1]; or crops [n, 1, h, w, c], as in `multi_view`.
           axis_name: under `pmap` and `shard_map`, the axis over which the batch is
             sharded; the result equals that of the whole batch on one device.
 
         Raises:
-          ValueError: if the images are not float [n, h, w, c].
+          ValueError: if the images are not float [n, h, w, c] or [n, 1, h, w, c].
         """
-        images = float_images("View", images)
+        (view,), images = _seen("View", (self,), images)
         keys = image_keys(key, len(images), axis_name)
-        return _look(self, keys[:, None], images)[:, 0]
+        return _look(view, keys[:, None], images)[:, 0]
 
     def one(
         self, key: PRNGKeyArray, image: Shaped[Array, "h w c"]
@@ -184,7 +214,7 @@ class View:
     def _steps(self):
         """{name: (probability, function of image, uniform numbers and key)}."""
         return {
-            "move": (bool(self.rotate or self.shift), self._move),
+            "move": (bool(self.rotate or self.shift or self.pad), self._move),
             "crop": (1, self._crop),
             "flip": (self.flip, lambda x, *_: hflip(x)),
             "randaugment": (bool(self.randaugment), self._randaugment),
@@ -199,8 +229,13 @@ class View:
         }
 
     def _move(self, x, u, _):
-        most = jnp.array([self.rotate, self.shift, self.shift], jnp.float32)
-        return affine(x, motion(*(most * (2 * u - 1))), self.fill)
+        if self.rotate or self.shift:
+            most = jnp.array([self.rotate, self.shift, self.shift], jnp.float32)
+            x = affine(x, motion(*(most * (2 * u - 1))), self.fill)
+        if self.pad:
+            corner = jnp.floor((2 * self.pad + 1) * u[1:]).astype(jnp.int32)
+            x = pad_crop(x, corner, self.pad, self.pad_mode, self.fill)
+        return x
 
     def _crop(self, x, u, _):
         h, w, _ = x.shape
@@ -219,12 +254,15 @@ class View:
         return rand_augment(jax.random.fold_in(key, 0), x, *self.randaugment)  # type: ignore[misc]
 
     def _jitter(self, x, u, _):
-        return jitter_from(u, x, self.strength, self.jitter_order)
+        return jitter_from(u, x, self.strength, self.jitter_order, self.jitter_style)
 
     def _blur(self, x, u, _):
         low, high = self.sigma
-        # 23 taps at 224 pixels, 9 at 96, 3 at 32.
-        return gaussian_blur(x, low + (high - low) * u[0], max(1, self.size // 20))
+        # 23 taps at 224 pixels, 3 at 32.
+        radius = self.blur_radius
+        if radius is None:
+            radius = max(1, self.size // 20)
+        return gaussian_blur(x, low + (high - low) * u[0], radius, self.blur_border)
 
     def _noise(self, x, _, key):
         noise = jax.random.normal(jax.random.fold_in(key, 1), x.shape, x.dtype)
@@ -243,7 +281,7 @@ class View:
 
 def multi_crop(
     key: PRNGKeyArray,
-    images: Images,
+    images: Images | Crops,
     views: Sequence[View],
     axis_name: str | None = None,
 ) -> list[Shaped[Array, "n _ _ c"]]:
@@ -260,7 +298,7 @@ def multi_crop(
 
 def multi_view(
     key: PRNGKeyArray,
-    images: Images,
+    images: Images | Crops,
     views: Sequence[View],
     axis_name: str | None = None,
 ) -> Shaped[Array, "n V S S c"] | list[Shaped[Array, "n _ _ c"]]:
@@ -272,13 +310,16 @@ def multi_view(
 
     Args:
       key: random key, folded with the index of the view, then split over the images.
-      images: float [n, h, w, c], in [0, 1].
+      images: float [n, h, w, c], in [0, 1]; or a crop for each view, [n, V, h, w, c], cut
+        as `crop_of(views)` states: view i is then that of crops[:, i] without its own
+        crop, and without resizing where the size fits.
       views: the views to apply, such as `recipe("byol")`.
       axis_name: under `pmap` and `shard_map`, the axis over which the batch is sharded.
 
     Raises:
-      ValueError: if the images are not float [n, h, w, c], if there are no views, or if
-        they are more than twice as large as the images.
+      ValueError: if the images are not float [n, h, w, c] or [n, V, h, w, c], if there are
+        no views, if they are more than twice as large as the images, or if a step before
+        the crop makes crops cut in advance impossible.
 
     >>> views = (View(size=4, area=(0.2, 1.0)), View(size=4, flip=0.5))
     >>> multi_view(jax.random.key(0), jnp.ones((5, 4, 4, 3)), views).shape
@@ -290,12 +331,86 @@ def multi_view(
     return jnp.concatenate(groups, axis=1)
 
 
+class RandomCrops(NamedTuple):
+    """Random resized crops of an image, in torchvision's terms.
+
+    Attributes:
+      count: crops of each image.
+      size: height and width in pixels.
+      area: range of the crop's area, as fractions of the image.
+      ratio: range of width / height.
+      filter: interpolation, "bilinear" or "bicubic".
+    """
+
+    count: int
+    size: int
+    area: tuple[float, float]
+    ratio: tuple[float, float]
+    filter: str
+
+
+def crop_of(views: Sequence[View]) -> RandomCrops:
+    """The random resized crops that the views share, one for each view.
+
+    A loader can cut them from the whole photograph; `multi_view` applies the rest of the
+    views to them.
+
+    Raises:
+      ValueError: if there are no views, if a view has no random crop or a step before it,
+        or if the views differ in size, area, ratio or interpolation.
+
+    >>> crop_of((View(size=32, area=(0.2, 1.0), flip=0.5),) * 2)[:3]
+    (2, 32, (0.2, 1.0))
+    """
+    if not views:
+        raise ValueError("crop_of: views must hold at least one View")
+    for view in views:
+        _without_crop("crop_of", view)
+        if view.area is None:
+            raise ValueError(
+                f"crop_of: a View without area has no random crop: pass area=(low, high), "
+                f"got View(size={view.size}, area=None)"
+            )
+    specs = {(view.size, view.area, view.ratio, view.method) for view in views}
+    if len(specs) > 1:
+        raise ValueError(
+            f"crop_of: views must share size, area, ratio and method, got {sorted(specs)}: "
+            f"crop multi-crop views on the device"
+        )
+    return RandomCrops(len(views), *specs.pop())
+
+
+def _without_crop(function, view):
+    """The view of an image that has been cropped."""
+    earlier = view.order[: view.order.index("crop")]
+    moved = [name for name in earlier if view._steps[name][0]]
+    if view.area is not None and moved:
+        raise ValueError(
+            f"{function}: this View has {', '.join(moved)} before its crop, so that the "
+            f"crop cannot be cut in advance: crop on the device, or change its order"
+        )
+    return replace(view, area=None)
+
+
+def _seen(function, views, images):
+    """Views and images after checks; for crops, the views without their crops."""
+    if jnp.ndim(images) != 5:
+        return views, float_images(function, images)
+    images = float_images(function, images, "n v h w c")
+    if images.shape[1] != len(views):
+        raise ValueError(
+            f"{function}: {len(views)} views need as many crops of each image, got "
+            f"{images.shape[1]}, crops {list(images.shape)}: cut them by crop_of(views)"
+        )
+    return tuple(_without_crop(function, view) for view in views), images
+
+
 def _groups(function, key, images, views, axis_name):
     """[n, k, S, S, c] for each run of k equal consecutive views, compiled as one."""
-    images = float_images(function, images)
     if not views:
         raise ValueError(f"{function}: views must hold at least one View")
-    size, side = max(view.size for view in views), max(images.shape[1:3])
+    views, images = _seen(function, views, images)
+    size, side = max(view.size for view in views), max(images.shape[-3:-1])
     if size > 2 * side:
         raise ValueError(
             f"{function}: views of {size} pixels would enlarge images of {side} more than "
@@ -305,15 +420,20 @@ def _groups(function, key, images, views, axis_name):
     keys = jax.vmap(lambda key: image_keys(key, len(images), axis_name), out_axes=1)(
         views_keys
     )  # [n, V]
-    runs = itertools.groupby(range(len(views)), key=views.__getitem__)
-    return [
-        _look(view, keys[:, run[0] : run[-1] + 1], images)
-        for view, run in ((view, list(run)) for view, run in runs)
-    ]
+    groups = []
+    for view, run in itertools.groupby(range(len(views)), key=views.__getitem__):
+        indices = [*run]
+        part = slice(indices[0], indices[-1] + 1)
+        seen = images[:, part] if images.ndim == 5 else images
+        groups.append(_look(view, keys[:, part], seen))
+    return groups
 
 
 @partial(jax.jit, static_argnames="view")
 def _look(view, keys, images):
-    """Views [n, k, S, S, c] of n images for keys [n, k]; jitted for eager callers."""
-    each = jax.vmap(view.one, in_axes=(0, None))
+    """Views [n, k, S, S, c] of n images, or of k crops of each, for keys [n, k].
+
+    Jitted for eager callers.
+    """
+    each = jax.vmap(view.one, in_axes=(0, 0 if images.ndim == 5 else None))
     return lax.stop_gradient(jax.vmap(each)(keys, images))

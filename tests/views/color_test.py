@@ -6,10 +6,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from matplotlib import colors
+from PIL import Image, ImageFilter
 
 from jssl.views import (
     CIFAR10,
+    CIFAR10_PIXELS,
     IMAGENET,
+    IMAGENET_SWAV,
+    LAB,
     brightness,
     color_jitter,
     contrast,
@@ -23,6 +27,7 @@ from jssl.views import (
     saturation,
     solarize,
 )
+from jssl.views.color import jitter_from
 
 KEY = jax.random.key(0)
 IMAGE = jnp.asarray(np.random.default_rng(0).random((10, 8, 3), np.float32))
@@ -132,39 +137,64 @@ def test_lab_is_a_double_loop_in_numpy():
 STRENGTH = (0.4, 0.5, 1.2, 0.1)
 
 
-def amounts(keys):
-    """What color_jitter draws for STRENGTH: three factors and a turn, [n, 1, 1, 1] each."""
+def amounts(keys, style="torchvision"):
+    """What color_jitter draws for STRENGTH: three amounts and a turn, [n, 1, 1, 1] each."""
     u = jax.jit(jax.vmap(lambda key: jax.random.uniform(key, (8,))))(keys)
     u = np.asarray(u).T[..., None, None, None]
     b, c, _, h = STRENGTH
     low = (1 - b, 1 - c, 0)  # max(0, 1 - 1.2)
     f = [lo + (1 + a - lo) * x for lo, a, x in zip(low, STRENGTH, u, strict=False)]
+    if style == "tensorflow":
+        f[0] = b * (2 * u[0] - 1)  # tf.image.random_brightness
     return (*f, h * (2 * u[3] - 1))
 
 
-def jitter_by_hand(images, order, amounts):
+def jitter_by_hand(images, order, amounts, style="torchvision"):
     """The four parts one after the other, in numpy, [n, h, w, 3]."""
     gray = lambda x: (x @ [0.2989, 0.5870, 0.1140])[..., None]
+
+    def turned(x, f):  # tf.image.adjust_hue, and torchvision's
+        hsv = colors.rgb_to_hsv(x)
+        hsv[..., 0] = (hsv[..., 0] + f[..., 0]) % 1
+        return colors.hsv_to_rgb(hsv)
+
+    def saturated(x, f):  # tf.image.adjust_saturation
+        hsv = colors.rgb_to_hsv(x)
+        hsv[..., 1] = np.clip(hsv[..., 1] * f[..., 0], 0, 1)
+        return colors.hsv_to_rgb(hsv)
+
+    def contrasted(x, f):  # tf.image.adjust_contrast
+        mean = x.mean((1, 2), keepdims=True)
+        return (x - mean) * f + mean
+
+    torchvision = (
+        lambda x, f: f * x,
+        lambda x, f: f * x + (1 - f) * gray(x).mean((1, 2, 3), keepdims=True),
+        lambda x, f: f * x + (1 - f) * gray(x),
+        turned,
+    )
+    parts = {
+        "torchvision": torchvision,
+        "tensorflow": (np.add, contrasted, saturated, turned),
+        "simclr_v2": (np.multiply, contrasted, saturated, turned),
+    }[style]
     for part in order:
-        f = amounts[part]
-        if part == 3:
-            hsv = colors.rgb_to_hsv(images)
-            hsv[..., 0] = (hsv[..., 0] + f[..., 0]) % 1
-            images = colors.hsv_to_rgb(hsv)
-        else:
-            m = (0, gray(images).mean((1, 2, 3), keepdims=True), gray(images))[part]
-            images = np.clip(f * images + (1 - f) * m, 0, 1)
+        images = np.clip(parts[part](images, amounts[part]), 0, 1)
     return images
 
 
-def test_jitter_goes_through_its_parts_in_each_of_the_24_orders_alike():
+JITTERS = ["torchvision", "tensorflow", "simclr_v2"]
+
+
+@pytest.mark.parametrize("style", JITTERS)
+def test_jitter_goes_through_its_parts_in_each_of_the_24_orders_alike(style):
     n, image = 960, IMAGE[:4, :4]
     keys = jax.random.split(KEY, n)
-    got = jax.jit(jax.vmap(lambda key: color_jitter(key, image, *STRENGTH)))(keys)
+    got = jax.jit(jax.vmap(lambda k: color_jitter(k, image, *STRENGTH, style=style)))(keys)
     error = []
     for order in itertools.permutations(range(4)):
         images = np.broadcast_to(np.asarray(image, float), (n, 4, 4, 3))
-        want = jitter_by_hand(images, order, amounts(keys))
+        want = jitter_by_hand(images, order, amounts(keys, style), style)
         error.append(np.abs(got - want).max((1, 2, 3)))
     match = np.array(error) < 1e-5  # [24, n]
     assert match.any(0).all()
@@ -173,14 +203,47 @@ def test_jitter_goes_through_its_parts_in_each_of_the_24_orders_alike():
     assert abs(frequency - 1 / 24).max() < 4 * np.sqrt(1 / 24 * 23 / 24 / n)
 
 
-def test_jitter_in_fixed_order_is_brightness_contrast_saturation_hue():
+@pytest.mark.parametrize("style", JITTERS)
+def test_jitter_in_fixed_order_is_brightness_contrast_saturation_hue(style):
     keys = jax.random.split(KEY, 20)
     jitter = jax.jit(
-        jax.vmap(lambda key: color_jitter(key, IMAGE, *STRENGTH, order="fixed"))
+        jax.vmap(
+            lambda key: color_jitter(key, IMAGE, *STRENGTH, order="fixed", style=style)
+        )
     )
     images = np.broadcast_to(np.asarray(IMAGE, float), (20, 10, 8, 3))
-    want = jitter_by_hand(images, range(4), amounts(keys))
+    want = jitter_by_hand(images, range(4), amounts(keys, style), style)
     np.testing.assert_allclose(jitter(keys), want, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("strength", "style", "spread", "clipped"),
+    [
+        (0.4, "torchvision", 0.099, None),
+        (0.4, "tensorflow", 0.206, None),
+        (0.8, "simclr_v2", 0.189, 0.12),
+        (0.8, "tensorflow", 0.344, 0.39),
+    ],
+)
+def test_additive_brightness_spreads_images_twice_as_far(strength, style, spread, clipped):
+    """BYOL's and SimCLR's strengths on pixels N(0.45, 0.25), clipped to [0, 1]."""
+    image = np.clip(np.random.default_rng(0).normal(0.45, 0.25, (32, 32, 3)), 0, 1)
+    image = jnp.asarray(image, jnp.float32)
+    jitter = lambda key: color_jitter(key, image, strength, 0.0, 0.0, 0.0, style=style)
+    x = np.asarray(jax.jit(jax.vmap(jitter))(jax.random.split(KEY, 4000)))
+    # A uniform variable of this spread has a standard error of 0.7 / sqrt(n) of it.
+    assert abs(x.mean((1, 2, 3)).std() / spread - 1) < 0.05
+    if clipped:
+        assert abs(((x == 0) | (x == 1)).mean() - clipped) < 0.02
+
+
+@pytest.mark.parametrize("style", JITTERS)
+def test_amounts_in_the_middle_change_nothing(style):
+    u = jnp.full(8, 0.5).at[4:].set(jnp.array([0.1, 0.7, 0.3, 0.5]))
+    x = jitter_from(u, IMAGE, (0.4, 0.4, 0.4, 0.0), style=style)
+    np.testing.assert_allclose(x, IMAGE, atol=1e-6)
+    x = jitter_from(u, IMAGE[..., :1], (0.4, 0.4, 0.4, 0.1), style=style)
+    np.testing.assert_allclose(x, IMAGE[..., :1], atol=1e-6)
 
 
 @pytest.mark.parametrize("strength", [0.4, 1.5])
@@ -240,12 +303,54 @@ def test_a_blur_keeps_a_constant_away_from_the_border():
     assert (x[0] < 0.7).all()
 
 
+@pytest.mark.parametrize("border", ["edge", "reflect"])
+def test_a_blur_that_extends_the_image_keeps_a_constant_everywhere(border):
+    x = gaussian_blur(jnp.full((9, 9, 2), 0.7), 2.0, 4, border)
+    np.testing.assert_allclose(x, 0.7, rtol=1e-6)
+
+
+@pytest.mark.parametrize(("border", "mode"), [("edge", "nearest"), ("reflect", "mirror")])
+def test_a_blur_extends_the_image_as_it_says(border, mode):
+    from scipy import ndimage
+
+    taps = np.exp(-(np.arange(-3, 4) ** 2) / (2 * 1.3**2))
+    kernel = np.outer(taps, taps) / taps.sum() ** 2
+    got = gaussian_blur(IMAGE, 1.3, 3, border)
+    for i in range(3):
+        want = ndimage.convolve(np.asarray(IMAGE[..., i]), kernel, mode=mode)
+        np.testing.assert_allclose(got[..., i], want, atol=1e-6)
+
+
+@pytest.mark.parametrize("sigma", [0.5, 1.0, 2.0])
+def test_a_blur_with_extended_edges_is_pillow_s_up_to_the_border(sigma):
+    """Pillow's blur is three box filters in whole levels: within 2.5 of 255 on this."""
+    ramp = np.arange(48)[:, None, None] / 60 + np.arange(48)[:, None] / 200
+    smooth = ramp + 0.05 * np.random.default_rng(0).random((48, 48, 3))
+    levels = np.round(255 * np.clip(smooth + 0.1, 0, 1)).astype(np.uint8)
+    want = Image.fromarray(levels).filter(ImageFilter.GaussianBlur(sigma))
+    want = np.asarray(want, np.float32)
+    image = jnp.asarray(levels, jnp.float32) / 255
+    error = np.abs(255 * np.asarray(gaussian_blur(image, sigma, 11, "edge")) - want)
+    assert error.mean() < 0.8 and error.max() < 2.5
+    dark = np.abs(255 * np.asarray(gaussian_blur(image, sigma, 11)) - want)
+    assert dark.max() > 50  # zeros beyond the border
+    inside = slice(11, -11)
+    np.testing.assert_allclose(dark[inside, inside], error[inside, inside], atol=1e-3)
+
+
+def test_a_blur_cannot_extend_the_image_in_another_way():
+    with pytest.raises(ValueError, match=r"border must be one of \['zero', .* 'wrap'"):
+        gaussian_blur(IMAGE, 1.0, 1, "wrap")
+    with pytest.raises(ValueError, match=r"too small to reflect 8 pixels"):
+        gaussian_blur(IMAGE, 1.0, 8, "reflect")
+
+
 @pytest.mark.parametrize("sigma", [0.0, 1e-3])
 def test_a_blur_of_no_width_is_the_identity(sigma):
     np.testing.assert_array_equal(gaussian_blur(IMAGE, sigma, 3), IMAGE)
 
 
-@pytest.mark.parametrize("statistics", [IMAGENET, CIFAR10])
+@pytest.mark.parametrize("statistics", [IMAGENET, CIFAR10, CIFAR10_PIXELS, LAB])
 def test_normalizing_takes_the_mean_to_zero_and_a_deviation_to_one(statistics):
     mean, std = map(jnp.array, statistics)
     x = normalize(jnp.stack([mean, mean + std])[None], *statistics)
@@ -258,6 +363,12 @@ def test_the_published_statistics():
     assert IMAGENET.std == (0.229, 0.224, 0.225)
     assert CIFAR10.mean == (0.4914, 0.4822, 0.4465)
     assert CIFAR10.std == (0.2023, 0.1994, 0.2010)
+    assert IMAGENET_SWAV == (IMAGENET.mean, (0.228, 0.224, 0.225))
+    np.testing.assert_allclose(CIFAR10_PIXELS.mean, CIFAR10.mean, atol=3e-4)
+    np.testing.assert_allclose(CIFAR10_PIXELS.std, (0.2470, 0.2435, 0.2616), atol=1e-4)
+    lab = ((0, 100), (-86.183, 98.233), (-107.857, 94.478))
+    np.testing.assert_allclose(LAB.mean, [(a + b) / 2 for a, b in lab], rtol=1e-6)
+    np.testing.assert_allclose(LAB.std, [(b - a) / 2 for a, b in lab], rtol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -272,6 +383,8 @@ def test_impossible_strengths_are_refused(strength, message):
 def test_an_unknown_order_is_refused():
     with pytest.raises(ValueError, match='order must be "random" or "fixed"'):
         color_jitter(KEY, IMAGE, 0.4, 0.4, 0.4, 0.1, order="shuffled")
+    with pytest.raises(ValueError, match="style must be one of .*torchvision.* not 'pil'"):
+        color_jitter(KEY, IMAGE, 0.4, 0.4, 0.4, 0.1, style="pil")
 
 
 @pytest.mark.parametrize(

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,6 +11,7 @@ from jssl.views import (
     crop_resize,
     hflip,
     motion,
+    pad_crop,
     random_erase,
     rotate,
     rrc_box,
@@ -258,3 +261,49 @@ def test_what_is_not_one_float_image_is_refused():
         crop(jnp.ones((2, 4, 4, 1)), box, (2, 2))
     with pytest.raises(ValueError, match=r"image must be float.*got uint8"):
         center_crop(jnp.ones((4, 4, 1), jnp.uint8))
+
+
+@pytest.mark.parametrize(
+    ("mode", "numpy_mode"), [("fill", "constant"), ("reflect", "reflect"), ("edge", "edge")]
+)
+def test_a_crop_after_padding_is_numpy_s_at_every_place_bit_for_bit(mode, numpy_mode):
+    pad, fill = 2, np.float32(0.3)
+    extra = {"constant_values": fill} if mode == "fill" else {}
+    padded = np.pad(IMAGE, ((pad, pad), (pad, pad), (0, 0)), numpy_mode, **extra)
+    places = np.stack(np.meshgrid(*[np.arange(2 * pad + 1)] * 2), -1).reshape(-1, 2)
+    crops = jax.jit(
+        jax.vmap(lambda corner: pad_crop(jnp.asarray(IMAGE), corner, pad, mode, fill))
+    )
+    for (top, left), got in zip(places, crops(places), strict=True):
+        np.testing.assert_array_equal(got, padded[top : top + 12, left : left + 9])
+
+
+def test_an_unknown_padding_is_refused():
+    with pytest.raises(ValueError, match="mode must be one of .*reflect.* got 'wrap'"):
+        pad_crop(jnp.asarray(IMAGE), jnp.zeros(2, int), 1, "wrap")
+
+
+GOLDEN = np.load(Path(__file__).parents[1] / "golden" / "crops.npz")
+
+
+@pytest.mark.parametrize("name", sorted(set(GOLDEN.files) - {"versions"}))
+def test_boxes_are_torchvision_s_in_distribution(name):
+    """Two samples of torchvision's boxes and ours: Kolmogorov and Smirnov's distance."""
+    want = GOLDEN[name].astype(float)
+    size, *area = name.split()
+    height, width = map(int, size.split("x"))
+    got = draw_boxes(10_000, (height, width), tuple(map(float, area))).astype(float)
+
+    def measures(boxes):
+        top, left, h, w = boxes.T
+        room = lambda place, free: (place + 0.5) / (free + 1)
+        yield h * w
+        yield w / h
+        yield room(top, height - h)
+        yield room(left, width - w)
+
+    limit = 1.95 * np.sqrt(1 / len(want) + 1 / len(got))  # p = 0.001
+    for a, b in zip(measures(got), measures(want), strict=True):
+        points = np.union1d(a, b)
+        below = [np.searchsorted(np.sort(x), points, "right") / len(x) for x in (a, b)]
+        assert np.abs(below[0] - below[1]).max() < limit

@@ -76,6 +76,48 @@ def test_one_of_the_two_is_chosen_for_the_batch_half_of_the_time():
 
 
 @pytest.mark.parametrize("mix", MIXES)
+def test_a_group_is_mixed_by_a_draw_of_its_own_with_partners_of_its_own(mix):
+    rows = np.arange(6)
+    values = np.tile([0, 0.5, 1], 2)[:, None, None, None]  # two groups of three
+    images = np.broadcast_to(values, IMAGES.shape).astype(np.float32)
+    shares = []
+    for key in jax.random.split(KEY, 8):
+        x, y = mix(key, images, TARGETS, group=3)
+        lam = np.asarray(y[rows, rows])
+        np.testing.assert_allclose(y[0, 2] + lam[0], 1, rtol=1e-6)
+        np.testing.assert_array_equal(y[:3, 3:], 0)
+        np.testing.assert_array_equal(y[3:, :3], 0)
+        np.testing.assert_allclose(lam[[0, 3]], lam[[2, 5]], rtol=1e-6)
+        # The first of a group is 1 - mask, the last, its partner, the mask itself.
+        np.testing.assert_allclose(1 - x[::3], x[2::3], atol=1e-6)
+        np.testing.assert_allclose(x[2::3].mean((1, 2, 3)), lam[2::3], atol=1e-5)
+        np.testing.assert_allclose(x[1::3], 0.5, atol=1e-6)
+        shares.append(lam[[0, 3]])
+    first, second = np.array(shares).T
+    assert (abs(first - second) > 1e-3).mean() > 0.5  # groups are independent
+
+
+@pytest.mark.parametrize("mix", MIXES)
+def test_one_group_is_the_whole_batch(mix):
+    whole = mix(KEY, IMAGES, TARGETS)
+    for group in (6, 32):
+        for got, want in zip(mix(KEY, IMAGES, TARGETS, group=group), whole, strict=True):
+            np.testing.assert_array_equal(got, want)
+    for group in (4, 0, -2):
+        with pytest.raises(ValueError, match=f"must divide the 6 rows .* got {group}"):
+            mix(KEY, IMAGES, TARGETS, group=group)
+
+
+def test_many_groups_share_cutmix_and_mixup_in_one_batch():
+    n = 800
+    x = jnp.tile(jnp.stack([jnp.zeros((8, 8, 1)), jnp.ones((8, 8, 1))]), (n, 1, 1, 1))
+    mixed, _ = mixup_or_cutmix(KEY, x, jnp.ones((2 * n, 1)), group=2)
+    one = np.asarray(mixed[::2, ..., 0])
+    cut = (np.ptp(one, axis=(1, 2)) > 0) | (one[:, 0, 0] == 0)
+    assert abs(cut.mean() - 0.5) < 4 * np.sqrt(0.25 / n)
+
+
+@pytest.mark.parametrize("mix", MIXES)
 def test_mixes_carry_no_gradient(mix):
     def total(images, targets):
         return sum(part.sum() for part in mix(KEY, images, targets))

@@ -3,7 +3,21 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jssl.views import RECIPES, multi_crop, multi_view, recipe
+from jssl.views import (
+    CIFAR10,
+    CIFAR10_PIXELS,
+    IMAGENET,
+    IMAGENET_SWAV,
+    LAB,
+    RECIPES,
+    Statistics,
+    augment,
+    crop_of,
+    multi_crop,
+    multi_view,
+    on,
+    recipe,
+)
 
 STRONG, WEAK, FULL_HUE = (0.8, 0.8, 0.8, 0.2), (0.4, 0.4, 0.4, 0.1), (0.4,) * 4
 BYOL, NONE = (0.4, 0.4, 0.2, 0.1), (0.0,) * 4
@@ -11,6 +25,7 @@ BYOL, NONE = (0.4, 0.4, 0.2, 0.1), (0.0,) * 4
 # name, which views, size, area, flip, jitter, strength, grey, blur, solarize
 TABLE = [
     ("simclr", "01", 224, (0.08, 1), 0.5, 0.8, STRONG, 0.2, 0.5, 0),
+    ("simclr_v2", "01", 224, (0.08, 1), 0.5, 0.8, STRONG, 0.2, 0.5, 0),
     ("simclr_cifar", "01", 32, (0.08, 1), 0.5, 0.8, WEAK, 0.2, 0, 0),
     ("npid", "0", 224, (0.2, 1), 0.5, 1, FULL_HUE, 0.2, 0, 0),
     ("moco_v1", "01", 224, (0.2, 1), 0.5, 1, FULL_HUE, 0.2, 0, 0),
@@ -54,6 +69,11 @@ TABLE = [
     ("barlow_twins_cifar", "1", 32, (0.08, 1), 0.5, 0.8, BYOL, 0.2, 0, 0.2),
     ("mae", "0", 224, (0.2, 1), 0.5, 0, NONE, 0, 0, 0),
     ("mae_finetune", "0", 224, (0.08, 1), 0.5, 0, NONE, 0, 0, 0),
+    ("rotnet", "0", 32, None, 0.5, 0, NONE, 0, 0, 0),
+    ("mixmatch", "0", 32, None, 0.5, 0, NONE, 0, 0, 0),
+    ("mean_teacher", "0", 32, None, 0.5, 0, NONE, 0, 0, 0),
+    ("mean_teacher_convnet", "0", 32, None, 0.5, 0, NONE, 0, 0, 0),
+    ("vat", "0", 32, None, 0.5, 0, NONE, 0, 0, 0),
     ("digits", "01", 28, (0.3, 1), 0, 0.8, (0.4, 0.4, 0, 0), 0, 0.3, 0),
     ("garments", "01", 28, (0.3, 1), 0.5, 0.8, (0.4, 0.4, 0, 0), 0, 0.3, 0),
     ("photos", "01", 32, (0.2, 1), 0.5, 0.8, WEAK, 0.2, 0.3, 0),
@@ -88,6 +108,66 @@ def test_interpolation_is_that_of_the_released_code():
         assert {view.method for name in names for view in recipe(name)} == {method}
 
 
+OWN = {
+    "digits", "garments", "photos", "digits_multicrop", "garments_multicrop",
+    "cifar_multicrop",
+}  # fmt: skip
+SMALL = {name for name, views in RECIPES.items() if views[0].size <= 32}
+
+
+def test_normalization_is_that_of_the_released_code():
+    none = OWN | {"simclr", "simclr_v2", "simclr_cifar", "mean_teacher_convnet", "vat"}
+    shifted = {"rotnet", "mean_teacher"}
+    wanted = {
+        **dict.fromkeys(set(RECIPES) - SMALL, IMAGENET),
+        **dict.fromkeys(SMALL, CIFAR10),
+        **dict.fromkeys(shifted, CIFAR10_PIXELS),
+        **dict.fromkeys(none),
+        "swav": IMAGENET_SWAV,
+        "mixmatch": Statistics((0.5,), (0.5,)),
+        "cmc": LAB,
+        "cmc_alexnet": LAB,
+    }
+    for name, views in RECIPES.items():
+        assert {view.statistics for view in views} == {wanted[name]}, name
+
+
+def test_color_jitter_is_that_of_the_released_code():
+    tensorflow = {"simclr", "simclr_cifar", "byol", "byol_cifar"}
+    for name, views in RECIPES.items():
+        wanted = "tensorflow" if name in tensorflow else "torchvision"
+        wanted = "simclr_v2" if name == "simclr_v2" else wanted
+        assert {view.jitter_style for view in views} == {wanted}, name
+
+
+def test_the_border_of_the_blur_is_that_of_the_released_code():
+    wanted = dict.fromkeys(
+        ("moco_v2", "moco_v3", "moco_v3_resnet", "simsiam", "barlow_twins", "vicreg",
+         "dino", "dino_resnet", "dino_two_views", "ibot", "dinov2"),
+        "edge",
+    )  # fmt: skip
+    wanted |= {"swav": "reflect"}
+    for name, views in RECIPES.items():
+        for view in views:
+            if view.blur:
+                assert view.blur_border == wanted.get(name, "zero"), name
+                # Pillow's blur is not truncated, and OpenCV's has 23 taps at any size.
+                assert view.blur_radius == (11 if name in wanted else None), name
+
+
+def test_shifts_are_by_whole_pixels_with_the_border_of_the_released_code():
+    wanted = {
+        "rotnet": (4, "fill"),
+        "mixmatch": (4, "reflect"),
+        "mean_teacher": (4, "reflect"),
+        "mean_teacher_convnet": (2, "reflect"),
+        "vat": (2, "fill"),
+    }
+    for name, (view, *_) in RECIPES.items():
+        assert (view.pad, view.pad_mode) == wanted.get(name, (0, "fill"))
+        assert view.shift == (3 if "digits" in name else 0) and view.fill == 0
+
+
 def test_shrinking_averages_at_imagenet_size_only():
     for views in RECIPES.values():
         for view in views:
@@ -99,7 +179,13 @@ def test_npid_turns_images_gray_before_it_jitters_them():
         for view in views:
             first = view.order.index("gray") < view.order.index("jitter")
             assert first == (name in ("npid", "moco_v1"))
-            assert view.order.index("crop") < view.order.index("gray")
+
+
+def test_w_mse_crops_what_it_has_jittered():
+    for name, views in RECIPES.items():
+        for view in views:
+            crop, gray = view.order.index("crop"), view.order.index("gray")
+            assert (gray < crop) == (name == "wmse")
 
 
 def test_digits_turn_and_shift_but_never_flip():
@@ -134,7 +220,7 @@ def test_a_recipe_has_the_shapes_it_promises(name):
 def test_views_stay_between_zero_and_one(name):
     channels = 3 if name == "byol_cifar" else 1
     images = np.random.default_rng(0).random((32, 28, 28, channels), np.float32)
-    x = multi_view(jax.random.key(0), images, recipe(name, size=28))
+    x = multi_view(jax.random.key(0), images, recipe(name, size=28, statistics=None))
     assert x.shape == (32, 2, 28, 28, channels)
     assert x.min() >= -1e-6 and x.max() <= 1 + 1e-6
 
@@ -157,3 +243,44 @@ def test_small_images_are_not_enlarged_in_silence(look):
         look(jax.random.key(0), images, recipe("simclr"))
     views = multi_view(jax.random.key(0), images, recipe("simclr", size=32))
     assert views.shape == (2, 2, 32, 32, 3)
+
+
+def test_crops_in_the_batch_take_the_place_of_the_views_own():
+    rng = np.random.default_rng(0)
+    batch = {"image": rng.random((4, 32, 32, 3), np.float32)}
+    crops = {"crops": rng.random((4, 2, 32, 32, 3), np.float32)}
+    look = augment("byol", size=32)
+    key, views = jax.random.key(0), recipe("byol", size=32)
+    np.testing.assert_array_equal(look(key, batch), multi_view(key, batch["image"], views))
+    np.testing.assert_array_equal(
+        look(key, batch | crops), multi_view(key, crops["crops"], views)
+    )
+    (single,) = recipe("mae", size=32)
+    one = {"crops": crops["crops"][:, :1]}
+    x = on(single)(key, batch | one)
+    assert x.shape == (4, 32, 32, 3)
+    np.testing.assert_array_equal(x, single(key, one["crops"]))
+    # Another column is not that of images.
+    other = on(lambda key, x: x, "label")
+    assert other(key, {"label": 1} | crops) == 1
+
+
+def test_the_crops_of_recipes_that_a_loader_can_cut():
+    assert crop_of(recipe("moco_v3_resnet")) == (
+        2,
+        224,
+        (0.2, 1),
+        (3 / 4, 4 / 3),
+        "bilinear",
+    )
+    assert crop_of(recipe("mae", size=32)) == (1, 32, (0.2, 1), (3 / 4, 4 / 3), "bicubic")
+    for name, reason in (
+        ("swav", "must share size, area, ratio and method"),
+        ("digits", "has move before its crop"),
+        ("wmse", "has jitter, gray before its crop"),
+        ("rotnet", "has no random crop"),
+    ):
+        with pytest.raises(ValueError, match=reason):
+            crop_of(recipe(name))
+    with pytest.raises(ValueError, match="at least one View"):
+        crop_of(())

@@ -167,6 +167,63 @@ def test_rotations_and_shifts_are_within_their_bounds():
     assert 13 < abs(angle).max() < 17  # of a bilinear point
 
 
+@pytest.mark.parametrize("mode", ["fill", "reflect", "edge"])
+def test_padding_and_cropping_shifts_by_every_whole_number_of_pixels_alike(mode):
+    k, n, side = 2, 5000, 7
+    image = np.arange(1, side * side + 1, dtype=np.float32).reshape(side, side, 1)
+    extra = {"constant_values": 0} if mode == "fill" else {}
+    padded = np.pad(image[..., 0], k, "constant" if mode == "fill" else mode, **extra)
+    images = jnp.broadcast_to(image, (n, side, side, 1))
+    x = np.asarray(View(size=side, pad=k, pad_mode=mode)(KEY, images))[..., 0]
+    counts = np.zeros((2 * k + 1, 2 * k + 1), int)
+    for top, left in np.ndindex(counts.shape):
+        window = padded[top : top + side, left : left + side]
+        counts[top, left] = (x == window).all((1, 2)).sum()  # bit for bit
+    assert counts.sum() == n
+    p = 1 / counts.size
+    assert abs(counts - n * p).max() < 4 * np.sqrt(n * p * (1 - p))
+
+
+def test_whole_shifts_keep_the_sharpness_that_fractional_shifts_lose():
+    def energies(view):
+        """Shares of the energies of neighbor differences and of the Laplacian that stay."""
+        x = np.asarray(view(KEY, images), float)[..., 0]
+        shares = []
+        for energy in (
+            lambda x: (np.diff(x, axis=1)[:, :, 1:] ** 2).mean(),
+            lambda x: (
+                (4 * x[:, 1:-1, 1:-1] - x[:, 2:, 1:-1] - x[:, :-2, 1:-1]
+                 - x[:, 1:-1, 2:] - x[:, 1:-1, :-2]) ** 2
+            ).mean(),
+        ):  # fmt: skip
+            inside = slice(4, -4)
+            shares.append(
+                energy(x[:, inside, inside])
+                / energy(np.asarray(images, float)[:, inside, inside, 0])
+            )
+        return shares
+
+    # Half smooth, half noise: about as many details as photographs.
+    rng = np.random.default_rng(0)
+    noise = rng.normal(size=(1000, 34, 34))
+    smooth = noise[:, :-1, :-1] + noise[:, 1:, :-1] + noise[:, :-1, 1:] + noise[:, 1:, 1:]
+    images = (smooth[:, :32, :32, None] / 2).astype(np.float32)
+    np.testing.assert_allclose(energies(View(size=32, pad=4)), 1, atol=0.02)
+    fractional = energies(View(size=32, shift=4.0))
+    assert fractional[0] < 0.8 and fractional[1] < 0.6
+
+
+def test_whole_shifts_of_a_sharded_batch_exchange_nothing(mesh):
+    view = recipe("mixmatch")[0]
+    split, whole = NamedSharding(mesh, P("data")), NamedSharding(mesh, P())
+    look = jax.jit(view, in_shardings=(whole, split), out_shardings=split)
+    images = jnp.asarray(np.random.default_rng(1).random((16, 32, 32, 3), np.float32))
+    text = look.lower(KEY, images).compile().as_text()
+    for collective in ("all-gather", "all-to-all", "all-reduce", "collective-permute"):
+        assert collective not in text
+    np.testing.assert_array_equal(look(KEY, images), view(KEY, images))
+
+
 def test_no_gradient_flows_through_a_view():
     total = lambda x: PLAIN(KEY, x).sum() + multi_view(KEY, x, (PLAIN,)).sum()
     np.testing.assert_array_equal(jax.grad(total)(jnp.asarray(IMAGES)), 0)
@@ -258,11 +315,22 @@ def test_uint8_images_are_refused_with_what_to_do(look):
         ({"area": (8.0, 100.0)}, r"area must be a range in \(0, 1\]"),
         ({"method": "cubic"}, "method must be one of .*bicubic.*got 'cubic'"),
         ({"order": ("crop", "flip")}, "order must hold each of"),
+        ({"pad": -1}, "pad must be whole pixels >= 0, got -1"),
+        ({"pad": 2, "shift": 2.0}, "set one of them to 0, got pad=2, shift=2.0"),
+        ({"pad_mode": "wrap"}, "pad_mode must be one of .*reflect.*got 'wrap'"),
+        ({"jitter_style": "pil"}, "jitter_style must be one of .*got 'pil'"),
+        ({"blur_border": "wrap"}, "blur_border must be one of .*edge.*got 'wrap'"),
     ],
 )
 def test_a_view_that_makes_no_sense_is_refused_when_built(settings, message):
     with pytest.raises(ValueError, match=message):
         View(size=8, **settings)
+
+
+@pytest.mark.usefixtures("unhooked")
+def test_a_fraction_of_a_pixel_cannot_be_padded():
+    with pytest.raises(ValueError, match="pad must be whole pixels >= 0, got 1.5"):
+        View(size=8, pad=1.5)
 
 
 @pytest.mark.usefixtures("unhooked")
@@ -274,3 +342,78 @@ def test_what_is_no_batch_of_images_is_refused():
 def test_no_views_are_refused():
     with pytest.raises(ValueError, match="at least one View"):
         multi_view(KEY, IMAGES, ())
+
+
+CROPPED = View(
+    size=12, area=(0.2, 1.0), method="bicubic", antialias=True, flip=0.5, jitter=0.8,
+    strength=(0.4, 0.4, 0.4, 0.1), gray=0.2, blur=0.5, statistics=IMAGENET, erase=0.3,
+)  # fmt: skip
+
+
+def own_crops(key, view, images):
+    """The crops that a view draws with a key, [n, S, S, c], before its other steps."""
+    return dataclasses.replace(
+        View(size=view.size), area=view.area, method=view.method, antialias=view.antialias
+    )(key, images)
+
+
+def test_views_of_crops_are_the_views_without_their_own_crop():
+    views = (CROPPED, dataclasses.replace(CROPPED, solarize=1.0), CROPPED)
+    crops = jnp.stack(
+        [
+            own_crops(jax.random.fold_in(KEY, v), view, IMAGES)
+            for v, view in enumerate(views)
+        ],
+        axis=1,
+    )
+    x = multi_view(KEY, crops, views)
+    assert x.shape == (16, 3, 12, 12, 3)
+    np.testing.assert_allclose(x, multi_view(KEY, IMAGES, views), atol=1e-4)
+    # And they are no longer those of the uncropped images.
+    whole = jnp.broadcast_to(IMAGES[:, None], crops.shape)
+    assert np.abs(multi_view(KEY, whole, views) - x).max() > 0.1
+
+
+def test_one_view_of_one_crop_is_a_view():
+    x = CROPPED(KEY, own_crops(KEY, CROPPED, IMAGES)[:, None])
+    assert x.shape == (16, 12, 12, 3)
+    np.testing.assert_allclose(x, CROPPED(KEY, IMAGES), atol=1e-4)
+
+
+def test_crops_of_another_size_are_resized():
+    half = dataclasses.replace(CROPPED, size=6)
+    assert multi_view(KEY, IMAGES[:, None], (half,)).shape == (16, 1, 6, 6, 3)
+    box = jnp.array([0.0, 0.0, 12.0, 12.0])
+    resize = View(size=6, area=(0.2, 1.0), antialias=True)
+    want = crop_resize(jnp.asarray(IMAGES[0]), box, (6, 6), antialias=True)
+    np.testing.assert_allclose(resize(KEY, IMAGES[:, None])[0], want, atol=1e-6)
+
+
+def test_views_of_crops_of_a_sharded_batch_exchange_nothing(mesh):
+    split, whole = NamedSharding(mesh, P("data")), NamedSharding(mesh, P())
+    look = jax.jit(
+        lambda key, x: multi_view(key, x, (CROPPED, CROPPED)),
+        in_shardings=(whole, split),
+        out_shardings=split,
+    )
+    crops = jnp.asarray(np.random.default_rng(1).random((16, 2, 12, 12, 3), np.float32))
+    text = look.lower(KEY, crops).compile().as_text()
+    for collective in ("all-gather", "all-to-all", "all-reduce", "collective-permute"):
+        assert collective not in text
+    alone = multi_view(KEY, crops, (CROPPED, CROPPED))
+    np.testing.assert_allclose(look(KEY, crops), alone, atol=1e-5)
+
+
+def test_crops_that_do_not_suit_the_views_are_refused():
+    crops = np.stack([IMAGES] * 3, axis=1)
+    with pytest.raises(ValueError, match=r"2 views need as many crops .* got 3, .*crop_of"):
+        multi_view(KEY, crops, (PLAIN, PLAIN))
+    with pytest.raises(ValueError, match=r"1 views need as many crops .* got 3"):
+        PLAIN(KEY, crops)
+    with pytest.raises(ValueError, match="got uint8: divide them"):
+        PLAIN(KEY, (255 * crops[:, :1]).astype(np.uint8))
+    with pytest.raises(ValueError, match="this View has move before its crop"):
+        BUSY(KEY, crops[:, :1])
+    # A shift without a crop of its own is one of the crop.
+    shifted = View(size=12, pad=2)(KEY, crops[:, :1])
+    np.testing.assert_array_equal(shifted, View(size=12, pad=2)(KEY, IMAGES))
