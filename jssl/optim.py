@@ -132,6 +132,7 @@ def lars(
     momentum: float = 0.9,
     trust: float = 0.001,
     rate_in_momentum: bool = False,
+    unscaled: str = "",
 ) -> optax.GradientTransformation:
     r"""LARS: step sizes proportional to each layer's weight norm, for very large batches.
 
@@ -148,11 +149,24 @@ def lars(
       weight_decay: lambda.
       trust: eta.
       rate_in_momentum: whether the learning rate is inside the momentum.
+      unscaled: regex searched in the paths of the weights, e.g. "^head/" for a new head:
+        those that match have rho = 1, i.e. SGD with momentum, and decay as before. With
+        rho a new head moves by a thousandth of its length per unit of the learning rate.
+
+    Raises:
+      ValueError: in `init`, if no path matches `unscaled`.
     """
     scale, trace = optax.scale_by_learning_rate(learning_rate), optax.trace(momentum)
+
+    def scaled(params):
+        if not unscaled:
+            return matrices(params)
+        found = _matching("lars", unscaled, params)
+        return jax.tree.map(lambda x, out: x.ndim > 1 and not out, params, found)
+
     return optax.chain(
         optax.add_decayed_weights(weight_decay, matrices),
-        optax.masked(optax.scale_by_trust_ratio(trust_coefficient=trust), matrices),
+        optax.masked(optax.scale_by_trust_ratio(trust_coefficient=trust), scaled),
         *((scale, trace) if rate_in_momentum else (trace, scale)),
     )
 
@@ -226,11 +240,7 @@ def unit_rows(where: str) -> optax.GradientTransformation:
     """
 
     def init(params):
-        paths = [_path(path) for path, _ in jax.tree_util.tree_leaves_with_path(params)]
-        if not any(re.search(where, path) for path in paths):
-            raise ValueError(
-                f"unit_rows: no weight matches {where!r}; there are {', '.join(paths)}"
-            )
+        _matching("unit_rows", where, params)
         return optax.EmptyState()
 
     def update(updates, state, params=None):
@@ -247,6 +257,23 @@ def unit_rows(where: str) -> optax.GradientTransformation:
         return jax.tree_util.tree_map_with_path(bound, updates, params), state
 
     return optax.GradientTransformation(init, update)
+
+
+def _matching(owner, where, params):
+    """A tree of booleans: True for weights whose path matches the regex `where`.
+
+    Raises:
+      ValueError: no path matches; the message begins with `owner`.
+    """
+    found = jax.tree_util.tree_map_with_path(
+        lambda path, _: bool(re.search(where, _path(path))), params
+    )
+    if not any(jax.tree.leaves(found)):
+        paths = [_path(path) for path, _ in jax.tree_util.tree_leaves_with_path(params)]
+        raise ValueError(
+            f"{owner}: no weight matches {where!r}; there are {', '.join(paths)}"
+        )
+    return found
 
 
 def _path(path):
