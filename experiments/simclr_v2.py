@@ -230,6 +230,7 @@ def paper(
         lars(images.lr, train, steps, images.warmup, 1e-4),
         views.augment("simclr", size=images.size),
         temperature=temperature,
+        scale=2.0,
         queue=queue,
         momentum=momentum,
         prepare=images.prepare,

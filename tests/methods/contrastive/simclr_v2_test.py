@@ -72,6 +72,16 @@ def test_without_a_queue_a_step_is_simclrs():
     assert states[2].memory == ()
 
 
+@pytest.mark.parametrize("queue", [0, 20])
+def test_the_scale_is_of_the_step_and_not_of_the_metric(queue):
+    states, metrics = moved(queue)
+    batch, how = {"image": images()}, dict(temperature=0.5, queue=queue, momentum=0.9)
+    half = simclr_v2(network(), optax.sgd(0.05), two_views, scale=2.0, **how)
+    after, seen = jax.jit(half.step)(jax.random.key(0), states[0], batch)
+    chex.assert_trees_all_close(after.online.params, states[1].online.params, rtol=1e-5)
+    np.testing.assert_allclose(seen["loss"], metrics[0]["loss"], rtol=1e-6)
+
+
 @pytest.mark.parametrize("at", [0, 1])
 def test_the_loss_is_a_double_loop_over_views_and_memory(at):
     states, metrics = moved(queue=20)
