@@ -194,3 +194,33 @@ def test_a_new_head_learns_in_the_steps_of_fine_tuning_on_one_percent_of_labels(
     new = optim.lars(schedule, rate_in_momentum=True, unscaled="^head/")
     assert fitted(old, random) < 0.7
     assert fitted(new, jnp.zeros((64, 100))) > 0.95
+
+
+def test_kernels_shrink_after_the_step_as_in_the_released_mixmatch():
+    """mixmatch.py: v * (1 - wd * lr) after Adam's update, for kernels."""
+    tx = optax.chain(optax.adam(0.1), optim.shrink(0.02 * 0.1))
+    adam = optax.adam(0.1)
+    params, state = PARAMS, tx.init(PARAMS)
+    theirs, own = PARAMS, adam.init(PARAMS)
+    for i in range(3):
+        grads = jax.tree.map(lambda x, i=i: jnp.sin(x + i), params)
+        updates, state = tx.update(grads, state, params)
+        params = optax.apply_updates(params, updates)
+        updates, own = adam.update(grads, own, theirs)
+        theirs = optax.apply_updates(theirs, updates)
+        theirs = jax.tree_util.tree_map_with_path(
+            lambda path, w: (1 - 0.002) * w if path[-1].key == "kernel" else w, theirs
+        )
+        chex.assert_trees_all_close(params, theirs, rtol=1e-6)
+    assert not np.allclose(params["head"]["kernel"][0, 0], params["head"]["bias"][0])
+
+
+def test_what_shrinks_follows_a_schedule():
+    tx = optim.shrink(lambda step: 0.5 * step)
+    params = {"kernel": jnp.ones(())}
+    state = tx.init(params)
+    for kept in (1.0, 0.5, 0.0):
+        updates, state = tx.update({"kernel": jnp.zeros(())}, state, params)
+        np.testing.assert_allclose(1 + updates["kernel"], kept)
+    with pytest.raises(ValueError, match="shrink needs the weights"):
+        tx.update(params, state)
