@@ -45,10 +45,14 @@ def adamw(
 
 
 def decayed_sgd(
-    learning_rate: optax.ScalarOrSchedule, *, decay: float, nesterov: bool = False
+    learning_rate: optax.ScalarOrSchedule,
+    *,
+    decay: float,
+    momentum: float = 0.9,
+    nesterov: bool = False,
 ) -> optax.GradientTransformation:
-    """SGD with momentum 0.9, where the decay is added to the gradient of all weights."""
-    sgd = optax.sgd(learning_rate, momentum=0.9, nesterov=nesterov)
+    """SGD with momentum, where the decay is added to the gradient of all weights."""
+    sgd = optax.sgd(learning_rate, momentum=momentum or None, nesterov=nesterov)
     return optax.chain(optax.add_decayed_weights(decay), sgd)
 
 
