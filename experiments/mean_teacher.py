@@ -32,7 +32,8 @@ def laptop(
 
     Args:
       decay: Decay of the teacher, and of the average that the baselines predict with.
-      weight: Weight of the agreement with the teacher, after the ramp.
+      weight: Weight of the agreement with the teacher, after the ramp, beside the mean
+        over labeled images; a weight w of the paper is w (1 + batch / labeled_batch) here.
       ramp: Steps in which the weight rises.
       consistency: Distance of student and teacher: mse, or kl, with a weight of 1 to 10.
       rotate: Largest rotation of a view, in degrees.
@@ -48,6 +49,7 @@ def laptop(
         ramp=ramp,
         momentum=images.decay,
         consistency=consistency,
+        divisor="labeled",
     )
     student = {"student_top1": evals.accuracy("student_logits", "student_top1")}
     return [

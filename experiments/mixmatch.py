@@ -26,6 +26,7 @@ def laptop(
     k: Count = 2,
     temperature: Positive = 0.5,
     alpha: float = 0.75,
+    interleaved: bool = False,
 ) -> list[Stage]:
     """A small convolutional network, a hundred labels: about two minutes on two cores.
 
@@ -34,6 +35,8 @@ def laptop(
       k: Views of an unlabeled image, whose predictions are averaged.
       temperature: Temperature that sharpens a guess.
       alpha: Parameter of the Beta distribution of the mixing shares.
+      interleaved: Batch statistics of the released code, in batches of interleaved rows;
+        needs batch and labeled_batch to be equal.
     """
     train = images.load(run)
     view = images.view(train)
@@ -46,5 +49,6 @@ def laptop(
         k=k,
         temperature=temperature,
         alpha=alpha,
+        interleaved=interleaved,
     )
     return [baselines.few_label_stage(run, images, train, method, augment=view)]

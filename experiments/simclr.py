@@ -72,6 +72,7 @@ def paper(
         tx,
         views.augment("simclr", size=images.size),
         temperature=temperature,
+        scale=2.0,
         prepare=images.prepare,
         chunk=chunk or None,
     )

@@ -13,6 +13,9 @@ network, ResNet-152 three times as wide with selective kernels, 73.9 % and 77.5 
 
 from dataclasses import replace
 
+import jax
+import jax.numpy as jnp
+
 from jssl import Stage, baselines, evals, nets, optim, views
 from jssl.config import Count, Counts, Fraction, Positive, tiny
 from jssl.data import labels_per_class
@@ -37,6 +40,16 @@ def pretrained(state, done):
     """Start of fine-tuning: encoder and head of the stage "pretrain"."""
     online = done["pretrain"].online
     return graft(state, encoder=online, projector=online)
+
+
+def zero_head(net):
+    """The same network, whose classifier starts at zero (--zero_init_logits_layer)."""
+
+    def init(key, *inputs):
+        params, stats = net.init(key, *inputs)
+        return params | {"head": jax.tree.map(jnp.zeros_like, params["head"])}, stats
+
+    return net._replace(init=init)
 
 
 def taught_by(stage):
@@ -205,10 +218,11 @@ def paper(
     crop = dict(area=(0.08, 1.0), method="bicubic", antialias=True, flip=0.5)
     crop_and_flip = views.on(views.View(size=images.size, **crop))
 
-    def lars(lr, source, steps, warmup=0.0, decay=0.0):
+    def lars(lr, source, steps, warmup=0.0, decay=0.0, unscaled=""):
         peak, warmup = lr * source.batch**0.5, int(steps * warmup / images.epochs)
         schedule = optim.warmup_cosine(peak, warmup, steps)
-        return optim.lars(schedule, weight_decay=decay, rate_in_momentum=True)
+        how = dict(weight_decay=decay, rate_in_momentum=True, unscaled=unscaled)
+        return optim.lars(schedule, **how)
 
     steps = train.steps(images.epochs)
     pretrain = simclr_v2(
@@ -216,6 +230,7 @@ def paper(
         lars(images.lr, train, steps, images.warmup, 1e-4),
         views.augment("simclr", size=images.size),
         temperature=temperature,
+        scale=2.0,
         queue=queue,
         momentum=momentum,
         prepare=images.prepare,
@@ -226,18 +241,18 @@ def paper(
         return [first]
     some = labels_per_class(with_labels(train, batch=tune_batch), per_class)
     tune_steps, distil_steps = some.steps(tune_epochs), train.steps(distil_epochs)
-    on_head = nets.linen(Classifier(encoder, train.classes, head))
+    on_head = zero_head(nets.linen(Classifier(encoder, train.classes, head)))
     tune = supervised(
         on_head,
-        lars(tune_lr, some, tune_steps),
+        lars(tune_lr, some, tune_steps, unscaled="^head/"),
         train.classes,
         crop_and_flip,
         prepare=images.prepare,
     )
     student = distil(
-        nets.linen(Classifier(encoder, train.classes)),
+        zero_head(nets.linen(Classifier(encoder, train.classes))),
         on_head,
-        lars(images.lr, train, distil_steps, images.warmup, 1e-4),
+        lars(images.lr, train, distil_steps, images.warmup, 1e-4, unscaled="^head/"),
         temperature=distil_temperature,
         augment=crop_and_flip,
         prepare=images.prepare,

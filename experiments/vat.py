@@ -25,6 +25,7 @@ def laptop(
     epsilon: Positive = 2.0,
     weight: float = 1.0,
     entropy_weight: float = 0.0,
+    everywhere: bool = True,
 ) -> list[Stage]:
     """A small convolutional network, a hundred labels: about two minutes on two cores.
 
@@ -32,6 +33,8 @@ def laptop(
       epsilon: Length of the adversarial step, in units of a pixel's range.
       weight: Weight of the divergence after the step.
       entropy_weight: Weight of the entropy of unlabeled predictions; 1 in VAT + EntMin.
+      everywhere: Take the divergence of labeled images too, not of the unlabeled batch
+        alone, as the released code does.
     """
     train = images.load(run)
     view = images.view(train)
@@ -42,5 +45,6 @@ def laptop(
         epsilon=epsilon,
         weight=weight,
         entropy_weight=entropy_weight,
+        everywhere=everywhere,
     )
     return [baselines.few_label_stage(run, images, train, method, augment=view)]

@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import optax
 
 from jssl import data, nets, optim, views
-from jssl.config import Count, Counts, Positive, Range, Stage
+from jssl.config import Count, Counts, Positive, Range, Stage, one_of
 from jssl.data import Source
 from jssl.learner import ema_weights
 from jssl.method import Augment, Batch, Method, beneath
@@ -233,7 +233,11 @@ class FewLabels(Data):
       batch: Unlabeled images per step.
       labels: Labeled images of each class, chosen by the seed.
       labeled_batch: Labeled images per step.
-      lr: Initial learning rate, with cosine decay to 0.
+      lr: Initial learning rate.
+      schedule: Course of the learning rate: cosine (decay to 0), constant (MixMatch), or
+        late (constant for two thirds of the steps, then linear decay to 0: VAT).
+      shrink: Fraction of the kernels lost in each step, in units of the learning rate; 0.02
+        in MixMatch.
       decay: Decay of the averaged weights, which are used for predictions.
       shift: Largest shift of a view, in pixels.
       widths: Channels of each layer of the encoder.
@@ -243,16 +247,27 @@ class FewLabels(Data):
     labels: Count = 10
     labeled_batch: Count = 50
     lr: Positive = 2e-3
+    schedule: str = "cosine"
+    shrink: float = 0.0
     decay: float = 0.99
     shift: float = 2.0
     widths: Counts = (32, 64, 128)
 
     def adam(self, train: Source) -> optax.GradientTransformation:
-        """Adam with cosine decay over the whole training."""
-        return optax.adam(optax.cosine_decay_schedule(self.lr, train.steps(self.epochs)))
+        """Adam for the whole training, then the decay of kernels if there is any."""
+        steps, rest = train.steps(self.epochs), train.steps(self.epochs) // 3
+        rate = one_of("schedule", self.schedule, {
+            "cosine": optax.cosine_decay_schedule(self.lr, steps),
+            "constant": optax.constant_schedule(self.lr),
+            "late": optax.linear_schedule(self.lr, 0.0, max(rest, 1), steps - rest),
+        })  # fmt: skip
+        adam = optax.adam(rate)
+        if not self.shrink:
+            return adam
+        return optax.chain(adam, optim.shrink(lambda step: self.shrink * rate(step)))
 
     def averaged_adam(self, train: Source) -> optax.GradientTransformation:
-        """The same, with averaged weights for predictions."""
+        """`adam`, with averaged weights for predictions."""
         return optax.chain(self.adam(train), ema_weights(self.decay))
 
     def classifier(self, train: Source) -> Net:

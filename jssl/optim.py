@@ -59,10 +59,14 @@ def adamw(
 
 
 def decayed_sgd(
-    learning_rate: optax.ScalarOrSchedule, *, decay: float, nesterov: bool = False
+    learning_rate: optax.ScalarOrSchedule,
+    *,
+    decay: float,
+    momentum: float = 0.9,
+    nesterov: bool = False,
 ) -> optax.GradientTransformation:
-    """SGD with momentum 0.9, where the decay is added to the gradient of all weights."""
-    trace = optax.trace(0.9, nesterov)
+    """SGD with momentum, where the decay is added to the gradient of all weights."""
+    trace = optax.trace(momentum, nesterov) if momentum else optax.identity()
     return optax.chain(
         optax.add_decayed_weights(decay), trace, scale_by_rate(learning_rate)
     )
@@ -78,6 +82,41 @@ def kernels(params):
     return jax.tree_util.tree_map_with_path(
         lambda path, _: path[-1].key == "kernel", params
     )
+
+
+def shrink(
+    rate: optax.ScalarOrSchedule, mask: Callable[[Any], Any] = kernels
+) -> optax.GradientTransformation:
+    """Weight decay after the step: w <- (1 - rate) (w + u); place it after the optimizer.
+
+    MixMatch's released code has 0.02 times the learning rate, for kernels.
+
+    Args:
+      rate: fraction of the weights that is lost in a step.
+      mask: params -> a tree of booleans, True where the weights decay.
+
+    >>> tx = shrink(0.5, mask=lambda params: params > 0)
+    >>> updates, _ = tx.update(2.0, tx.init(1.0), 1.0)    # 1 + 2, halved
+    >>> float(1.0 + updates)
+    1.5
+    """
+
+    def init(params):
+        return optax.ScaleByScheduleState(jnp.zeros((), jnp.int32))
+
+    def update(updates, state, params=None):
+        if params is None:
+            raise ValueError("shrink needs the weights: tx.update(grads, opt, params)")
+        lost = rate(state.count) if callable(rate) else rate
+        updates = jax.tree.map(
+            lambda u, w, decays: u - lost * (w + u) if decays else u,
+            updates,
+            params,
+            mask(params),
+        )
+        return updates, optax.ScaleByScheduleState(optax.safe_increment(state.count))
+
+    return optax.GradientTransformation(init, update)
 
 
 def all_but(name: str, tx: optax.GradientTransformation) -> optax.GradientTransformation:
@@ -148,6 +187,7 @@ def lars(
     momentum: float = 0.9,
     trust: float = 0.001,
     rate_in_momentum: bool = False,
+    unscaled: str = "",
 ) -> optax.GradientTransformation:
     r"""LARS: step sizes proportional to each layer's weight norm, for very large batches.
 
@@ -164,11 +204,24 @@ def lars(
       weight_decay: lambda.
       trust: eta.
       rate_in_momentum: whether the learning rate is inside the momentum.
+      unscaled: regex searched in the paths of the weights, e.g. "^head/" for a new head:
+        those that match have rho = 1, i.e. SGD with momentum, and decay as before. With
+        rho a new head moves by a thousandth of its length per unit of the learning rate.
+
+    Raises:
+      ValueError: in `init`, if no path matches `unscaled`.
     """
     scale, trace = scale_by_rate(learning_rate), optax.trace(momentum)
+
+    def scaled(params):
+        if not unscaled:
+            return matrices(params)
+        found = _matching("lars", unscaled, params)
+        return jax.tree.map(lambda x, out: x.ndim > 1 and not out, params, found)
+
     return optax.chain(
         optax.add_decayed_weights(weight_decay, matrices),
-        optax.masked(optax.scale_by_trust_ratio(trust_coefficient=trust), matrices),
+        optax.masked(optax.scale_by_trust_ratio(trust_coefficient=trust), scaled),
         *((scale, trace) if rate_in_momentum else (trace, scale)),
     )
 
@@ -242,11 +295,7 @@ def unit_rows(where: str) -> optax.GradientTransformation:
     """
 
     def init(params):
-        paths = [_path(path) for path, _ in jax.tree_util.tree_leaves_with_path(params)]
-        if not any(re.search(where, path) for path in paths):
-            raise ValueError(
-                f"unit_rows: no weight matches {where!r}; there are {', '.join(paths)}"
-            )
+        _matching("unit_rows", where, params)
         return optax.EmptyState()
 
     def update(updates, state, params=None):
@@ -263,6 +312,23 @@ def unit_rows(where: str) -> optax.GradientTransformation:
         return jax.tree_util.tree_map_with_path(bound, updates, params), state
 
     return optax.GradientTransformation(init, update)
+
+
+def _matching(owner, where, params):
+    """A tree of booleans: True for weights whose path matches the regex `where`.
+
+    Raises:
+      ValueError: no path matches; the message begins with `owner`.
+    """
+    found = jax.tree_util.tree_map_with_path(
+        lambda path, _: bool(re.search(where, _path(path))), params
+    )
+    if not any(jax.tree.leaves(found)):
+        paths = [_path(path) for path, _ in jax.tree_util.tree_leaves_with_path(params)]
+        raise ValueError(
+            f"{owner}: no weight matches {where!r}; there are {', '.join(paths)}"
+        )
+    return found
 
 
 def _path(path):

@@ -2,13 +2,15 @@
 
 from pathlib import Path
 
+import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from PIL import Image
 from sklearn.datasets import load_sample_images
 
 from jssl import config, views
-from jssl.knobs import Data, Images, Run, ViewedImages
+from jssl.knobs import Data, FewLabels, Images, Run, ViewedImages
 
 ROOT = Path(__file__).parent.parent
 
@@ -107,3 +109,33 @@ def test_photos_views_keep_the_colors_of_most_pictures_and_their_size():
     assert both.shape == (2, 2, 48, 48, 3)
     assert np.isfinite(both).all()
     assert not np.allclose(both[:, 0], both[:, 1], atol=0.05)
+
+
+def test_few_labels_have_the_rates_of_mixmatch_and_vat():
+    train = FewLabels(source="digits", batch=100).load(Run())
+    steps = train.steps(9)
+
+    def moved(step, **knobs):
+        """The update at a step, for a gradient of 1 always."""
+        few = FewLabels(source="digits", batch=100, epochs=9, lr=0.1, **knobs)
+        tx, params = few.adam(train), {"kernel": jnp.zeros(())}
+        state, grads = tx.init(params), {"kernel": jnp.ones(())}
+        state = optax.tree.set(state, count=jnp.int32(step))
+        return float(tx.update(grads, state, params)[0]["kernel"])
+
+    first = {name: moved(0, schedule=name) for name in ("cosine", "constant", "late")}
+    np.testing.assert_allclose(list(first.values()), -0.1, rtol=1e-4)
+    whole = moved(steps * 5 // 6, schedule="constant")
+    np.testing.assert_allclose(
+        moved(steps * 5 // 6, schedule="late") / whole, 0.5, atol=2 / (steps / 3)
+    )
+    np.testing.assert_allclose(
+        moved(steps // 2, schedule="cosine") / moved(steps // 2, schedule="constant"),
+        0.5,
+        atol=2 / steps,
+    )
+    np.testing.assert_allclose(
+        moved(0, schedule="constant", shrink=0.5), -0.1 * (1 - 0.05), rtol=1e-4
+    )
+    with pytest.raises(ValueError, match="schedule must be one of 'cosine', 'constant'"):
+        moved(0, schedule="step")

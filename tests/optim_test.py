@@ -126,3 +126,101 @@ def test_what_is_to_stay_has_no_moments_and_no_decay():
     updates, _ = tx.update(jax.tree.map(jnp.ones_like, params), state, params)
     assert not updates["embedding"]["kernel"].any()
     np.testing.assert_allclose(updates["block"]["kernel"], -0.1 * 1.5, rtol=1e-5)
+
+
+def test_lars_moves_unscaled_weights_by_sgd_with_momentum_and_decay():
+    """Formula of google-research/simclr, where the head's decay is part of its loss."""
+    tx = optim.lars(0.3, 0.01, rate_in_momentum=True, unscaled="^head/")
+    params, state, velocity = PARAMS, tx.init(PARAMS), 0.0
+    before = np.ones((2, 2))
+    for i in range(4):
+        grads = jax.tree.map(lambda x, i=i: jnp.sin(x + i), params)
+        velocity = 0.9 * velocity + 0.3 * (np.sin(before + i) + 0.01 * before)
+        before = before - velocity
+        updates, state = tx.update(grads, state, params)
+        params = optax.apply_updates(params, updates)
+        np.testing.assert_allclose(params["head"]["kernel"], before, rtol=1e-5)
+    scaled = optim.lars(0.3, 0.01, rate_in_momentum=True)
+    chex.assert_trees_all_close(
+        params["encoder"], descended(scaled, PARAMS)["encoder"], rtol=1e-6
+    )
+
+
+def descended(tx, params, steps=4):
+    state = tx.init(params)
+    for i in range(steps):
+        grads = jax.tree.map(lambda x, i=i: jnp.sin(x + i), params)
+        updates, state = tx.update(grads, state, params)
+        params = optax.apply_updates(params, updates)
+    return params
+
+
+def test_unscaled_weights_that_are_not_there_are_refused():
+    with pytest.raises(ValueError, match="lars: no weight matches '.classifier'; there"):
+        optim.lars(0.1, unscaled="^classifier").init(PARAMS)
+
+
+def fitted(tx, kernel):
+    """Test accuracy of a head on Gaussian clusters: 100 classes of 13 labels, 760 steps."""
+    rng = np.random.default_rng(0)
+    centers = 0.9 * rng.standard_normal((100, 64))
+
+    def drawn(each):
+        y = np.repeat(np.arange(100), each)
+        return np.maximum(centers[y] + rng.standard_normal((len(y), 64)), 0), y
+
+    (x, y), (unseen, wanted) = drawn(13), drawn(20)
+
+    def loss(params):
+        logits = x @ params["head"]["kernel"] + params["head"]["bias"]
+        return optax.softmax_cross_entropy_with_integer_labels(logits, y).mean()
+
+    def step(carry, _):
+        params, opt = carry
+        updates, opt = tx.update(jax.grad(loss)(params), opt, params)
+        return (optax.apply_updates(params, updates), opt), None
+
+    params = {"head": {"kernel": kernel, "bias": jnp.zeros(100)}}
+    run = jax.jit(lambda carry: jax.lax.scan(step, carry, length=760)[0][0])
+    head = run((params, tx.init(params)))["head"]
+    return (np.argmax(unseen @ head["kernel"] + head["bias"], 1) == wanted).mean()
+
+
+def test_a_new_head_learns_in_the_steps_of_fine_tuning_on_one_percent_of_labels():
+    """At SimCLR v2's rate a head under LARS hardly leaves its start; see `lars`."""
+    schedule = optim.warmup_cosine(0.005 * 1024**0.5, 0, 760)
+    random = jax.nn.initializers.lecun_normal()(jax.random.key(0), (64, 100))
+    old = optim.lars(schedule, rate_in_momentum=True)
+    new = optim.lars(schedule, rate_in_momentum=True, unscaled="^head/")
+    assert fitted(old, random) < 0.7
+    assert fitted(new, jnp.zeros((64, 100))) > 0.95
+
+
+def test_kernels_shrink_after_the_step_as_in_the_released_mixmatch():
+    """mixmatch.py: v * (1 - wd * lr) after Adam's update, for kernels."""
+    tx = optax.chain(optax.adam(0.1), optim.shrink(0.02 * 0.1))
+    adam = optax.adam(0.1)
+    params, state = PARAMS, tx.init(PARAMS)
+    theirs, own = PARAMS, adam.init(PARAMS)
+    for i in range(3):
+        grads = jax.tree.map(lambda x, i=i: jnp.sin(x + i), params)
+        updates, state = tx.update(grads, state, params)
+        params = optax.apply_updates(params, updates)
+        updates, own = adam.update(grads, own, theirs)
+        theirs = optax.apply_updates(theirs, updates)
+        theirs = jax.tree_util.tree_map_with_path(
+            lambda path, w: (1 - 0.002) * w if path[-1].key == "kernel" else w, theirs
+        )
+        chex.assert_trees_all_close(params, theirs, rtol=1e-6)
+    assert not np.allclose(params["head"]["kernel"][0, 0], params["head"]["bias"][0])
+
+
+def test_what_shrinks_follows_a_schedule():
+    tx = optim.shrink(lambda step: 0.5 * step)
+    params = {"kernel": jnp.ones(())}
+    state = tx.init(params)
+    for kept in (1.0, 0.5, 0.0):
+        updates, state = tx.update({"kernel": jnp.zeros(())}, state, params)
+        np.testing.assert_allclose(1 + updates["kernel"], kept)
+    with pytest.raises(ValueError, match="shrink needs the weights"):
+        tx.update(params, state)

@@ -90,7 +90,8 @@ LAYOUTS: Mapping[str, tuple[tuple[Any, Any, int], Mapping[str, bool], bool]] = {
 def picture(i: int, width: int, height: int) -> np.ndarray:
     """A random smooth picture, uint8 [height, width, 3]."""
     coarse = np.random.default_rng(i).integers(0, 256, (8, 8, 3), np.uint8)
-    return np.asarray(Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC))
+    small, smooth = Image.fromarray(coarse), Image.Resampling.BICUBIC
+    return np.asarray(small.resize((width, height), smooth))
 
 
 def jpeg(i: int, pixels: np.ndarray) -> io.BytesIO:

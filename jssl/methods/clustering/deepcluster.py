@@ -27,6 +27,8 @@ from jssl.ops.vectors import unit
 from jssl.ops.whitening import pca_whiten
 from jssl.pictures import Grid, in_range
 
+HEAD = (jax.tree_util.DictKey("head"),)
+
 
 class State(NamedTuple):
     learner: Learner
@@ -101,10 +103,13 @@ def deepcluster(
         params, head = dict(learner.params), learner.params["head"]
         kernel = 0.01 * jax.random.normal(key, head["kernel"].shape, head["kernel"].dtype)
         params["head"] = {"kernel": kernel, "bias": jnp.zeros_like(head["bias"])}
-        is_head = jax.tree.map_with_path(lambda path, _: path[0].key == "head", params)
-        opt = optax.tree.map_params(
-            tx, lambda x, new: jnp.zeros_like(x) if new else x, learner.opt, is_head
-        )
+        weights = {path for path, _ in jax.tree_util.tree_leaves_with_path(params)}
+
+        def restarted(path, old, new):
+            ends = (path[i:] for i in range(len(path)) if path[i:] in weights)
+            return new if next(ends, ())[:1] == HEAD else old
+
+        opt = jax.tree_util.tree_map_with_path(restarted, learner.opt, tx.init(params))
         return learner._replace(params=params, opt=opt)
 
     def thumbnails(batch):

@@ -5,7 +5,8 @@ Visual Representations", ICML 2020. https://arxiv.org/abs/2002.05709
 
     L = mean_i -log exp(s(z_i, z_j) / tau) / sum_{k != i} exp(s(z_i, z_k) / tau)
 
-over all 2n views z, with j the other view of i's image and s the cosine similarity.
+over all 2n views z, with j the other view of i's image and s the cosine similarity. The
+released code minimizes the sum of the means over first and second views, 2 L: `scale`.
 """
 
 import jax
@@ -25,6 +26,7 @@ def simclr(
     augment: Augment,
     *,
     temperature: float = 0.1,
+    scale: float = 1.0,
     prepare: Prepare = field("image"),
     chunk: int | None = None,
 ) -> Method[Learner]:
@@ -36,6 +38,8 @@ def simclr(
       augment: (key, batch) -> two views of each row, [n, 2, ...], normalized as `prepare`
         does.
       temperature: tau.
+      scale: factor of the gradient; the metric "loss" is L. 2 in the released code, which
+        matters under weight decay and for what LARS does not scale: biases and norms.
       prepare: batch -> x, the network's input outside training (normalization, a crop).
       chunk: candidates per block, for batches whose similarities exceed memory; see
         `nt_xent`.
@@ -50,7 +54,8 @@ def simclr(
         out, stats = net.apply(params, stats, fold(views), train=True)
         z = out["z"].reshape(-1, 2, out["z"].shape[-1])
         value = nt_xent(z[:, 0], z[:, 1], temperature, chunk=chunk)
-        return value, (stats, {"loss": value, "z_std": unit(z[:, 0]).std(0).mean()})
+        metrics = {"loss": value, "z_std": unit(z[:, 0]).std(0).mean()}
+        return scaled(value, scale), (stats, metrics)
 
     def step(key, state, batch):
         return minimize(tx, loss, state, augment(key, batch))
@@ -65,3 +70,8 @@ def simclr(
         return {"views": Grid(in_range(views[:8]), ("view 1", "view 2"))}
 
     return Method(init, step, embed, render=render)
+
+
+def scaled(value: jax.Array, scale: float) -> jax.Array:
+    """The minimized multiple of a loss; the loss itself for a scale of 1."""
+    return value if scale == 1 else scale * value

@@ -20,7 +20,7 @@ import optax
 from jssl.learner import Learner, minimize
 from jssl.losses.contrastive import nt_xent
 from jssl.method import Augment, Method, Prepare, field, first_row, fold, view
-from jssl.methods.contrastive.simclr import simclr
+from jssl.methods.contrastive.simclr import scaled, simclr
 from jssl.nets import Net
 from jssl.ops.ema import ema
 from jssl.ops.memory import Queue, queue_init, queue_push
@@ -46,6 +46,7 @@ def simclr_v2(
     augment: Augment,
     *,
     temperature: float = 0.1,
+    scale: float = 1.0,
     queue: int = 0,
     momentum: float = 0.999,
     prepare: Prepare = field("image"),
@@ -60,6 +61,7 @@ def simclr_v2(
       augment: (key, batch) -> two views of each row, [n, 2, ...], normalized as `prepare`
         does.
       temperature: tau.
+      scale: factor of the gradient, 2 in the released code; see `simclr`.
       queue: number of projections in the queue, those of the second views; 0: SimCLR. The
         paper: 65,536. A queue that is not much smaller than the data set contains views of
         the same image as negatives.
@@ -67,7 +69,8 @@ def simclr_v2(
       prepare: batch -> x, the network's input outside training (normalization, a crop).
       chunk: candidates per block, see `nt_xent`.
     """
-    plain = simclr(net, tx, augment, temperature=temperature, prepare=prepare, chunk=chunk)
+    how = dict(temperature=temperature, scale=scale, prepare=prepare, chunk=chunk)
+    plain = simclr(net, tx, augment, **how)
 
     def init(key, batch):
         if not queue:
@@ -87,7 +90,8 @@ def simclr_v2(
         value = nt_xent(
             z[:, 0], z[:, 1], temperature, chunk=chunk, negatives=remembered.keys
         )
-        return value, (stats, {"loss": value, "z_std": unit(z[:, 0]).std(0).mean()})
+        metrics = {"loss": value, "z_std": unit(z[:, 0]).std(0).mean()}
+        return scaled(value, scale), (stats, metrics)
 
     def step(key, state, batch):
         if not queue:

@@ -3,12 +3,14 @@
 Tarvainen and Valpola, "Mean teachers are better role models", NeurIPS 2017.
 https://arxiv.org/abs/1703.01780
 
-    L = mean over labeled x of -log p(y | view(x))
+    L = 1 / n sum over labeled x of -log p(y | view(x))
         + w(s) mean over all x of d(p(view(x)), p'(view'(x))),
     teacher <- m_s teacher + (1 - m_s) student,    m_s = min(1 - 1 / (s + 1), m),
 
 with p' of the teacher, which has no gradient, and d the squared error over classes or
-KL(p' || p). The teacher makes the final predictions.
+KL(p' || p). The teacher makes the final predictions. Both released codes divide the first
+term by the size n of the whole batch; with the number of labeled rows m instead, a weight
+of w n / m gives n / m times the same loss.
 """
 
 from typing import Any, NamedTuple
@@ -49,6 +51,7 @@ def mean_teacher(
     ramp: int = 1000,
     momentum: float = 0.99,
     consistency: str = "mse",
+    divisor: str = "batch",
     prepare: Prepare = field("image"),
 ) -> Method[State]:
     """Semi-supervised learning with a mean teacher.
@@ -63,14 +66,17 @@ def mean_teacher(
       ramp: steps of the sigmoid ramp of w.
       momentum: m.
       consistency: d, "mse" or "kl".
+      divisor: of the labeled term, "batch" (all rows) or "labeled" (the labeled ones).
       prepare: batch -> x, the network's input outside training (normalization, a crop).
 
     Raises:
-      ValueError: an unknown consistency.
+      ValueError: an unknown consistency or divisor.
     """
     if consistency not in DIFFERENCES:
         known = " or ".join(DIFFERENCES)
         raise ValueError(f"mean_teacher: consistency must be {known}, got {consistency!r}")
+    if divisor not in ("batch", "labeled"):
+        raise ValueError(f"mean_teacher: divisor must be batch or labeled, got {divisor!r}")
     difference = DIFFERENCES[consistency]
 
     def init(key, batch):
@@ -81,7 +87,8 @@ def mean_teacher(
     def loss(params, stats, views, labels, targets, w, keys):
         out, stats = net.apply(params, stats, views, train=True, keys=keys)
         logits = out["logits"][: len(labels)]
-        known = optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
+        each = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+        known = each.mean() if divisor == "labeled" else each.sum() / len(targets)
         agreed = difference(out["logits"], targets)
         value = known + w * agreed
         return value, (

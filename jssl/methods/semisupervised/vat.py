@@ -9,6 +9,9 @@ for Supervised and Semi-Supervised Learning", TPAMI 2019. https://arxiv.org/abs/
     r(x) = the perturbation of norm epsilon that maximizes this divergence,
 
 found by power iteration. No gradient flows through r, nor through p(x) in the divergence.
+The paper's mean is over the labeled and the unlabeled images of the data set. The released
+code takes it over the unlabeled rows of a batch alone, among whose images are the labeled
+ones: `everywhere=False`; else labeled images weigh more than their share of the data.
 """
 
 import jax
@@ -34,6 +37,7 @@ def vat(
     entropy_weight: float = 0.0,
     iterations: int = 1,
     xi: float | None = None,
+    everywhere: bool = True,
     prepare: Prepare = field("image"),
 ) -> Method[Learner]:
     """Semi-supervised learning with virtual adversarial training.
@@ -48,6 +52,8 @@ def vat(
       entropy_weight: lambda_ent; 1 in the authors' VAT + EntMin.
       iterations: of the power method.
       xi: None for exact Hessian-vector products; else the step of finite differences.
+      everywhere: whether the divergence, and the batch statistics of its passes, are of all
+        rows of a batch or of the unlabeled ones.
       prepare: batch -> x, the network's input outside training (normalization, a crop).
     """
 
@@ -67,7 +73,8 @@ def vat(
         out, moved = net.apply(params, stats, views[:n], train=True, keys=keys)
         logits = out["logits"]
         known = optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
-        change = divergence(direction, predict, views, epsilon, iterations, xi)
+        smooth = views if everywhere else views[n:]
+        change = divergence(direction, predict, smooth, epsilon, iterations, xi)
         value = known + weight * change
         metrics = {
             "labeled": known,
@@ -75,7 +82,7 @@ def vat(
             "accuracy": (logits.argmax(-1) == labels).mean(),
         }
         if entropy_weight:
-            metrics["entropy"] = entropy(predict(views)[n:])
+            metrics["entropy"] = entropy(predict(smooth)[n if everywhere else 0 :])
             value += entropy_weight * metrics["entropy"]
         return value, (moved, metrics | {"loss": value})
 

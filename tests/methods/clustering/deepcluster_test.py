@@ -1,7 +1,9 @@
 """DeepCluster: what a round does, piece by piece."""
 
 from functools import cache, partial
+from pathlib import Path
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,6 +12,8 @@ import pytest
 from scipy import ndimage
 from toys import images, jitted, noisy
 
+from jssl import config
+from jssl.learner import ema_weights
 from jssl.methods.clustering.deepcluster import deepcluster
 from jssl.models.convnet import ConvNet
 from jssl.models.heads import Classifier
@@ -62,6 +66,45 @@ def test_a_round_begins_with_a_new_head_that_remembers_nothing():
         before.learner.params["encoder"]["conv0"]["kernel"],
         after.learner.params["encoder"]["conv0"]["kernel"],
     )
+
+
+def test_a_new_head_restarts_in_any_chain_of_optimizers():
+    """Of a partition, and of averaged weights: momentum 0, average the new head."""
+    parts = {"head": optax.sgd(0.1, momentum=0.5), "rest": optax.sgd(0.1, momentum=0.9)}
+    label = lambda params: {k: "head" if k == "head" else "rest" for k in params}
+    tx = optax.chain(optax.partition(parts, label), ema_weights(0.5))
+    method, batch = tiny(tx)
+    state = jax.jit(method.init)(jax.random.key(0), batch)
+    for i in range(2):
+        state, _ = jax.jit(method.step)(jax.random.key(i), state, batch)
+    collect = lambda fn, *args, split="train": np.asarray(jax.jit(fn)(*args, batch))
+    after, _ = method.refresh(jax.random.key(3), state, collect)
+    before, after = state.learner, after.learner
+    new = after.params["head"]
+    chex.assert_trees_all_equal(after.ema, before.ema | {"head": new})
+    assert (np.asarray(before.params["head"]["kernel"]) != new["kernel"]).any()
+    traces = [optax.tree.get_all_with_path(x.opt, "trace") for x in (before, after)]
+    assert len(traces[0]) == 2
+    for (_, old), (_, kept) in zip(*traces, strict=True):
+        if isinstance(old["head"], optax.MaskedNode):
+            chex.assert_trees_all_equal(old["encoder"], kept["encoder"])
+        else:
+            assert all(np.any(x) for x in jax.tree.leaves(old["head"]))
+            assert not any(np.any(x) for x in jax.tree.leaves(kept["head"]))
+
+
+def test_the_heads_sgd_has_no_momentum_if_asked_for_as_in_the_released_code():
+    """optimizer_tl of facebookresearch/deepcluster; all other weights have 0.9."""
+    path = Path(__file__).parents[3] / "experiments" / "deepcluster.py"
+    [stage] = config.load(f"{path}:laptop,tiny=True,head_momentum=0.0").stages()
+    shapes = jax.eval_shape(stage.data.decode, stage.data.shapes())
+    batch = {k: jnp.ones(x.shape, x.dtype) for k, x in shapes.items()}
+    state = jax.jit(stage.method.init)(jax.random.key(0), batch)
+    traces = optax.tree.get_all_with_path(state.learner.opt, "trace")
+    assert [sorted(trace) for _, trace in traces if "encoder" in trace]
+    for _, trace in traces:
+        assert isinstance(trace["head"], optax.MaskedNode)
+        assert jax.tree.leaves(trace["encoder"])
 
 
 def test_a_step_takes_its_targets_by_index():

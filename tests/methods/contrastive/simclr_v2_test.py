@@ -1,6 +1,7 @@
 """SimCLR v2: without a memory SimCLR, with one more candidates; and its kept layer."""
 
 from functools import cache
+from pathlib import Path
 
 import chex
 import jax
@@ -10,6 +11,7 @@ import optax
 import pytest
 from toys import images, jitted, two_views
 
+from jssl import config
 from jssl.learner import fresh, graft
 from jssl.methods.contrastive.simclr import simclr
 from jssl.methods.contrastive.simclr_v2 import simclr_v2
@@ -17,6 +19,7 @@ from jssl.models.convnet import ConvNet
 from jssl.models.heads import MLP, Classifier, Siamese
 
 headline = "loss"
+KEY = jax.random.key(1)
 ENCODER, HEAD = ConvNet((8, 16)), MLP((16, 12, 8))
 
 
@@ -67,6 +70,16 @@ def test_without_a_queue_a_step_is_simclrs():
         chex.assert_trees_all_equal(states[i + 1].online, learner)
         chex.assert_trees_all_equal(metrics[i], wanted)
     assert states[2].memory == ()
+
+
+@pytest.mark.parametrize("queue", [0, 20])
+def test_the_scale_is_of_the_step_and_not_of_the_metric(queue):
+    states, metrics = moved(queue)
+    batch, how = {"image": images()}, dict(temperature=0.5, queue=queue, momentum=0.9)
+    half = simclr_v2(network(), optax.sgd(0.05), two_views, scale=2.0, **how)
+    after, seen = jax.jit(half.step)(jax.random.key(0), states[0], batch)
+    chex.assert_trees_all_close(after.online.params, states[1].online.params, rtol=1e-5)
+    np.testing.assert_allclose(seen["loss"], metrics[0]["loss"], rtol=1e-6)
 
 
 @pytest.mark.parametrize("at", [0, 1])
@@ -178,3 +191,29 @@ def test_the_memory_passes_no_gradient():
     two, _ = step(jax.random.key(0), state._replace(memory=other), batch)
     chex.assert_trees_all_equal(one.online, two.online)
     assert (one.memory.queue.keys != two.memory.queue.keys).any()
+
+
+@pytest.mark.parametrize("name", ["fine-tune", "distil"])
+def test_the_papers_new_head_starts_at_zero_and_is_not_under_lars(name):
+    """Its step is momentum plus the rate times a gradient of any length."""
+    path = Path(__file__).parents[3] / "experiments" / "simclr_v2.py"
+    stages = config.load(f"{path}:paper,tiny=True").stages()
+    method, data = next((s.method, s.data) for s in stages if s.name == name)
+    shapes = jax.eval_shape(data.decode, data.shapes())
+    batch = {
+        k: jax.random.uniform(KEY, x.shape) if k == "image" else jnp.arange(len(x)) % 2
+        for k, x in shapes.items()
+    }
+    state = jax.jit(method.init)(jax.random.key(0), batch)
+    if name == "distil":
+        params, tilt = state.teacher.params, jnp.array([0.0, 0.05])
+        params = params | {"head": params["head"] | {"bias": tilt}}
+        state = state._replace(teacher=state.teacher._replace(params=params))
+    step, heads = jax.jit(method.step), []
+    for _ in range(3):
+        learner = getattr(state, "student", state)
+        heads.append(np.asarray(learner.params["head"]["kernel"], np.float64))
+        state, _ = step(KEY, state, batch)
+    assert not heads[0].any()
+    new = (heads[2] - heads[1]) - 0.9 * (heads[1] - heads[0])
+    assert np.linalg.norm(new) > 0.05 * np.linalg.norm(heads[1])

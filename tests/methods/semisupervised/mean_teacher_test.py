@@ -34,9 +34,10 @@ def rows(batch):
 
 
 @cache
-def walked(momentum, consistency):
+def walked(momentum, consistency, divisor="batch"):
     """The states of four steps, and their metrics."""
     how = dict(weight=20.0, ramp=4, momentum=momentum, consistency=consistency)
+    how |= dict(divisor=divisor)
     m = mean_teacher(network(), optax.sgd(0.3), noisier, **how)
     states, step = [jax.jit(m.init)(jax.random.key(9), few_labels())], jax.jit(m.step)
     seen = []
@@ -59,11 +60,15 @@ def looks(key):
     return [noisier(k, images) for k in jax.random.split(key, 4)[:2]]
 
 
-@pytest.mark.parametrize(("momentum", "consistency"), [(0.7, "mse"), (0.0, "kl")])
+@pytest.mark.parametrize(
+    ("momentum", "consistency", "divisor"),
+    [(0.7, "mse", "batch"), (0.0, "kl", "batch"), (0.7, "mse", "labeled")],
+)
 def test_the_student_descends_the_papers_loss_with_the_teacher_held_fixed(
-    momentum, consistency
+    momentum, consistency, divisor
 ):
-    states, seen = walked(momentum, consistency)
+    """Of 16 rows 8 are labeled; the released codes divide their sum by 16."""
+    states, seen = walked(momentum, consistency, divisor)
     before, after, metrics = states[3], states[4], seen[3]
     ours, theirs = looks(KEYS[3])
     out, _ = trained(*before.teacher, theirs)
@@ -76,7 +81,8 @@ def test_the_student_descends_the_papers_loss_with_the_teacher_held_fixed(
         out, _ = network().apply(params, before.student.stats, ours, train=True)
         p = jax.nn.softmax(out["logits"])
         labels = few_labels()["labeled"]["label"]
-        known = -jnp.log(p[jnp.arange(8), labels]).mean()
+        known = -jnp.log(p[jnp.arange(8), labels]).sum()
+        known /= {"batch": 16, "labeled": 8}[divisor]
         difference = {
             "mse": jnp.sum((p - q) ** 2) / (16 * 3),
             "kl": jnp.sum(q * jnp.log(q / p)) / 16,
@@ -156,3 +162,19 @@ def test_the_teacher_is_what_is_judged_and_the_student_is_there_too():
 def test_an_unknown_consistency_is_refused():
     with pytest.raises(ValueError, match="consistency must be mse or kl, got 'l1'"):
         mean_teacher(network(), optax.sgd(0.1), noisy, consistency="l1")
+
+
+def test_an_unknown_divisor_is_refused():
+    with pytest.raises(ValueError, match="divisor must be batch or labeled, got 'rows'"):
+        mean_teacher(network(), optax.sgd(0.1), noisy, divisor="rows")
+
+
+def test_a_rescaled_weight_gives_a_multiple_of_the_same_gradient():
+    """n = 16 and m = 8: twice the weight over the labeled rows at half the rate."""
+    state, after = (walked(0.7, "mse")[0][i] for i in (3, 4))
+    how = dict(weight=40.0, ramp=4, momentum=0.7, divisor="labeled")
+    other = mean_teacher(network(), optax.sgd(0.15), noisier, **how)
+    same, _ = jax.jit(other.step)(KEYS[3], state, few_labels())
+    chex.assert_trees_all_close(
+        same.student.params, after.student.params, rtol=1e-4, atol=1e-6
+    )

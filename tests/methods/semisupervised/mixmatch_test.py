@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import pytest
 import scipy.special
 from toys import few_labels, jitted, noisy
 
@@ -147,3 +148,49 @@ def test_the_average_of_the_weights_is_what_is_judged():
     np.testing.assert_allclose(out["logits"], wanted["logits"], rtol=1e-5, atol=1e-6)
     own, _ = network().apply(learner.params, learner.stats, images)
     assert not np.allclose(out["logits"], own["logits"], atol=1e-4)
+
+
+def official_interleave(xy):
+    """libml/layers.py of google-research/mixmatch, in numpy."""
+    n, m = len(xy[0]), len(xy)
+    sizes = [n // m] * m
+    for x in range(n - sum(sizes)):
+        sizes[-x - 1] += 1
+    cuts = np.cumsum([0, *sizes])
+    parts = [[v[cuts[p] : cuts[p + 1]] for p in range(m)] for v in map(np.asarray, xy)]
+    for i in range(1, m):
+        parts[0][i], parts[i][i] = parts[i][i], parts[0][i]
+    return [np.concatenate(v) for v in parts]
+
+
+def test_interleaved_batches_have_the_statistics_of_the_released_code():
+    """A pass for each view, then k + 1 of mixed rows, the first of which counts."""
+    how = dict(weight=30.0, ramp=4, k=3, alpha=0.0, interleaved=True)
+    m = mixmatch(network(), TX, noisier, **how)
+    batch = few_labels()
+    state = jax.jit(m.init)(jax.random.key(0), batch)._replace(count=jnp.int32(1))
+    params, stats = state.learner.params, state.learner.stats
+    x, u = map(np.asarray, views(batch))
+    each = [u[i::3] for i in range(3)]
+    softmax = lambda out: scipy.special.softmax(np.asarray(out["logits"], float), axis=1)
+    mean = np.mean([softmax(trained(params, stats, v)[0]) for v in each], axis=0)
+    q = mean**2 / (mean**2).sum(1, keepdims=True)
+    outs = [trained(params, stats, v) for v in official_interleave([x, *each])]
+    p, *others = official_interleave([softmax(out) for out, _ in outs])
+    known = -np.log(p[np.arange(8), np.arange(8) % 3]).mean()
+    unknown = np.mean([(q - other) ** 2 for other in others])
+    after, metrics = jax.jit(m.step)(KEY, state, batch)
+    np.testing.assert_allclose(metrics["labeled"], known, rtol=1e-5)
+    np.testing.assert_allclose(metrics["unlabeled"], unknown, rtol=1e-4)
+    chex.assert_trees_all_close(after.learner.stats, outs[0][1], rtol=1e-4, atol=1e-6)
+    together = mixmatch(network(), TX, noisier, **(how | dict(interleaved=False)))
+    _, other = jax.jit(together.step)(KEY, state, batch)
+    assert abs(other["labeled"] - known) > 1e-3 * known
+
+
+def test_interleaved_batches_of_unequal_size_are_refused():
+    m = mixmatch(network(), TX, noisier, interleaved=True)
+    batch = few_labels()
+    batch["labeled"] = jax.tree.map(lambda x: x[:4], batch["labeled"])
+    with pytest.raises(ValueError, match="as many labeled as unlabeled rows, got 4 and 8"):
+        m.init(KEY, batch)

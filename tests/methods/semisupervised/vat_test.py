@@ -120,6 +120,28 @@ def test_the_weights_descend_with_the_step_and_the_clean_prediction_held_fixed()
     chex.assert_trees_all_close(after.params, wanted.params, rtol=1e-4, atol=1e-5)
 
 
+def test_the_released_codes_divergence_is_of_the_unlabeled_batch_alone():
+    """ul_x of vat_tf: its own batch statistics, for the entropy too."""
+    how = dict(epsilon=0.5, weight=3.0, entropy_weight=0.7, everywhere=False)
+    m = vat(network(), optax.sgd(0.1), noisy, **how)
+    before = jax.jit(m.init)(jax.random.key(0), few_labels())
+    _, metrics = jax.jit(m.step)(KEY, before, few_labels())
+    x, direction = views()
+    u = x[8:]
+    r = jax.jit(
+        lambda u: vat_perturbation(
+            direction, lambda x: applied(before, x)[0]["logits"], u, 0.5
+        )
+    )(u)
+    clean, moved = probabilities(before, u), probabilities(before, u + r)
+    change = scipy.stats.entropy(clean, moved, axis=1).mean()
+    np.testing.assert_allclose(metrics["unlabeled"], change, rtol=1e-3)
+    unsure = scipy.stats.entropy(clean, axis=1).mean()
+    np.testing.assert_allclose(metrics["entropy"], unsure, rtol=1e-5)
+    everywhere = stepped()[2]
+    assert abs(everywhere["unlabeled"] - change) > 1e-2 * change
+
+
 def test_entropy_is_left_out_unless_it_is_given_a_weight():
     m, batch = tiny(None)
     state = jax.eval_shape(m.init, KEY, batch)
