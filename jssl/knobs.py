@@ -11,22 +11,24 @@ A config may override the description of a knob under its "Args:".
 """
 
 import ast
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from types import MappingProxyType
 from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from jssl import data, nets, optim, views
+from jssl import data, evals, nets, optim, views
 from jssl.config import Count, Counts, Positive, Range, Stage, one_of
 from jssl.data import Source
-from jssl.learner import ema_weights
-from jssl.method import Augment, Batch, Method, beneath
+from jssl.learner import Learner, ema_weights
+from jssl.method import Augment, Batch, Method, Prepare, beneath
+from jssl.methods.transfer.linear import frozen, linear
 from jssl.models.convnet import ConvNet
-from jssl.models.heads import Classifier
+from jssl.models.heads import Classifier, LinearHead
 from jssl.models.resnet import ResNet
 from jssl.nets import Net
 
@@ -313,10 +315,10 @@ class Photos(Pictures):
 class ImageNet(Photos):
     """ImageNet at the scale of a paper.
 
-    Departure from the papers: crops are taken on the device, from the central square of
-    `stored` pixels, not from the whole photograph.
-
     Attributes:
+      whole: Cut random crops from whole photographs, on the host, as the papers do; off:
+        from their central squares of `stored` pixels, on the device, which needs fewer
+        cores of the host and never sees a quarter of a photograph of 500 x 375 pixels.
       hold_out: Leave val, 10,000 training images for choosing, out of training; off trains
         on all published images, as the papers do.
       size: Side in pixels of the network's input.
@@ -327,6 +329,7 @@ class ImageNet(Photos):
 
     source: str = "tfds:imagenet2012"
     hold_out: bool = False
+    whole: bool = True
     size: Count = 224
     dtype: str = "bfloat16"
     lr: Positive = 0.1
@@ -343,6 +346,32 @@ class ImageNet(Photos):
         steps = train.steps(self.epochs)
         return optim.warmup_cosine(self.peak, warmup, steps, end=self.peak * end)
 
+    def viewed(
+        self,
+        run: Run,
+        looks: str | views.View,
+        labeled: bool = False,
+        **changes: Any,
+    ) -> tuple[Source, Augment, Prepare]:
+        """The training split, its augmentation, and the input outside training.
+
+        Inputs are normalized outside training if they are in the views.
+
+        Args:
+          run: has the seed.
+          looks: a recipe, for [n, views, size, size, c]; or a view, for [n, size, size, c].
+          labeled: True includes labels in the batches.
+          **changes: fields of every view of a recipe.
+        """
+        if isinstance(looks, views.View):
+            several, look = (looks,), looks
+        else:
+            several = views.recipe(looks, size=self.size, **changes)
+            look = partial(views.multi_view, views=several)
+        crops = data.Crops(**views.crop_of(several)._asdict()) if self.whole else None
+        prepare = self.normalized if several[0].statistics else self.prepare
+        return self.load(run, labeled, crops), views.on(look), prepare
+
     def prepare(self, batch: Batch) -> jax.Array:
         """The central squares of `size` pixels of a batch's images, [n, size, size, c]."""
         share = self.size / self.stored
@@ -351,6 +380,87 @@ class ImageNet(Photos):
     def normalized(self, batch: Batch) -> jax.Array:
         """`prepare`, then standardization by ImageNet's mean and standard deviation."""
         return views.normalize(self.prepare(batch), *views.IMAGENET)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LinearEvaluation:
+    """Linear evaluation after a paper's pre-training, by its own protocol.
+
+    Attributes:
+      linear_epochs: Epochs of the linear evaluation; 0 omits it.
+      linear_batch: Images per step of the linear evaluation.
+      linear_lr: Peak learning rate of the linear evaluation for a batch of 256; scales with
+        the batch.
+    """
+
+    linear_epochs: float = 90.0
+    linear_batch: Count = 4096
+    linear_lr: Positive = 0.1
+
+    def stages(
+        self,
+        run: Run,
+        images: ImageNet,
+        train: Source,
+        net: Net,
+        learner: Callable[[Any], Learner] = lambda state: state,
+        *,
+        tx: Callable[[optax.Schedule], optax.GradientTransformation],
+        falls: Mapping[float, float] = MappingProxyType({}),
+        warmup: float = 0.0,
+        norm: bool = False,
+        std: float = 0.01,
+        look: views.View | None = None,
+        **fields: Any,
+    ) -> list[Stage]:
+        """The stage "linear" on the frozen network of "pretrain"; none without labels.
+
+        Args:
+          run: settings of all stages.
+          images: the data set.
+          train: the source of "pretrain".
+          net: the pre-trained network, with the output "h".
+          learner: state of "pretrain" -> the Learner of the network.
+          tx: schedule -> the optimizer of the head.
+          falls: factors of the learning rate, by the fraction of the steps from which they
+            apply; empty: cosine decay to 0.
+          warmup: epochs of linear warm-up, before a cosine.
+          norm, std: of `LinearHead`.
+          look: view of the training images; None: a random resized crop of 8 to 100 % of
+            the area, bilinear, and a flip, normalized.
+          **fields: further fields of the stage.
+        """
+        if not (self.linear_epochs and train.classes):
+            return []
+        look = look or crop_and_flip(images.size, statistics=views.IMAGENET)
+        wide = replace(images, batch=self.linear_batch)
+        train, augment, prepare = wide.viewed(run, look, labeled=True)
+        steps = train.steps(self.linear_epochs)
+        peak = self.linear_lr * train.batch / 256
+        if falls:
+            at = {int(share * steps): factor for share, factor in falls.items()}
+            schedule = optax.piecewise_constant_schedule(peak, at)
+        else:
+            early = train.steps(warmup) if warmup else 0
+            schedule = optim.warmup_cosine(peak, early, steps)
+        method = linear(
+            net,
+            nets.linen(LinearHead(train.classes, norm, std)),
+            tx(schedule),
+            train.classes,
+            augment,
+            prepare=prepare,
+        )
+        start, named = frozen("pretrain", learner), {"top1": evals.accuracy()}
+        return [
+            run.stage("linear", method, train, steps, evals=named, start=start, **fields)
+        ]
+
+
+def crop_and_flip(size: int, **changes: Any) -> views.View:
+    """The view of linear evaluation: a random resized crop and a flip."""
+    usual: dict[str, Any] = dict(area=(0.08, 1.0), antialias=True, flip=0.5)
+    return views.View(size=size, **(usual | changes))
 
 
 @dataclass(frozen=True, kw_only=True)

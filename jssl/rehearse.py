@@ -12,6 +12,7 @@ and what was smaller than in the run itself. A failure is an exit status of 1.
 
 import argparse
 import contextlib
+import io
 import os
 import re
 import resource
@@ -211,9 +212,10 @@ def rehearse(
         "export": partial(export.main, [*where, "--out", f"{workdir}/encoder.safetensors"]),
     }
     for name, command in commands.items():
-        with part(f"jssl {name}") as made:
-            if status := command():
-                raise ValueError(f"jssl {name} failed with status {status}")
+        with part(f"jssl {name}") as made, contextlib.redirect_stdout(io.StringIO()):
+            status = command()
+        if status:
+            raise ValueError(f"jssl {name} failed with status {status}")
         yield from made
 
 

@@ -36,7 +36,7 @@ from jssl.data.prepared import tfds
 from jssl.data.shards import shards
 from jssl.data.source import Batch, Source, dataset, inform_once, warn_once
 from jssl.data.stamps import stamps
-from jssl.data.subsets import apart, labels_per_class, subset
+from jssl.data.subsets import apart, drawn, labels_per_class, subset
 from jssl.data.tables import hf
 from jssl.data.toys import ring8
 
@@ -114,6 +114,7 @@ def load(
     cut: int | None = None,
     hold_out: bool = True,
     crops: Crops | None = None,
+    each: int = 0,
     **knobs: Any,
 ) -> Source:
     """The training split of a data set; `source.split("val")` is another.
@@ -142,6 +143,7 @@ def load(
       crops: random crops of the whole image, cut on the host, that training batches have
         as `crops` uint8 [n, count, size, size, c] in place of `image`, for the data sets of
         `CROPPED`. None: training batches have the central square, which is faster.
+      each: number of rows of every split, drawn at random, for rehearsals; 0: all.
       **knobs: arguments of the data set's loader: `size` (side in pixels) and `channels` of
         all images; of images in files `corrupt`, and `resident` (largest split held in
         memory, in bytes); `deviation` of `ring8`, `stride` of `photos`, `data_dir` of
@@ -214,4 +216,5 @@ def load(
         if not where or where in str(reason) or name in str(reason):
             raise
         raise ValueError(f"{name}: {reason}") from reason
-    return subset(source, np.arange(limit)) if limit else source
+    source = subset(source, np.arange(limit)) if limit else source
+    return drawn(source, each) if each else source

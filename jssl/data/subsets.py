@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from jssl.data.source import Records, Source, check_rows
-from jssl.data.splits import fingerprint, ranks
+from jssl.data.splits import fingerprint, ranks, shuffled
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,6 +74,23 @@ def apart(source: Source) -> Source:
     shared = np.concatenate([*source.includes.values()])
     rows = np.setdiff1d(np.arange(source.size), shared)
     return subset(source, rows, name=source.name)
+
+
+def drawn(source: Source, rows: int) -> Source:
+    """At most `rows` rows of every split, drawn without regard to labels.
+
+    >>> from jssl.data import dataset
+    >>> few = drawn(dataset("mine", {"train": {"x": np.arange(9)}}, batch=2), 4)
+    >>> few.size, few.split_names()
+    (4, ('train',))
+    """
+
+    def some(split):
+        chosen = np.sort(shuffled(split.size, seed=0)[:rows])
+        return subset(split, chosen, name=split.name)
+
+    others = {name: lambda at=name: some(source.split(at)) for name in source.siblings}
+    return dataclasses.replace(some(source), siblings=others)
 
 
 def labels_per_class(source: Source, per_class: int, seed: int = 0) -> Source:

@@ -50,7 +50,7 @@ class Preprocessing(NamedTuple):
     @property
     def words(self) -> str:
         """For display: "mean 0.5, std 0.5 (given)"."""
-        mean, std = (" ".join(f"{x:g}" for x in y) for y in (self.mean, self.std))
+        mean, std = (" ".join(f"{x + 0:g}" for x in y) for y in (self.mean, self.std))
         return f"mean {mean}, std {std} ({self.origin})"
 
     def written(self) -> dict[str, Any]:
