@@ -1,6 +1,6 @@
 """Weights with their optimizer state, and the two functions that update them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
 
 import jax
@@ -193,7 +193,7 @@ def without_predictor(learner: Learner) -> tuple[Any, Any]:
     return rest(learner.params), {k: rest(tree) for k, tree in learner.stats.items()}
 
 
-def graft(learner: Learner, **sources: Any) -> Learner:
+def graft(learner: Learner, *, new: Collection[str] = (), **sources: Any) -> Learner:
     """Replaces parts of a new network by pretrained weights.
 
     `graft(learner, encoder=pretrained)` replaces `params["encoder"]` by the same subtree
@@ -201,19 +201,26 @@ def graft(learner: Learner, **sources: Any) -> Learner:
     that name likewise. Pretrained weights without a counterpart are dropped. If the new
     chain keeps a running average, it restarts from the grafted weights.
 
+    Args:
+      learner: the new network.
+      new: names of weights that keep their initialization where the pretrained network has
+        none, such as "positions".
+      sources: the pretrained network of each part.
+
     Raises:
-      ValueError: if a weight of the new network is missing in the pretrained one or has
-        another shape there; the message gives its path.
+      ValueError: if another weight of the new network is missing in the pretrained one,
+        or has another shape there; the message gives its path.
     """
     params = dict(learner.params)
     stats = {kind: dict(tree) for kind, tree in dict(learner.stats or {}).items()}
     for name, source in sources.items():
         if name not in params or name not in source.weights:
             raise ValueError(f"graft: both networks must have a part named {name!r}")
-        params[name] = _transplant(params[name], source.weights[name], name)
+        params[name] = _transplant(params[name], source.weights[name], name, new)
         for kind, tree in stats.items():
             if name in tree:
-                tree[name] = _transplant(tree[name], source.stats[kind][name], name)
+                old = source.stats[kind][name]
+                tree[name] = _transplant(tree[name], old, name, new)
     opt = learner.opt
     if learner.ema is not None:
         restart = lambda node: AveragedWeights(params) if _is_average(node) else node
@@ -221,14 +228,15 @@ def graft(learner: Learner, **sources: Any) -> Learner:
     return Learner(params, stats if stats else learner.stats, opt)
 
 
-def _transplant(new, old, where):
-    if isinstance(new, dict):
-        missing = set(new) - set(old) if isinstance(old, dict) else set(new)
-        if missing:
+def _transplant(own, old, where, new):
+    if isinstance(own, dict):
+        absent = set(own) - set(old) if isinstance(old, dict) else set(own)
+        if missing := absent - set(new):
             raise ValueError(f"graft: the pretrained network has no {where}/{min(missing)}")
-        return {k: _transplant(new[k], old[k], f"{where}/{k}") for k in new}
-    if jnp.shape(new) != jnp.shape(old):
+        each = {k: f"{where}/{k}" for k in own if k not in absent}
+        return own | {k: _transplant(own[k], old[k], at, new) for k, at in each.items()}
+    if jnp.shape(own) != jnp.shape(old):
         raise ValueError(
-            f"graft: {where} has shape {jnp.shape(new)}, pretrained {jnp.shape(old)}"
+            f"graft: {where} has shape {jnp.shape(own)}, pretrained {jnp.shape(old)}"
         )
     return old

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+from flax.errors import InvalidRngError
 
 
 class Net(NamedTuple):
@@ -31,22 +32,34 @@ SOWN = ("layers", "attention")
 
 
 def linen(module) -> Net:
-    """A network from a Flax Linen module whose functions take (*inputs, train)."""
+    """A network from a Flax Linen module whose functions take (*inputs, train).
+
+    Raises:
+      ValueError: in `apply`, if the module draws from a stream that is not in `keys`.
+    """
 
     def init(key, *inputs):
         variables = dict(module.init(key, *inputs, train=False))
         return variables.pop("params"), variables
 
     def apply(params, stats, *inputs, train=False, keys={}, capture=(), method=None):
-        out, moved = module.apply(
-            {"params": params, **stats},
-            *inputs,
-            train=train,
-            rngs=dict(keys),
-            method=method,
-            mutable=[*(stats if train else SOWN), *(["intermediates"] if capture else ())],
-            capture_intermediates=lambda m, name: name == "__call__" and m.name in capture,
-        )
+        kept = [*(stats if train else SOWN), *(["intermediates"] if capture else ())]
+        watched = lambda m, name: name == "__call__" and m.name in capture
+        try:
+            out, moved = module.apply(
+                {"params": params, **stats},
+                *inputs,
+                train=train,
+                rngs=dict(keys),
+                method=method,
+                mutable=kept,
+                capture_intermediates=watched,
+            )
+        except InvalidRngError as error:
+            reason = str(error).split(" (http")[0]
+            raise ValueError(
+                f"the network draws noise without a key: pass keys={{NAME: key}}: {reason}"
+            ) from error
         moved = dict(moved)
         seen = moved.pop("intermediates", {})
         if isinstance(out, dict) and not train:

@@ -5,6 +5,9 @@ import optax
 import pytest
 
 from jssl.learner import descend, ema_weights, fresh, graft, minimize
+from jssl.models import vit
+
+KEY = jax.random.key(0)
 
 PARAMS = {"encoder": {"w": jnp.array([1.0, 2.0])}, "head": {"b": jnp.array([0.5])}}
 
@@ -78,6 +81,21 @@ def test_gradients_are_averaged_over_a_named_axis():
 
     params = jax.pmap(step, axis_name="i")(jnp.array([1.0, 5.0]))
     np.testing.assert_allclose(params["head"]["b"], [[3.0], [3.0]])
+
+
+def test_a_graft_leaves_new_weights_as_they_begin():
+    """MAE's fine-tuning trains positions, which its pre-training has fixed."""
+    encoder = vit.Encoder(8, 1, 2, 4)
+    images = jnp.zeros((1, 8, 12, 3))
+    old = fresh(optax.sgd(0.1), {"encoder": encoder.init(KEY, images)["params"]})
+    tuned = encoder.clone(grid=(2, 3), sincos_init=True)
+    params = {"encoder": tuned.init(jax.random.key(1), images)["params"]}
+    begun = fresh(optax.sgd(0.1), params)
+    with pytest.raises(ValueError, match="pretrained network has no encoder/positions"):
+        graft(begun, encoder=old)
+    found = graft(begun, new=("positions",), encoder=old).params["encoder"]
+    wanted = {**old.params["encoder"], "positions": params["encoder"]["positions"]}
+    jax.tree.map(np.testing.assert_array_equal, found, wanted)
 
 
 def test_a_graft_takes_the_named_part_and_leaves_the_rest():

@@ -36,6 +36,13 @@ def test_in_training_they_move_and_keep_their_tree():
     assert not np.allclose(after["batch_stats"]["norm"]["mean"], 0)
 
 
+def test_noise_without_a_key_is_refused():
+    net, x, (params, stats) = start()
+    match = 'without a key: pass keys={NAME: key}: .* needs PRNG for "dropout"$'
+    with pytest.raises(ValueError, match=match):
+        net.apply(params, stats, x, train=True, keys={"drop_path": jax.random.key(2)})
+
+
 def test_captured_outputs_come_by_name():
     net, x, (params, stats) = start()
     (_, seen), after = net.apply(params, stats, x, capture=("first",))

@@ -64,8 +64,10 @@ class CNN13(nn.Module):
                 dtype=self.dtype,
                 name=f"conv{i}",
             )(x)
-            norm = dict(momentum=self.momentum, eps=self.eps, name=f"norm{i}")
-            x = nn.leaky_relu(BatchNorm(self.groups, **norm)(x, train), self.slope)
+            norm = BatchNorm(
+                self.groups, momentum=self.momentum, eps=self.eps, name=f"norm{i}"
+            )
+            x = nn.leaky_relu(norm(x, train), self.slope)
             tap(self, "layers", x)
             if i in (2, 5):
                 x = nn.max_pool(x, (2, 2), (2, 2), "SAME")

@@ -10,7 +10,7 @@ copy), initialized within the bounds of the joint [d, 3d] matrix of MAE's code.
 
 import math
 import re
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import flax.linen as nn
@@ -84,7 +84,9 @@ def moco_v3(variant: str, **more: Any) -> "Encoder":
     >>> moco_v3("S/16").heads, moco_v3("B/16").heads
     (12, 12)
     """
-    found = sizes(variant) | ({"heads": 12} if variant.startswith("S/") else {})
+    found: dict[str, Any] = {**sizes(variant)}
+    if variant.startswith("S/"):
+        found["heads"] = 12
     return Encoder(**found, joint_qkv_init=False, token_std=1e-6, **more)
 
 
@@ -179,6 +181,11 @@ def run(stack, x, train):
     return x
 
 
+def as_fixed(key, shape, grid):
+    """Initialization of positions [1, 1 + l, d] by the fixed ones of a grid."""
+    return jnp.zeros(shape).at[0, 1:].set(sincos_2d(shape[-1], *grid))
+
+
 class Encoder(nn.Module):
     """A ViT without a head: images [n, h, w, c] -> class and patch tokens [n, 1 + l, d].
 
@@ -233,7 +240,7 @@ class Encoder(nn.Module):
         self.cls = self.param("cls", token, (1, 1, self.width))
         if self.grid:
             places = (1, 1 + math.prod(self.grid), self.width)
-            init = self._as_fixed if self.sincos_init else TOKEN
+            init = partial(as_fixed, grid=self.grid) if self.sincos_init else TOKEN
             self.positions = self.param("positions", init, places)
         self.blocks = blocks(
             self.depth,
@@ -246,11 +253,6 @@ class Encoder(nn.Module):
         )
         if self.final_norm:
             self.norm = norm(self.residual_dtype or self.dtype, eps=self.eps)
-
-    def _as_fixed(self, key, shape):
-        """The sine-cosine positions, zero for the class token."""
-        table = sincos_2d(self.width, *self.grid)
-        return jnp.zeros(shape).at[0, 1:].set(table)
 
     def __call__(self, images, keep=None, train=False):
         n, h, w, _ = images.shape
