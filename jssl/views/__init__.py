@@ -41,7 +41,7 @@ from jssl.views.geometry import (
 from jssl.views.mixing import cutmix, mixup, mixup_or_cutmix
 from jssl.views.randaugment import rand_augment
 from jssl.views.recipes import RECIPES, augment, on, recipe
-from jssl.views.view import RandomCrops, View, crop_of, multi_crop, multi_view
+from jssl.views.view import View, crop_of, multi_crop, multi_view
 
 __all__ = [
     "CIFAR10",
@@ -50,7 +50,6 @@ __all__ = [
     "IMAGENET_SWAV",
     "LAB",
     "RECIPES",
-    "RandomCrops",
     "Statistics",
     "View",
     "affine",

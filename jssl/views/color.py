@@ -234,9 +234,9 @@ def jitter_from(
     >>> u = jnp.array([0.75, 0.5, 0.5, 0.5, 0.0, 0.0, 0.0, 0.0])
     >>> jitter_from(u, jnp.full((1, 1, 1), 0.5), (0.4, 0.0, 0.0, 0.0)).item()  # f = 1.2
     0.6000000238418579
-    >>> image, strength = jnp.full((1, 1, 1), 0.5), (0.4, 0.0, 0.0, 0.0)
-    >>> jitter_from(u, image, strength, style="tensorflow").ravel().round(3)  # delta = 0.2
-    Array([0.7], dtype=float32)
+    >>> image, strength = jnp.full((1, 1, 1), 0.5), (0.5, 0.0, 0.0, 0.0)
+    >>> jitter_from(u, image, strength, style="tensorflow").item()  # delta = 0.25
+    0.75
     """
     if min(strength) < 0 or strength[3] > 0.5:
         raise ValueError(

@@ -16,7 +16,6 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -331,39 +330,28 @@ def multi_view(
     return jnp.concatenate(groups, axis=1)
 
 
-class RandomCrops(NamedTuple):
-    """Random resized crops of an image, in torchvision's terms.
-
-    Attributes:
-      count: crops of each image.
-      size: height and width in pixels.
-      area: range of the crop's area, as fractions of the image.
-      ratio: range of width / height.
-      filter: interpolation, "bilinear" or "bicubic".
-    """
-
-    count: int
-    size: int
-    area: tuple[float, float]
-    ratio: tuple[float, float]
-    filter: str
-
-
-def crop_of(views: Sequence[View]) -> RandomCrops:
-    """The random resized crops that the views share, one for each view.
+def crop_of(
+    views: Sequence[View],
+) -> tuple[int, int, tuple[float, float], tuple[float, float], str]:
+    """The random resized crops that the views share: (count, size, area, ratio, filter).
 
     A loader can cut them from the whole photograph; `multi_view` applies the rest of the
     views to them.
+
+    Returns:
+      Crops of each image, one for each view; their side in pixels; the range of their area
+      as fractions of the image; that of width / height; "bilinear" or "bicubic".
 
     Raises:
       ValueError: if there are no views, if a view has no random crop or a step before it,
         or if the views differ in size, area, ratio or interpolation.
 
-    >>> crop_of((View(size=32, area=(0.2, 1.0), flip=0.5),) * 2)[:3]
-    (2, 32, (0.2, 1.0))
+    >>> crop_of((View(size=32, area=(0.2, 1.0), ratio=(1.0, 1.0)),) * 2)
+    (2, 32, (0.2, 1.0), (1.0, 1.0), 'bilinear')
     """
     if not views:
         raise ValueError("crop_of: views must hold at least one View")
+    specs = set()
     for view in views:
         _without_crop("crop_of", view)
         if view.area is None:
@@ -371,13 +359,13 @@ def crop_of(views: Sequence[View]) -> RandomCrops:
                 f"crop_of: a View without area has no random crop: pass area=(low, high), "
                 f"got View(size={view.size}, area=None)"
             )
-    specs = {(view.size, view.area, view.ratio, view.method) for view in views}
+        specs.add((view.size, view.area, view.ratio, view.method))
     if len(specs) > 1:
         raise ValueError(
             f"crop_of: views must share size, area, ratio and method, got {sorted(specs)}: "
             f"crop multi-crop views on the device"
         )
-    return RandomCrops(len(views), *specs.pop())
+    return len(views), *specs.pop()
 
 
 def _without_crop(function, view):
