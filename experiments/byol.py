@@ -67,9 +67,9 @@ def paper(
     """
     train = images.load(run)
     steps = train.steps(images.epochs)
-    encoder = resnet.encoder(images)
+    heads = (MLP(projector, last_bias=False) for _ in range(2))
     method = byol(
-        nets.linen(Siamese(encoder, MLP(projector), MLP(projector))),
+        nets.linen(Siamese(resnet.encoder(images), *heads)),
         optim.lars(images.schedule(train), weight_decay=decay),
         views.augment("byol", size=images.size),
         steps=steps,
