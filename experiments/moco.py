@@ -100,6 +100,10 @@ def paper(
 
     The learning rate of v1 falls tenfold at epochs 120 and 160, that of v2 along a cosine.
 
+    Numbers to beat: 60.6 % (v1) and 67.5 % (v2) top-1 of the 50,000 validation images, by a
+    linear classifier of the frozen h, trained on random crops and flips; 71.1 % for v2
+    after 800 epochs (epochs=800).
+
     Args:
       warmup: Epochs of linear warm-up of the learning rate (version 2).
       version: MoCo version, 1 or 2; version 3 is `v3` and `v3_vit`.
@@ -140,8 +144,9 @@ def v3(
 ) -> list[Stage]:
     """v3 on ImageNet: ResNet-50, LARS, batches of 4,096, 300 epochs.
 
-    Numbers to beat, linear: 68.9 % after 100 epochs (epochs=100,lr=0.6), 72.8 % after 300,
-    74.6 % after 1,000 (epochs=1000,decay=1.5e-6,momentum=0.996).
+    Numbers to beat, top-1 of the 50,000 validation images, by a linear classifier of the
+    frozen h, trained on random crops and flips: 68.9 % after 100 epochs (lr=0.6), 72.8 %
+    after 300, 74.6 % after 1,000 (epochs=1000,decay=1.5e-6,momentum=0.996).
 
     Args:
       decay: Weight decay, except of biases and norms.
@@ -179,6 +184,10 @@ def v3_vit(
     remat: bool = False,
 ) -> list[Stage]:
     """v3 with a vision transformer, whose patch projection stays as it was drawn.
+
+    Numbers to beat, 300 epochs, top-1 of the 50,000 validation images, by a linear
+    classifier of the frozen class token, trained on random crops and flips: 73.2 %
+    (variant=S/16), 76.7 % (B/16).
 
     The mesh axis fsdp cuts weights and moments, the axis tensor heads and hidden units.
 
