@@ -58,7 +58,13 @@ def paper(
 ) -> list[Stage]:
     """The published schedule on ImageNet: LARS, batches of 4,096, 1,000 epochs.
 
-    For 300 epochs the paper has lr=0.3,decay=1e-6,momentum=0.99.
+    Number to beat: 74.3 % top-1 of the 50,000 validation images, by a linear classifier of
+    the frozen h, trained on random crops and flips. Shorter trainings of the released code:
+    epochs=300,lr=0.3,decay=1e-6,momentum=0.99; epochs=100,lr=0.45,decay=1e-6,momentum=0.99;
+    epochs=40,lr=0.45,decay=1e-6,momentum=0.97.
+
+    Departures: convolutions start at He's scale of a normal distribution, not of Haiku's
+    truncated one; batch norm follows each of them.
 
     Args:
       decay: Weight decay, except of biases and norms.
@@ -67,9 +73,9 @@ def paper(
     """
     train = images.load(run)
     steps = train.steps(images.epochs)
-    encoder = resnet.encoder(images)
+    heads = (MLP(projector, last_bias=False) for _ in range(2))
     method = byol(
-        nets.linen(Siamese(encoder, MLP(projector), MLP(projector))),
+        nets.linen(Siamese(resnet.encoder(images), *heads)),
         optim.lars(images.schedule(train), weight_decay=decay),
         views.augment("byol", size=images.size),
         steps=steps,

@@ -34,6 +34,10 @@ def laptop(
 ) -> list[Stage]:
     """A small convolutional network on the edges of small images: about two minutes.
 
+    Departures, for a small network: h, which is clustered, is the mean of rectified maps,
+    in the released code the last hidden layer before its ReLU; edges are of images that are
+    not standardized.
+
     Args:
       lr: Learning rate of SGD, constant.
       rounds: Number of clusterings, evenly spaced. The paper clusters at every epoch, of

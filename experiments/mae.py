@@ -100,6 +100,12 @@ def paper(
     The mesh axis fsdp cuts weights and moments, the axis tensor heads and hidden units.
     Data without labels end with the pre-training.
 
+    Numbers to beat, top-1 of the 50,000 validation images after "finetune", of networks
+    pre-trained for 1,600 epochs (epochs=1600): B/16 83.66 %, L/16 85.95 %, H/14 86.93 %.
+
+    Departures: the fixed positions stay fixed in fine-tuning, where the released code
+    trains them at the least of the layers' rates, 0.65^13 of the peak for B.
+
     Args:
       epochs: Passes over the training split in pre-training; the best numbers take 1600.
       batch: Images per update of pre-training.
@@ -123,7 +129,7 @@ def paper(
     encoder = partial(vit.Encoder, **sizes, remat=remat, dtype=images.dtype or None)
     prepare, same = images.normalized, dict(rules=sharding.TRANSFORMER)
 
-    def adamw(source, lr, warmup, epochs, decayed, b2=0.999, layers=None):
+    def adamw(source, lr, warmup, epochs, decayed, b2=0.999, layers=None, end=0.0):
         """AdamW for a source; the rate `lr`, for 256 images, is that of whole updates."""
         steps = max(source.steps(epochs) // accumulate, 1)
         warmup = source.steps(warmup) // accumulate
@@ -132,7 +138,7 @@ def paper(
             optax.scale_by_adam(b2=b2),
             optax.add_decayed_weights(0.05, decayed),
             layers or optax.identity(),
-            optim.scale_by_rate(optim.warmup_cosine(peak, warmup, steps)),
+            optim.scale_by_rate(optim.warmup_cosine(peak, warmup, steps, end)),
         )
         return optax.MultiSteps(tx, accumulate) if accumulate > 1 else tx
 
@@ -163,7 +169,15 @@ def paper(
     )
     finetune = supervised(
         nets.linen(network),
-        adamw(tune, tune_lr or rate, warmup, tune_epochs, optim.kernels, layers=layers),
+        adamw(
+            tune,
+            tune_lr or rate,
+            warmup,
+            tune_epochs,
+            optim.kernels,
+            layers=layers,
+            end=1e-6,
+        ),
         tune.classes,
         views.on(views.recipe("mae_finetune", size=images.size)[0]),
         prepare=prepare,

@@ -30,6 +30,10 @@ def laptop(
 ) -> list[Stage]:
     """A small convolutional network, a hundred labels: about two minutes on two cores.
 
+    Departures: the rate falls along a cosine without ramp-up, and Adam's momenta are
+    constant, where the released codes ramp the rate, up and down, and both momenta; the
+    network has no dropout.
+
     Args:
       decay: Decay of the teacher, and of the average that the baselines predict with.
       weight: Weight of the agreement with the teacher, after the ramp, beside the mean

@@ -100,6 +100,10 @@ def paper(
 
     The learning rate of v1 falls tenfold at epochs 120 and 160, that of v2 along a cosine.
 
+    Numbers to beat: 60.6 % (v1) and 67.5 % (v2) top-1 of the 50,000 validation images, by a
+    linear classifier of the frozen h, trained on random crops and flips; 71.1 % for v2
+    after 800 epochs (epochs=800).
+
     Args:
       warmup: Epochs of linear warm-up of the learning rate (version 2).
       version: MoCo version, 1 or 2; version 3 is `v3` and `v3_vit`.
@@ -134,24 +138,33 @@ def v3(
     run: Run = Run(save_every=1000),
     images: ImageNet = ImageNet(epochs=300.0, batch=4096, lr=0.3, warmup=10.0),
     resnet: Large = Large(),
+    decay: float = 1e-6,
+    momentum: Fraction = 0.99,
     projector: Counts = (4096, 256),
 ) -> list[Stage]:
     """v3 on ImageNet: ResNet-50, LARS, batches of 4,096, 300 epochs.
 
+    Numbers to beat, top-1 of the 50,000 validation images, by a linear classifier of the
+    frozen h, trained on random crops and flips: 68.9 % after 100 epochs (lr=0.6), 72.8 %
+    after 300, 74.6 % after 1,000 (epochs=1000,decay=1.5e-6,momentum=0.996).
+
     Args:
+      decay: Weight decay, except of biases and norms.
+      momentum: Initial momentum of the key encoder, rising to 1 along a cosine.
       projector: Widths of the projector's layers, and of the predictor's.
     """
     train = images.load(run)
     steps = train.steps(images.epochs)
     head = MLP(projector, last_bias=False, last_norm="plain")
+    predictor = MLP(projector, last_bias=False)
     method = moco(
-        nets.linen(Siamese(resnet.encoder(images), head, MLP(projector))),
-        optim.lars(images.schedule(train), weight_decay=1e-6),
+        nets.linen(Siamese(resnet.encoder(images), head, predictor)),
+        optim.lars(images.schedule(train), weight_decay=decay),
         views.augment("moco_v3_resnet", size=images.size),
         steps=steps,
         queue=0,
         temperature=1.0,
-        momentum=0.99,
+        momentum=momentum,
         prepare=images.prepare,
     )
     judged = evals.knn_if_labeled(train)
@@ -165,11 +178,16 @@ def v3_vit(
     variant: str = "B/16",
     temperature: Positive = 0.2,
     momentum: Fraction = 0.99,
+    decay: float = 0.1,
     projector: Counts = (4096, 4096, 256),
     predictor: Counts = (4096, 256),
     remat: bool = False,
 ) -> list[Stage]:
     """v3 with a vision transformer, whose patch projection stays as it was drawn.
+
+    Numbers to beat, 300 epochs, top-1 of the 50,000 validation images, by a linear
+    classifier of the frozen class token, trained on random crops and flips: 73.2 %
+    (variant=S/16), 76.7 % (B/16).
 
     The mesh axis fsdp cuts weights and moments, the axis tensor heads and hidden units.
 
@@ -177,6 +195,7 @@ def v3_vit(
       variant: Size and patch of the ViT: S/16, B/16, or WIDTHxDEPTHxHEADS/PATCH.
       temperature: Temperature of the similarities.
       momentum: Initial momentum of the key encoder, rising to 1 along a cosine.
+      decay: Weight decay of all weights, biases and norms included.
       projector: Widths of the projector's layers.
       predictor: Widths of the predictor's layers.
       remat: Recompute the blocks' activations in the backward pass, to save memory.
@@ -185,7 +204,7 @@ def v3_vit(
     steps = train.steps(images.epochs)
     encoder = vit.Encoder(**vit.sizes(variant), dtype=images.dtype or None, remat=remat)
     heads = (MLP(x, last_bias=False, last_norm="plain") for x in (projector, predictor))
-    adamw = optax.adamw(images.schedule(train), weight_decay=0.1, mask=optim.matrices)
+    adamw = optax.adamw(images.schedule(train), weight_decay=decay)
     method = moco(
         nets.linen(Siamese(vit.Pooled(encoder, "cls"), *heads)),
         optim.all_but("embedding", adamw),

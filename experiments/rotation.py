@@ -56,8 +56,13 @@ def paper(
 ) -> list[Stage]:
     """The published setting for CIFAR-10: network in network, SGD, 200 epochs.
 
-    The rate falls fivefold after 30, 60 and 80 % of the steps. h is the mean of the second
-    block's maps; the paper trains classifiers on the maps.
+    The rate falls fivefold after 30, 60 and 80 % of the steps.
+
+    Numbers to beat, of the 10,000 test images: 89.1 % by three dense layers and 91.2 % by a
+    further block of convolutions on the frozen maps of the second block.
+
+    Departures: h is the mean of the second block's maps, since protocols here judge
+    vectors; a linear classifier of it is not comparable with that number.
 
     Args:
       batch: Images per step, each turned in four ways.

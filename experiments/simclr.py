@@ -57,6 +57,12 @@ def paper(
 ) -> list[Stage]:
     """The published schedule on ImageNet: LARS, batches of 4,096, 1,000 epochs.
 
+    Number to beat: 69.3 % top-1 of the 50,000 validation images, by a linear classifier of
+    the frozen h, which is trained on random crops and flips of all labeled images.
+
+    Departures: the head's kernels start at LeCun's scale, not at a deviation of 0.01, which
+    the batch norm after them cancels.
+
     Args:
       width: Channels of the ResNet's first blocks; the paper's 2x and 4x are 128 and 256.
       temperature: Temperature of the similarities.

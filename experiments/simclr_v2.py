@@ -183,21 +183,30 @@ def paper(
     tune_batch: Count = 1024,
     tune_lr: float = 0.005,
     distil_epochs: float = 400.0,
+    distil_batch: int = 0,
+    distil_lr: float = 0.0,
     distil_temperature: Positive = 0.1,
 ) -> list[Stage]:
     """The published schedules on ImageNet: pre-training, fine-tuning, self-distillation.
 
     Data without labels end with the pre-training.
 
+    Numbers to beat, ResNet-50, top-1 of the 50,000 validation images: 57.9 % after
+    "fine-tune" with 1 % of the labels and 68.4 % with 10 % (per_class=128,tune_epochs=30);
+    linear, of h after "pretrain", 71.7 %. "distil" is self-distillation, for which the
+    paper has no number of this network; its 73.9 % and 77.5 % have a larger teacher.
+
     Departures: the labeled images are as many of each class, not those of the published
-    lists; no selective kernels. The epochs and the temperature of distillation are not
-    checked against the released code.
+    lists, since images of a prepared data set have no file names; no selective kernels,
+    which the ResNet-50 of these numbers has not either. The released scripts have no
+    distillation: its epochs and temperature are the paper's, its optimizer that of
+    pre-training, with a head as in fine-tuning.
 
     Args:
       epochs: Passes over the training split in pre-training.
-      batch: Images per step of pre-training and of distillation.
-      lr: Peak learning rate of pre-training and distillation for a batch of 1; grows with
-        the square root of the batch.
+      batch: Images per step of pre-training.
+      lr: Peak learning rate of pre-training for a batch of 1; grows with the square root
+        of the batch.
       warmup: Epochs of linear warm-up in pre-training; distillation has the same share.
       width: Channels of the ResNet's first blocks; the paper's 2x and 3x are 128 and 192.
       out: Width of the head's last layer.
@@ -210,6 +219,8 @@ def paper(
       tune_lr: Initial learning rate of fine-tuning for a batch of 1; grows with the square
         root of the batch.
       distil_epochs: Epochs of distillation into the teacher's network without its head.
+      distil_batch: Images per step of distillation; 0: as in pre-training.
+      distil_lr: Peak learning rate of distillation for a batch of 1; 0: as in pre-training.
       distil_temperature: Temperature of the logits of teacher and student.
     """
     train = images.load(run)
@@ -240,7 +251,8 @@ def paper(
     if not train.classes:
         return [first]
     some = labels_per_class(with_labels(train, batch=tune_batch), per_class)
-    tune_steps, distil_steps = some.steps(tune_epochs), train.steps(distil_epochs)
+    every = replace(train, batch=distil_batch or images.batch)
+    tune_steps, distil_steps = some.steps(tune_epochs), every.steps(distil_epochs)
     on_head = zero_head(nets.linen(Classifier(encoder, train.classes, head)))
     tune = supervised(
         on_head,
@@ -252,7 +264,14 @@ def paper(
     student = distil(
         zero_head(nets.linen(Classifier(encoder, train.classes))),
         on_head,
-        lars(images.lr, train, distil_steps, images.warmup, 1e-4, unscaled="^head/"),
+        lars(
+            distil_lr or images.lr,
+            every,
+            distil_steps,
+            images.warmup,
+            1e-4,
+            unscaled="^head/",
+        ),
         temperature=distil_temperature,
         augment=crop_and_flip,
         prepare=images.prepare,
@@ -262,5 +281,5 @@ def paper(
     return [
         first,
         run.stage("fine-tune", tune, some, tune_steps, evals=named, start=pretrained),
-        run.stage("distil", student, train, distil_steps, **taught),
+        run.stage("distil", student, every, distil_steps, **taught),
     ]

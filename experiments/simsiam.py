@@ -57,6 +57,9 @@ def paper(
 ) -> list[Stage]:
     """The published schedule on ImageNet: SGD, batches of 512, 100 epochs.
 
+    Number to beat: 68.1 % top-1 of the 50,000 validation images, by a linear classifier of
+    the frozen h, trained by LARS for 90 epochs on random crops and flips.
+
     Args:
       projector: Widths of the projector's layers.
       bottleneck: Hidden width of the predictor.

@@ -69,6 +69,10 @@ def paper(
 
     The learning rate falls to a thousandth of its peak.
 
+    Number to beat: 73.2 % top-1 of the 50,000 validation images, by a linear classifier of
+    the frozen h, trained by SGD for 100 epochs on random crops and flips. For 100 epochs
+    the released code has epochs=100,batch=512,lr=0.3.
+
     Args:
       expander: Widths of the expander's layers.
     """

@@ -145,3 +145,32 @@ def test_the_published_mae_traces_by_shape(variant, encoder):
         count = sum(x.size for x in jax.tree.leaves(state.params["encoder"]))
         if stage.name == "pretrain":
             assert count == encoder
+
+
+@pytest.mark.parametrize(
+    ("file", "function"), functions(), ids=[f"{f.stem}:{name}" for f, name in functions()]
+)
+def test_length_batch_and_rate_of_every_training_are_knobs(file, function):
+    known = set(config.schema(config.functions(file)[function]))
+    assert {"epochs", "batch", "lr"} <= known
+    for length in (x for x in known if x.endswith(("_epochs", "_steps"))):
+        stage = length.rpartition("_")[0]
+        if stage in {"tune", "distil"} and function == "paper":
+            assert {f"{stage}_batch", f"{stage}_lr"} <= known
+
+
+PUBLISHED = {  # epochs and images of a step
+    "moco.py:paper,version=2,epochs=800": (800, 256),
+    "moco.py:v3,epochs=100,lr=0.6": (100, 4096),
+    "moco.py:v3,epochs=1000,decay=1.5e-6,momentum=0.996": (1000, 4096),
+    "byol.py:paper,epochs=100,lr=0.45,decay=1e-6,momentum=0.99": (100, 4096),
+    "vicreg.py:paper,epochs=100,batch=512,lr=0.3": (100, 512),
+}
+
+
+@pytest.mark.parametrize("setting", PUBLISHED)
+def test_the_published_trainings_of_other_lengths_can_be_asked_for(setting):
+    epochs, batch = PUBLISHED[setting]
+    name = f"{FILES[0].parent / setting},source=blank:imagenet2012"
+    [stage, *_] = config.load(name).stages()
+    assert stage.steps == round(epochs * (stage.data.size // batch))

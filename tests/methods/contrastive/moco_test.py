@@ -1,6 +1,7 @@
 """MoCo: its queue on integers, its slow encoder, its shuffling; versions 1 to 3."""
 
 from functools import cache, partial
+from pathlib import Path
 
 import chex
 import jax
@@ -9,13 +10,14 @@ import numpy as np
 import optax
 from toys import images, jitted, two_views
 
-from jssl import nets
+from jssl import config, nets
 from jssl.learner import without_predictor
 from jssl.methods.contrastive.moco import moco
 from jssl.models.convnet import ConvNet
 from jssl.models.heads import MLP, Siamese
 
 headline = "loss"
+KEY = jax.random.key(4)
 
 
 def network(groups=1, predictor=None):
@@ -153,3 +155,34 @@ def test_version_three_learns():
         state, metrics = step(jax.random.key(i), state, batch)
         seen.append(float(metrics["loss"]))
     assert np.mean(seen[-5:]) < 0.9 * np.mean(seen[:5])
+
+
+def state_of(function, knobs):
+    """The method of a setting of experiments/moco.py, its first state, and a batch."""
+    path = Path(__file__).parents[3] / "experiments" / "moco.py"
+    [stage] = config.load(f"{path}:{function},tiny=True,{knobs}").stages()
+    shapes = jax.eval_shape(stage.data.decode, stage.data.shapes())
+    batch = {k: jax.random.uniform(KEY, x.shape) for k, x in shapes.items()}
+    return stage.method, jax.jit(stage.method.init)(KEY, batch), batch
+
+
+def test_adamw_of_the_papers_vit_decays_biases_and_norms_too():
+    """main_moco.py of facebookresearch/moco-v3 has one group of parameters."""
+    method, state, batch = state_of("v3_vit", "lr=0.16,warmup=0,decay=100.0")
+    before = jax.tree.map(lambda x: x + 1, state.online.params)
+    state = state._replace(online=state.online._replace(params=before))
+    after = jax.jit(method.step)(KEY, state, batch)[0].online.params
+    still = after["encoder"]["encoder"].pop("embedding")
+    first = before["encoder"]["encoder"]["embedding"]
+    chex.assert_trees_all_equal(still, first)  # the patch projection is frozen
+    for weight in jax.tree.leaves(after):  # w - 0.01 (100 w + u), where u is Adam's, <= 1
+        np.testing.assert_allclose(weight, 0, atol=0.011)
+
+
+def test_v3s_predictor_has_no_bias_and_its_momentum_and_decay_are_knobs():
+    method, state, batch = state_of("v3", "momentum=0.9,decay=0.5,warmup=0")
+    assert set(state.online.params["predictor"]["dense1"]) == {"kernel"}
+    after = jax.jit(method.step)(KEY, state, batch)[0]
+    kernel = lambda tree: np.asarray(tree["projector"]["dense0"]["kernel"])
+    wanted = 0.9 * kernel(state.params) + 0.1 * kernel(after.online.params)
+    np.testing.assert_allclose(kernel(after.params), wanted, rtol=1e-5, atol=1e-8)

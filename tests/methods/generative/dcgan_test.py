@@ -1,12 +1,14 @@
 """DCGAN: the ranges, the networks' statistics, and what h is."""
 
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 from toys import images, jitted
 
-from jssl import nets
+from jssl import config, nets
 from jssl.methods.generative.dcgan import dcgan
 from jssl.models.dcgan import Discriminator, Generator
 
@@ -100,3 +102,29 @@ def test_h_is_all_maps_of_the_discriminator():
     leaky = [np.where(x > 0, x, 0.2 * x) for x in (maps["conv0"], maps["norm1"])]
     wanted = np.concatenate([x.reshape(8, -1) for x in leaky], 1)
     np.testing.assert_allclose(out["h"], wanted, rtol=1e-5, atol=1e-7)
+
+
+def faces(knobs):
+    path = Path(__file__).parents[3] / "experiments" / "dcgan.py"
+    return config.load(f"{path}:paper,{knobs}").stages()[0]
+
+
+def test_an_epoch_of_the_paper_has_a_minibatch_for_each_update_of_either_player():
+    """Newmu/dcgan_code: `if n_updates % (k+1) == 0: _train_g(...) else: _train_d(...)`."""
+    for k in (1, 3):
+        stage = faces(f"source=blank:cifar10,batch=100,epochs=24.0,k={k},widths=(8, 4)")
+        updates = 24 * (stage.data.main.size // 100)  # of both
+        assert stage.steps * (k + 1) == updates
+
+
+def test_the_papers_weights_decay_in_the_gradient():
+    """train_uncond_dcgan.py: l2 = 1e-5 in updates.Regularizer, g += l2 * p."""
+    stage = faces("tiny=True,decay=1e6")
+    shapes = jax.eval_shape(stage.data.decode, stage.data.shapes())
+    batch = {k: jnp.ones(x.shape, x.dtype) for k, x in shapes.items()}
+    before = jax.jit(stage.method.init)(jax.random.key(0), batch)
+    after, _ = jax.jit(stage.method.step)(jax.random.key(1), before, batch)
+    for player, name in (("generator", "dense"), ("discriminator", "head")):
+        w, moved = (getattr(x, player).params[name]["kernel"] for x in (before, after))
+        far = np.abs(w) > 1e-3  # where the decay is all of the gradient
+        np.testing.assert_allclose((moved - w)[far], -2e-4 * np.sign(w[far]), rtol=1e-3)
