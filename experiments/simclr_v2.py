@@ -12,6 +12,7 @@ network, ResNet-152 three times as wide with selective kernels, 73.9 % and 77.5 
 """
 
 from dataclasses import replace
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -24,6 +25,7 @@ from jssl.knobs import (
     RESNET,
     ImageNet,
     Large,
+    LinearEvaluation,
     Run,
     Small,
     ViewedImages,
@@ -174,6 +176,7 @@ def paper(
     run: Run = Run(save_every=1000),
     images: ImageNet = ImageNet(epochs=800.0, batch=4096, lr=0.1, warmup=40.0),
     resnet: Large = Large(),
+    probe: LinearEvaluation = LinearEvaluation(linear_lr=0.1),
     out: Count = 128,
     temperature: Positive = 0.1,
     queue: int = 65536,
@@ -223,11 +226,11 @@ def paper(
       distil_lr: Peak learning rate of distillation for a batch of 1; 0: as in pre-training.
       distil_temperature: Temperature of the logits of teacher and student.
     """
-    train = images.load(run)
+    train, augment, prepare = images.viewed(run, "simclr_v2")
+    look = images.crop_and_flip(method="bicubic", statistics=None)
     encoder = resnet.encoder(images)
     head = MLP((encoder.features, encoder.features, out), last_norm="scale")
-    crop = dict(area=(0.08, 1.0), method="bicubic", antialias=True, flip=0.5)
-    crop_and_flip = views.on(views.View(size=images.size, **crop))
+    net = nets.linen(Siamese(encoder, head))
 
     def lars(lr, source, steps, warmup=0.0, decay=0.0, unscaled=""):
         peak, warmup = lr * source.batch**0.5, int(steps * warmup / images.epochs)
@@ -237,29 +240,31 @@ def paper(
 
     steps = train.steps(images.epochs)
     pretrain = simclr_v2(
-        nets.linen(Siamese(encoder, head)),
+        net,
         lars(images.lr, train, steps, images.warmup, 1e-4),
-        views.augment("simclr", size=images.size),
+        augment,
         temperature=temperature,
         scale=2.0,
         queue=queue,
         momentum=momentum,
-        prepare=images.prepare,
+        prepare=prepare,
     )
     judged = evals.knn_if_labeled(train)
     first = run.stage("pretrain", pretrain, train, steps, evals=judged)
     if not train.classes:
         return [first]
-    some = labels_per_class(with_labels(train, batch=tune_batch), per_class)
-    every = replace(train, batch=distil_batch or images.batch)
+    labeled, mild, _ = replace(images, batch=tune_batch).viewed(run, look, labeled=True)
+    some = labels_per_class(labeled, per_class)
+    wide = replace(images, batch=distil_batch or images.batch)
+    every = wide.viewed(run, look)[0]
     tune_steps, distil_steps = some.steps(tune_epochs), every.steps(distil_epochs)
     on_head = zero_head(nets.linen(Classifier(encoder, train.classes, head)))
     tune = supervised(
         on_head,
         lars(tune_lr, some, tune_steps, unscaled="^head/"),
         train.classes,
-        crop_and_flip,
-        prepare=images.prepare,
+        mild,
+        prepare=prepare,
     )
     student = distil(
         zero_head(nets.linen(Classifier(encoder, train.classes))),
@@ -273,13 +278,16 @@ def paper(
             unscaled="^head/",
         ),
         temperature=distil_temperature,
-        augment=crop_and_flip,
-        prepare=images.prepare,
+        augment=mild,
+        prepare=prepare,
     )
     named = {"top1": evals.accuracy()}
     taught = dict(evals=named, start=taught_by("fine-tune"))
+    sgd = partial(optim.decayed_sgd, decay=0.0, nesterov=True)
+    online = lambda state: state.online
     return [
         first,
+        *probe.stages(run, images, train, net, online, tx=sgd, look=look, std=0.0),
         run.stage("fine-tune", tune, some, tune_steps, evals=named, start=pretrained),
         run.stage("distil", student, every, distil_steps, **taught),
     ]

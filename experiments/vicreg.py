@@ -10,10 +10,22 @@ Reference, ResNet-50, 1,000 epochs: 73.2 % ImageNet top-1, linear. Ours: `paper`
 """
 
 from dataclasses import dataclass
+from functools import partial
 
-from jssl import Stage, baselines, evals, nets, optim, views
+from jssl import Stage, baselines, evals, nets, optim
 from jssl.config import Counts, tiny
-from jssl.knobs import CONVNET, RESNET, ImageNet, Large, Run, Small, ViewedImages
+from jssl.knobs import (
+    CIFAR,
+    CONVNET,
+    RESNET,
+    Cifar,
+    ImageNet,
+    Large,
+    LinearEvaluation,
+    Run,
+    Small,
+    ViewedImages,
+)
 from jssl.methods.siamese.vicreg import vicreg
 from jssl.models.heads import MLP, Classifier, Siamese
 
@@ -62,6 +74,9 @@ def paper(
     run: Run = Run(save_every=1000),
     images: ImageNet = ImageNet(epochs=1000.0, batch=2048, lr=0.2, warmup=10.0),
     resnet: Large = Large(),
+    probe: LinearEvaluation = LinearEvaluation(
+        linear_epochs=100.0, linear_batch=256, linear_lr=0.02
+    ),
     weights: Weights = Weights(),
     expander: Counts = (8192, 8192, 8192),
 ) -> list[Stage]:
@@ -69,21 +84,49 @@ def paper(
 
     The learning rate falls to a thousandth of its peak.
 
-    Number to beat: 73.2 % top-1 of the 50,000 validation images, by a linear classifier of
-    the frozen h, trained by SGD for 100 epochs on random crops and flips. For 100 epochs
+    Number to beat: 73.2 % top-1 of the 50,000 validation images after "linear": SGD,
+    batches of 256, rate 0.02, weight decay 1e-6, 100 epochs. For 100 epochs of pre-training
     the released code has epochs=100,batch=512,lr=0.3.
 
     Args:
       expander: Widths of the expander's layers.
     """
-    train = images.load(run)
-    encoder = resnet.encoder(images)
-    method = vicreg(
-        nets.linen(Siamese(encoder, MLP(expander, last_bias=False))),
-        optim.lars(images.schedule(train, end=1 / 1000), weight_decay=1e-6),
-        views.augment("vicreg", size=images.size, statistics=views.IMAGENET),
-        prepare=images.normalized,
-        **vars(weights),
-    )
+    train, augment, prepare = images.viewed(run, "vicreg")
+    net = nets.linen(Siamese(resnet.encoder(images), MLP(expander, last_bias=False)))
+    lars = optim.lars(images.schedule(train, end=1 / 1000), weight_decay=1e-6)
+    method = vicreg(net, lars, augment, prepare=prepare, **vars(weights))
     steps, judged = train.steps(images.epochs), evals.knn_if_labeled(train)
-    return [run.stage("pretrain", method, train, steps, evals=judged)]
+    sgd = partial(optim.decayed_sgd, decay=1e-6)
+    return [
+        run.stage("pretrain", method, train, steps, evals=judged),
+        *probe.stages(run, images, train, net, tx=sgd),
+    ]
+
+
+@tiny(CIFAR, expander=(8, 8), warmup=0.01)
+def cifar(
+    run: Run = Run(save_every=1000),
+    images: Cifar = Cifar(epochs=1000.0, batch=256, lr=0.3, warmup=10.0),
+    resnet: Large = Large(depth=18),
+    probe: LinearEvaluation = LinearEvaluation(linear_epochs=100.0, linear_batch=512),
+    weights: Weights = Weights(),
+    expander: Counts = (2048, 2048, 2048),
+) -> list[Stage]:
+    """CIFAR-10: a ResNet-18, LARS, 1,000 epochs, one GPU, by the settings of solo-learn.
+
+    Number to beat: 92.07 % of the 10,000 test images (solo-learn), by a classifier that is
+    trained beside the encoder; here it is trained after it, as in SimCLR's code.
+
+    Args:
+      expander: Widths of the expander's layers.
+    """
+    train, augment, prepare = images.viewed(run, "vicreg_cifar")
+    net = nets.linen(Siamese(resnet.encoder(images, stem="cifar"), MLP(expander)))
+    lars = optim.lars(images.schedule(train), weight_decay=1e-4, trust=0.02, clip=True)
+    method = vicreg(net, lars, augment, prepare=prepare, **vars(weights))
+    steps, judged = train.steps(images.epochs), evals.knn_if_labeled(train)
+    sgd = partial(optim.decayed_sgd, decay=0.0, nesterov=True)
+    return [
+        run.stage("pretrain", method, train, steps, evals=judged),
+        *probe.stages(run, images, train, net, tx=sgd),
+    ]

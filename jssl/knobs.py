@@ -11,7 +11,7 @@ A config may override the description of a knob under its "Args:".
 """
 
 import ast
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from types import MappingProxyType
@@ -25,8 +25,8 @@ from jssl import data, evals, nets, optim, views
 from jssl.config import Count, Counts, Positive, Range, Stage, one_of
 from jssl.data import Source
 from jssl.learner import Learner, ema_weights
-from jssl.method import Augment, Batch, Method, Prepare, beneath
-from jssl.methods.transfer.linear import frozen, linear
+from jssl.method import Augment, Method, Prepare, beneath
+from jssl.methods.transfer.linear import after, linear
 from jssl.models.convnet import ConvNet
 from jssl.models.heads import Classifier, LinearHead
 from jssl.models.resnet import ResNet
@@ -312,25 +312,18 @@ class Photos(Pictures):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImageNet(Photos):
-    """ImageNet at the scale of a paper.
+class Published(Pictures):
+    """Images, views and schedule of a paper.
 
     Attributes:
-      whole: Cut random crops from whole photographs, on the host, as the papers do; off:
-        from their central squares of `stored` pixels, on the device, which needs fewer
-        cores of the host and never sees a quarter of a photograph of 500 x 375 pixels.
-      hold_out: Leave val, 10,000 training images for choosing, out of training; off trains
-        on all published images, as the papers do.
-      size: Side in pixels of the network's input.
+      hold_out: Leave val out of training where it is cut from the published training
+        images; off trains on all of them, as the papers do, and val is for choosing only.
       dtype: Floating-point type of the network, e.g. bfloat16; empty: float32.
       lr: Peak learning rate for a batch of 256; scales with the batch.
       warmup: Epochs of linear warm-up of the learning rate.
     """
 
-    source: str = "tfds:imagenet2012"
     hold_out: bool = False
-    whole: bool = True
-    size: Count = 224
     dtype: str = "bfloat16"
     lr: Positive = 0.1
     warmup: float = 0.0
@@ -347,39 +340,104 @@ class ImageNet(Photos):
         return optim.warmup_cosine(self.peak, warmup, steps, end=self.peak * end)
 
     def viewed(
-        self,
-        run: Run,
-        looks: str | views.View,
-        labeled: bool = False,
-        **changes: Any,
+        self, run: Run, looks: str | views.View, labeled: bool = False
     ) -> tuple[Source, Augment, Prepare]:
         """The training split, its augmentation, and the input outside training.
 
-        Inputs are normalized outside training if they are in the views.
+        Inputs are normalized outside training as the views are.
 
         Args:
           run: has the seed.
           looks: a recipe, for [n, views, size, size, c]; or a view, for [n, size, size, c].
           labeled: True includes labels in the batches.
-          **changes: fields of every view of a recipe.
         """
-        if isinstance(looks, views.View):
-            several, look = (looks,), looks
-        else:
-            several = views.recipe(looks, size=self.size, **changes)
+        if isinstance(looks, str):
+            several = views.recipe(looks)
+            several = tuple(replace(x, size=self.scaled(x.size)) for x in several)
             look = partial(views.multi_view, views=several)
-        crops = data.Crops(**views.crop_of(several)._asdict()) if self.whole else None
-        prepare = self.normalized if several[0].statistics else self.prepare
-        return self.load(run, labeled, crops), views.on(look), prepare
+        else:
+            several, look = (looks,), looks
+        statistics = several[0].statistics
 
-    def prepare(self, batch: Batch) -> jax.Array:
-        """The central squares of `size` pixels of a batch's images, [n, size, size, c]."""
+        def prepare(batch):
+            x = self.centered(batch["image"])
+            return x if statistics is None else views.normalize(x, *statistics)
+
+        return self.seen(run, labeled, several), views.on(look), prepare
+
+    def scaled(self, size: int) -> int:
+        """The side of a recipe's view, in pixels."""
+        return size
+
+    def centered(self, images: jax.Array) -> jax.Array:
+        """The part of images that is the network's input outside training."""
+        return images
+
+    def seen(self, run: Run, labeled: bool, several: Sequence[views.View]) -> Source:
+        """The training split, for these views."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageNet(Published, Photos):
+    """ImageNet at the scale of a paper.
+
+    Attributes:
+      whole: Cut random crops from whole photographs, on the host, as the papers do; off:
+        from their central squares of `stored` pixels, on the device, which needs fewer
+        cores of the host and never sees a quarter of a photograph of 500 x 375 pixels.
+      size: Side in pixels of the network's input.
+    """
+
+    source: str = "tfds:imagenet2012"
+    workers: int = 16
+    whole: bool = True
+    size: Count = 224
+
+    def scaled(self, size: int) -> int:
+        return round(size * self.size / 224)
+
+    def centered(self, images: jax.Array) -> jax.Array:
+        """The central squares of `size` pixels, [n, size, size, c]."""
         share = self.size / self.stored
-        return jax.vmap(lambda image: views.center_crop(image, share))(batch["image"])
+        return jax.vmap(lambda image: views.center_crop(image, share))(images)
 
-    def normalized(self, batch: Batch) -> jax.Array:
-        """`prepare`, then standardization by ImageNet's mean and standard deviation."""
-        return views.normalize(self.prepare(batch), *views.IMAGENET)
+    def seen(self, run: Run, labeled: bool, several: Sequence[views.View]) -> Source:
+        if not self.whole:
+            return self.load(run, labeled)
+        count, size, area, ratio, method = views.crop_of(several)
+        crops = data.Crops(count=count, size=size, area=area, ratio=ratio, filter=method)
+        return self.load(run, labeled, crops)
+
+    def crop_and_flip(self, **changes: Any) -> views.View:
+        """The view of linear evaluation: 8 to 100 % of the area, and a flip, normalized."""
+        usual = views.View(
+            size=self.size,
+            area=(0.08, 1.0),
+            antialias=True,
+            flip=0.5,
+            statistics=views.IMAGENET,
+        )
+        return replace(usual, **changes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cifar(Published, Data):
+    """CIFAR-10 at the scale of a paper, held in memory.
+
+    Attributes:
+      source: Data set: tfds:cifar10, cifar10:FOLDER or another of images of 32 pixels.
+    """
+
+    source: str = "tfds:cifar10"
+
+    def seen(self, run: Run, labeled: bool, several: Sequence[views.View]) -> Source:
+        return self.load(run, labeled)
+
+    def crop_and_flip(self, **changes: Any) -> views.View:
+        """The view of linear evaluation: 8 to 100 % of the area, and a flip, normalized."""
+        usual = views.View(size=32, area=(0.08, 1.0), flip=0.5, statistics=views.CIFAR10)
+        return replace(usual, **changes)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -400,7 +458,7 @@ class LinearEvaluation:
     def stages(
         self,
         run: Run,
-        images: ImageNet,
+        images: "ImageNet | Cifar",
         train: Source,
         net: Net,
         learner: Callable[[Any], Learner] = lambda state: state,
@@ -426,13 +484,12 @@ class LinearEvaluation:
             apply; empty: cosine decay to 0.
           warmup: epochs of linear warm-up, before a cosine.
           norm, std: of `LinearHead`.
-          look: view of the training images; None: a random resized crop of 8 to 100 % of
-            the area, bilinear, and a flip, normalized.
+          look: view of the training images; None: `images.crop_and_flip()`.
           **fields: further fields of the stage.
         """
         if not (self.linear_epochs and train.classes):
             return []
-        look = look or crop_and_flip(images.size, statistics=views.IMAGENET)
+        look = look or images.crop_and_flip()
         wide = replace(images, batch=self.linear_batch)
         train, augment, prepare = wide.viewed(run, look, labeled=True)
         steps = train.steps(self.linear_epochs)
@@ -451,16 +508,10 @@ class LinearEvaluation:
             augment,
             prepare=prepare,
         )
-        start, named = frozen("pretrain", learner), {"top1": evals.accuracy()}
+        start, named = after("pretrain", learner), {"top1": evals.accuracy()}
         return [
             run.stage("linear", method, train, steps, evals=named, start=start, **fields)
         ]
-
-
-def crop_and_flip(size: int, **changes: Any) -> views.View:
-    """The view of linear evaluation: a random resized crop and a flip."""
-    usual: dict[str, Any] = dict(area=(0.08, 1.0), antialias=True, flip=0.5)
-    return views.View(size=size, **(usual | changes))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -497,7 +548,7 @@ class Large:
     depth: Count = 50
     width: Count = 64
 
-    def encoder(self, images: ImageNet, **more: Any) -> ResNet:
+    def encoder(self, images: Published, **more: Any) -> ResNet:
         """Images [n, h, w, c] -> [n, d], computed in `images.dtype`."""
         return ResNet(self.depth, width=self.width, dtype=images.dtype or None, **more)
 
@@ -520,5 +571,7 @@ IMAGES = DATA | dict(supervised_epochs=0.03)
 CONVNET = IMAGES | dict(widths=(4, 8))
 FEW_LABELS = DATA | dict(labels=2, labeled_batch=16, widths=(4, 8))
 PHOTOS = dict(source="photos", batch=16, epochs=0.02, workers=0)
+LINEAR = dict(linear_epochs=0.02, linear_batch=16)
 PAPER = PHOTOS | dict(size=16, stored=32, dtype="")
-RESNET = PAPER | dict(depth=10, width=4)
+CIFAR = DATA | LINEAR | dict(source="photos", epochs=0.02, dtype="", depth=10, width=4)
+RESNET = PAPER | LINEAR | dict(depth=10, width=4)

@@ -216,11 +216,11 @@ def graft(learner: Learner, *, new: Collection[str] = (), **sources: Any) -> Lea
     for name, source in sources.items():
         if name not in params or name not in source.weights:
             raise ValueError(f"graft: both networks must have a part named {name!r}")
-        params[name] = _transplant(params[name], source.weights[name], name, new)
+        params[name] = transplant(params[name], source.weights[name], name, new)
         for kind, tree in stats.items():
             if name in tree:
                 old = source.stats[kind][name]
-                tree[name] = _transplant(tree[name], old, name, new)
+                tree[name] = transplant(tree[name], old, name, new)
     opt = learner.opt
     if learner.ema is not None:
         restart = lambda node: AveragedWeights(params) if _is_average(node) else node
@@ -228,13 +228,19 @@ def graft(learner: Learner, *, new: Collection[str] = (), **sources: Any) -> Lea
     return Learner(params, stats if stats else learner.stats, opt)
 
 
-def _transplant(own, old, where, new):
+def transplant(own: Any, old: Any, where: str, new: Collection[str] = ()) -> Any:
+    """Replaces the leaves of a nest of dictionaries by those of another, which has more.
+
+    Raises:
+      ValueError: a leaf is missing in `old`, unless its name is in `new`, or has another
+        shape; `where` begins its path.
+    """
     if isinstance(own, dict):
         absent = set(own) - set(old) if isinstance(old, dict) else set(own)
         if missing := absent - set(new):
             raise ValueError(f"graft: the pretrained network has no {where}/{min(missing)}")
         each = {k: f"{where}/{k}" for k in own if k not in absent}
-        return own | {k: _transplant(own[k], old[k], at, new) for k, at in each.items()}
+        return own | {k: transplant(own[k], old[k], at, new) for k, at in each.items()}
     if jnp.shape(own) != jnp.shape(old):
         raise ValueError(
             f"graft: {where} has shape {jnp.shape(own)}, pretrained {jnp.shape(old)}"

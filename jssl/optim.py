@@ -188,6 +188,7 @@ def lars(
     trust: float = 0.001,
     rate_in_momentum: bool = False,
     unscaled: str = "",
+    clip: bool = False,
 ) -> optax.GradientTransformation:
     r"""LARS: step sizes proportional to each layer's weight norm, for very large batches.
 
@@ -208,6 +209,9 @@ def lars(
         those that match have rho = 1, i.e. SGD with momentum, and decay as before. With
         rho a new head moves by a thousandth of its length per unit of the learning rate.
 
+      clip: whether lr rho is at most lr, as in solo-learn's settings for CIFAR-10, where
+        eta is 0.02.
+
     Raises:
       ValueError: in `init`, if no path matches `unscaled`.
     """
@@ -219,11 +223,46 @@ def lars(
         found = _matching("lars", unscaled, params)
         return jax.tree.map(lambda x, out: x.ndim > 1 and not out, params, found)
 
+    ratio = (
+        clipped_trust_ratio(learning_rate, trust)
+        if clip
+        else optax.scale_by_trust_ratio(trust_coefficient=trust)
+    )
     return optax.chain(
         optax.add_decayed_weights(weight_decay, matrices),
-        optax.masked(optax.scale_by_trust_ratio(trust_coefficient=trust), scaled),
+        optax.masked(ratio, scaled),
         *((scale, trace) if rate_in_momentum else (trace, scale)),
     )
+
+
+def clipped_trust_ratio(
+    learning_rate: optax.ScalarOrSchedule, trust: float
+) -> optax.GradientTransformation:
+    r"""LARC's ratio, :math:`\min(\eta \lVert w \rVert / (\lVert u \rVert lr), 1)`, a leaf.
+
+    Before the learning rate, the step of a leaf is thus never longer than that of SGD.
+
+    >>> tx = clipped_trust_ratio(0.1, trust=0.02)
+    >>> w, u = jnp.array([3.0, 4.0]), jnp.array([0.0, 2.0])    # 0.02 * 5 / (2 * 0.1) = 0.5
+    >>> tx.update(u, tx.init(w), w)[0].tolist()
+    [0.0, 1.0]
+    """
+
+    def init(params):
+        return optax.ScaleByScheduleState(jnp.zeros((), jnp.int32))
+
+    def update(updates, state, params=None):
+        rate = learning_rate(state.count) if callable(learning_rate) else learning_rate
+
+        def scaled(u, w):
+            length = jnp.linalg.norm(u) * rate
+            ratio = trust * jnp.linalg.norm(w) / jnp.where(length > 0, length, 1.0)
+            return u * jnp.where((length > 0) & (ratio > 0), jnp.minimum(ratio, 1.0), 1.0)
+
+        after = optax.ScaleByScheduleState(optax.safe_increment(state.count))
+        return jax.tree.map(scaled, updates, params), after
+
+    return optax.GradientTransformation(init, update)
 
 
 def momentum(decay: float | optax.Schedule) -> optax.GradientTransformation:

@@ -75,6 +75,10 @@ _BYOL_CIFAR = (_BYOL_CIFAR_1, replace(_BYOL_CIFAR_1, solarize=0.2))
 # Barlow Twins: Zbontar et al., 2021, https://arxiv.org/abs/2103.03230: BYOL's views by
 # torchvision; VICReg, MoCo v3 and DINO have the same.
 _BARLOW = tuple(replace(view, **_TORCHVISION) for view in _BYOL)
+# VICReg on CIFAR-10 by solo-learn: https://github.com/vturrisi/solo-learn
+_VICREG_CIFAR = replace(
+    _SIAMESE_CIFAR, strength=(0.4, 0.4, 0.2, 0.1), solarize=0.1, method="bicubic"
+)
 _BARLOW_CIFAR = tuple(replace(view, jitter_style="torchvision") for view in _BYOL_CIFAR)
 
 # SwAV: Caron et al., 2020, https://arxiv.org/abs/2006.09882: OpenCV's blur of 23 taps.
@@ -162,6 +166,7 @@ RECIPES: dict[str, tuple[View, ...]] = {
     "barlow_twins": _BARLOW,
     "barlow_twins_cifar": _BARLOW_CIFAR,
     "vicreg": _BARLOW,
+    "vicreg_cifar": (_VICREG_CIFAR,) * 2,
     "swav": (_SWAV,) * 2 + (_SWAV_LOCAL,) * 6,
     "dino": _dino((0.4, 1.0), (0.05, 0.4)),
     "dino_resnet": _dino((0.14, 1.0), (0.05, 0.14)),

@@ -14,8 +14,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jssl.learner import Learner, fresh, minimize
+from jssl.learner import Learner, fresh, minimize, transplant
 from jssl.method import Augment, Method, Prepare, field, first_row
+from jssl.methods.transfer.distil import Frozen, frozen
 from jssl.methods.transfer.supervised import cross_entropy
 from jssl.nets import Net
 
@@ -23,7 +24,7 @@ from jssl.nets import Net
 class State(NamedTuple):
     """A frozen network, which is never updated, and the trained head."""
 
-    net: tuple[Any, Any]  # params, stats
+    net: Frozen
     head: Learner
 
 
@@ -41,7 +42,7 @@ def linear(
 ) -> Method[State]:
     """A linear classifier, or another head, on the features of a frozen network.
 
-    `frozen` starts the stage from a pre-trained one.
+    `after` starts the stage from a pre-trained one.
 
     Args:
       net: x -> {output: features [n, ...], ...}, the pre-trained network.
@@ -53,20 +54,20 @@ def linear(
       prepare: batch -> x, the network's input outside training.
       target: batch -> class numbers int [n].
       error: (out, y) -> (loss, metrics), with y [n, classes] of 0 and 1.
-      output: name of the features.
+      output: name of the features; empty: the network has no other output.
     """
 
     look = augment or (lambda key, batch: prepare(batch))
 
-    def features(state, x):
-        return net.apply(*state.net, x)[0][output]
+    def features(weights, x):
+        found, _ = net.apply(weights.params, weights.stats, x)
+        return found[output] if output else found
 
     def init(key, batch):
         net_key, head_key = jax.random.split(key)
         x = first_row(prepare(batch))
-        variables = net.init(net_key, x)
-        h = net.apply(*variables, x)[0][output]
-        return State(variables, fresh(tx, *head.init(head_key, h)))
+        weights = Frozen(*net.init(net_key, x))
+        return State(weights, fresh(tx, *head.init(head_key, features(weights, x))))
 
     def loss(params, stats, h, y):
         out, stats = head.apply(params, stats, h, train=True)
@@ -74,21 +75,21 @@ def linear(
         return value, (stats, metrics)
 
     def step(key, state, batch):
-        h = features(state, look(key, batch))
+        h = features(state.net, look(key, batch))
         y = jax.nn.one_hot(target(batch), classes, dtype=jnp.float32)
         learner, metrics = minimize(tx, loss, state.head, h, y)
         return state._replace(head=learner), metrics
 
     def embed(state, batch):
-        h = features(state, prepare(batch))
+        h = features(state.net, prepare(batch))
         out, _ = head.apply(state.head.weights, state.head.stats, h)
-        return {"h": h.reshape(len(h), -1), "logits": out["logits"]}
+        return {"h": h.reshape(len(h), -1)} | out
 
     return Method(init, step, embed)
 
 
-def frozen(stage: str, learner: Callable[[Any], Learner] = lambda state: state) -> Callable:
-    """A `start` of a stage: the network of an earlier one, with its averaged weights.
+def after(stage: str, learner: Callable[[Any], Learner] = lambda state: state) -> Callable:
+    """A `start` from the network of an earlier stage, with its averaged weights.
 
     Args:
       stage: name of the earlier stage.
@@ -96,7 +97,7 @@ def frozen(stage: str, learner: Callable[[Any], Learner] = lambda state: state) 
     """
 
     def start(state, done):
-        source = learner(done[stage])
-        return state._replace(net=(source.weights, source.stats))
+        pairs = zip(state.net, frozen(learner(done[stage])), strict=True)
+        return state._replace(net=Frozen(*(transplant(x, y, stage) for x, y in pairs)))
 
     return start

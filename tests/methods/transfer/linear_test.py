@@ -7,7 +7,7 @@ import optax
 from toys import images, jitted
 
 from jssl.learner import Learner, ema_weights, fresh
-from jssl.methods.transfer.linear import frozen, linear
+from jssl.methods.transfer.linear import after, linear
 from jssl.models.convnet import ConvNet
 from jssl.models.heads import MLP, LinearHead, Siamese
 
@@ -63,6 +63,6 @@ def test_a_stage_starts_from_the_averaged_weights_of_an_earlier_one():
     opt = (earlier.opt[0], earlier.opt[1]._replace(average=average))
     earlier = earlier._replace(opt=opt)
     method, batch = tiny(None)
-    start = frozen("pretrain", lambda state: state["online"])
+    start = after("pretrain", lambda state: state["online"])
     state = start(method.init(KEY, batch), {"pretrain": {"online": earlier}})
     jax.tree.map(np.testing.assert_array_equal, state.net, (average, earlier.stats))
