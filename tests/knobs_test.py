@@ -1,5 +1,6 @@
 """The knobs of images: any folder of photographs is read by any small config."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,8 @@ from PIL import Image
 from sklearn.datasets import load_sample_images
 
 from jssl import config, views
-from jssl.knobs import Data, Images, Run, ViewedImages
+from jssl.data import Crops
+from jssl.knobs import Data, ImageNet, Images, Run, ViewedImages
 
 ROOT = Path(__file__).parent.parent
 
@@ -105,3 +107,17 @@ def test_photos_views_keep_the_colors_of_most_pictures_and_their_size():
     assert both.shape == (2, 2, 48, 48, 3)
     assert np.isfinite(both).all()
     assert not np.allclose(both[:, 0], both[:, 1], atol=0.05)
+
+
+def test_crops_are_of_data_that_have_whole_photographs():
+    """And val is trained on in ImageNet's configs, as in the papers, unless held out."""
+    crops = Crops(count=2, size=32)
+    small = ImageNet(source="photos", stored=32, batch=16, workers=0)
+    assert "crops" not in small.load(Run(), crops=crops).shapes()
+    large = replace(small, source="blank:imagenet2012")
+    train = large.load(Run(), crops=crops)
+    assert train.shapes()["crops"].shape == (16, 2, 32, 32, 3)
+    assert (len(train), train.split_words("val")) == (1_281_167, "val (trained on)")
+    assert len(replace(large, hold_out=True).load(Run())) == 1_271_167
+    assert len(Images(source="digits").load(Run())) == 1_077
+    assert len(Images(source="digits", hold_out=False).load(Run())) == 1_437

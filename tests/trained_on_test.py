@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jssl import loop
+from jssl import embed, loop
 from jssl.baselines import fingerprint
 from jssl.config import Stage
 from jssl.data import Crops, dataset, load
@@ -151,6 +151,10 @@ def test_a_run_writes_and_prints_it_everywhere(tmp_path, capsys):
         assert ("val 360 (trained on)" in files["report.html"]) == bool(more)
         assert ("val (trained on): the protocols" in told.out) == bool(more)
         assert result["data"]["rows"]["train"] == (1_437 if more else 1_077)
+        assert embed.main([f"--workdir={folder}", f"--out={folder}/h.npz"]) == 0
+        with np.load(folder / "h.npz") as found:
+            assert (found["split"] == "train").sum() == 1_077
+            assert len(found["h"]) == 1_797
 
 
 @pytest.fixture(scope="module")
