@@ -1,16 +1,21 @@
 """Images a second and core that are read, decoded and cut, from each storage.
 
-    python benchmarks/streaming.py --images 1000 --rounds 5
+    python benchmarks/streaming.py --images 1000 --rounds 5 --peer other/bin/python
 
-The same JPEGs (parts of two photographs, 256 x 256 and more) as a folder, Parquet, tar
-shards and array_record (TFDS), streamed in shuffled batches by one process with one
-thread. Rounds alternate between the storages; the table has medians and ranges.
+The same JPEGs (parts of two photographs, 500 x 375) as a folder, Parquet, tar shards and
+array_record (TFDS), streamed in shuffled batches by one process with one thread: the
+central square, and one and two random crops of the whole photograph. Beside them are
+torchvision's ImageFolder and RandomResizedCrop in a DataLoader without workers, in the
+Python that --peer names. Rounds alternate between the storages; the table has medians and
+ranges of images by seconds of processor time.
 """
 
 import argparse
 import io
 import os
 import statistics
+import subprocess
+import sys
 import tarfile
 import tempfile
 import time
@@ -24,14 +29,14 @@ BATCH = 32
 
 
 def photographs(count: int) -> list[bytes]:
-    """JPEGs of parts of two photographs, 256 to 400 pixels wide."""
+    """JPEGs of parts of two photographs, 500 x 375."""
     from PIL import Image
     from sklearn.datasets import load_sample_images
 
     whole = [Image.fromarray(x) for x in load_sample_images().images]
     found, bits = [], np.random.default_rng(0)
     for i in range(count):
-        w, h = bits.integers(256, 400, 2)
+        w, h = 500, 375
         x, y = bits.integers(0, (640 - w, 427 - h))
         file = io.BytesIO()
         whole[i % 2].crop((x, y, x + w, y + h)).save(file, "JPEG", quality=90)
@@ -105,43 +110,94 @@ STORAGES: dict[str, Callable[[Path, list[bytes]], str]] = {
 }
 
 
+PEER = """
+import sys, time
+import torch
+from torch.utils.data import DataLoader
+from torchvision import transforms
+from torchvision.datasets import ImageFolder
+
+root, size, batch, rounds, count = sys.argv[1], *map(int, sys.argv[2:])
+torch.set_num_threads(1)
+view = transforms.Compose([
+    transforms.RandomResizedCrop(size, (0.08, 1.0)),
+    transforms.RandomHorizontalFlip(),
+    transforms.PILToTensor(),
+])
+images = ImageFolder(root, lambda x: torch.stack([view(x) for _ in range(count)]))
+loader = DataLoader(images, batch, shuffle=True, drop_last=True)
+for _ in range(rounds + 1):
+    used = time.process_time()
+    steps = sum(1 for _ in loader)
+    print(steps * batch / (time.process_time() - used))
+"""
+
+
+def peer(python: str, root: Path, size: int, rounds: int, count: int) -> list[float]:
+    """Images a second of torchvision's ImageFolder and DataLoader in another Python.
+
+    Each has `count` random resized crops with a flip; empty if torchvision is not there.
+    """
+    numbers = map(str, (size, BATCH, rounds, count))
+    words = [python, "-c", PEER, str(root), *numbers]
+    ran = subprocess.run(words, capture_output=True, text=True)
+    return [] if ran.returncode else [float(x) for x in ran.stdout.split()[1:]]
+
+
 def main() -> None:
     parse = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parse.add_argument("--images", type=int, default=1000)
     parse.add_argument("--rounds", type=int, default=5)
     parse.add_argument("--size", type=int, default=224)
+    parse.add_argument("--storages", default=",".join(STORAGES))
+    parse.add_argument(
+        "--peer", default=sys.executable, help="a Python with torchvision (this one)"
+    )
     options = parse.parse_args()
+    size, rounds = options.size, options.rounds
     images = photographs(options.images)
     with tempfile.TemporaryDirectory() as place:
         os.environ["JSSL_CACHE"] = f"{place}/cache"
         from jssl import data
 
         sources = {}
-        for name, write in STORAGES.items():
-            root = Path(place) / name
+        for storage in options.storages.split(","):
+            root = Path(place) / storage
             root.mkdir()
-            knobs = {"data_dir": str(root)} if name == "array_record" else {}
-            written = write(root, images)
-            sources[name] = data.load(
-                written, BATCH, size=options.size, resident=0, threads=1, **knobs
-            )
-        steps = sources["folder"].size // BATCH
-        rates: dict[str, list[float]] = {name: [] for name in sources}
-        for turn in range(options.rounds + 1):  # the first warms the disk's cache
+            knobs = {"data_dir": str(root)} if storage == "array_record" else {}
+            written = STORAGES[storage](root, images)
+            for what, crops in {
+                "central square": None,
+                "1 crop": data.Crops(size=size),
+                "2 crops": data.Crops(count=2, size=size),
+            }.items():
+                sources[storage, what] = data.load(
+                    written, BATCH, size=size, resident=0, threads=1, crops=crops, **knobs
+                )
+        rates: dict[tuple[str, str], list[float]] = {name: [] for name in sources}
+        for turn in range(rounds + 1):  # the first warms the disk's cache
             for name, source in sources.items():
-                began, used = time.perf_counter(), time.process_time()
+                steps = source.size // BATCH
+                used = time.process_time()
                 for _ in islice(source.stream(turn * steps), steps):
                     pass
-                seconds = time.perf_counter() - began
-                cores = (time.process_time() - used) / seconds
                 if turn:
-                    rates[name].append(steps * BATCH / seconds / max(cores, 1e-9))
-    size, count = sum(map(len, images)) / len(images) / 1024, options.images
-    print(f"{count} JPEGs of {size:.0f} KiB, cut to {options.size}x{options.size}")
-    print("storage       images/s a core   range")
-    for name, each in rates.items():
-        middle, low, high = statistics.median(each), min(each), max(each)
-        print(f"{name:12}  {middle:15.0f}   {low:.0f} to {high:.0f}")
+                    rates[name].append(steps * BATCH / (time.process_time() - used))
+        root = Path(place) / "torchvision"
+        root.mkdir()
+        folder(root, images)
+        for count in (1, 2):
+            found = peer(options.peer, root / "train", size, rounds, count)
+            rates["torchvision", f"{count} crop{'s' * (count > 1)}, flip"] = found
+    mean, count = sum(map(len, images)) / len(images) / 1024, options.images
+    print(f"{count} JPEGs of 500x375, {mean:.0f} KiB, cut to {size}x{size}")
+    print("storage       training batch   images/s a core   range")
+    for (storage, what), each in rates.items():
+        told = "skipped: --peer has no torchvision"
+        if each:
+            middle, low, high = statistics.median(each), min(each), max(each)
+            told = f"{middle:15.0f}   {low:.0f} to {high:.0f}"
+        print(f"{storage:12}  {what:14}  {told}")
 
 
 if __name__ == "__main__":

@@ -96,6 +96,8 @@ def of_weights(options) -> tuple[Any, Any, dict[str, Any]]:
 def embedded(stage, state, splits: str, name: str = "h") -> tuple[dict[str, Any], dict]:
     """Columns of features of some splits of a stage's data, and their provenance.
 
+    Rows of train that are in val too are rows of val alone.
+
     Args:
       stage: the stage.
       state: of its method.
@@ -106,12 +108,13 @@ def embedded(stage, state, splits: str, name: str = "h") -> tuple[dict[str, Any]
       ValueError: no such split or output.
     """
     from jssl import session
+    from jssl.data import apart
     from jssl.engine import Engine
     from jssl.features import Features
 
     source = stage.data
     wanted = [*source.siblings] if splits == "all" else splits.split(",")
-    parts = {split: source.split(split) for split in wanted}
+    parts = {split: apart(source.split(split)) for split in wanted}
     features = Features(Engine(stage), state)
     if name not in features.names:
         known = ", ".join(features.names)

@@ -135,9 +135,10 @@ def test_the_published_mae_traces_by_shape(variant, encoder):
         f"{path}:paper,variant={variant},source=blank:imagenet2012"
     ).stages()
     for stage in stages:
+        initial = jax.eval_shape(stage.data.decode, stage.data.initial_shapes())
         batch = jax.eval_shape(stage.data.decode, stage.data.shapes())
         key = jax.random.key(0)
-        state = jax.eval_shape(stage.method.init, key, batch)
+        state = jax.eval_shape(stage.method.init, key, initial)
         after, _ = jax.eval_shape(stage.method.step, key, state, batch)
         assert jax.tree.map(lambda x: x.shape, after) == jax.tree.map(
             lambda x: x.shape, state

@@ -1,5 +1,6 @@
 """The knobs of images: any folder of photographs is read by any small config."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import jax.numpy as jnp
@@ -10,7 +11,8 @@ from PIL import Image
 from sklearn.datasets import load_sample_images
 
 from jssl import config, views
-from jssl.knobs import Data, FewLabels, Images, Run, ViewedImages
+from jssl.data import Crops
+from jssl.knobs import Data, FewLabels, ImageNet, Images, Run, ViewedImages
 
 ROOT = Path(__file__).parent.parent
 
@@ -139,3 +141,17 @@ def test_few_labels_have_the_rates_of_mixmatch_and_vat():
     )
     with pytest.raises(ValueError, match="schedule must be one of 'cosine', 'constant'"):
         moved(0, schedule="step")
+
+
+def test_crops_are_of_data_that_have_whole_photographs():
+    """And val is trained on in ImageNet's configs, as in the papers, unless held out."""
+    crops = Crops(count=2, size=32)
+    small = ImageNet(source="photos", stored=32, batch=16, workers=0)
+    assert "crops" not in small.load(Run(), crops=crops).shapes()
+    large = replace(small, source="blank:imagenet2012")
+    train = large.load(Run(), crops=crops)
+    assert train.shapes()["crops"].shape == (16, 2, 32, 32, 3)
+    assert (len(train), train.split_words("val")) == (1_281_167, "val (trained on)")
+    assert len(replace(large, hold_out=True).load(Run())) == 1_271_167
+    assert len(Images(source="digits").load(Run())) == 1_077
+    assert len(Images(source="digits", hold_out=False).load(Run())) == 1_437

@@ -128,6 +128,8 @@ class Source:
             raise ValueError(
                 f'{self.name}: passes must be "shuffled" or "once", got {self.passes!r}'
             )
+        if self.seed < 0:
+            raise ValueError(f"{self.name}: seed must not be negative, got {self.seed}")
         targets = any(map(self._is_target, self.table or ()))
         if self.labeled and not self.classes and not targets:
             raise ValueError(

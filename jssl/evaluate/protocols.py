@@ -13,7 +13,7 @@ import jax
 import numpy as np
 
 from jssl import evals
-from jssl.data import Labels, Numbers, Source, worlds
+from jssl.data import Labels, Numbers, Source, apart, worlds
 
 SCENES = {"train": 400, "val": 100, "test": 200}
 PICTURED = ("image", "video")  # columns [..., h, w, 1] of scenes and clips
@@ -74,7 +74,8 @@ def _counts(source, split):
     Raises:
       ValueError: no such split, or rows without a label.
     """
-    numbers, counts = np.unique(source.split(split).labels(), return_counts=True)
+    labels = apart(source.split(split)).labels()
+    numbers, counts = np.unique(labels, return_counts=True)
     if numbers[0] < 0:
         raise ValueError(f"{counts[0]} {split} rows have no label")
     return dict(zip(map(int, numbers), map(int, counts), strict=True))
@@ -175,7 +176,7 @@ def motions(source: Source, seed: int) -> Callable[[str], Mapping[str, np.ndarra
 def _composed(make, source, counts, seed, wide):
     @cache
     def of(split):
-        part = source.split(split)
+        part = apart(source.split(split))
         images = part.field_of("image").decode(part.column("image"))
         glyphs = np.asarray(images).mean(-1, keepdims=True, dtype=np.float32)
         key = jax.random.fold_in(jax.random.key(seed), list(counts).index(split))

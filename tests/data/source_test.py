@@ -252,6 +252,8 @@ def test_arrays_of_the_wrong_kind_are_refused(fields, message):
 def test_impossible_knobs_are_refused():
     with pytest.raises(ValueError, match="batch must be positive, got 0"):
         numbers(batch=0)
+    with pytest.raises(ValueError, match="seed must not be negative, got -1"):
+        numbers(seed=-1)
     bare = {"image": numbers().table["image"]}
     with pytest.raises(ValueError, match="bare/train has no labels, which are needed"):
         dataset("bare", {"train": bare}, 4, labeled=True)
