@@ -69,8 +69,15 @@ def simclr_v2(
       prepare: batch -> x, the network's input outside training (normalization, a crop).
       chunk: candidates per block, see `nt_xent`.
     """
-    how = dict(temperature=temperature, scale=scale, prepare=prepare, chunk=chunk)
-    plain = simclr(net, tx, augment, **how)
+    plain = simclr(
+        net,
+        tx,
+        augment,
+        temperature=temperature,
+        scale=scale,
+        prepare=prepare,
+        chunk=chunk,
+    )
 
     def init(key, batch):
         if not queue:
