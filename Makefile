@@ -27,17 +27,17 @@ demo: install
 test: install-test
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(PYTEST) --doctest-modules -m "not learning and not settled"
+	$(PYTEST) --doctest-modules -m "not learning and not settled and not papers"
 
 test-all: install-test
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(PYTEST) --doctest-modules -m "not learning" --settle
+	$(PYTEST) --doctest-modules -m "not learning and not papers" --settle
 
 test-fast: install-test
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(PYTEST) -m "not learning and not slow" tests/*_test.py tests/methods tests/evals tests/data
+	$(PYTEST) -m "not learning and not slow and not papers" tests/*_test.py tests/methods tests/evals tests/data
 	$(if $(ALSO),$(PYTEST) -m "not learning" $(ALSO))
 
 test-method: install-test

@@ -225,6 +225,10 @@ class ViewedImages(Images):
         """(key, batch) -> the recipe's views, [n, views, h, w, c]."""
         return views.on(partial(views.multi_view, views=self.recipe_of(train)))
 
+    def one_view(self, train: Source) -> Augment:
+        """(key, batch) -> the recipe's first view, [n, h, w, c]."""
+        return views.on(self.recipe_of(train)[0])
+
 
 @dataclass(frozen=True, kw_only=True)
 class FewLabels(Data):
@@ -461,7 +465,7 @@ class LinearEvaluation:
         images: "ImageNet | Cifar",
         train: Source,
         net: Net,
-        learner: Callable[[Any], Learner] = lambda state: state,
+        learner: Callable[[Any], Learner] | None = lambda state: state,
         *,
         tx: Callable[[optax.Schedule], optax.GradientTransformation],
         falls: Mapping[float, float] = MappingProxyType({}),
@@ -478,7 +482,8 @@ class LinearEvaluation:
           images: the data set.
           train: the source of "pretrain".
           net: the pre-trained network, with the output "h".
-          learner: state of "pretrain" -> the Learner of the network.
+          learner: state of "pretrain" -> the Learner of the network; None: the network is
+            that of `run.init`.
           tx: schedule -> the optimizer of the head.
           falls: factors of the learning rate, by the fraction of the steps from which they
             apply; empty: cosine decay to 0.
@@ -508,7 +513,8 @@ class LinearEvaluation:
             augment,
             prepare=prepare,
         )
-        start, named = after("pretrain", learner), {"top1": evals.accuracy()}
+        named = {"top1": evals.accuracy()}
+        start = after("pretrain", learner) if learner else None
         return [
             run.stage("linear", method, train, steps, evals=named, start=start, **fields)
         ]

@@ -121,6 +121,18 @@ class Siamese(nn.Module):
         return self.encoder.filters()
 
 
+class Trunk(nn.Module):
+    """An encoder without a head: images -> {"h": [n, d]}."""
+
+    encoder: nn.Module
+
+    def __call__(self, images, train=False):
+        return {"h": self.encoder(images, train=train)}
+
+    def filters(self, train=False):
+        return self.encoder.filters()
+
+
 class LinearHead(nn.Module):
     """A linear classifier on features: [n, d] -> {"logits": float32 [n, classes]}.
 
