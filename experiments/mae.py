@@ -105,6 +105,7 @@ def paper(
     mix_group: Count = 32,
     accumulate: Count = 1,
     remat: bool = False,
+    residual: str = "",
 ) -> list[Stage]:
     """The published schedules: pre-training, then fine-tuning, on ImageNet.
 
@@ -115,9 +116,6 @@ def paper(
     pre-trained for 1,600 epochs (epochs=1600): B/16 83.66 %, L/16 85.95 %, H/14 86.93 %;
     after "linear", of the class token (LARS, batches of 16,384, rate 0.1 for 256, 90
     epochs, batch norm before the classifier): 67.8 %, 76.0 %, 77.2 %.
-
-    Departures: the fixed positions stay fixed in fine-tuning, where the released code
-    trains them at the least of the layers' rates, 0.65^13 of the peak for B.
 
     Args:
       epochs: Passes over the training split in pre-training; the best numbers take 1600.
@@ -134,6 +132,8 @@ def paper(
         released code; at most `tune_batch`.
       accumulate: Steps whose gradients are averaged into one update.
       remat: Recompute the blocks' activations in the backward pass, to save memory.
+      residual: Floating-point type of the sums of the residual branches; float32 halves
+        the rounding error of bfloat16 networks, for more memory; empty: `dtype`.
     """
     base = 0.1, 0.65, 100.0, 5e-4  # drop path, decay from layer to layer, epochs, rate
     large = {"L": (0.2, 0.75, 50.0, 1e-3), "H": (0.3, 0.75, 50.0, 1e-3)}
@@ -141,7 +141,13 @@ def paper(
     tune_epochs = tune_epochs or long
     sizes = vit.sizes(variant)
     depth = sizes["depth"]
-    encoder = partial(vit.Encoder, **sizes, remat=remat, dtype=images.dtype or None)
+    encoder = partial(
+        vit.Encoder,
+        **sizes,
+        remat=remat,
+        dtype=images.dtype or None,
+        residual_dtype=residual or None,
+    )
     same = dict(rules=sharding.TRANSFORMER)
 
     def adamw(source, lr, warmup, epochs, decayed, b2=0.999, layers=None, end=0.0):
@@ -160,9 +166,8 @@ def paper(
     parts = replace(images, batch=images.batch // accumulate)
     look = views.recipe("mae", size=images.size, statistics=views.IMAGENET)[0]
     train, augment, prepare = parts.viewed(run, look)
-    net = nets.linen(vit.MaskedAutoencoder(encoder(), *decoder, pool="cls"))
     pretrain = mae(
-        net,
+        nets.linen(vit.MaskedAutoencoder(encoder(), *decoder, pool="cls")),
         adamw(train, images.lr, images.warmup, images.epochs, optim.matrices, b2=0.95),
         sizes["patch"],
         augment,
@@ -185,8 +190,10 @@ def paper(
     fit = min(mix_group, tune.batch)
     layers = optim.scale_by_layer(decay, depth + 1, optim.vit_layer(depth))
     warmup = min(5.0, tune_epochs / 2)
+    grid = (images.size // sizes["patch"],) * 2
+    learned = dict(grid=grid, sincos_init=True)  # positions, fixed in pre-training
     network = vit.Classifier(
-        encoder(drop_path=drop, final_norm=False), tune.classes, "mean"
+        encoder(drop_path=drop, final_norm=False, **learned), tune.classes, "mean"
     )
     finetune = supervised(
         nets.linen(network),
@@ -211,10 +218,13 @@ def paper(
         tune,
         tune.steps(tune_epochs),
         evals={"top1": evals.accuracy()},
-        start=lambda state, done: graft(state, encoder=done["pretrain"]),
+        start=lambda state, done: graft(
+            state, encoder=done["pretrain"], new=("positions",)
+        ),
         **same,
     )
     lars = partial(optim.lars, weight_decay=0.0)
     crop = images.crop_and_flip(method="bicubic")
-    head = dict(tx=lars, warmup=10.0, norm=True, look=crop)
-    return [first, second, *probe.stages(run, images, train, net, **head, **same)]
+    head = dict(tx=lars, warmup=10.0, norm=True, look=crop, output="")
+    token = nets.linen(vit.Pooled(encoder(), "cls"))
+    return [first, second, *probe.stages(run, images, train, token, **head, **same)]

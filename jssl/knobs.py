@@ -473,6 +473,7 @@ class LinearEvaluation:
         norm: bool = False,
         std: float = 0.01,
         look: views.View | None = None,
+        output: str = "h",
         **fields: Any,
     ) -> list[Stage]:
         """The stage "linear" on the frozen network of "pretrain"; none without labels.
@@ -481,7 +482,7 @@ class LinearEvaluation:
           run: settings of all stages.
           images: the data set.
           train: the source of "pretrain".
-          net: the pre-trained network, with the output "h".
+          net: the pre-trained network.
           learner: state of "pretrain" -> the Learner of the network; None: the network is
             that of `run.init`.
           tx: schedule -> the optimizer of the head.
@@ -490,6 +491,7 @@ class LinearEvaluation:
           warmup: epochs of linear warm-up, before a cosine.
           norm, std: of `LinearHead`.
           look: view of the training images; None: `images.crop_and_flip()`.
+          output: name of the network's output that is classified, as in `linear`.
           **fields: further fields of the stage.
         """
         if not (self.linear_epochs and train.classes):
@@ -512,6 +514,7 @@ class LinearEvaluation:
             train.classes,
             augment,
             prepare=prepare,
+            output=output,
         )
         named = {"top1": evals.accuracy()}
         start = after("pretrain", learner) if learner else None

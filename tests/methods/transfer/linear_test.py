@@ -4,9 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from toys import images, jitted
+from toys import images, jitted, noisy
 
 from jssl.learner import Learner, ema_weights, fresh
+from jssl.methods.transfer.distil import Frozen
 from jssl.methods.transfer.linear import after, linear
 from jssl.models.convnet import ConvNet
 from jssl.models.heads import MLP, LinearHead, Siamese
@@ -17,8 +18,9 @@ NET = jitted(Siamese(ConvNet((4, 8)), MLP((8, 4))))
 BATCH = {"image": images(), "label": jnp.arange(8, dtype=jnp.int32) % 3}
 
 
-def tiny(tx, norm=True):
-    return linear(NET, jitted(LinearHead(3, norm)), tx or optax.adam(0.1), 3), BATCH
+def tiny(tx, norm=True, augment=noisy):
+    head = jitted(LinearHead(3, norm))
+    return linear(NET, head, tx or optax.adam(0.1), 3, augment), BATCH
 
 
 def test_the_network_and_its_statistics_stay_and_the_head_moves():
@@ -35,13 +37,14 @@ def test_features_are_those_of_evaluation_mode():
     state = method.init(KEY, batch)
     params, stats = state.net
     moved = jax.tree.map(lambda x: x + 0.5, stats)  # statistics far from the batch's
-    state = state._replace(net=(params, moved))
+    state = state._replace(net=Frozen(params, moved))
     expected = NET.apply(params, moved, batch["image"])[0]["h"]
     np.testing.assert_allclose(method.embed(state, batch)["h"], expected, rtol=1e-6)
 
 
 def test_it_converges_to_the_exact_linear_probe():
-    method, batch = tiny(optax.chain(optax.add_decayed_weights(0.1), optax.sgd(0.2)), False)
+    tx = optax.chain(optax.add_decayed_weights(0.1), optax.sgd(0.2))
+    method, batch = tiny(tx, norm=False, augment=None)
     step, state = jax.jit(method.step), method.init(KEY, batch)
     for _ in range(4000):
         state, metrics = step(KEY, state, batch)
@@ -65,4 +68,4 @@ def test_a_stage_starts_from_the_averaged_weights_of_an_earlier_one():
     method, batch = tiny(None)
     start = after("pretrain", lambda state: state["online"])
     state = start(method.init(KEY, batch), {"pretrain": {"online": earlier}})
-    jax.tree.map(np.testing.assert_array_equal, state.net, (average, earlier.stats))
+    jax.tree.map(np.testing.assert_array_equal, state.net, Frozen(average, earlier.stats))
