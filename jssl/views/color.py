@@ -126,16 +126,24 @@ def saturation(image: Float[Array, "h w c"], factor: ArrayLike) -> Float[Array, 
     return _blend(image, _luma(image), factor)
 
 
+def _value_and_chroma(r, g, b):
+    """The maximum of R, G and B, and its distance from their minimum, [h, w, 1] each."""
+    # No reduction: XLA's over an axis of three is several times slower on CPU.
+    value = jnp.maximum(jnp.maximum(r, g), b)
+    return value, value - jnp.minimum(jnp.minimum(r, g), b)
+
+
 def _to_hsv(image):
     """Hue, saturation and value, [h, w, 1] each and in [0, 1]."""
     r, g, b = image[..., :1], image[..., 1:2], image[..., 2:]
-    value = jnp.maximum(jnp.maximum(r, g), b)
-    chroma = value - jnp.minimum(jnp.minimum(r, g), b)
+    value, chroma = _value_and_chroma(r, g, b)
     per = jnp.where(chroma > 0, 1 / jnp.where(chroma > 0, chroma, 1), 0) / 6
+    # Comparisons of channels, not with their maximum: a compiler that fuses may compute the
+    # maximum from other roundings than r, and equality would then select a wrong branch.
     hue = jnp.where(
-        value == r,
+        (r >= g) & (r >= b),
         (g - b) * per,
-        jnp.where(value == g, 1 / 3 + (b - r) * per, 2 / 3 + (r - g) * per),
+        jnp.where(g >= b, 1 / 3 + (b - r) * per, 2 / 3 + (r - g) * per),
     )
     return hue - jnp.floor(hue), chroma / jnp.where(value > 0, value, 1), value
 
@@ -297,8 +305,7 @@ def _tensorflow_part(x, part, f, c, s, additive):
         delta, f = jnp.where(part == 0, f, 0), jnp.where(part == 0, 1, f)
     if s:
         # S <- f S at constant H and V blends with V; S <= 1 limits f to V / chroma.
-        value = x.max(-1, keepdims=True)
-        chroma = value - x.min(-1, keepdims=True)
+        value, chroma = _value_and_chroma(x[..., :1], x[..., 1:2], x[..., 2:])
         most = jnp.where(chroma > 0, value / jnp.where(chroma > 0, chroma, 1), 1)
         other = jnp.where(part == 2, value, other)
         f = jnp.where(part == 2, jnp.minimum(f, most), f)
