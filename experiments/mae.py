@@ -164,7 +164,7 @@ def paper(
         return optax.MultiSteps(tx, accumulate) if accumulate > 1 else tx
 
     parts = replace(images, batch=images.batch // accumulate)
-    look = views.recipe("mae", size=images.size, statistics=views.IMAGENET)[0]
+    look = views.recipe("mae", size=images.size)[0]
     train, augment, prepare = parts.viewed(run, look)
     pretrain = mae(
         nets.linen(vit.MaskedAutoencoder(encoder(), *decoder, pool="cls")),

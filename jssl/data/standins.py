@@ -19,7 +19,7 @@ MODES = {3: "L", 5: "CMYK"}
 """Modes of some rows; the others are RGB."""
 
 
-def prepare(name: str, folder: str | Path, classes: int = 10, each: int = 14) -> None:
+def prepare(name: str, folder: str | Path, classes: int = 5, each: int = 16) -> None:
     """Writes a small data set as TFDS prepares it, as array_record.
 
     `load("tfds:imagenet2012", batch, data_dir=folder)` reads it.
@@ -105,7 +105,7 @@ def jpeg(i: int, pixels: np.ndarray) -> io.BytesIO:
     return file
 
 
-def folders(folder: str | Path, classes: int = 10, each: int = 14) -> None:
+def folders(folder: str | Path, classes: int = 5, each: int = 16) -> None:
     """Writes ImageNet's layout of files: train and val of a folder a class, flat test."""
     for split, count in {"train": each, "val": 4}.items():
         for c in range(classes):

@@ -1,0 +1,70 @@
+"""Rehearsals: all parts of a run, a restart in each stage, and failures that are seen."""
+
+import json
+
+import numpy as np
+import pytest
+
+from jssl import rehearse
+from jssl.config import load
+from jssl.data import load as source
+from jssl.data import standins
+
+TINY = "experiments/simsiam.py:laptop,source=digits,widths=(4,8),supervised_epochs=0"
+
+
+def test_a_run_is_rehearsed_on_few_rows_of_its_data(tmp_path, capfd):
+    status = rehearse.main([f"--config={TINY}", "--workdir", str(tmp_path), "--rows=48"])
+    out = capfd.readouterr().out
+    assert status == 0, out
+    for part in ("start to a stop within pretrain", "pretrain, resumed, to the report"):
+        assert part in out
+    assert "batch=16 in place of 64" in out and "each=48" in out
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert result["stages"]["pretrain"]["steps"] == 4
+    assert result["data"]["rows"] == {"train": 48, "val": 48, "test": 48}
+    lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    steps = [row["step"] for row in map(json.loads, lines) if "loss" in row]
+    assert steps == [1, 2, 3, 4]  # the stop is after the third
+
+
+def test_a_part_that_fails_is_the_exit_status(tmp_path, capfd, monkeypatch):
+    def broken(features, final):
+        raise ValueError("no such thing")
+
+    monkeypatch.setattr("jssl.evals.knn", lambda: rehearse.Eval("kNN", broken))
+    status = rehearse.main([f"--config={TINY}", "--workdir", str(tmp_path), "--rows=48"])
+    assert status == 1
+    assert "knn failed: " in capfd.readouterr().err.splitlines()[-1]
+
+
+def test_knobs_that_a_user_has_set_stay():
+    asked = load(f"{TINY},batch=32")
+    options = rehearse.parser().parse_args(["--rows=48"])
+    assert rehearse.smaller(asked, options, None) == {"reading": "each=48"}
+
+
+def test_too_few_steps_for_a_restart_are_refused(capfd):
+    assert rehearse.main([f"--config={TINY}", "--steps=2"]) == 1
+    assert "--steps must be at least 3, got 2" in capfd.readouterr().err
+
+
+def test_a_source_without_a_standin_is_refused(capfd):
+    assert rehearse.main(["--config=dcgan:paper", "--standin"]) == 1
+    assert "there is no stand-in for 'celeb_a'" in capfd.readouterr().err
+
+
+def test_imagenets_standin_has_its_irregularities(tmp_path):
+    pytest.importorskip("tensorflow_datasets")
+    standins.prepare("imagenet2012", tmp_path, classes=3, each=12)
+    train = source("tfds:imagenet2012", 4, labeled=True, size=32, data_dir=str(tmp_path))
+    assert train.split_names() == ("train", "val", "test", "test_unlabeled")
+    np.testing.assert_array_equal(np.bincount(train.split("test").labels()), [4, 4, 4])
+    with pytest.raises(ValueError, match="images of 7 sizes"):
+        source("tfds:imagenet2012", 4, data_dir=str(tmp_path))
+
+
+def test_the_folder_has_a_flat_test(tmp_path):
+    standins.folders(tmp_path / "set", classes=2, each=4)
+    train = source(f"folder:{tmp_path}/set", 2, size=32)
+    assert train.split("test").has_labels() and "test_unlabeled" in train.split_names()
