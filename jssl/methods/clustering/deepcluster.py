@@ -17,7 +17,7 @@ import numpy as np
 import optax
 from sklearn.metrics import normalized_mutual_info_score
 
-from jssl.learner import Learner, fresh, minimize
+from jssl.learner import Learner, fresh, minimize, noise_keys
 from jssl.losses.clustering import deepcluster as cross_entropy
 from jssl.method import Augment, Method, Prepare, field, first_row
 from jssl.nets import Net
@@ -69,8 +69,8 @@ def deepcluster(
         learner = fresh(tx, *net.init(key, first_row(prepare(batch))))
         return State(learner, jnp.zeros(size, jnp.int32), jnp.zeros(()))
 
-    def loss(params, stats, images, targets):
-        out, stats = net.apply(params, stats, images, train=True)
+    def loss(params, stats, images, targets, keys):
+        out, stats = net.apply(params, stats, images, train=True, keys=keys)
         value = cross_entropy(out["logits"], targets)
         right = (out["logits"].argmax(-1) == targets).mean()
         return value, (stats, {"loss": value, "cluster_accuracy": right})
@@ -78,7 +78,8 @@ def deepcluster(
     def step(key, state, batch):
         targets = state.clusters[batch["index"]]
         images = look(key, batch)
-        learner, metrics = minimize(tx, loss, state.learner, images, targets)
+        keys = noise_keys(key)
+        learner, metrics = minimize(tx, loss, state.learner, images, targets, keys)
         return state._replace(learner=learner), metrics | {"nmi": state.nmi}
 
     def embed(state, batch):
