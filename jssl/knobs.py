@@ -22,11 +22,12 @@ import jax.numpy as jnp
 import optax
 
 from jssl import data, evals, nets, optim, views
-from jssl.config import Count, Counts, Positive, Range, Stage, one_of
+from jssl.config import Count, Counts, Fraction, Positive, Range, Stage, one_of
 from jssl.data import Source
 from jssl.learner import Learner, ema_weights
 from jssl.method import Augment, Method, Prepare, beneath
 from jssl.methods.transfer.linear import after, linear
+from jssl.methods.transfer.supervised import supervised
 from jssl.models.convnet import ConvNet
 from jssl.models.heads import Classifier, LinearHead
 from jssl.models.resnet import ResNet
@@ -515,6 +516,54 @@ class LinearEvaluation:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FineTuning:
+    """Fine-tuning of a pre-trained encoder with all labels, by SGD.
+
+    Attributes:
+      tune_epochs: Passes over the labeled images in fine-tuning; 0 omits it.
+      tune_batch: Images per step of fine-tuning.
+      tune_lr: Initial learning rate of fine-tuning, which falls along a cosine to 0.
+      tune_momentum: Momentum of SGD in fine-tuning.
+    """
+
+    tune_epochs: float = 50.0
+    tune_batch: Count = 100
+    tune_lr: Positive = 0.1
+    tune_momentum: Fraction = 0.9
+
+    def stages(
+        self, run: Run, train: Source, classifier: Net, start: Callable
+    ) -> list[Stage]:
+        """The stage "fine-tune", with random weights as baseline; none without labels.
+
+        Args:
+          run: settings of all stages.
+          train: the source of the pre-training.
+          classifier: images -> {"logits", "h"}.
+          start: (state, done) -> the state with the pre-trained encoder.
+        """
+        if not (self.tune_epochs and train.classes):
+            return []
+        labeled = with_labels(train, batch=self.tune_batch)
+        steps, named = labeled.steps(self.tune_epochs), {"top1": evals.accuracy()}
+        rate = optim.warmup_cosine(self.tune_lr, 0, steps)
+        sgd = optim.decayed_sgd(rate, decay=0.0, momentum=self.tune_momentum)
+        method = supervised(classifier, sgd, train.classes)
+        scratch = run.baseline("scratch", method, labeled, steps, evals=named)
+        return [
+            run.stage(
+                "fine-tune",
+                method,
+                labeled,
+                steps,
+                evals=named,
+                start=start,
+                baselines={"same labels, random weights": scratch},
+            )
+        ]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Small:
     """A small convolutional network for images of 28 or 32 pixels, trained by AdamW.
 
@@ -569,6 +618,7 @@ GARMENTS = f"{FASHION},recipe=garments"
 DATA = dict(source="digits", batch=16, epochs=0.03, dispatch=1)
 IMAGES = DATA | dict(supervised_epochs=0.03)
 CONVNET = IMAGES | dict(widths=(4, 8))
+TUNED = dict(tune_epochs=0.03, tune_batch=16)
 FEW_LABELS = DATA | dict(labels=2, labeled_batch=16, widths=(4, 8))
 PHOTOS = dict(source="photos", batch=16, epochs=0.02, workers=0)
 LINEAR = dict(linear_epochs=0.02, linear_batch=16)
