@@ -228,14 +228,49 @@ class ViewedImages(Images):
 
 
 @dataclass(frozen=True, kw_only=True)
-class FewLabels(Data):
-    """A small data set with few labels, a network, and its optimizer.
+class SomeLabels(Data):
+    """A data set with few labels.
 
     Attributes:
       epochs: Passes over the unlabeled images, which are the whole training split.
       batch: Unlabeled images per step.
       labels: Labeled images of each class, chosen by the seed.
       labeled_batch: Labeled images per step.
+    """
+
+    batch: Count = 100
+    labels: Count = 10
+    labeled_batch: Count = 50
+
+    def classifier(self, train: Source) -> Net:
+        """The network of the baselines: images -> {"logits", "h"}."""
+        raise NotImplementedError
+
+    def averaged_adam(self, train: Source) -> optax.GradientTransformation:
+        """The optimizer of the baselines."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, kw_only=True)
+class CifarFewLabels(SomeLabels):
+    """CIFAR-10 with few labels, at the scale of a paper.
+
+    Attributes:
+      source: Data set: tfds:cifar10, cifar10:FOLDER or another of images of 32 pixels.
+      lr: Learning rate of Adam, before ramps.
+    """
+
+    source: str = "tfds:cifar10"
+    hold_out: bool = False
+    labels: Count = 400
+    lr: Positive = 1e-3
+
+
+@dataclass(frozen=True, kw_only=True)
+class FewLabels(SomeLabels):
+    """A small data set with few labels, a network, and its optimizer.
+
+    Attributes:
       lr: Initial learning rate.
       schedule: Course of the learning rate: cosine (decay to 0), constant (MixMatch), or
         late (constant for two thirds of the steps, then linear decay to 0: VAT).
@@ -246,9 +281,6 @@ class FewLabels(Data):
       widths: Channels of each layer of the encoder.
     """
 
-    batch: Count = 100
-    labels: Count = 10
-    labeled_batch: Count = 50
     lr: Positive = 2e-3
     schedule: str = "cosine"
     shrink: float = 0.0
@@ -619,6 +651,8 @@ DATA = dict(source="digits", batch=16, epochs=0.03, dispatch=1)
 IMAGES = DATA | dict(supervised_epochs=0.03)
 CONVNET = IMAGES | dict(widths=(4, 8))
 TUNED = dict(tune_epochs=0.03, tune_batch=16)
+FEW_CIFAR = DATA | dict(source="photos", epochs=0.02, labels=2, labeled_batch=16)
+LAYERS = dict(layers=((3, 4),) * 6 + ((3, 8), (1, 8), (1, 4)))
 FEW_LABELS = DATA | dict(labels=2, labeled_batch=16, widths=(4, 8))
 PHOTOS = dict(source="photos", batch=16, epochs=0.02, workers=0)
 LINEAR = dict(linear_epochs=0.02, linear_batch=16)
