@@ -634,6 +634,29 @@ class Large:
         return ResNet(self.depth, width=self.width, dtype=images.dtype or None, **more)
 
 
+def of_layer(net: Net, layer: int, budget: int = 9600) -> Net:
+    """A network whose "h" is one of the "layers", averaged over a grid of cells.
+
+    The grid is the finest with at most `budget` numbers, e.g. 5 x 5 x 384: the features of
+    linear classifiers on convolutions (Zhang et al. 2016,
+    https://arxiv.org/abs/1603.08511). Outside training only.
+
+    Args:
+      net: images -> {"layers": maps [n, h, w, c], ...}.
+      layer: number of the layer, from 1.
+      budget: largest number of features.
+    """
+
+    def apply(*inputs, **how):
+        out, stats = net.apply(*inputs, **how)
+        layers = out["layers"]
+        if not 1 <= layer <= len(layers):
+            raise ValueError(f"layer must be 1 to {len(layers)}, got {layer}")
+        return {"h": evals.pool_to_budget(layers[layer - 1], budget)}, stats
+
+    return net._replace(apply=apply)
+
+
 def mean_image(train: Source) -> jax.Array:
     """The mean of all training images, float [h * w * c] in [0, 1]."""
     return jnp.asarray(train.column("image").mean(0) / 255).ravel()

@@ -46,6 +46,7 @@ def deepcluster(
     augment: Augment | None = None,
     prepare: Prepare = field("image"),
     iterations: int = 20,
+    chunk: int | None = None,
 ) -> Method[State]:
     """Classification of clusters of its own features.
 
@@ -61,6 +62,7 @@ def deepcluster(
         `prepare`.
       prepare: batch -> x, the network's input outside training; edges in the paper.
       iterations: of k-means.
+      chunk: samples per block of distances in k-means, to save memory; None: all.
     """
 
     look = augment or (lambda key, batch: prepare(batch))
@@ -93,7 +95,7 @@ def deepcluster(
     def refresh(key, state, collect):
         cluster_key, head_key, order_key = jax.random.split(key, 3)
         z = unit(pca_whiten(jnp.asarray(collect(features, state)), components).z)
-        found = kmeans(cluster_key, z, clusters, iterations).assignments
+        found = kmeans(cluster_key, z, clusters, iterations, chunk=chunk).assignments
         learner = with_new_head(head_key, state.learner)
         order = balanced_order(order_key, found)
         kept = normalized_mutual_info_score(state.clusters, found)
