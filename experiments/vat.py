@@ -2,6 +2,7 @@
 
     python -m jssl.main --config=experiments/vat.py
     python -m jssl.main --config=experiments/vat.py:epsilon=1,entropy_weight=0.1
+    python -m jssl.main --config=experiments/vat.py:cifar,entropy_weight=1
 
 Miyato et al. 2019, https://arxiv.org/abs/1704.03976. Reference, CIFAR-10 with 4,000
 labels, 13 layers: 11.4 % error, 10.6 % with entropy. Ours: docs/results.md.
@@ -10,10 +11,16 @@ The number to read is top1, beside that of "supervised, same labels": kNN and li
 judge h with all labels of the training split.
 """
 
-from jssl import Stage, baselines
-from jssl.config import Positive, tiny
-from jssl.knobs import FEW_LABELS, FewLabels, Run
+import optax
+
+from jssl import Stage, baselines, nets, views
+from jssl.config import Fraction, Positive, tiny
+from jssl.knobs import FEW_CIFAR, FEW_LABELS, LAYERS, CifarFewLabels, FewLabels, Run
+from jssl.method import field
 from jssl.methods.semisupervised.vat import vat
+from jssl.models import cnn13
+from jssl.models.heads import Classifier
+from jssl.models.norm import BatchNorm
 
 RUNS = {"": 3}
 
@@ -54,3 +61,69 @@ def laptop(
         everywhere=everywhere,
     )
     return [baselines.few_label_stage(run, images, train, method, augment=view)]
+
+
+@tiny(FEW_CIFAR, LAYERS)
+def cifar(
+    run: Run = Run(save_every=5000, baselines=False),
+    images: CifarFewLabels = CifarFewLabels(
+        epochs=512.8, batch=128, labels=400, labeled_batch=32, lr=1e-3
+    ),
+    epsilon: Positive = 6.0,
+    weight: float = 1.0,
+    entropy_weight: float = 0.0,
+    late: Fraction = 0.92,
+    top_norm: bool = False,
+    dropout: Fraction = 0.5,
+    layers: tuple = cnn13.LAYERS,
+) -> list[Stage]:
+    """The released setting for CIFAR-10 with 4,000 labels: 13 layers, 200,000 steps.
+
+    After 92 % of the steps the rate falls linearly to 0, and Adam's first momentum is 0.5
+    in place of 0.9; https://github.com/takerum/vat_tf, with flips and shifts of 2 pixels.
+
+    Numbers to beat, of the 10,000 test images: 11.36 % error (88.64 % top-1), and 10.55 %
+    with entropy_weight=1.
+
+    Departures: images are scaled to [-1, 1], in the paper whitened by ZCA; so epsilon is
+    not the paper's 8, but the 6 of MixMatch's authors for this scale (`vat.py` of
+    https://github.com/google-research/mixmatch).
+
+    Args:
+      epsilon: Length of the adversarial step, on the scale of the images, [-1, 1].
+      weight: Weight of the divergence after the step.
+      entropy_weight: Weight of the entropy of unlabeled predictions; 1 in VAT + EntMin.
+      late: Fraction of the steps after which the rate falls.
+      top_norm: Normalize the logits by batch norm, as the released code does for SVHN.
+      dropout: Dropout rate.
+      layers: Kernel size and width of each convolution.
+    """
+    train = images.load(run)
+    scaled = views.Statistics((0.5,), (0.5,))
+    [view] = views.recipe("vat", fill=0.5, statistics=scaled)
+    augment = views.on(view)
+    prepare = field("image", lambda x: views.normalize(x, *view.statistics))
+    steps = train.steps(images.epochs)
+    turn = int(late * steps)
+    fall = optax.linear_schedule(images.lr, 0.0, max(steps - turn, 1), turn)
+    adam = optax.inject_hyperparams(optax.adam)(
+        learning_rate=fall, b1=optax.piecewise_constant_schedule(0.9, {turn: 0.5 / 0.9})
+    )
+    norm = BatchNorm(momentum=0.99, eps=1e-6) if top_norm else None
+    encoder = cnn13.CNN13(dropout, layers=layers)
+    net = nets.linen(Classifier(encoder, train.classes, logits_norm=norm))
+    method = vat(
+        net,
+        adam,
+        augment,
+        epsilon=epsilon,
+        weight=weight,
+        entropy_weight=entropy_weight,
+        everywhere=False,
+        prepare=prepare,
+    )
+    return [
+        baselines.few_label_stage(
+            run, images, train, method, augment=augment, prepare=prepare, net=net, tx=adam
+        )
+    ]

@@ -25,7 +25,7 @@ from jssl import evals, loop, optim
 from jssl.cache import cache_folder
 from jssl.config import Stage
 from jssl.data import Source, labels_per_class, pair
-from jssl.knobs import FewLabels, Images, Run, with_labels
+from jssl.knobs import Images, Run, SomeLabels, with_labels
 from jssl.learner import GRAD_NORM
 from jssl.log import Log, write_json
 from jssl.method import Augment, Method, Prepare, field, no_samples, part
@@ -150,11 +150,14 @@ def pretrain_stage(
 
 def few_label_stage(
     run: Run,
-    few: FewLabels,
+    few: SomeLabels,
     train: Source,
     method: Method,
     *,
     augment: Augment,
+    prepare: Prepare = field("image"),
+    net: Net | None = None,
+    tx: optax.GradientTransformation | None = None,
     further: Mapping[str, Callable] = MappingProxyType({}),
     **fields: Any,
 ) -> Stage:
@@ -174,6 +177,9 @@ def few_label_stage(
       train: the unlabeled training source, which contains the labeled images.
       method: the method that is trained, on nested batches; embeds "logits".
       augment: (key, batch) -> one view of each row, as in the method.
+      prepare: batch -> x, the network's input outside training, as in the method.
+      net: of the baselines: x -> {"logits", "h"}; None: that of `few`.
+      tx: optimizer of the baselines; None: that of `few`.
       further: evals of the method only, by name.
       **fields: further fields of the stage.
     """
@@ -182,8 +188,8 @@ def few_label_stage(
     every = with_labels(train, batch=few.labeled_batch)
     some = labels_per_class(every, few.labels, run.seed)
     steps = train.steps(few.epochs)
-    net, tx = few.classifier(every), few.averaged_adam(train)
-    reference = _of_labeled(supervised(net, tx, every.classes, augment))
+    net, tx = net or few.classifier(every), tx or few.averaged_adam(train)
+    reference = _of_labeled(supervised(net, tx, every.classes, augment, prepare=prepare))
 
     def from_labels(name, labeled):
         both = pair(labeled=labeled, unlabeled=train)

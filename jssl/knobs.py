@@ -22,11 +22,12 @@ import jax.numpy as jnp
 import optax
 
 from jssl import data, evals, nets, optim, views
-from jssl.config import Count, Counts, Positive, Range, Stage, one_of
+from jssl.config import Count, Counts, Fraction, Positive, Range, Stage, one_of
 from jssl.data import Source
 from jssl.learner import Learner, ema_weights
 from jssl.method import Augment, Method, Prepare, beneath
 from jssl.methods.transfer.linear import after, linear
+from jssl.methods.transfer.supervised import supervised
 from jssl.models.convnet import ConvNet
 from jssl.models.heads import Classifier, LinearHead
 from jssl.models.resnet import ResNet
@@ -231,14 +232,49 @@ class ViewedImages(Images):
 
 
 @dataclass(frozen=True, kw_only=True)
-class FewLabels(Data):
-    """A small data set with few labels, a network, and its optimizer.
+class SomeLabels(Data):
+    """A data set with few labels.
 
     Attributes:
       epochs: Passes over the unlabeled images, which are the whole training split.
       batch: Unlabeled images per step.
       labels: Labeled images of each class, chosen by the seed.
       labeled_batch: Labeled images per step.
+    """
+
+    batch: Count = 100
+    labels: Count = 10
+    labeled_batch: Count = 50
+
+    def classifier(self, train: Source) -> Net:
+        """The network of the baselines: images -> {"logits", "h"}."""
+        raise NotImplementedError
+
+    def averaged_adam(self, train: Source) -> optax.GradientTransformation:
+        """The optimizer of the baselines."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, kw_only=True)
+class CifarFewLabels(SomeLabels):
+    """CIFAR-10 with few labels, at the scale of a paper.
+
+    Attributes:
+      source: Data set: tfds:cifar10, cifar10:FOLDER or another of images of 32 pixels.
+      lr: Learning rate of Adam, before ramps.
+    """
+
+    source: str = "tfds:cifar10"
+    hold_out: bool = False
+    labels: Count = 400
+    lr: Positive = 1e-3
+
+
+@dataclass(frozen=True, kw_only=True)
+class FewLabels(SomeLabels):
+    """A small data set with few labels, a network, and its optimizer.
+
+    Attributes:
       lr: Initial learning rate.
       schedule: Course of the learning rate: cosine (decay to 0), constant (MixMatch), or
         late (constant for two thirds of the steps, then linear decay to 0: VAT).
@@ -249,9 +285,6 @@ class FewLabels(Data):
       widths: Channels of each layer of the encoder.
     """
 
-    batch: Count = 100
-    labels: Count = 10
-    labeled_batch: Count = 50
     lr: Positive = 2e-3
     schedule: str = "cosine"
     shrink: float = 0.0
@@ -524,6 +557,54 @@ class LinearEvaluation:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FineTuning:
+    """Fine-tuning of a pre-trained encoder with all labels, by SGD.
+
+    Attributes:
+      tune_epochs: Passes over the labeled images in fine-tuning; 0 omits it.
+      tune_batch: Images per step of fine-tuning.
+      tune_lr: Initial learning rate of fine-tuning, which falls along a cosine to 0.
+      tune_momentum: Momentum of SGD in fine-tuning.
+    """
+
+    tune_epochs: float = 50.0
+    tune_batch: Count = 100
+    tune_lr: Positive = 0.1
+    tune_momentum: Fraction = 0.9
+
+    def stages(
+        self, run: Run, train: Source, classifier: Net, start: Callable
+    ) -> list[Stage]:
+        """The stage "fine-tune", with random weights as baseline; none without labels.
+
+        Args:
+          run: settings of all stages.
+          train: the source of the pre-training.
+          classifier: images -> {"logits", "h"}.
+          start: (state, done) -> the state with the pre-trained encoder.
+        """
+        if not (self.tune_epochs and train.classes):
+            return []
+        labeled = with_labels(train, batch=self.tune_batch)
+        steps, named = labeled.steps(self.tune_epochs), {"top1": evals.accuracy()}
+        rate = optim.warmup_cosine(self.tune_lr, 0, steps)
+        sgd = optim.decayed_sgd(rate, decay=0.0, momentum=self.tune_momentum)
+        method = supervised(classifier, sgd, train.classes)
+        scratch = run.baseline("scratch", method, labeled, steps, evals=named)
+        return [
+            run.stage(
+                "fine-tune",
+                method,
+                labeled,
+                steps,
+                evals=named,
+                start=start,
+                baselines={"same labels, random weights": scratch},
+            )
+        ]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Small:
     """A small convolutional network for images of 28 or 32 pixels, trained by AdamW.
 
@@ -562,6 +643,29 @@ class Large:
         return ResNet(self.depth, width=self.width, dtype=images.dtype or None, **more)
 
 
+def of_layer(net: Net, layer: int, budget: int = 9600) -> Net:
+    """A network whose "h" is one of the "layers", averaged over a grid of cells.
+
+    The grid is the finest with at most `budget` numbers, e.g. 5 x 5 x 384: the features of
+    linear classifiers on convolutions (Zhang et al. 2016,
+    https://arxiv.org/abs/1603.08511). Outside training only.
+
+    Args:
+      net: images -> {"layers": maps [n, h, w, c], ...}.
+      layer: number of the layer, from 1.
+      budget: largest number of features.
+    """
+
+    def apply(*inputs, **how):
+        out, stats = net.apply(*inputs, **how)
+        layers = out["layers"]
+        if not 1 <= layer <= len(layers):
+            raise ValueError(f"layer must be 1 to {len(layers)}, got {layer}")
+        return {"h": evals.pool_to_budget(layers[layer - 1], budget)}, stats
+
+    return net._replace(apply=apply)
+
+
 def mean_image(train: Source) -> jax.Array:
     """The mean of all training images, float [h * w * c] in [0, 1]."""
     return jnp.asarray(train.column("image").mean(0) / 255).ravel()
@@ -578,6 +682,9 @@ GARMENTS = f"{FASHION},recipe=garments"
 DATA = dict(source="digits", batch=16, epochs=0.03, dispatch=1)
 IMAGES = DATA | dict(supervised_epochs=0.03)
 CONVNET = IMAGES | dict(widths=(4, 8))
+TUNED = dict(tune_epochs=0.03, tune_batch=16)
+FEW_CIFAR = DATA | dict(source="photos", epochs=0.02, labels=2, labeled_batch=16)
+LAYERS = dict(layers=((3, 4),) * 6 + ((3, 8), (1, 8), (1, 4)))
 FEW_LABELS = DATA | dict(labels=2, labeled_batch=16, widths=(4, 8))
 PHOTOS = dict(source="photos", batch=16, epochs=0.02, workers=0)
 LINEAR = dict(linear_epochs=0.02, linear_batch=16)

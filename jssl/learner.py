@@ -76,6 +76,19 @@ def minimize(
     return descend(tx, learner._replace(stats=stats), grads), metrics | norm
 
 
+def noise_keys(key: jax.Array) -> dict[str, jax.Array]:
+    """Keys of the noise within a network, for `Net.apply`: "dropout" and "drop_path".
+
+    They are independent of the keys that splits of `key` give, so that a method can draw
+    views from `key` itself. Networks without noise ignore them.
+
+    >>> sorted(noise_keys(jax.random.key(0)))
+    ['drop_path', 'dropout']
+    """
+    streams = enumerate(("dropout", "drop_path"), start=2**30)
+    return {name: jax.random.fold_in(key, i) for i, name in streams}
+
+
 def on_update(before: Learner, after: Learner, moved: Any, still: Any) -> Any:
     """State that follows the weights: `moved` if the optimizer updated them, else `still`.
 

@@ -36,6 +36,7 @@ class AlexNet(nn.Module):
       hidden: units of the dense layers fc6 and fc7.
       dropout: dropout rate of the input of each dense layer, drawn from the stream
         "dropout" in training.
+      hidden_norm: batch norm of the dense layers, in place of their biases, as in RotNet.
       split: groups of channels in convolutions 2, 4 and 5; 2 in the original.
       groups: groups of the batch norm.
       dtype: dtype of the computation.
@@ -49,6 +50,7 @@ class AlexNet(nn.Module):
     widths: tuple[int, ...] = WIDTHS
     hidden: tuple[int, ...] = (4096, 4096)
     dropout: float = 0.5
+    hidden_norm: bool = False
     split: int = 1
     groups: int = 1
     dtype: Any = None
@@ -82,7 +84,15 @@ class AlexNet(nn.Module):
         for i, width in enumerate(self.hidden):
             x = nn.Dropout(self.dropout, deterministic=not train)(nn.relu(x))
             init = nn.initializers.normal(0.01)
-            x = nn.Dense(width, kernel_init=init, dtype=self.dtype, name=f"fc{6 + i}")(x)
+            x = nn.Dense(
+                width,
+                use_bias=not self.hidden_norm,
+                kernel_init=init,
+                dtype=self.dtype,
+                name=f"fc{6 + i}",
+            )(x)
+            if self.hidden_norm:
+                x = BatchNorm(self.groups, name=f"fc{6 + i}_norm")(x, train)
         return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
     def filters(self):

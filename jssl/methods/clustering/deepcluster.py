@@ -17,7 +17,7 @@ import numpy as np
 import optax
 from sklearn.metrics import normalized_mutual_info_score
 
-from jssl.learner import Learner, fresh, minimize
+from jssl.learner import Learner, fresh, minimize, noise_keys
 from jssl.losses.clustering import deepcluster as cross_entropy
 from jssl.method import Augment, Method, Prepare, field, first_row
 from jssl.nets import Net
@@ -46,6 +46,7 @@ def deepcluster(
     augment: Augment | None = None,
     prepare: Prepare = field("image"),
     iterations: int = 20,
+    chunk: int | None = None,
 ) -> Method[State]:
     """Classification of clusters of its own features.
 
@@ -61,6 +62,7 @@ def deepcluster(
         `prepare`.
       prepare: batch -> x, the network's input outside training; edges in the paper.
       iterations: of k-means.
+      chunk: samples per block of distances in k-means, to save memory; None: all.
     """
 
     look = augment or (lambda key, batch: prepare(batch))
@@ -69,8 +71,8 @@ def deepcluster(
         learner = fresh(tx, *net.init(key, first_row(prepare(batch))))
         return State(learner, jnp.zeros(size, jnp.int32), jnp.zeros(()))
 
-    def loss(params, stats, images, targets):
-        out, stats = net.apply(params, stats, images, train=True)
+    def loss(params, stats, images, targets, keys):
+        out, stats = net.apply(params, stats, images, train=True, keys=keys)
         value = cross_entropy(out["logits"], targets)
         right = (out["logits"].argmax(-1) == targets).mean()
         return value, (stats, {"loss": value, "cluster_accuracy": right})
@@ -78,7 +80,8 @@ def deepcluster(
     def step(key, state, batch):
         targets = state.clusters[batch["index"]]
         images = look(key, batch)
-        learner, metrics = minimize(tx, loss, state.learner, images, targets)
+        keys = noise_keys(key)
+        learner, metrics = minimize(tx, loss, state.learner, images, targets, keys)
         return state._replace(learner=learner), metrics | {"nmi": state.nmi}
 
     def embed(state, batch):
@@ -92,7 +95,7 @@ def deepcluster(
     def refresh(key, state, collect):
         cluster_key, head_key, order_key = jax.random.split(key, 3)
         z = unit(pca_whiten(jnp.asarray(collect(features, state)), components).z)
-        found = kmeans(cluster_key, z, clusters, iterations).assignments
+        found = kmeans(cluster_key, z, clusters, iterations, chunk=chunk).assignments
         learner = with_new_head(head_key, state.learner)
         order = balanced_order(order_key, found)
         kept = normalized_mutual_info_score(state.clusters, found)

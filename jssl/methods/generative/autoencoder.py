@@ -21,7 +21,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jssl.learner import Learner, fresh, minimize
+from jssl.learner import Learner, fresh, minimize, noise_keys
 from jssl.losses.reconstruction import bernoulli_cross_entropy, squared_error
 from jssl.losses.sparsity import average_activation, kl_sparsity, l1_sparsity
 from jssl.method import Augment, Method, Prepare, field, first_row, identity
@@ -92,8 +92,8 @@ def autoencoder(
         h = net.apply(learner.params, learner.stats, x)[0]["h"]
         return State(learner, jnp.full(h.shape[1:], rho, h.dtype))
 
-    def loss(params, stats, x, q):
-        out, stats = net.apply(params, stats, x, train=True)
+    def loss(params, stats, x, q, keys):
+        out, stats = net.apply(params, stats, x, train=True, keys=keys)
         h, reconstruction = out["h"], restored(out["logits"])
         if error == "squared":
             value = squared_error(reconstruction, x)
@@ -110,7 +110,9 @@ def autoencoder(
 
     def step(key, state, batch):
         x = look(key, batch)
-        learner, metrics = minimize(tx, loss, state.learner, x, state.active)
+        learner, metrics = minimize(
+            tx, loss, state.learner, x, state.active, noise_keys(key)
+        )
         q = metrics["active"]
         return State(learner, q), metrics | {"active": q.mean()}
 

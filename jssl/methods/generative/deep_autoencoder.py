@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jssl.learner import Learner, fresh, minimize
+from jssl.learner import Learner, fresh, minimize, noise_keys
 from jssl.losses.reconstruction import bernoulli_cross_entropy
 from jssl.method import Augment, Method, Prepare, field, first_row
 from jssl.nets import Net
@@ -67,8 +67,8 @@ def deep_autoencoder(
     def init(key, batch):
         return fresh(tx, *net.init(key, first_row(prepare(batch))))
 
-    def loss(params, stats, images):
-        out, stats = net.apply(params, stats, images, train=True)
+    def loss(params, stats, images, keys):
+        out, stats = net.apply(params, stats, images, train=True, keys=keys)
         value = bernoulli_cross_entropy(out["logits"], images)
         error = jnp.square(jax.nn.sigmoid(out["logits"]) - images)
         sse = error.sum() / len(images)
@@ -76,7 +76,7 @@ def deep_autoencoder(
         return value, (stats, metrics)
 
     def step(key, state, batch):
-        return minimize(tx, loss, state, look(key, batch))
+        return minimize(tx, loss, state, look(key, batch), noise_keys(key))
 
     def embed(state, batch):
         images = prepare(batch)

@@ -17,7 +17,7 @@ from collections.abc import Callable
 import jax.numpy as jnp
 import optax
 
-from jssl.learner import Learner, fresh, minimize
+from jssl.learner import Learner, fresh, minimize, noise_keys
 from jssl.losses.reconstruction import emphasized_cross_entropy, emphasized_squared_error
 from jssl.method import Method, Prepare, field, first_row
 from jssl.methods.generative.autoencoder import readout
@@ -55,8 +55,8 @@ def denoising(
     def init(key, batch):
         return fresh(tx, *net.init(key, first_row(prepare(batch))))
 
-    def loss(params, stats, x, corrupted, selected):
-        out, stats = net.apply(params, stats, corrupted, train=True)
+    def loss(params, stats, x, corrupted, selected, keys):
+        out, stats = net.apply(params, stats, corrupted, train=True, keys=keys)
         reconstruction = restored(out["logits"])
         if error == "squared":
             value = emphasized_squared_error(reconstruction, x, selected, alpha, beta)
@@ -69,7 +69,7 @@ def denoising(
 
     def step(key, state, batch):
         x = prepare(batch)
-        return minimize(tx, loss, state, x, *corrupt(key, x))
+        return minimize(tx, loss, state, x, *corrupt(key, x), noise_keys(key))
 
     def embed(state, batch):
         x = prepare(batch)

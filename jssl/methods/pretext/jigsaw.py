@@ -14,7 +14,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Integer
 
-from jssl.learner import Learner, fresh, minimize
+from jssl.learner import Learner, fresh, minimize, noise_keys
 from jssl.method import Augment, Method, Prepare, field, first_row
 from jssl.nets import Net
 from jssl.ops.puzzles import cut_tiles, lay_out, normalize_tiles, shuffle, unshuffle
@@ -78,8 +78,8 @@ def jigsaw(
     def init(key, batch):
         return fresh(tx, *net.init(key, first_row(in_order(batch))))
 
-    def loss(params, stats, tiles, y):
-        out, stats = net.apply(params, stats, tiles, train=True)
+    def loss(params, stats, tiles, y, keys):
+        out, stats = net.apply(params, stats, tiles, train=True, keys=keys)
         logits = out["logits"]
         value = optax.softmax_cross_entropy_with_integer_labels(logits, y).mean()
         right = (logits.argmax(-1) == y).mean()
@@ -90,7 +90,7 @@ def jigsaw(
         images = look(view, batch)
         y = jax.random.randint(draw, (len(images),), 0, len(known))
         tiles = shuffle(normalize_tiles(cut_tiles(images, tile, place)), known[y])
-        return minimize(tx, loss, state, tiles, y)
+        return minimize(tx, loss, state, tiles, y, noise_keys(key))
 
     def embed(state, batch):
         return net.apply(state.weights, state.stats, in_order(batch))[0]

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jssl.learner import Learner, fresh, minimize
+from jssl.learner import Learner, fresh, minimize, noise_keys
 from jssl.method import Augment, Method, Prepare, field, first_row
 from jssl.nets import Net
 from jssl.ops.rotations import rotate_all
@@ -43,15 +43,16 @@ def rotation(
     def init(key, batch):
         return fresh(tx, *net.init(key, first_row(prepare(batch))))
 
-    def loss(params, stats, images, turns):
-        out, stats = net.apply(params, stats, images, train=True)
+    def loss(params, stats, images, turns, keys):
+        out, stats = net.apply(params, stats, images, train=True, keys=keys)
         logits = out["logits"]
         value = optax.softmax_cross_entropy_with_integer_labels(logits, turns).mean()
         right = (logits.argmax(-1) == turns).mean()
         return value, (stats, {"loss": value, "rotation_accuracy": right})
 
     def step(key, state, batch):
-        return minimize(tx, loss, state, *turned(look(key, batch)))
+        images, turns = turned(look(key, batch))
+        return minimize(tx, loss, state, images, turns, noise_keys(key))
 
     def embed(state, batch):
         return net.apply(state.weights, state.stats, prepare(batch))[0]

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import jax
 import optax
 
-from jssl.learner import Learner, fresh, minimize
+from jssl.learner import Learner, fresh, minimize, noise_keys
 from jssl.method import Augment, Method, Prepare, field, first_row, part
 from jssl.nets import Net
 from jssl.ops.divergences import entropy, soft_cross_entropy
@@ -82,6 +82,9 @@ def distil(
         student = fresh(tx, *net.init(student_key, images))
         return State(student, Frozen(*teacher.init(teacher_key, images)))
 
+    def noisy(key):
+        return noise_keys(key) | {"drop_path": key}
+
     def soft(params, stats, images, told, keys):
         out, stats = net.apply(params, stats, images, train=True, keys=keys)
         said = out["logits"] / temperature
@@ -111,10 +114,10 @@ def distil(
             images = look(view, unlabeled_part(batch))
             out, _ = teacher.apply(*state.teacher, images)
             told = jax.lax.stop_gradient(out["logits"]) / temperature
-            unlabeled = images, told, {"drop_path": drop}
+            unlabeled = images, told, noisy(drop)
         if alpha < 1:
             some = part(batch, "labeled")
-            labeled = look(other_view, some), some["label"], {"drop_path": other_drop}
+            labeled = look(other_view, some), some["label"], noisy(other_drop)
         student, metrics = minimize(tx, loss, state.student, unlabeled, labeled)
         return state._replace(student=student), metrics
 

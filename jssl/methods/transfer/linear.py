@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jssl.learner import Learner, fresh, minimize, transplant
+from jssl.learner import Learner, fresh, minimize, noise_keys, transplant
 from jssl.method import Augment, Method, Prepare, field, first_row
 from jssl.methods.transfer.distil import Frozen, frozen
 from jssl.methods.transfer.supervised import cross_entropy
@@ -69,15 +69,15 @@ def linear(
         weights = Frozen(*net.init(net_key, x))
         return State(weights, fresh(tx, *head.init(head_key, features(weights, x))))
 
-    def loss(params, stats, h, y):
-        out, stats = head.apply(params, stats, h, train=True)
+    def loss(params, stats, h, y, keys):
+        out, stats = head.apply(params, stats, h, train=True, keys=keys)
         value, metrics = error(out, y)
         return value, (stats, metrics)
 
     def step(key, state, batch):
         h = features(state.net, look(key, batch))
         y = jax.nn.one_hot(target(batch), classes, dtype=jnp.float32)
-        learner, metrics = minimize(tx, loss, state.head, h, y)
+        learner, metrics = minimize(tx, loss, state.head, h, y, noise_keys(key))
         return state._replace(head=learner), metrics
 
     def embed(state, batch):

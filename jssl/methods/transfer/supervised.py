@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jssl.learner import Learner, fresh, minimize
+from jssl.learner import Learner, fresh, minimize, noise_keys
 from jssl.method import Augment, Method, Prepare, field, first_row
 from jssl.nets import Net
 
@@ -102,7 +102,8 @@ def supervised(
         x, y = look(view_key, batch), target(batch)
         if classes is not None:
             x, y = probabilities(mix_key, x, y)
-        return minimize(tx, loss, state, x, y, {"drop_path": drop_key})
+        keys = noise_keys(drop_key) | {"drop_path": drop_key}
+        return minimize(tx, loss, state, x, y, keys)
 
     def embed(state, batch):
         return net.apply(state.weights, state.stats, prepare(batch))[0]

@@ -1,0 +1,83 @@
+"""Published settings: lengths, weights and rates, on blank data of the published size."""
+
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jssl import config, nets
+from jssl.knobs import of_layer
+from jssl.models.alexnet import AlexNet
+from jssl.models.heads import Classifier
+
+FOLDER = Path(__file__).parent.parent / "experiments"
+
+
+@pytest.fixture(scope="module")
+def cifar(tmp_path_factory):
+    """An npz file with as many rows and classes as CIFAR-10, of 2 x 2 pixels."""
+    file = tmp_path_factory.mktemp("cifar") / "blank.npz"
+    arrays = {}
+    for split, n in (("train", 50_000), ("test", 10_000)):
+        arrays[f"x_{split}"] = np.zeros((n, 2, 2, 3), np.uint8)
+        arrays[f"y_{split}"] = np.arange(n) % 10
+    np.savez(file, **arrays)
+    return f"npz:{file}"
+
+
+LENGTHS = {
+    "mixmatch.py:cifar": (1_048_576, 250, 45_000),
+    "mixmatch.py:cifar,labels=400": (1_048_576, 4000, 45_000),
+    "mean_teacher.py:cifar": (150_000, 4000, 50_000),
+    "vat.py:cifar": (200_000, 4000, 50_000),
+}
+
+
+@pytest.mark.parametrize("setting", LENGTHS)
+def test_semi_supervised_trainings_have_the_published_steps_and_labels(setting, cifar):
+    [stage] = config.load(f"{FOLDER / setting},source={cifar}").stages()
+    steps, labels, images = LENGTHS[setting]
+    assert abs(stage.steps / steps - 1) < 1e-3
+    sizes = {name: source.size for name, source in stage.data.parts.items()}
+    assert sizes == {"labeled": labels, "unlabeled": images}
+    assert stage.baselines == {}
+
+
+IMAGENET = {  # epochs, and images of a step
+    "deepcluster.py:paper": (200, 256),
+    "deepcluster.py:paper,network=vgg": (200, 256),
+    "rotation.py:imagenet": (50, 192),
+    "jigsaw.py:paper,count=64": (70, 256),
+}
+
+
+@pytest.mark.parametrize("setting", IMAGENET)
+def test_the_published_pretext_tasks_trace_by_shape(setting):
+    """The real networks, batches and schedules, on blank images of ImageNet's shapes."""
+    epochs, batch = IMAGENET[setting]
+    path = f"{FOLDER / setting},source=blank:imagenet2012"
+    for stage in config.load(path).stages():
+        initial = jax.eval_shape(stage.data.decode, stage.data.initial_shapes())
+        shapes = jax.eval_shape(stage.data.decode, stage.data.shapes())
+        key = jax.random.key(0)
+        state = jax.eval_shape(stage.method.init, key, initial)
+        after, _ = jax.eval_shape(stage.method.step, key, state, shapes)
+        assert jax.tree.map(jnp.shape, after) == jax.tree.map(jnp.shape, state)
+        if stage.name == "pretrain":
+            assert stage.steps == round(epochs * (1_281_167 // batch))
+            assert len(shapes["index"]) == batch
+        elif "vgg" not in setting:
+            assert state.head.params["head"]["kernel"].shape == (9600, 1000)
+
+
+def test_the_features_of_a_layer_are_means_of_its_maps():
+    net = nets.linen(Classifier(AlexNet(1, widths=(4, 4, 6, 4, 4), hidden=(8,)), 3))
+    x = jax.random.uniform(jax.random.key(0), (2, 16, 16, 3))
+    params, stats = net.init(jax.random.key(1), x)
+    with pytest.raises(ValueError, match="layer must be 1 to 5, got 6"):
+        of_layer(net, 6).apply(params, stats, x)
+    h = of_layer(net, 3, budget=6).apply(params, stats, x)[0]["h"]
+    maps = net.apply(params, stats, x)[0]["layers"][2]
+    np.testing.assert_allclose(h, maps.mean((1, 2)), rtol=1e-5)
