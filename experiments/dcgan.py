@@ -119,7 +119,12 @@ def paper(
 def features(
     run: Run = Run(save_every=1000),
     images: Photos = Photos(
-        source="tfds:imagenet_resized/32x32", epochs=30.0, batch=128, stored=32, workers=0
+        source="tfds:imagenet_resized/32x32",
+        epochs=30.0,
+        batch=128,
+        stored=32,
+        workers=0,
+        hold_out=False,
     ),
     players: Players = Players(
         noise=256,
