@@ -143,7 +143,7 @@ def features(
         jssl train --config=dcgan:features --workdir=runs/dcgan
         jssl evaluate --workdir=runs/dcgan --source=tfds:cifar10 --protocols=svm --alone
 
-    The SVM is fitted on the host, in about 32 GB of memory.
+    The SVM is fitted on the host, in about 40 GB of memory.
 
     Departures: the weights of these networks are released, their training is not. Rates and
     batches are those of the paper, the length that in the name of the released file, and

@@ -44,6 +44,7 @@ TOY_GRID = (1e-3, 1e-2, 1e-1, 1.0)
 
 PIECE = 2**18  # numbers, 2 MiB
 WIDE = 1024  # features, beyond which fewer rows are fitted in their row space
+TILED = 4096  # features, beyond which threads share one Hessian, by its columns
 
 
 class Info(NamedTuple):
@@ -336,7 +337,8 @@ def _pieces(h, mean, std) -> list[np.ndarray]:
     A piece stays in cache from logits to gradient; its last row, ones, is for the bias.
     """
     n, d = h.shape
-    m = max(1, PIECE // (d + 1))
+    # A rank-9 update of a Hessian of 28,672 features would be bound by memory.
+    m = max(1, PIECE // (d + 1), 256 if d > TILED else 1)
     pieces = []
     for begin in range(0, n, m):
         rows = h[begin : begin + m]
@@ -379,12 +381,35 @@ def _root(x, classes: int, l2: float, each: Callable, loss: Loss, diagonal: bool
         curves[:-1] += l2
         curves[-1] += l2 * loss.bias
         return (curves + 1e-12 * curves.sum()) ** -0.5
-    hessian = sum(each(lambda piece: piece @ piece.T, x)) / scale
+    hessian = _gram(x, d, each)
+    hessian /= scale
     hessian[np.diag_indices(d - 1)] += l2
     hessian[-1, -1] += l2 * loss.bias
     # Dead and duplicated features make it singular when l2 is tiny.
     hessian[np.diag_indices(d)] += 1e-12 * np.trace(hessian)
-    return np.linalg.inv(np.linalg.cholesky(hessian)).T
+    if d <= TILED:
+        return np.linalg.inv(np.linalg.cholesky(hessian)).T
+    from scipy.linalg import cholesky, lapack
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(cores()):
+        upper = cholesky(hessian.T, overwrite_a=True, check_finite=False)
+        return lapack.dtrtri(upper, overwrite_c=True)[0]
+
+
+def _gram(x, d: int, each: Callable) -> np.ndarray:
+    """The sum of piece @ piece.T, [d, d]."""
+    if d <= TILED:
+        return sum(each(lambda piece: piece @ piece.T, x))
+    gram = np.zeros((d, d))
+
+    def fill(begin):
+        columns = slice(begin, begin + 256)
+        for piece in x:
+            gram[:, columns] += piece @ piece[columns].T
+
+    list(each(fill, range(0, d, 256)))
+    return gram
 
 
 def _lbfgs(objective, root, theta, tol: float, max_iter: int):

@@ -69,6 +69,18 @@ def test_pieces_make_the_fit_of_the_whole(clouds, monkeypatch):
     np.testing.assert_allclose(parts.weights, whole.weights, atol=1e-6)
 
 
+def test_a_hessian_by_tiles_makes_the_same_fit_in_as_few_steps(monkeypatch):
+    rng = np.random.default_rng(0)
+    mixing = rng.normal(size=(300, 300))  # three tiles, of correlated features
+    h, y = rng.normal(size=(700, 300)) @ mixing, np.arange(700) % 3
+    whole = svm_fit(h, y, classes=3, c=1e-4)
+    monkeypatch.setattr(linear, "TILED", 0)
+    tiled = svm_fit(h, y, classes=3, c=1e-4)
+    assert tiled.info.converged
+    assert tiled.info.iterations <= whole.info.iterations + 5
+    np.testing.assert_allclose(tiled.weights, whole.weights, atol=1e-5)
+
+
 @pytest.mark.parametrize("final", [False, True])
 def test_c_is_chosen_on_val_and_the_last_fit_has_train_and_val(final, splits):
     features, grid = splits(), (1e-3, 1e-1, 10.0)
