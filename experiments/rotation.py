@@ -5,12 +5,14 @@
     python -m jssl.main --config=experiments/rotation.py:paper
     python -m jssl.main --config=experiments/rotation.py:imagenet
 
-Gidaris, Singh and Komodakis 2018, https://arxiv.org/abs/1803.07728. Reference: 89 to 91 %
-on CIFAR-10 by a classifier on its second block. Ours: `paper` not run; `laptop` is in
-docs/results.md.
+Gidaris, Singh and Komodakis 2018, https://arxiv.org/abs/1803.07728; `paper` has the
+settings of https://github.com/gidariss/FeatureLearningRotNet. Reference: 91.16 % on
+CIFAR-10 by a block of convolutions on its second block. Ours: `paper` not run; `laptop` is
+in docs/results.md.
 """
 
 import math
+from dataclasses import replace
 from functools import partial
 
 import optax
@@ -32,9 +34,10 @@ from jssl.knobs import (
     of_layer,
 )
 from jssl.methods.pretext.rotation import rotation
+from jssl.methods.transfer.linear import after, linear
 from jssl.models.alexnet import AlexNet
 from jssl.models.heads import Classifier
-from jssl.models.nin import BLOCKS, NIN
+from jssl.models.nin import BLOCKS, NIN, NINClassifier
 
 RUNS = {"": 5, f"{FASHION},epochs=5,supervised_epochs=4": 1}
 
@@ -63,39 +66,79 @@ def laptop(
     return [baselines.pretrain_stage(run, images, train, method, classifier, chance=chance)]
 
 
-@tiny(DATA, source="photos", epochs=0.02, blocks=((3, (4,)), (3, (4,))))
+@tiny(
+    DATA,
+    source="photos",
+    epochs=0.02,
+    blocks=((3, (4,)), (3, (4,))),
+    classifier_epochs=0.02,
+    classifier_batch=16,
+)
 def paper(
     run: Run = Run(save_every=1000),
-    images: Data = Data(source="tfds:cifar10", epochs=200.0, batch=128),
+    images: Data = Data(source="tfds:cifar10", epochs=200.0, batch=128, hold_out=False),
     lr: Positive = 0.1,
     blocks: tuple = BLOCKS,
+    classifier_epochs: float = 100.0,
+    classifier_batch: Count = 128,
+    classifier_lr: Positive = 0.1,
 ) -> list[Stage]:
-    """The published setting for CIFAR-10: network in network, SGD, 200 epochs.
+    """The published setting for CIFAR-10: network in network, SGD, 200 epochs, one GPU.
 
-    The rate falls fivefold after 30, 60 and 80 % of the steps.
+    The rate falls fivefold after 30, 60 and 80 % of the steps. The stage "classifier" then
+    trains one more block of convolutions on the frozen maps of the second block, with the
+    same optimizer and views; its rate falls after 35, 70 and 85 % of its steps.
 
-    Numbers to beat, of the 10,000 test images: 89.1 % by three dense layers and 91.2 % by a
-    further block of convolutions on the frozen maps of the second block.
-
-    Departures: h is the mean of the second block's maps, since protocols here judge
-    vectors; a linear classifier of it is not comparable with that number.
+    Number to beat: 91.16 % of the 10,000 test images after "classifier". By one more block
+    after supervised training of the same network it is 92.80 %.
 
     Args:
       batch: Images per step, each turned in four ways.
       lr: Initial learning rate.
       blocks: Blocks of the network, each as (kernel, widths of its layers).
+      classifier_epochs: Epochs of the classifier on the second block; 0 omits it.
+      classifier_batch: Images per step of the classifier.
+      classifier_lr: Initial learning rate of the classifier.
     """
     train = images.load(run)
+    (look,) = views.recipe("rotnet", size=train.side)
+
+    def prepare(batch):
+        return views.normalize(batch["image"], *look.statistics)
+
     steps = train.steps(images.epochs)
-    falls = {round(share * steps): 0.2 for share in (0.3, 0.6, 0.8)}
-    schedule = optax.piecewise_constant_schedule(lr, falls)
     method = rotation(
         nets.linen(NIN(4, blocks)),
-        optim.decayed_sgd(schedule, decay=5e-4, nesterov=True),
-        views.on(views.View(size=train.side, shift=4.0, flip=0.5)),
+        _falling(lr, steps, (0.3, 0.6, 0.8)),
+        views.on(look),
+        prepare=prepare,
     )
     judged = evals.knn_if_labeled(train)
-    return [run.stage("pretrain", method, train, steps, evals=judged)]
+    stages = [run.stage("pretrain", method, train, steps, evals=judged)]
+    if classifier_epochs and train.classes:
+        train = replace(images, batch=classifier_batch).load(run, labeled=True)
+        steps = train.steps(classifier_epochs)
+        classifier = linear(
+            nets.linen(NIN(4, blocks, maps=True)),
+            nets.linen(NINClassifier(train.classes)),
+            _falling(classifier_lr, steps, (0.35, 0.7, 0.85)),
+            train.classes,
+            views.on(look),
+            prepare=prepare,
+            output="",
+        )
+        top1, start = {"top1": evals.accuracy()}, after("pretrain")
+        stages += [
+            run.stage("classifier", classifier, train, steps, evals=top1, start=start)
+        ]
+    return stages
+
+
+def _falling(lr, steps, shares):
+    """SGD with Nesterov momentum, whose rate falls fivefold after these shares of steps."""
+    falls = {round(share * steps): 0.2 for share in shares}
+    schedule = optax.piecewise_constant_schedule(lr, falls)
+    return optim.decayed_sgd(schedule, decay=5e-4, nesterov=True)
 
 
 @tiny(PAPER, LINEAR, stride=1, widths=(4,) * 5, hidden=(8, 8))

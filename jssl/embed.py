@@ -10,7 +10,6 @@ class if there are classes. In an npz file the array `metadata` is JSON text; a 
 """
 
 import argparse
-import dataclasses
 import json
 import sys
 from pathlib import Path
@@ -66,18 +65,14 @@ def launch(options) -> int:
 
 def of_run(options) -> tuple[Any, Any, dict[str, Any]]:
     """A stage of a run, perhaps with other data, its state, and its provenance."""
-    from jssl import data, runs
-    from jssl.pretrained import reading
+    from jssl import runs
+    from jssl.pretrained import elsewhere
 
     workdir = Path(options.workdir)
     config = runs.read_config(workdir)
     stage, state = runs.restore(workdir, config, options.config, options.stage)
     if options.source:
-        image = stage.data.row_shapes().get("image")
-        usual, channels = (None, 0) if image is None else (image.shape[1], image.shape[-1])
-        knobs = reading(options.source, options.size, usual, channels, options.corrupt)
-        other = data.load(options.source, options.batch, **knobs)
-        stage = dataclasses.replace(stage, data=other, evals={}, baselines={})
+        stage = elsewhere(stage, state, options)
     told = {k: v for k, v in config.items() if k != "provenance"}
     return stage, state, {"run": str(workdir), "stage": stage.name, "config": told}
 

@@ -1,7 +1,7 @@
 """Imported weights as a stage: a frozen encoder, its data, its normalization of images."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -123,6 +123,39 @@ def of_options(options: Any, path: Any = None, labeled: bool = True) -> Pretrain
         mean=numbers("--mean", options.mean),
         std=numbers("--std", options.std),
         labeled=labeled,
+    )
+
+
+def elsewhere(stage: Stage, state: Any, options: Any) -> Stage:
+    """The stage of a run, to embed the data that `options.source` names.
+
+    It has no evals and baselines, and only this state: batches of the data need not be such
+    as the method trains on.
+
+    Args:
+      stage: of the run.
+      state: of its method.
+      options: parsed, with those of `command.add_encoder`, `source` and `batch`.
+
+    Raises:
+      ValueError: the data have no images, or images of another number of channels, where
+        the run has images.
+    """
+    image = stage.data.row_shapes().get("image")
+    usual, channels = (None, 0) if image is None else (image.shape[1], image.shape[-1])
+    knobs = reading(options.source, options.size, usual, channels, options.corrupt)
+    other = data.load(options.source, options.batch, **knobs)
+    if image is not None:
+        found = other.row_shapes().get("image")
+        if found is None or found.shape[-1] != channels:
+            came = "no images" if found is None else f"{found.shape[-1]} channels"
+            raise ValueError(
+                f"the run has images of {channels} channels, {options.source} has {came}: "
+                "give a --source like the run's"
+            )
+    method = stage.method._replace(init=lambda key, batch: state)
+    return replace(
+        stage, data=other, method=method, evals={}, baselines={}, start=None, steps=0
     )
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from jssl import losses
+from jssl import config, losses
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -26,6 +26,24 @@ CALLS = re.findall(
 @pytest.mark.parametrize("code", EXAMPLES)
 def test_an_example_runs_as_it_stands(code):
     exec(compile(code, "<example>", "exec"), {"__name__": "example"})
+
+
+STEPS = re.findall(
+    r"^\| `(\w+):(\w+)` .*?\| ([\d,]+) \+ ([\d,]+) \|",
+    (ROOT / "docs/gpu-day.md").read_text(),
+    re.MULTILINE,
+)
+
+
+@pytest.mark.parametrize(("name", "function", "first", "second"), STEPS)
+def test_the_runs_of_a_day_have_the_steps_that_the_page_says(name, function, first, second):
+    path = ROOT / "experiments" / f"{name}.py"
+    stages = config.load(f"{path}:{function},source=blank:cifar10").stages()
+    assert [f"{stage.steps:,}" for stage in stages] == [first, second]
+
+
+def test_the_page_of_a_day_has_a_row_for_each_self_supervised_run():
+    assert len(STEPS) == 5
 
 
 def test_the_table_of_losses_names_each_of_them_once():

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from jssl import data
+from jssl import data, embed
 from jssl.evaluate import __main__ as evaluate
 from jssl.evaluate.protocols import protocols
 from jssl.main import main
@@ -97,6 +97,28 @@ def test_its_numbers_are_those_of_the_run(run):
             assert found["rows"][name][metric] == pytest.approx(row[metric], abs=1e-9)
 
 
+def test_a_gan_of_other_pictures_is_judged_by_an_svm_on_digits(tmp_path):
+    """Beside raw pixels and its untrained network; its own batches are [k, n, ...]."""
+    from jssl.evals import Arrays, svm
+
+    work, features = tmp_path / "run", tmp_path / "h.npz"
+    knobs = "tiny=True,source=fashion_mnist,limit=200,size=8,channels=1"
+    assert main([f"--config=experiments/dcgan.py:{knobs}", f"--workdir={work}"]) == 0
+    other = [f"--workdir={work}", "--source=digits"]
+    assert evaluate.main([*other, "--protocols=svm"]) == 0
+    found = json.loads((work / "evaluation-digits.json").read_text())
+    assert found["data"].startswith("digits")
+    ours, untrained = "pretrain (this run)", "untrained network"
+    assert {ours, untrained} < set(found["rows"])
+    assert "supervised reference" not in found["rows"]
+    assert all(0 < row["svm"] <= 1 for row in found["rows"].values())
+    assert embed.main([*other, f"--out={features}"]) == 0
+    with np.load(features) as saved:
+        of = {split: saved["split"] == split for split in ("train", "val", "test")}
+        parts = {k: (saved["h"][rows], saved["label"][rows]) for k, rows in of.items()}
+    assert found["rows"][ours] == pytest.approx(svm()(Arrays(**parts), True))
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [
@@ -104,6 +126,7 @@ def test_its_numbers_are_those_of_the_run(run):
         (["--workdir=nowhere"], "contains no run"),
         (["--workdir={run}", "--protocols=knm"], "unknown protocol 'knm'"),
         (["--workdir={run}", "--stage=two"], "unknown stage 'two'"),
+        (["--workdir={run}", "--source=photos"], "photos has 3 channels: give a --source"),
         (["--weights=nothing.safetensors", "--source=digits"], "nothing.safetensors"),
     ],
 )

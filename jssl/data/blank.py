@@ -14,10 +14,10 @@ from jssl.data.source import Records
 from jssl.data.splits import completed, fingerprint
 
 KNOWN = {
-    "imagenet2012": ({"train": 1_281_167, "val": 50_000}, 1000),
-    "cifar10": ({"train": 50_000, "test": 10_000}, 10),
+    "imagenet2012": ({"train": 1_281_167, "val": 50_000}, 1000, 256),
+    "cifar10": ({"train": 50_000, "test": 10_000}, 10, 32),
 }
-"""Published labeled images, and classes."""
+"""Published labeled images, classes, and usual side in pixels."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,7 +62,7 @@ def blank(
     what: str = "imagenet2012",
     /,
     *,
-    size: int = 256,
+    size: int | None = None,
     channels: int = 3,
     hold_out: bool = True,
     crops: Crops | None = None,
@@ -75,7 +75,7 @@ def blank(
     Args:
       what: "imagenet2012", "cifar10", or ROWSxCLASSES such as "50000x10", which has a val
         and a test of a tenth beside its rows.
-      size: side of the images.
+      size: side of the images; None: 32 of "cifar10", else 256.
       channels: 1 (gray) or 3 (color).
       hold_out, crops: as in `encoded`.
 
@@ -84,10 +84,9 @@ def blank(
     >>> found.classes, len(train), train[0]["image"].shape
     (5, 1000, (32, 32, 3))
     """
-    check_shape(size, channels)
     name = what.partition(":")[0]
     if name in KNOWN:
-        sizes, classes = KNOWN[name]
+        sizes, classes, usual = KNOWN[name]
     else:
         rows, cross, kinds = name.partition("x")
         if not (cross and rows.isdigit() and kinds.isdigit() and int(rows)):
@@ -95,8 +94,10 @@ def blank(
             raise ValueError(
                 f"blank:{what}: {known}, or ROWSxCLASSES such as 50000x10, got {what!r}"
             )
-        train, classes = int(rows), int(kinds)
+        train, classes, usual = int(rows), int(kinds), 256
         sizes = {"train": train} | dict.fromkeys(("val", "test"), max(train // 10, 1))
+    size = usual if size is None else size
+    check_shape(size, channels)
     parts, includes, _ = completed(sizes, dict.fromkeys(sizes, True), None, hold_out)
     shape = (size, size, channels)
     splits = {

@@ -70,7 +70,10 @@ def prepare(name: str, folder: str | Path, classes: int = 5, each: int = 16) -> 
         "_split_generators": generators,
         "_generate_examples": None,
     }
-    kind = "".join(part.capitalize() for part in name.split("_"))
+    base, _, variant = name.partition("/")
+    if variant:
+        body["BUILDER_CONFIGS"] = [library.core.BuilderConfig(name=variant)]
+    kind = "".join(part.capitalize() for part in base.split("_"))
     builder = type(
         kind, (library.core.GeneratorBasedBuilder,), body, skip_registration=True
     )
@@ -82,6 +85,7 @@ LAYOUTS: Mapping[str, tuple[tuple[Any, Any, int], Mapping[str, bool], bool]] = {
     "cifar10": ((32, 32, 3), {"test": True}, False),
     "cifar100": ((32, 32, 3), {"test": True}, False),
     "svhn_cropped": ((32, 32, 3), {"test": True, "extra": True}, False),
+    "imagenet_resized/32x32": ((32, 32, 3), {"validation": True}, True),
     "mnist": ((28, 28, 1), {"test": True}, False),
 }
 """Shape of images, splits beside train and if they have labels, and if images are JPEG."""

@@ -87,6 +87,7 @@ from jssl.evals.of_arrays import (
     linear_accuracy,
     regression_score,
     retrieval_scores,
+    svm_accuracy,
 )
 from jssl.evals.picture import embedding_picture, pca
 from jssl.evals.protocol import Eval, Features, rows_of
@@ -95,6 +96,7 @@ from jssl.evals.regression import regression, ridge_fit
 from jssl.evals.retrieval import average_precision, recall_at_k, retrieval, retrieve
 from jssl.evals.segmentation import hypercolumns, segmentation
 from jssl.evals.sgd_probe import linear_probe_sgd, sgd_probe
+from jssl.evals.svm import C_GRID, svm, svm_fit
 from jssl.evals.zero_shot import zero_shot, zero_shot_predict, zero_shot_weights
 
 __all__ = [
@@ -108,6 +110,8 @@ __all__ = [
     "linear_accuracy",
     "regression_score",
     "retrieval_scores",
+    "svm_accuracy",
+    "C_GRID",
     "KORNBLITH_GRID",
     "Coverage",
     "Eval",
@@ -185,6 +189,8 @@ __all__ = [
     "sgd_probe",
     "singular_values",
     "spectrum_points",
+    "svm",
+    "svm_fit",
     "top_activating",
     "transferred",
     "uniformity",

@@ -27,6 +27,7 @@ from jaxtyping import Float, Integer
 from jssl.evals.protocol import (
     Eval,
     Features,
+    Labeled,
     joined,
     labeled,
     metric,
@@ -43,6 +44,7 @@ TOY_GRID = (1e-3, 1e-2, 1e-1, 1.0)
 
 PIECE = 2**18  # numbers, 2 MiB
 WIDE = 1024  # features, beyond which fewer rows are fitted in their row space
+TILED = 4096  # features, beyond which threads share one Hessian, by its columns
 
 
 class Info(NamedTuple):
@@ -108,11 +110,41 @@ def logreg_fit(
     [[0.75 0.25]
      [0.25 0.75]]
     """
-    data = _rows(h, y, classes, l2, "logreg_fit", standardize)
-    return _fit(data, classes, l2, start, tol, max_iter)
+    data = rows_to_fit(h, y, classes, l2, "logreg_fit", standardize)
+    return fit(data, classes, l2, start, tol, max_iter)
 
 
-class _Rows(NamedTuple):
+class Loss(NamedTuple):
+    """A convex loss of the logits of one row, with an L2 penalty.
+
+    Attributes:
+      of: (logits [classes, m], labels [m]) -> the sum over rows and its gradient
+        [classes, m]; overwrites the logits.
+      flat: classes -> the reciprocal of its second derivative in a logit, at logits of 0.
+      bias: the penalty of the bias, as a fraction of that of the weights.
+    """
+
+    of: Callable
+    flat: Callable[[int], float]
+    bias: float = 0.0
+
+
+def _cross_entropy(p, label):
+    """-ln softmax(p)_label."""
+    rows = np.arange(len(label))
+    np.subtract(p, p.max(axis=0), out=p)
+    right = p[label, rows].sum()
+    np.exp(p, out=p)
+    total = p.sum(axis=0)
+    np.divide(p, total, out=p)
+    p[label, rows] -= 1.0
+    return np.log(total).sum() - right, p
+
+
+CROSS_ENTROPY = Loss(_cross_entropy, flat=lambda classes: classes)
+
+
+class Rows(NamedTuple):
     """Rows to fit, with their row space if they are few and wide."""
 
     h: Any
@@ -146,7 +178,8 @@ class _RowSpace(NamedTuple):
         return self.dual.T @ found
 
 
-def _rows(h, y, classes, l2, caller, standardize=True) -> _Rows:
+def rows_to_fit(h, y, classes, l2, caller, standardize=True) -> Rows:
+    """Rows of valid arguments; the errors are those of `logreg_fit`."""
     d = expect(caller, h=(h, "n d"), y=(y, "n", "int"))["d"]
     if y.min() < 0 or y.max() >= classes or not l2 >= 0:
         raise ValueError(
@@ -154,7 +187,7 @@ def _rows(h, y, classes, l2, caller, standardize=True) -> _Rows:
             f"{y.min()} ... {y.max()}, l2 {l2}"
         )
     mean, std = _moments(h) if standardize else (np.zeros(d), np.ones(d))
-    return _Rows(h, y, mean, std, _row_space(h, mean, std))
+    return Rows(h, y, mean, std, _row_space(h, mean, std))
 
 
 def _row_space(h, mean, std) -> _RowSpace | None:
@@ -176,8 +209,10 @@ def _row_space(h, mean, std) -> _RowSpace | None:
     return _RowSpace(columns, vectors[:, kept] * root, vectors[:, kept] / root)
 
 
-def _fit(data: _Rows, classes, l2, start=None, tol=1e-6, max_iter=1000) -> LogReg:
-    """`logreg_fit` of valid arguments."""
+def fit(
+    data: Rows, classes, l2, start=None, tol=1e-6, max_iter=1000, loss=CROSS_ENTROPY
+) -> LogReg:
+    """`logreg_fit` of valid arguments, with any loss."""
     h, y, mean, std, space = data
     if space is None:
         x = _pieces(h, mean, std)
@@ -188,17 +223,16 @@ def _fit(data: _Rows, classes, l2, start=None, tol=1e-6, max_iter=1000) -> LogRe
         weights = start.weights if space is None else space.within(start.weights)
         theta = np.vstack([weights, start.bias])
     with _workers(len(x)) as each:
-        objective = _objective(x, y, classes, l2, each)
-        root = _root(x, classes, l2, each, diagonal=space is not None)
+        objective = _objective(x, y, l2, each, loss)
+        root = _root(x, classes, l2, each, loss, diagonal=space is not None)
         theta, iterations = _lbfgs(objective, root, theta, tol, max_iter)
         value, slope = objective(theta)
         weights, bias = theta[:-1], theta[-1]
         if space is not None:
             weights = space.lifted(space.dual @ weights)
-            residual = _softmax(space.rows @ theta[:-1] + bias)
-            residual[np.arange(len(y)), y] -= 1.0
+            _, residual = loss.of((space.rows @ theta[:-1] + bias).T, y)
             slope[:-1] = 0.0  # of the span alone; that of all weights is
-            slope = np.vstack([space.lifted(residual) / len(y) + l2 * weights, slope])
+            slope = np.vstack([space.lifted(residual.T) / len(y) + l2 * weights, slope])
     gradient = float(np.abs(slope).max())
     info = Info(l2, float(value), iterations, gradient, gradient < tol)
     return LogReg(weights, bias, mean, std, info)
@@ -235,12 +269,19 @@ def logreg_path(
     if len(l2_grid) == 0:
         raise ValueError("logreg_path: l2_grid is empty")
     classes = int(y.max()) + 1
+    data = rows_to_fit(h, y, classes, min(l2_grid), "logreg_path")
+    return path(data, classes, l2_grid, (h_val, y_val))
+
+
+def path(
+    data: Rows, classes: int, l2_grid: Sequence[float], val: Labeled, loss=CROSS_ENTROPY
+) -> tuple[LogReg, dict[float, float]]:
+    """`logreg_path` of valid arguments, with any loss."""
     best: Any = None
-    data = _rows(h, y, classes, min(l2_grid), "logreg_path")
     model, table = None, {}
     for l2 in sorted((float(x) for x in l2_grid), reverse=True):
-        model = _fit(data, classes, l2, model)
-        table[l2] = _accuracy(model, h_val, y_val)
+        model = fit(data, classes, l2, model, loss=loss)
+        table[l2] = accuracy_of(model, *val)
         if best is None or table[l2] > table[best.info.l2]:
             best = model
     return best, table
@@ -276,14 +317,14 @@ def linear_probe(
             classes, l2 = int(both[1].max()) + 1, model.info.l2
             model = logreg_fit(*both, classes=classes, l2=l2)
         found = metric("linear", target)
-        metrics = {found: _accuracy(model, *judge)}
+        metrics = {found: accuracy_of(model, *judge)}
         if not model.info.converged:
             metrics[f"{found}/converged"] = 0.0
         return metrics
 
     return Eval(
         "linear probe: logistic regression on standardised features, exact (gradient < "
-        f"1e-6 in float64), l2 chosen on val, by fits as exact, from {_spelled(grid)}"
+        f"1e-6 in float64), l2 chosen on val, by fits as exact, from {spelled(grid)}"
         + of_which(name, target),
         run,
         (name,),
@@ -296,7 +337,8 @@ def _pieces(h, mean, std) -> list[np.ndarray]:
     A piece stays in cache from logits to gradient; its last row, ones, is for the bias.
     """
     n, d = h.shape
-    m = max(1, PIECE // (d + 1))
+    # A rank-9 update of a Hessian of 28,672 features would be bound by memory.
+    m = max(1, PIECE // (d + 1), 256 if d > TILED else 1)
     pieces = []
     for begin in range(0, n, m):
         rows = h[begin : begin + m]
@@ -306,24 +348,17 @@ def _pieces(h, mean, std) -> list[np.ndarray]:
     return pieces
 
 
-def _objective(x, y, classes: int, l2: float, each: Callable = map) -> Callable:
+def _objective(x, y, l2: float, each: Callable, loss: Loss) -> Callable:
     """theta [d + 1, classes] -> J and its gradient, by mapping over pieces of x."""
     n = len(y)
     truth = np.split(y, np.cumsum([piece.shape[1] for piece in x])[:-1])
     penalty = np.full((len(x[0]), 1), l2)
-    penalty[-1] = 0.0
+    penalty[-1] *= loss.bias
 
     def share(theta, piece, label):
         """A piece's share of J and its gradient, times n and without the penalty."""
-        rows = np.arange(len(label))
-        p = theta.T @ piece  # logits, then probabilities, then p - onehot(y)
-        np.subtract(p, p.max(axis=0), out=p)
-        right = p[label, rows].sum()
-        np.exp(p, out=p)
-        total = p.sum(axis=0)
-        np.divide(p, total, out=p)
-        p[label, rows] -= 1.0
-        return np.log(total).sum() - right, piece @ p.T
+        value, slope = loss.of(theta.T @ piece, label)
+        return value, piece @ slope.T
 
     def value_and_grad(theta):
         losses, slopes = zip(*each(partial(share, theta), x, truth), strict=True)
@@ -334,21 +369,47 @@ def _objective(x, y, classes: int, l2: float, each: Callable = map) -> Callable:
     return value_and_grad
 
 
-def _root(x, classes: int, l2: float, each: Callable = map, diagonal: bool = False):
+def _root(x, classes: int, l2: float, each: Callable, loss: Loss, diagonal: bool):
     """R with R' H R = 1, where H is the Hessian of one class's column at W = 0.
 
     [d, d], or its diagonal [d] for features that are orthogonal.
     """
     n, d = sum(piece.shape[1] for piece in x), len(x[0])
+    scale = loss.flat(classes) * n
     if diagonal:
-        curves = sum(each(lambda piece: np.square(piece).sum(axis=1), x)) / (classes * n)
+        curves = sum(each(lambda piece: np.square(piece).sum(axis=1), x)) / scale
         curves[:-1] += l2
+        curves[-1] += l2 * loss.bias
         return (curves + 1e-12 * curves.sum()) ** -0.5
-    hessian = sum(each(lambda piece: piece @ piece.T, x)) / (classes * n)
+    hessian = _gram(x, d, each)
+    hessian /= scale
     hessian[np.diag_indices(d - 1)] += l2
+    hessian[-1, -1] += l2 * loss.bias
     # Dead and duplicated features make it singular when l2 is tiny.
     hessian[np.diag_indices(d)] += 1e-12 * np.trace(hessian)
-    return np.linalg.inv(np.linalg.cholesky(hessian)).T
+    if d <= TILED:
+        return np.linalg.inv(np.linalg.cholesky(hessian)).T
+    from scipy.linalg import cholesky, lapack
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(cores()):
+        upper = cholesky(hessian.T, overwrite_a=True, check_finite=False)
+        return lapack.dtrtri(upper, overwrite_c=True)[0]
+
+
+def _gram(x, d: int, each: Callable) -> np.ndarray:
+    """The sum of piece @ piece.T, [d, d]."""
+    if d <= TILED:
+        return sum(each(lambda piece: piece @ piece.T, x))
+    gram = np.zeros((d, d))
+
+    def fill(begin):
+        columns = slice(begin, begin + 256)
+        for piece in x:
+            gram[:, columns] += piece @ piece[columns].T
+
+    list(each(fill, range(0, d, 256)))
+    return gram
 
 
 def _lbfgs(objective, root, theta, tol: float, max_iter: int):
@@ -418,11 +479,13 @@ def _logits(model: LogReg, h) -> np.ndarray:
     return (h - model.mean) / model.std @ model.weights + model.bias
 
 
-def _accuracy(model: LogReg, h, y) -> float:
+def accuracy_of(model: LogReg, h, y) -> float:
+    """Fraction of rows whose largest logit is that of their class."""
     return float(np.mean(_logits(model, h).argmax(axis=1) == y))
 
 
-def _spelled(grid: tuple[float, ...]) -> str:
+def spelled(grid: tuple[float, ...]) -> str:
+    """Words for a grid of penalties: "4 log-spaced in 0.001 ... 1"."""
     low, high, n = grid[0], grid[-1], len(grid)
     if n > 2 and low > 0 and np.allclose(grid, np.geomspace(low, high, n), atol=0):
         return f"{n} log-spaced in {low:g} ... {high:g}"

@@ -21,6 +21,7 @@ from jssl.evals.linear import TOY_GRID, linear_probe
 from jssl.evals.protocol import Features
 from jssl.evals.regression import GRID, regression
 from jssl.evals.retrieval import retrieval
+from jssl.evals.svm import C_GRID, svm
 
 Rows = Any  # float [n, d], or (float [n, d], int [n] or float [n, k])
 HELD = 5  # every fifth row of each class is held out as val
@@ -181,6 +182,28 @@ def linear_accuracy(
     """
     features = Arrays(train=(train_x, train_y), val=val, test=(test_x, test_y))
     return _score(linear_probe(l2_grid), features)
+
+
+def svm_accuracy(
+    train_x: Train,
+    train_y: Classes,
+    test_x: Judged,
+    test_y: Truth,
+    *,
+    val: tuple[Any, Any] | None = None,
+    c_grid: Sequence[float] = C_GRID,
+) -> Score:
+    """Accuracy in [0, 1] of a linear L2-SVM; see `svm`.
+
+    Args and errors are those of `linear_accuracy`, with the costs `c_grid` to select from.
+
+    >>> rng, y = np.random.default_rng(0), np.arange(40) % 2
+    >>> x = rng.normal(size=(40, 3)) + 3 * y[:, None]
+    >>> print(svm_accuracy(x[:20], y[:20], x[20:], y[20:], c_grid=(1.0,)))
+    1.0
+    """
+    features = Arrays(train=(train_x, train_y), val=val, test=(test_x, test_y))
+    return _score(svm(c_grid), features)
 
 
 def few_label_accuracy(

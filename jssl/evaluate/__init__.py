@@ -13,6 +13,7 @@ QUICK = {
     "linear/COLUMN": "a linear probe of tags, from tokens",
 }
 SLOW = {
+    "svm": "exact linear L2-SVM on the frozen features, as DCGAN's",
     "fine_tune@10": "fine-tuning on 10 labels of each class",
     "fine_tune": "fine-tuning on all labels",
     "upto1": "fine-tuning with the first layer transferred",

@@ -1,6 +1,7 @@
 """Evaluates a trained run, or imported weights, with every applicable protocol.
 
   --workdir runs/mae                        the last stage of a run of jssl.main
+  --workdir runs/dcgan --source tfds:cifar10    the same, on other data
   --weights resnet50.safetensors --source folder:PATH --size 224
   --protocols linear,layers,fine_tune@10    a selection; or "quick" (default) or "all"
 
@@ -54,7 +55,8 @@ def launch(options) -> int:
     told: dict[str, Any] = {}
     if options.workdir:
         subjects, source = of_run(options)
-        out = Path(options.workdir) / "evaluation.json"
+        words = re.sub(r"\W+", "-", f"evaluation {options.source or ''}").strip("-")
+        out = Path(options.out or Path(options.workdir) / f"{words}.json")
     else:
         subjects, source, prepare = of_weights(options)
         told = {"preprocessing": prepare.written() | {"origin": prepare.origin}}
@@ -125,9 +127,9 @@ def parser() -> argparse.ArgumentParser:
     parse = new_parser("evaluate", __doc__, epilog=listing())
     add_encoder(parse)
     add = parse.add_argument
-    add("--source", default="mnist", help="data for --weights (default: mnist)")
-    add("--batch", type=int, default=64, help="images per batch, for --weights (64)")
-    add("--out", metavar="FILE", help="for --weights (default: evaluation.json)")
+    add("--source", help="data (default: of a run its own, for --weights mnist)")
+    add("--batch", type=int, default=64, help="images per batch of --source (64)")
+    add("--out", metavar="FILE", help="default: evaluation.json, of a run in its workdir")
     add("--protocols", default="quick", help="comma-separated names, quick or all")
     add("--alone", action="store_true", help="omit the baselines")
     add("--seed", type=int, default=0, help="random seed: heads, scenes, choice of labels")
@@ -135,25 +137,35 @@ def parser() -> argparse.ArgumentParser:
 
 
 def of_run(options) -> tuple[Iterator[Subject], Any]:
-    """A stage of a run with its baselines, and its data."""
+    """A stage of a run with its baselines, and its data or those of `--source`."""
     from jssl import runs
+    from jssl.pretrained import elsewhere
 
     workdir = Path(options.workdir)
     config = runs.read_config(workdir)
-    stage, state = runs.restore(workdir, config, options.config, options.stage)
-    return beside(stage, state, workdir, options.alone), stage.data
+    trained, state = runs.restore(workdir, config, options.config, options.stage)
+    stage = elsewhere(trained, state, options) if options.source else trained
+    return beside(trained, stage, state, workdir, options.alone), stage.data
 
 
-def beside(stage, state, workdir: Path, alone: bool) -> Iterator[Subject]:
-    """The run, then its untrained network, raw pixels and supervised reference."""
+def beside(trained, stage, state, workdir: Path, alone: bool) -> Iterator[Subject]:
+    """The run, then its untrained network, raw pixels and supervised reference.
+
+    Args:
+      trained: the stage of the run.
+      stage: the same, with the data to judge.
+      state: of its method.
+      workdir: of the run, for the supervised reference.
+      alone: True omits all but the run.
+    """
     from jssl.engine import Engine
     from jssl.log import Log
 
     yield Subject(f"{stage.name} (this run)", stage, lambda: state)
     if alone:
         return
-    if stage.start is None:
-        yield Subject("untrained network", stage, lambda: Engine(stage).begin({}))
+    if trained.start is None:
+        yield Subject("untrained network", stage, lambda: Engine(trained).begin({}))
     yield from plain(stage)
     for name, other in stage.baselines.items():
         if other.steps:
@@ -185,6 +197,7 @@ def of_weights(options) -> tuple[Iterator[Subject], Any, Any]:
 
     from jssl.pretrained import of_options
 
+    options.source = options.source or "mnist"
     found = of_options(options)
     name, stage = Path(options.weights).name, found.stage()
     print(f"{name}: images normalized by {found.preprocessing.words}")

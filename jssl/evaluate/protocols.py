@@ -125,6 +125,7 @@ def _of_classes(source, seed):
     found = {
         "knn": Protocol(evals.knn()),
         "linear": Protocol(evals.linear_probe()),
+        "svm": Protocol(evals.svm(), quick=False),
         "few_labels": Protocol(evals.few_labels_probe(seed=seed), per_class={"train": 10}),
         "few_shot": Protocol(
             evals.few_shot(way, seed=seed), splits=("test",), per_class={"test": 20}

@@ -5,10 +5,14 @@ initialization as in their released code. Layers have no biases: batch norm has 
 
     pixels   widths of the generator    kernel   output of the dense layer
         64   1024, 512, 256, 128        5        4 x 4 x 1024
+        32   512, 512, 256, 256,        3        4 x 4 x 512
+             128, 128
         28   64, 32                     4        7 x 7 x 64
          8   64, 32                     4        2 x 2 x 64
 
-The discriminator has the same widths in reverse.
+The discriminator has the same widths in reverse. Every layer doubles or halves its maps,
+except in the networks of 32 pixels, those of the paper's ImageNet: there every other layer
+does, and the others keep their size.
 """
 
 import math
@@ -46,26 +50,48 @@ class Doubled(nn.Module):
         return doubled(x, self.param("kernel", NORMAL, shape))
 
 
+def kept(width, kernel, name):
+    """A convolution of stride 1, which keeps the size of maps."""
+    return nn.Conv(width, (kernel, kernel), use_bias=False, kernel_init=NORMAL, name=name)
+
+
+def strides_of(widths: Sequence[int], strides: Sequence[int]) -> Sequence[int]:
+    """A stride of each layer: those given, or 2 of all.
+
+    Raises:
+      ValueError: another number of strides than of widths, or a stride that is not 1 or 2.
+    """
+    if strides and (len(strides) != len(widths) or set(strides) - {1, 2}):
+        raise ValueError(
+            f"dcgan: strides must be {len(widths)} numbers, 1 or 2, one for each width, "
+            f"got {tuple(strides)}"
+        )
+    return tuple(strides) or (2,) * len(widths)
+
+
 class Generator(nn.Module):
     """DCGAN's generator: noise [n, d] -> images [n, h, w, c] in [-1, 1].
 
     Attributes:
-      shape: image shape; height and width must be multiples of 2 ** len(widths).
+      shape: image shape; height and width must be multiples of the product of the strides.
       widths: channels of the feature maps, smallest map first.
-      kernel: kernel size, 4 or 5. Odd sizes leave checkerboard artifacts.
+      kernel: kernel size, 3 to 5. Odd sizes leave checkerboard artifacts.
+      strides: of each layer, 1 or 2; empty: 2 of all.
 
     Raises:
-      ValueError: if height or width is no such multiple.
+      ValueError: if height or width is no such multiple, or the strides do not fit.
     """
 
     shape: Sequence[int]
     widths: Sequence[int] = (1024, 512, 256, 128)
     kernel: int = 5
+    strides: Sequence[int] = ()
 
     @nn.compact
     def __call__(self, z, train=False):
         h, w, channels = self.shape
-        times = 2 ** len(self.widths)
+        strides = strides_of(self.widths, self.strides)
+        times = math.prod(strides)
         if h % times or w % times:
             raise ValueError(
                 f"dcgan: {len(self.widths)} widths need image sides that are multiples of "
@@ -75,7 +101,8 @@ class Generator(nn.Module):
         x = nn.Dense(math.prod(first), use_bias=False, kernel_init=NORMAL, name="dense")(z)
         x = nn.relu(Norm(name="norm0")(x, train)).reshape(-1, *first)
         for i, width in enumerate((*self.widths[1:], channels), 1):
-            x = Doubled(width, self.kernel, name=f"conv{i}")(x)
+            layer = Doubled if strides[i - 1] == 2 else kept
+            x = layer(width, self.kernel, name=f"conv{i}")(x)
             if i < len(self.widths):
                 x = nn.relu(Norm(name=f"norm{i}")(x, train))
         return jnp.tanh(x)
@@ -90,20 +117,26 @@ class Discriminator(nn.Module):
     Attributes:
       widths: channels of the feature maps, largest map first.
       kernel: kernel size.
+      strides: of each layer, 1 or 2; empty: 2 of all.
+
+    Raises:
+      ValueError: if the strides do not fit.
     """
 
     widths: Sequence[int] = (128, 256, 512, 1024)
     kernel: int = 5
+    strides: Sequence[int] = ()
 
     @nn.compact
     def __call__(self, images, train=False):
         x, n, pooled = images, len(images), []
+        strides = strides_of(self.widths, self.strides)
         for i, width in enumerate(self.widths):
             x = nn.Conv(
                 width,
                 (self.kernel, self.kernel),
-                (2, 2),
-                padding=(self.kernel - 1) // 2,
+                (strides[i],) * 2,
+                padding="SAME" if strides[i] == 1 else (self.kernel - 1) // 2,
                 use_bias=False,
                 kernel_init=NORMAL,
                 name=f"conv{i}",

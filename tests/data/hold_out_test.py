@@ -91,13 +91,18 @@ def test_blank_images_have_the_splits_of_the_real_ones(name, held, whole, test):
     assert load("blank:cifar10", 128, hold_out=False).steps(1) == 390
 
 
+def test_blank_images_have_the_side_of_the_real_ones():
+    assert load("blank:cifar10", 128).image_shape == (32, 32, 3)
+    assert load("blank:imagenet2012", 128).image_shape == (256, 256, 3)
+
+
 def test_blank_images_of_other_numbers_crops_and_sizes_have_other_digests():
     every = [
         load(name, 4, **knobs).digest
         for name, knobs in (
             ("blank:cifar10", {}),
             ("blank:cifar10", {"hold_out": False}),
-            ("blank:cifar10", {"size": 32}),
+            ("blank:cifar10", {"size": 16}),
             ("blank:cifar10", {"crops": Crops()}),
             ("blank:100x10", {}),
         )

@@ -81,7 +81,9 @@ def test_the_gradient_is_that_of_the_objective(rows):
     h, y = rows[0]["train"][:20], rows[1]["train"][:20]
     rng = np.random.default_rng(2)
     x = np.vstack([h.T.astype(np.float64) / 30, np.ones(20)])
-    objective = linear._objective(np.split(x, [7, 14], axis=1), y, 3, 0.3)
+    objective = linear._objective(
+        np.split(x, [7, 14], axis=1), y, 0.3, map, linear.CROSS_ENTROPY
+    )
     theta, direction = rng.normal(size=(2, 7, 3))
     value, slope = objective(theta)
     np.testing.assert_allclose(value, _j(theta[:-1], theta[-1], x[:-1].T, y, 0.3))
@@ -242,13 +244,13 @@ def test_the_probe_is_the_best_on_val_then_refitted_and_judged_on_test(splits):
 @pytest.fixture
 def fits(monkeypatch):
     """Every fit made during a test."""
-    made, fit = [], linear._fit
+    made, fit = [], linear.fit
 
     def remember(*args, **kwargs):
         made.append(fit(*args, **kwargs))
         return made[-1]
 
-    monkeypatch.setattr(linear, "_fit", remember)
+    monkeypatch.setattr(linear, "fit", remember)
     return made
 
 

@@ -97,6 +97,7 @@ def test_the_doctor_judges_an_array():
 MAKERS = {
     "knn": "knn_accuracy",
     "linear_probe": "linear_accuracy",
+    "svm": "svm_accuracy",
     "few_labels_probe": "few_label_accuracy",
     "few_shot": "Arrays",
     "retrieval": "retrieval_scores",

@@ -29,6 +29,46 @@ def test_the_generator_of_64_pixels_has_the_published_number_of_weights():
     assert jax.eval_shape(module.apply, of, jnp.zeros((2, 100))).shape == (2, 64, 64, 3)
 
 
+def test_the_networks_of_32_pixels_have_the_released_kernels_and_the_papers_features():
+    """Newmu/dcgan_code, models/imagenet_gan_pretrain_128f_relu_lrelu_7l_3x3_256z."""
+    widths, strides = (128, 128, 256, 256, 512, 512), (1, 2, 1, 2, 1, 2)
+    judge = Discriminator(widths, 3, strides)
+    of = shapes(judge, 1, 32, 32, 3)
+    kernels = {k: w["kernel"].shape for k, w in of["params"].items() if "norm" not in k}
+    assert kernels == {
+        "conv0": (3, 3, 3, 128),
+        "conv1": (3, 3, 128, 128),
+        "conv2": (3, 3, 128, 256),
+        "conv3": (3, 3, 256, 256),
+        "conv4": (3, 3, 256, 512),
+        "conv5": (3, 3, 512, 512),
+        "head": (8192, 1),
+    }
+    out = jax.eval_shape(judge.apply, of, jnp.zeros((2, 32, 32, 3)))
+    assert out["h"].shape == (2, 28_672)
+    maker = Generator((32, 32, 3), widths[::-1], 3, strides[::-1])
+    of = shapes(maker, 1, 256)
+    kernels = {k: w["kernel"].shape for k, w in of["params"].items() if "norm" not in k}
+    assert kernels == {
+        "dense": (256, 8192),
+        "conv1": (3, 3, 512, 512),
+        "conv2": (3, 3, 512, 256),
+        "conv3": (3, 3, 256, 256),
+        "conv4": (3, 3, 256, 128),
+        "conv5": (3, 3, 128, 128),
+        "conv6": (3, 3, 128, 3),
+    }
+    assert jax.eval_shape(maker.apply, of, jnp.zeros((2, 256))).shape == (2, 32, 32, 3)
+
+
+@pytest.mark.parametrize("strides", [(2,), (2, 3), (1, 0)])
+def test_strides_that_do_not_fit_are_refused(strides):
+    with pytest.raises(ValueError, match="strides must be 2 numbers, 1 or 2"):
+        shapes(Discriminator((4, 8), 4, strides), 1, 8, 8, 1)
+    with pytest.raises(ValueError, match="strides must be 2 numbers, 1 or 2"):
+        shapes(Generator((8, 8, 1), (8, 4), 4, strides), 1, 4)
+
+
 @pytest.mark.parametrize(
     ("side", "widths", "kernel", "h"),
     [

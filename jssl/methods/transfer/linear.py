@@ -42,7 +42,8 @@ def linear(
 ) -> Method[State]:
     """A linear classifier, or another head, on the features of a frozen network.
 
-    `after` starts the stage from a pre-trained one.
+    `after` starts the stage from a pre-trained one. h of `embed` is the frozen features,
+    averaged over places if they are maps or tokens: [n, d].
 
     Args:
       net: x -> {output: features [n, ...], ...}, the pre-trained network.
@@ -83,7 +84,7 @@ def linear(
     def embed(state, batch):
         h = features(state.net, prepare(batch))
         out, _ = head.apply(state.head.weights, state.head.stats, h)
-        return {"h": h.reshape(len(h), -1)} | out
+        return out | {"h": h.mean(range(1, h.ndim - 1))}
 
     return Method(init, step, embed)
 

@@ -7,10 +7,10 @@ import optax
 from toys import images, jitted, noisy
 
 from jssl.learner import Learner, ema_weights, fresh
-from jssl.methods.transfer.distil import Frozen
 from jssl.methods.transfer.linear import after, linear
 from jssl.models.convnet import ConvNet
 from jssl.models.heads import MLP, LinearHead, Siamese
+from jssl.models.nin import NIN, NINClassifier
 
 headline = "loss"
 KEY = jax.random.key(0)
@@ -37,9 +37,20 @@ def test_features_are_those_of_evaluation_mode():
     state = method.init(KEY, batch)
     params, stats = state.net
     moved = jax.tree.map(lambda x: x + 0.5, stats)  # statistics far from the batch's
-    state = state._replace(net=Frozen(params, moved))
+    state = state._replace(net=state.net._replace(stats=moved))
     expected = NET.apply(params, moved, batch["image"])[0]["h"]
     np.testing.assert_allclose(method.embed(state, batch)["h"], expected, rtol=1e-6)
+
+
+def test_h_is_the_mean_of_frozen_maps_and_not_the_hidden_layer_of_the_head():
+    maps, head = jitted(NIN(4, maps=True)), jitted(NINClassifier(3, widths=(5,)))
+    method = linear(maps, head, optax.sgd(0.1), 3, output="")
+    state = method.init(KEY, BATCH)
+    frozen, _ = maps.apply(*state.net, BATCH["image"])
+    out, _ = head.apply(state.head.params, state.head.stats, frozen)
+    embedded = method.embed(state, BATCH)
+    np.testing.assert_allclose(embedded["h"], frozen.mean((1, 2)), rtol=1e-6)
+    np.testing.assert_array_equal(embedded["logits"], out["logits"])
 
 
 def test_it_converges_to_the_exact_linear_probe():
@@ -68,4 +79,4 @@ def test_a_stage_starts_from_the_averaged_weights_of_an_earlier_one():
     method, batch = tiny(None)
     start = after("pretrain", lambda state: state["online"])
     state = start(method.init(KEY, batch), {"pretrain": {"online": earlier}})
-    jax.tree.map(np.testing.assert_array_equal, state.net, Frozen(average, earlier.stats))
+    jax.tree.map(np.testing.assert_array_equal, tuple(state.net), (average, earlier.stats))
