@@ -96,26 +96,6 @@ def test_an_unlabeled_test_split_leaves_labels_for_the_final_evals(tmp_path, cap
     assert "knn" in result["stages"]["pretrain"]["metrics"]
 
 
-@pytest.mark.slow
-def test_a_paper_trains_at_its_real_sizes_to_the_report(tmp_path, capfd):
-    """Stored at 256, seen at 224: masks and pictures are of what the network sees."""
-    for k, kind in enumerate(("cat", "dog")):
-        save(tmp_path / "set" / kind, 24, shape=(260, 280), first=100 * k)
-    knobs = (
-        f"paper,source=folder:{tmp_path / 'set'},variant=16x1x2/16,decoder=(8,1,2),"
-        "workers=0,batch=8,tune_batch=8,epochs=0.4,warmup=0.2,tune_epochs=0.4,dtype="
-    )
-    status, told, result = train(f"mae:{knobs}", tmp_path / "run", capfd)
-    assert status == 0, told
-    assert {name: stage["failed"] for name, stage in result["stages"].items()} == {
-        "pretrain": {},
-        "finetune": {},
-    }
-    assert "top1" in result["stages"]["finetune"]["metrics"]
-    page = (tmp_path / "run" / "report.html").read_text()
-    assert page.count("data:image/png;base64") >= 3
-
-
 IMPOSSIBLE = {
     "moco:source=digits,batch=20": ("batch", "20"),
     "mae:paper,variant=Q/16,source=blank:imagenet2012": ("no ViT is called 'Q/16'",),
