@@ -1,13 +1,16 @@
 """Generates docs/results.md from the result.json of real runs.
 
     python benchmarks/results.py run [--only simclr byol] [--jobs 2]
+    python benchmarks/results.py restamp [--only simclr byol] [--jobs 2]
     python benchmarks/results.py table > docs/results.md
 
 `run` executes missing or stale runs, each in a process of its own, `--jobs` of them at a
 time on separate cores; it can be interrupted and resumed. Results are stored in
 docs/results/ with a fingerprint: a result is stale if its traced computation, data or
-protocols differ from those of the code. `make results` does both. The runs of an
-experiment are declared in its file, as `RUNS`.
+protocols differ from those of the code. `make results` does both. After a change that must
+not move a number, `restamp` repeats the first seed of stale results: if all its numbers
+are the kept ones to the last bit, the results of all seeds get the new fingerprint. The
+runs of an experiment are declared in its file, as `RUNS`.
 """
 
 import argparse
@@ -96,6 +99,48 @@ def one(options, known):
     partial_file = kept.with_suffix(".partial")
     partial_file.write_text(json.dumps(result, indent=1) + "\n")
     os.replace(partial_file, kept)
+    return True
+
+
+def restamp(options):
+    """Repeats the first seeds of stale results; returns True if all were the same."""
+    firsts = [(spec, where) for spec, where in specs(options.only) if where[-2:] == "/0"]
+    return together(partial(same, options), firsts, options.jobs)
+
+
+def same(options, known):
+    """Repeats a run, and gives the kept results of all its seeds today's fingerprint."""
+    spec, where = known
+    kept = options.kept / f"{where.replace('/', '-')}.json"
+    if not kept.exists():
+        return True
+    before = json.loads(kept.read_text())
+    if before["fingerprint"] == fingerprint(spec):
+        return True
+    folder = options.folder / "again" / where
+    command = [sys.executable, "-m", "jssl.main", f"--config={spec},baselines=False"]
+    if subprocess.run([*command, f"--workdir={folder}"], cwd=ROOT).returncode:
+        return False
+    after = json.loads((folder / "result.json").read_text())
+    moved = {
+        f"{name}/{metric}": (value, after["stages"][name]["metrics"].get(metric))
+        for name, stage in before["stages"].items()
+        for metric, value in stage["metrics"].items()
+        if after["stages"][name]["metrics"].get(metric) != value
+    }
+    if moved:
+        told = ", ".join(f"{name} {old} -> {new}" for name, (old, new) in moved.items())
+        print(f"{spec} is another: {told}", file=sys.stderr, flush=True)
+        return False
+    commit = after["provenance"]["commit"]
+    for path in options.kept.glob(f"{where[:-2].replace('/', '-')}-*.json"):
+        seed = path.stem.rpartition("-")[2]
+        if path.stem == f"{where[:-2]}-{seed}" and seed.isdigit():
+            result = json.loads(path.read_text())
+            new = fingerprint(spec.replace("seed=0", f"seed={seed}"))
+            stamp = {"fingerprint": new, "same_numbers_at": commit}
+            path.write_text(json.dumps(result | stamp, indent=1) + "\n")
+    print(f"{spec} has the kept numbers at {commit}", flush=True)
     return True
 
 
@@ -249,7 +294,7 @@ def table(kept):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("command", choices=("run", "table"))
+    parser.add_argument("command", choices=("run", "restamp", "table"))
     add = parser.add_argument
     add("--folder", type=Path, default=ROOT / "runs" / "results", help="of the runs")
     add("--kept", type=Path, default=KEPT, help="of what they ended with")
@@ -259,7 +304,7 @@ def main():
     if options.command == "table":
         print(table(options.kept), end="")
         return 0
-    return 0 if run(options) else 1
+    return 0 if {"run": run, "restamp": restamp}[options.command](options) else 1
 
 
 if __name__ == "__main__":
