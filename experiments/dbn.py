@@ -14,7 +14,7 @@ import optax
 
 from jssl import Stage, baselines, evals, nets, optim
 from jssl.config import Count, Counts, Positive, tiny
-from jssl.knobs import IMAGES, TUNED, FineTuning, Images, Run, mean_image
+from jssl.knobs import IMAGES, Images, Run, mean_image
 from jssl.learner import Learner, fresh, graft
 from jssl.method import above, field
 from jssl.methods.energy.dbn import dbn, machines
@@ -23,6 +23,7 @@ from jssl.methods.generative.deep_autoencoder import unrolled
 from jssl.models.dense import Dense
 from jssl.models.heads import Classifier
 from jssl.ops.belief import stacked
+from jssl.papers import TUNED, FineTuning
 
 RUNS = {"": 1, "hidden=(500, 250, 30)": 1}
 

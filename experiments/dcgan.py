@@ -19,11 +19,12 @@ import optax
 
 from jssl import Stage, baselines, data, evals, nets
 from jssl.config import Count, Counts, Positive, tiny
-from jssl.knobs import CONVNET, FASHION, PHOTOS, Images, Photos, Run, with_labels
+from jssl.knobs import CONVNET, FASHION, Images, Run, with_labels
 from jssl.methods.generative.dcgan import dcgan
 from jssl.models.convnet import ConvNet
 from jssl.models.dcgan import Discriminator, Generator
 from jssl.models.heads import Classifier
+from jssl.papers import PHOTOS, Photos
 
 RUNS = {"": 1, f"{FASHION},epochs=6,supervised_epochs=4": 1}
 

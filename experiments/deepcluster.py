@@ -15,24 +15,14 @@ import optax
 
 from jssl import Stage, baselines, evals, nets, optim
 from jssl.config import Count, Counts, Fraction, one_of, tiny
-from jssl.knobs import (
-    CONVNET,
-    GARMENTS,
-    LINEAR,
-    PAPER,
-    ImageNet,
-    LinearEvaluation,
-    Run,
-    Small,
-    ViewedImages,
-    of_layer,
-)
+from jssl.knobs import CONVNET, GARMENTS, Run, Small, ViewedImages
 from jssl.method import field
 from jssl.methods.clustering.deepcluster import deepcluster
 from jssl.models.alexnet import WIDTHS, AlexNet
 from jssl.models.heads import Classifier
 from jssl.models.vgg import VGG
 from jssl.ops.edges import sobel
+from jssl.papers import LINEAR, PAPER, ImageNet, LinearEvaluation, of_layer
 
 RUNS = {"": 5, f"{GARMENTS},epochs=8,supervised_epochs=4": 1}
 

@@ -13,13 +13,14 @@ import math
 
 from jssl import Stage, baselines, evals, nets, optim, views
 from jssl.config import Count, Counts, Fraction, tiny
-from jssl.knobs import CONVNET, PAPER, ImageNet, Images, Run, Small
+from jssl.knobs import CONVNET, Images, Run, Small
 from jssl.method import field
 from jssl.methods.pretext.jigsaw import jigsaw, laid_out
 from jssl.models.alexnet import WIDTHS, AlexNet
 from jssl.models.jigsaw import ContextFree
 from jssl.ops.permutations import permutation_set
 from jssl.ops.puzzles import cut_tiles, normalize_tiles
+from jssl.papers import PAPER, ImageNet
 
 
 @tiny(CONVNET, strides=(1, 2), width=4, hidden=8, count=4, tile=2, shift=0.0)

@@ -13,10 +13,11 @@ from functools import partial
 
 from jssl import Stage, evals, nets, optim
 from jssl.config import Counts, Positive, one_of, tiny
-from jssl.knobs import DATA, RESNET, ImageNet, Large, LinearEvaluation, Run, ViewedImages
+from jssl.knobs import DATA, Run, ViewedImages
 from jssl.methods.transfer.linear import linear
 from jssl.models.convnet import ConvNet
 from jssl.models.heads import LinearHead, Trunk
+from jssl.papers import RESNET, ImageNet, Large, LinearEvaluation
 
 
 @tiny(DATA, supervised_epochs=0.0, widths=(4, 8))

@@ -16,21 +16,13 @@ import optax
 
 from jssl import Stage, baselines, evals, nets, optim, sharding, views
 from jssl.config import Count, Counts, Fraction, Positive, tiny
-from jssl.knobs import (
-    FASHION,
-    IMAGES,
-    LINEAR,
-    PAPER,
-    ImageNet,
-    Images,
-    LinearEvaluation,
-    Run,
-)
+from jssl.knobs import FASHION, IMAGES, Images, Run
 from jssl.learner import graft
 from jssl.method import field
 from jssl.methods.masked.mae import mae
 from jssl.methods.transfer.supervised import supervised
 from jssl.models import vit
+from jssl.papers import LINEAR, PAPER, ImageNet, LinearEvaluation
 
 RUNS = {"": 5, f"{FASHION},epochs=14,supervised_epochs=7": 1}
 

@@ -16,13 +16,14 @@ import optax
 
 from jssl import Stage, baselines, evals, nets, views
 from jssl.config import Count, Fraction, tiny
-from jssl.knobs import FEW_CIFAR, FEW_LABELS, LAYERS, CifarFewLabels, FewLabels, Run
+from jssl.knobs import FEW_LABELS, FewLabels, Run
 from jssl.learner import ema_weights
 from jssl.method import field
 from jssl.methods.semisupervised.mean_teacher import mean_teacher
 from jssl.models import cnn13
 from jssl.models.heads import Classifier
 from jssl.ops.ramps import gaussian_rampdown, sigmoid_rampup
+from jssl.papers import FEW_CIFAR, LAYERS, CifarFewLabels
 
 RUNS = {"": 3}
 

@@ -15,12 +15,13 @@ import optax
 
 from jssl import Stage, baselines, nets, optim, views
 from jssl.config import Count, Fraction, Positive, tiny
-from jssl.knobs import FEW_CIFAR, FEW_LABELS, CifarFewLabels, FewLabels, Run
+from jssl.knobs import FEW_LABELS, FewLabels, Run
 from jssl.learner import ema_weights
 from jssl.method import field
 from jssl.methods.semisupervised.mixmatch import mixmatch
 from jssl.models.heads import Classifier
 from jssl.models.wide_resnet import WideResNet
+from jssl.papers import FEW_CIFAR, CifarFewLabels
 
 RUNS = {"": 3}
 

@@ -19,22 +19,11 @@ import optax
 
 from jssl import Stage, baselines, evals, nets, optim, sharding
 from jssl.config import Count, Counts, Fraction, Positive, one_of, tiny
-from jssl.knobs import (
-    CONVNET,
-    GARMENTS,
-    LINEAR,
-    PAPER,
-    RESNET,
-    ImageNet,
-    Large,
-    LinearEvaluation,
-    Run,
-    Small,
-    ViewedImages,
-)
+from jssl.knobs import CONVNET, GARMENTS, Run, Small, ViewedImages
 from jssl.methods.contrastive.moco import moco
 from jssl.models import vit
 from jssl.models.heads import MLP, Classifier, Siamese
+from jssl.papers import LINEAR, PAPER, RESNET, ImageNet, Large, LinearEvaluation
 
 RUNS = {"": 5, f"{GARMENTS},epochs=10,supervised_epochs=10": 1}
 QUEUE = [("queue/keys$", sharding.rows_sharded)]

@@ -10,13 +10,14 @@ to Training Restricted Boltzmann Machines", 2010. Ours: docs/results.md.
 
 from jssl import Stage, baselines, nets, optim
 from jssl.config import Count, Positive, tiny
-from jssl.knobs import IMAGES, TUNED, FineTuning, Images, Run, mean_image
+from jssl.knobs import IMAGES, Images, Run, mean_image
 from jssl.learner import Learner, graft
 from jssl.methods.energy.dbn import machines
 from jssl.methods.energy.rbm import rbm
 from jssl.methods.generative.deep_autoencoder import unrolled
 from jssl.models.dense import Dense
 from jssl.models.heads import Classifier
+from jssl.papers import TUNED, FineTuning
 
 RUNS = {"": 1, "chains=50,lr=0.01": 1}
 

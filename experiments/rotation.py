@@ -19,25 +19,13 @@ import optax
 
 from jssl import Stage, baselines, evals, nets, optim, views
 from jssl.config import Count, Counts, Positive, tiny
-from jssl.knobs import (
-    CONVNET,
-    DATA,
-    FASHION,
-    LINEAR,
-    PAPER,
-    Data,
-    ImageNet,
-    Images,
-    LinearEvaluation,
-    Run,
-    Small,
-    of_layer,
-)
+from jssl.knobs import CONVNET, DATA, FASHION, Data, Images, Run, Small
 from jssl.methods.pretext.rotation import rotation
 from jssl.methods.transfer.linear import after, linear
 from jssl.models.alexnet import AlexNet
 from jssl.models.heads import Classifier
 from jssl.models.nin import BLOCKS, NIN, NINClassifier
+from jssl.papers import LINEAR, PAPER, ImageNet, LinearEvaluation, of_layer
 
 RUNS = {"": 5, f"{FASHION},epochs=5,supervised_epochs=4": 1}
 

@@ -15,21 +15,10 @@ from functools import partial
 
 from jssl import Stage, baselines, evals, nets, optim
 from jssl.config import Counts, Positive, tiny
-from jssl.knobs import (
-    CIFAR,
-    CONVNET,
-    GARMENTS,
-    RESNET,
-    Cifar,
-    ImageNet,
-    Large,
-    LinearEvaluation,
-    Run,
-    Small,
-    ViewedImages,
-)
+from jssl.knobs import CONVNET, GARMENTS, Run, Small, ViewedImages
 from jssl.methods.contrastive.simclr import simclr
 from jssl.models.heads import MLP, Classifier, Siamese
+from jssl.papers import CIFAR, RESNET, Cifar, ImageNet, Large, LinearEvaluation
 
 RUNS = {"": 5, f"{GARMENTS},epochs=10,supervised_epochs=10": 1}
 

@@ -20,22 +20,13 @@ import jax.numpy as jnp
 from jssl import Stage, baselines, evals, nets, optim, views
 from jssl.config import Count, Counts, Fraction, Positive, tiny
 from jssl.data import labels_per_class
-from jssl.knobs import (
-    CONVNET,
-    RESNET,
-    ImageNet,
-    Large,
-    LinearEvaluation,
-    Run,
-    Small,
-    ViewedImages,
-    with_labels,
-)
+from jssl.knobs import CONVNET, Run, Small, ViewedImages, with_labels
 from jssl.learner import graft
 from jssl.methods.contrastive.simclr_v2 import simclr_v2
 from jssl.methods.transfer.distil import distil, frozen
 from jssl.methods.transfer.supervised import supervised
 from jssl.models.heads import MLP, Classifier, Siamese
+from jssl.papers import RESNET, ImageNet, Large, LinearEvaluation
 
 
 def pretrained(state, done):

@@ -15,20 +15,10 @@ import optax
 
 from jssl import Stage, baselines, evals, nets, optim
 from jssl.config import Count, Counts, tiny
-from jssl.knobs import (
-    CIFAR,
-    CONVNET,
-    RESNET,
-    Cifar,
-    ImageNet,
-    Large,
-    LinearEvaluation,
-    Run,
-    Small,
-    ViewedImages,
-)
+from jssl.knobs import CONVNET, Run, Small, ViewedImages
 from jssl.methods.siamese.simsiam import simsiam
 from jssl.models.heads import MLP, Classifier, Siamese
+from jssl.papers import CIFAR, RESNET, Cifar, ImageNet, Large, LinearEvaluation
 
 
 @tiny(CONVNET, projector=(8, 8), bottleneck=4)

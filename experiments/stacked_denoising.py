@@ -16,7 +16,7 @@ import optax
 from jssl import Stage, baselines, evals, nets
 from jssl.config import Count, Counts, Positive, tiny
 from jssl.data import labels_per_class
-from jssl.knobs import IMAGES, TUNED, FineTuning, Images, Run, with_labels
+from jssl.knobs import IMAGES, Images, Run, with_labels
 from jssl.learner import graft
 from jssl.method import beneath, field
 from jssl.methods.generative.denoising import denoising
@@ -25,6 +25,7 @@ from jssl.methods.transfer.supervised import supervised
 from jssl.models.dense import Autoencoder, Dense
 from jssl.models.heads import Classifier
 from jssl.ops.corruption import masking
+from jssl.papers import TUNED, FineTuning
 
 
 @tiny(IMAGES, widths=(16, 12, 8), labels=4, tune_epochs=1.0)

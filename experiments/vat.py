@@ -15,12 +15,13 @@ import optax
 
 from jssl import Stage, baselines, nets, views
 from jssl.config import Fraction, Positive, tiny
-from jssl.knobs import FEW_CIFAR, FEW_LABELS, LAYERS, CifarFewLabels, FewLabels, Run
+from jssl.knobs import FEW_LABELS, FewLabels, Run
 from jssl.method import field
 from jssl.methods.semisupervised.vat import vat
 from jssl.models import cnn13
 from jssl.models.heads import Classifier
 from jssl.models.norm import BatchNorm
+from jssl.papers import FEW_CIFAR, LAYERS, CifarFewLabels
 
 RUNS = {"": 3}
 

@@ -14,20 +14,10 @@ from functools import partial
 
 from jssl import Stage, baselines, evals, nets, optim
 from jssl.config import Counts, tiny
-from jssl.knobs import (
-    CIFAR,
-    CONVNET,
-    RESNET,
-    Cifar,
-    ImageNet,
-    Large,
-    LinearEvaluation,
-    Run,
-    Small,
-    ViewedImages,
-)
+from jssl.knobs import CONVNET, Run, Small, ViewedImages
 from jssl.methods.siamese.vicreg import vicreg
 from jssl.models.heads import MLP, Classifier, Siamese
+from jssl.papers import CIFAR, RESNET, Cifar, ImageNet, Large, LinearEvaluation
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,8 +5,9 @@ experiments/mae.py:epochs=2,batch=64        other knobs
 experiments/mae.py:paper,variant=L/16       another function
 
 A parameter is a knob, or a group of knobs: a frozen dataclass whose fields are knobs of the
-config (`jssl.knobs` has the usual ones). The knobs of tests are declared by `tiny`, the
-runs of the results page by `RUNS` (see `evidence`): a new experiment is one file.
+config (`jssl.knobs` and `jssl.papers` have the usual ones). The knobs of tests are declared
+by `tiny`, the runs of the results page by `RUNS` (see `evidence`): a new experiment is one
+file.
 """
 
 import ast

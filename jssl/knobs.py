@@ -11,26 +11,22 @@ A config may override the description of a knob under its "Args:".
 """
 
 import ast
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import partial
-from types import MappingProxyType
 from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from jssl import data, evals, nets, optim, views
-from jssl.config import Count, Counts, Fraction, Positive, Range, Stage, one_of
+from jssl import data, nets, optim, views
+from jssl.config import Count, Counts, Positive, Range, Stage, one_of
 from jssl.data import Source
-from jssl.learner import Learner, ema_weights
-from jssl.method import Augment, Method, Prepare, beneath
-from jssl.methods.transfer.linear import after, linear
-from jssl.methods.transfer.supervised import supervised
+from jssl.learner import ema_weights
+from jssl.method import Augment, Method, beneath
 from jssl.models.convnet import ConvNet
-from jssl.models.heads import Classifier, LinearHead
-from jssl.models.resnet import ResNet
+from jssl.models.heads import Classifier
 from jssl.nets import Net
 
 
@@ -256,21 +252,6 @@ class SomeLabels(Data):
 
 
 @dataclass(frozen=True, kw_only=True)
-class CifarFewLabels(SomeLabels):
-    """CIFAR-10 with few labels, at the scale of a paper.
-
-    Attributes:
-      source: Data set: tfds:cifar10, cifar10:FOLDER or another of images of 32 pixels.
-      lr: Learning rate of Adam, before ramps.
-    """
-
-    source: str = "tfds:cifar10"
-    hold_out: bool = False
-    labels: Count = 400
-    lr: Positive = 1e-3
-
-
-@dataclass(frozen=True, kw_only=True)
 class FewLabels(SomeLabels):
     """A small data set with few labels, a network, and its optimizer.
 
@@ -319,292 +300,6 @@ class FewLabels(SomeLabels):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Photos(Pictures):
-    """A large data set, read from disk by many processes.
-
-    Attributes:
-      source: Data set: a prepared TFDS data set (tfds:NAME) or folder:PATH.
-      stored: Side in pixels of the central square that is cut from every image on loading.
-      workers: Processes per host that read and decode images.
-    """
-
-    stored: Count = 256
-    workers: int = 16
-
-    def load(
-        self, run: Run, labeled: bool = False, crops: data.Crops | None = None
-    ) -> Source:
-        """The training split, as squares of `stored` pixels.
-
-        Args:
-          run: has the seed.
-          labeled: True includes labels in the batches.
-          crops: of whole photographs, in training batches in place of the squares; without
-            effect on data sets that have no whole photographs.
-        """
-        whole = self.source.partition(":")[0] in data.CROPPED
-        cut = crops if whole else None
-        threads = 2 * self.workers + 2
-        return self.read(run, labeled, size=self.stored, crops=cut, threads=threads)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Published(Pictures):
-    """Images, views and schedule of a paper.
-
-    Attributes:
-      hold_out: Leave val out of training where it is cut from the published training
-        images; off trains on all of them, as the papers do, and val is for choosing only.
-      dtype: Floating-point type of the network, e.g. bfloat16; empty: float32.
-      lr: Peak learning rate for a batch of 256; scales with the batch.
-      warmup: Epochs of linear warm-up of the learning rate.
-    """
-
-    hold_out: bool = False
-    dtype: str = "bfloat16"
-    lr: Positive = 0.1
-    warmup: float = 0.0
-
-    @property
-    def peak(self) -> float:
-        """The learning rate for this batch."""
-        return self.lr * self.batch / 256
-
-    def schedule(self, train: Source, end: float = 0.0) -> optax.Schedule:
-        """Linear warm-up to the peak, then cosine decay to `end` times the peak."""
-        warmup = train.steps(self.warmup) if self.warmup else 0
-        steps = train.steps(self.epochs)
-        return optim.warmup_cosine(self.peak, warmup, steps, end=self.peak * end)
-
-    def viewed(
-        self, run: Run, looks: str | views.View, labeled: bool = False
-    ) -> tuple[Source, Augment, Prepare]:
-        """The training split, its augmentation, and the input outside training.
-
-        Inputs are normalized outside training as the views are.
-
-        Args:
-          run: has the seed.
-          looks: a recipe, for [n, views, size, size, c]; or a view, for [n, size, size, c].
-          labeled: True includes labels in the batches.
-        """
-        if isinstance(looks, str):
-            several = views.recipe(looks)
-            several = tuple(replace(x, size=self.scaled(x.size)) for x in several)
-            look = partial(views.multi_view, views=several)
-        else:
-            several, look = (looks,), looks
-        statistics = several[0].statistics
-
-        def prepare(batch):
-            x = self.centered(batch["image"])
-            return x if statistics is None else views.normalize(x, *statistics)
-
-        return self.seen(run, labeled, several), views.on(look), prepare
-
-    def scaled(self, size: int) -> int:
-        """The side of a recipe's view, in pixels."""
-        return size
-
-    def centered(self, images: jax.Array) -> jax.Array:
-        """The part of images that is the network's input outside training."""
-        return images
-
-    def seen(self, run: Run, labeled: bool, several: Sequence[views.View]) -> Source:
-        """The training split, for these views."""
-        raise NotImplementedError
-
-
-@dataclass(frozen=True, kw_only=True)
-class ImageNet(Published, Photos):
-    """ImageNet at the scale of a paper.
-
-    Attributes:
-      whole: Cut random crops from whole photographs, on the host, as the papers do; off:
-        from their central squares of `stored` pixels, on the device, which needs fewer
-        cores of the host and never sees a quarter of a photograph of 500 x 375 pixels.
-      size: Side in pixels of the network's input.
-    """
-
-    source: str = "tfds:imagenet2012"
-    workers: int = 16
-    whole: bool = True
-    size: Count = 224
-
-    def scaled(self, size: int) -> int:
-        return round(size * self.size / 224)
-
-    def centered(self, images: jax.Array) -> jax.Array:
-        """The central squares of `size` pixels, [n, size, size, c]."""
-        share = self.size / self.stored
-        return jax.vmap(lambda image: views.center_crop(image, share))(images)
-
-    def seen(self, run: Run, labeled: bool, several: Sequence[views.View]) -> Source:
-        if not self.whole:
-            return self.load(run, labeled)
-        count, size, area, ratio, method = views.crop_of(several)
-        crops = data.Crops(count=count, size=size, area=area, ratio=ratio, filter=method)
-        return self.load(run, labeled, crops)
-
-    def crop_and_flip(self, **changes: Any) -> views.View:
-        """The view of linear evaluation: 8 to 100 % of the area, and a flip, normalized."""
-        usual = views.View(
-            size=self.size,
-            area=(0.08, 1.0),
-            antialias=True,
-            flip=0.5,
-            statistics=views.IMAGENET,
-        )
-        return replace(usual, **changes)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Cifar(Published, Data):
-    """CIFAR-10 at the scale of a paper, held in memory.
-
-    Attributes:
-      source: Data set: tfds:cifar10, cifar10:FOLDER or another of images of 32 pixels.
-    """
-
-    source: str = "tfds:cifar10"
-
-    def seen(self, run: Run, labeled: bool, several: Sequence[views.View]) -> Source:
-        return self.load(run, labeled)
-
-    def crop_and_flip(self, **changes: Any) -> views.View:
-        """The view of linear evaluation: 8 to 100 % of the area, and a flip, normalized."""
-        usual = views.View(size=32, area=(0.08, 1.0), flip=0.5, statistics=views.CIFAR10)
-        return replace(usual, **changes)
-
-
-@dataclass(frozen=True, kw_only=True)
-class LinearEvaluation:
-    """Linear evaluation after a paper's pre-training, by its own protocol.
-
-    Attributes:
-      linear_epochs: Epochs of the linear evaluation; 0 omits it.
-      linear_batch: Images per step of the linear evaluation.
-      linear_lr: Peak learning rate of the linear evaluation for a batch of 256; scales with
-        the batch.
-    """
-
-    linear_epochs: float = 90.0
-    linear_batch: Count = 4096
-    linear_lr: Positive = 0.1
-
-    def stages(
-        self,
-        run: Run,
-        images: "ImageNet | Cifar",
-        train: Source,
-        net: Net,
-        learner: Callable[[Any], Learner] | None = lambda state: state,
-        *,
-        tx: Callable[[optax.Schedule], optax.GradientTransformation],
-        falls: Mapping[float, float] = MappingProxyType({}),
-        warmup: float = 0.0,
-        norm: bool = False,
-        std: float = 0.01,
-        look: views.View | None = None,
-        output: str = "h",
-        **fields: Any,
-    ) -> list[Stage]:
-        """The stage "linear" on the frozen network of "pretrain"; none without labels.
-
-        Args:
-          run: settings of all stages.
-          images: the data set.
-          train: the source of "pretrain".
-          net: the pre-trained network.
-          learner: state of "pretrain" -> the Learner of the network; None: the network is
-            that of `run.init`.
-          tx: schedule -> the optimizer of the head.
-          falls: factors of the learning rate, by the fraction of the steps from which they
-            apply; empty: cosine decay to 0.
-          warmup: epochs of linear warm-up, before a cosine.
-          norm, std: of `LinearHead`.
-          look: view of the training images; None: `images.crop_and_flip()`.
-          output: name of the network's output that is classified, as in `linear`.
-          **fields: further fields of the stage.
-        """
-        if not (self.linear_epochs and train.classes):
-            return []
-        look = look or images.crop_and_flip()
-        wide = replace(images, batch=self.linear_batch)
-        train, augment, prepare = wide.viewed(run, look, labeled=True)
-        steps = train.steps(self.linear_epochs)
-        peak = self.linear_lr * train.batch / 256
-        if falls:
-            at = {int(share * steps): factor for share, factor in falls.items()}
-            schedule = optax.piecewise_constant_schedule(peak, at)
-        else:
-            early = train.steps(warmup) if warmup else 0
-            schedule = optim.warmup_cosine(peak, early, steps)
-        method = linear(
-            net,
-            nets.linen(LinearHead(train.classes, norm, std)),
-            tx(schedule),
-            train.classes,
-            augment,
-            prepare=prepare,
-            output=output,
-        )
-        named = {"top1": evals.accuracy()}
-        start = after("pretrain", learner) if learner else None
-        return [
-            run.stage("linear", method, train, steps, evals=named, start=start, **fields)
-        ]
-
-
-@dataclass(frozen=True, kw_only=True)
-class FineTuning:
-    """Fine-tuning of a pre-trained encoder with all labels, by SGD.
-
-    Attributes:
-      tune_epochs: Passes over the labeled images in fine-tuning; 0 omits it.
-      tune_batch: Images per step of fine-tuning.
-      tune_lr: Initial learning rate of fine-tuning, which falls along a cosine to 0.
-      tune_momentum: Momentum of SGD in fine-tuning.
-    """
-
-    tune_epochs: float = 50.0
-    tune_batch: Count = 100
-    tune_lr: Positive = 0.1
-    tune_momentum: Fraction = 0.9
-
-    def stages(
-        self, run: Run, train: Source, classifier: Net, start: Callable
-    ) -> list[Stage]:
-        """The stage "fine-tune", with random weights as baseline; none without labels.
-
-        Args:
-          run: settings of all stages.
-          train: the source of the pre-training.
-          classifier: images -> {"logits", "h"}.
-          start: (state, done) -> the state with the pre-trained encoder.
-        """
-        if not (self.tune_epochs and train.classes):
-            return []
-        labeled = with_labels(train, batch=self.tune_batch)
-        steps, named = labeled.steps(self.tune_epochs), {"top1": evals.accuracy()}
-        rate = optim.warmup_cosine(self.tune_lr, 0, steps)
-        sgd = optim.decayed_sgd(rate, decay=0.0, momentum=self.tune_momentum)
-        method = supervised(classifier, sgd, train.classes)
-        scratch = run.baseline("scratch", method, labeled, steps, evals=named)
-        return [
-            run.stage(
-                "fine-tune",
-                method,
-                labeled,
-                steps,
-                evals=named,
-                start=start,
-                baselines={"same labels, random weights": scratch},
-            )
-        ]
-
-
-@dataclass(frozen=True, kw_only=True)
 class Small:
     """A small convolutional network for images of 28 or 32 pixels, trained by AdamW.
 
@@ -626,46 +321,6 @@ class Small:
         return optim.adamw(self.lr, steps)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Large:
-    """A residual network.
-
-    Attributes:
-      depth: Depth of the ResNet: 6, 10, 18, 34, 50, 101 or 152.
-      width: Channels of the ResNet's first blocks.
-    """
-
-    depth: Count = 50
-    width: Count = 64
-
-    def encoder(self, images: Published, **more: Any) -> ResNet:
-        """Images [n, h, w, c] -> [n, d], computed in `images.dtype`."""
-        return ResNet(self.depth, width=self.width, dtype=images.dtype or None, **more)
-
-
-def of_layer(net: Net, layer: int, budget: int = 9600) -> Net:
-    """A network whose "h" is one of the "layers", averaged over a grid of cells.
-
-    The grid is the finest with at most `budget` numbers, e.g. 5 x 5 x 384: the features of
-    linear classifiers on convolutions (Zhang et al. 2016,
-    https://arxiv.org/abs/1603.08511). Outside training only.
-
-    Args:
-      net: images -> {"layers": maps [n, h, w, c], ...}.
-      layer: number of the layer, from 1.
-      budget: largest number of features.
-    """
-
-    def apply(*inputs, **how):
-        out, stats = net.apply(*inputs, **how)
-        layers = out["layers"]
-        if not 1 <= layer <= len(layers):
-            raise ValueError(f"layer must be 1 to {len(layers)}, got {layer}")
-        return {"h": evals.pool_to_budget(layers[layer - 1], budget)}, stats
-
-    return net._replace(apply=apply)
-
-
 def mean_image(train: Source) -> jax.Array:
     """The mean of all training images, float [h * w * c] in [0, 1]."""
     return jnp.asarray(train.column("image").mean(0) / 255).ravel()
@@ -682,12 +337,4 @@ GARMENTS = f"{FASHION},recipe=garments"
 DATA = dict(source="digits", batch=16, epochs=0.03, dispatch=1)
 IMAGES = DATA | dict(supervised_epochs=0.03)
 CONVNET = IMAGES | dict(widths=(4, 8))
-TUNED = dict(tune_epochs=0.03, tune_batch=16)
-FEW_CIFAR = DATA | dict(source="photos", epochs=0.02, labels=2, labeled_batch=16)
-LAYERS = dict(layers=((3, 4),) * 6 + ((3, 8), (1, 8), (1, 4)))
 FEW_LABELS = DATA | dict(labels=2, labeled_batch=16, widths=(4, 8))
-PHOTOS = dict(source="photos", batch=16, epochs=0.02, workers=0)
-LINEAR = dict(linear_epochs=0.02, linear_batch=16)
-PAPER = PHOTOS | dict(size=16, stored=32, dtype="")
-CIFAR = DATA | LINEAR | dict(source="photos", epochs=0.02, dtype="", depth=10, width=4)
-RESNET = PAPER | LINEAR | dict(depth=10, width=4)

@@ -29,6 +29,7 @@ RANKS = {  # a module imports what ranks below it, or its own room
     "log": 5,
     "tuning": 5,
     "knobs": 6,
+    "papers": 7,
     "report": 6,
     "pretrained": 6,
     "engine": 7,

@@ -12,7 +12,8 @@ from sklearn.datasets import load_sample_images
 
 from jssl import config, views
 from jssl.data import Crops
-from jssl.knobs import Data, FewLabels, ImageNet, Images, Run, ViewedImages
+from jssl.knobs import Data, FewLabels, Images, Run, ViewedImages
+from jssl.papers import ImageNet
 
 ROOT = Path(__file__).parent.parent
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from jssl import config, nets
-from jssl.knobs import of_layer
 from jssl.models.alexnet import AlexNet
 from jssl.models.heads import Classifier
+from jssl.papers import of_layer
 
 FOLDER = Path(__file__).parent.parent / "experiments"
 
