@@ -3,7 +3,7 @@
     python benchmarks/rekey.py
 
 In docs/results, docs/plans and docs/doctor: renamed knobs and functions get their new
-names, knobs that did not exist then get their defaults, and values stay. A knob that no
+names, knobs that did not exist then get their defaults (or `THEN`), and values stay. A knob that no
 longer exists is an error. Results that were renamed must be rewritten as pages: `table` of
 benchmarks/results.py, doctor.py and plans.py. Running it again changes nothing.
 """
@@ -20,6 +20,7 @@ from jssl import config
 KNOBS = {"look": "recipe", "labelled_batch": "labeled_batch"}  # old: new
 NUMBERS = {"images_per_second": "samples_per_second"}
 DERIVED = {"recipe": "digits"}  # now the meaning of "" for gray images, as in all kept runs
+THEN = {"whole": False}  # of runs before the knob, where today's default is another
 FUNCTIONS = {("moco.py", "transformer"): "v3_vit"}  # (file, old): new
 
 
@@ -36,7 +37,7 @@ def rekeyed(file: str, function: str, knobs: dict) -> tuple[config.Experiment, d
     if gone := sorted(set(given) - set(known)):
         raise ValueError(f"{file}:{function} no longer has the knob {gone[0]!r}")
     given |= {k: "" for k, x in DERIVED.items() if given.get(k) == x and known[k] == ""}
-    return experiment, known | given
+    return experiment, known | {k: x for k, x in THEN.items() if k in known} | given
 
 
 def result(path: Path) -> dict:
