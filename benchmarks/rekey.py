@@ -3,9 +3,10 @@
     python benchmarks/rekey.py
 
 In docs/results, docs/plans and docs/doctor: renamed knobs and functions get their new
-names, knobs that did not exist then get their defaults (or `THEN`), and values stay. A knob that no
-longer exists is an error. Results that were renamed must be rewritten as pages: `table` of
-benchmarks/results.py, doctor.py and plans.py. Running it again changes nothing.
+names, knobs that did not exist then get their defaults or those of `THEN`, and values stay.
+A knob that no longer exists is an error. Results that were renamed must be rewritten as
+pages: `table` of benchmarks/results.py, doctor.py and plans.py. Running it again changes
+nothing.
 """
 
 import json
