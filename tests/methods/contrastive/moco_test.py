@@ -160,7 +160,7 @@ def test_version_three_learns():
 def state_of(function, knobs):
     """The method of a setting of experiments/moco.py, its first state, and a batch."""
     path = Path(__file__).parents[3] / "experiments" / "moco.py"
-    [stage] = config.load(f"{path}:{function},tiny=True,{knobs}").stages()
+    stage, *_ = config.load(f"{path}:{function},tiny=True,{knobs}").stages()
     shapes = jax.eval_shape(stage.data.decode, stage.data.shapes())
     batch = {k: jax.random.uniform(KEY, x.shape) for k, x in shapes.items()}
     return stage.method, jax.jit(stage.method.init)(KEY, batch), batch
