@@ -33,7 +33,7 @@ SUFFIXES = {  # of the picture of each field
     "walk": {},
 }
 ROWS = ["knn", "linear", "few_labels", "few_shot", "retrieval", "clustering", "linear_sgd"]
-ROWS += ["fine_tune@10", "fine_tune"]
+ROWS += ["fine_tune@10", "fine_tune", "svm"]
 LAYERED = ["layers", "upto1", "upto1-frozen", "upto2", "upto2-frozen"]
 DENSE = ["segmentation", "segmentation_fcn", "detection", "action"]
 
