@@ -26,6 +26,7 @@ from jssl.config import Stage
 from jssl.engine import Engine, row
 from jssl.evals.doctor import Verdict, diagnose
 from jssl.features import Features, evaluate, render
+from jssl.learner import GRAD_NORM
 from jssl.log import Log
 
 ONLINE = 1024  # rows of a split in an evaluation during training
@@ -147,7 +148,8 @@ def prefixed(signs: Mapping[str, float]) -> dict[str, float]:
 
 
 def _finite(stage, step, metrics):
-    for name, value in metrics.items():
+    for name in sorted(metrics, key=lambda name: name.endswith(GRAD_NORM)):
+        value = metrics[name]
         if not np.isfinite(value):
             raise NotFinite(
                 f"{name} is {value} at step {step} of {stage.name}: the run stops, its "
