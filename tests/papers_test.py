@@ -23,9 +23,9 @@ ALL = [
 ]
 
 
-def cases():
-    for name in ALL:
-        yield pytest.param(name, marks=() if name in FIRST else pytest.mark.papers)
+CASES = [
+    pytest.param(name, marks=() if name in FIRST else pytest.mark.papers) for name in ALL
+]
 
 
 def test_the_three_are_there():
@@ -33,7 +33,7 @@ def test_the_three_are_there():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", cases())
+@pytest.mark.parametrize("name", CASES)
 def test_a_published_setting_reaches_its_end(name, tmp_path):
     command = [sys.executable, "-m", "jssl.rehearse", "--standin", "--workdir", tmp_path]
     config = ["--config", f"experiments/{name.replace(':', '.py:')}"]
