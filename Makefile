@@ -4,6 +4,8 @@
 # make test-all    runs all the checks, and writes tests/full-tier.json
 # make test-fast   the developers' lane: the house, and one method of every shape;
 #                  ALSO="tests -k simclr" adds what you changed
+# make test-papers rehearses three published settings at their real sizes;
+#                  PAPERS="byol:paper or gan:ring" chooses others
 # make test-method runs one method's tests: M=byol, its contract, its own and its experiment
 # make results     runs what docs/results.md lacks, for hours, and writes it
 # make bench       installs torch, lightly and other peers into .venv-bench, measures jssl
@@ -15,11 +17,12 @@
 PYTHON ?= python3
 VENV ?= .venv
 BENCH ?= .venv-bench
+PAPERS ?= mae:paper or moco:paper or simclr:cifar
 BIN = $(VENV)/bin
 CACHE = $(CURDIR)/.cache
 PYTEST = JSSL_CACHE=$(CACHE)/tests JAX_COMPILATION_CACHE_DIR=$(CACHE)/xla $(BIN)/python -m pytest -n 2 --dist worksteal
 
-.PHONY: demo results bench test test-all test-fast test-method install install-test clean
+.PHONY: demo results bench test test-all test-fast test-papers test-method install install-test clean
 
 demo: install
 	$(BIN)/python -m jssl.main --config=experiments/mae.py
@@ -39,6 +42,9 @@ test-fast: install-test
 	$(BIN)/mypy
 	$(PYTEST) -m "not learning and not slow and not papers" tests/*_test.py tests/methods tests/evals tests/data
 	$(if $(ALSO),$(PYTEST) -m "not learning" $(ALSO))
+
+test-papers: install-test
+	$(PYTEST) -m papers tests/papers_test.py -k "$(PAPERS)"
 
 test-method: install-test
 	$(if $(M),,$(error test-method needs a method: make test-method M=byol))

@@ -1,7 +1,7 @@
 """Rehearsals of published settings: every function but `laptop`, at its real sizes.
 
-`make test` runs three of them; `pytest tests/papers_test.py -m papers` the others, which
-take minutes each.
+They take minutes each, and are left out of `make test`. `make test-papers` runs three;
+`pytest tests/papers_test.py -m papers` all.
 """
 
 import json
@@ -14,8 +14,7 @@ import pytest
 from jssl import config
 
 ROOT = Path(__file__).parent.parent
-FIRST = ("mae:paper", "moco:paper", "simclr:cifar")
-ALL = [
+SETTINGS = [
     f"{path.stem}:{name}"
     for path in sorted((ROOT / "experiments").glob("*.py"))
     for name in config.functions(path)
@@ -23,25 +22,16 @@ ALL = [
 ]
 
 
-CASES = [
-    pytest.param(name, marks=() if name in FIRST else pytest.mark.papers) for name in ALL
-]
-
-
-def test_the_three_are_there():
-    assert set(FIRST) <= set(ALL)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.papers
+@pytest.mark.parametrize("name", SETTINGS)
 def test_a_published_setting_reaches_its_end(name, tmp_path):
-    command = [sys.executable, "-m", "jssl.rehearse", "--standin", "--workdir", tmp_path]
-    config = ["--config", f"experiments/{name.replace(':', '.py:')}"]
+    file = f"experiments/{name.replace(':', '.py:')}"
+    words = ["jssl.rehearse", "--config", file, "--standin", "--workdir", tmp_path]
     ran = subprocess.run(
-        [*command, *config], cwd=ROOT, capture_output=True, text=True, check=False
+        [sys.executable, "-m", *words], cwd=ROOT, capture_output=True, text=True
     )
     assert ran.returncode == 0, ran.stdout[-2000:] + ran.stderr[-2000:]
-    assert f"{config[1]} is rehearsed" in ran.stdout
+    assert f"{file} is rehearsed" in ran.stdout
     result = json.loads((tmp_path / "run" / "result.json").read_text())
     last = list(result["stages"].values())[-1]
     assert last["split"] == "test" and not last["failed"]
