@@ -67,6 +67,8 @@ def launch(options) -> int:
             folder = Path(options.workdir)
         else:
             folder = Path(held.enter_context(tempfile.TemporaryDirectory()))
+        if (folder / "run").exists() or (folder / "data").exists():
+            raise ValueError(f"--workdir: {folder} contains a rehearsal; give another")
         held.enter_context(terminable())
         changes = smaller(asked, options, folder)
         parts = list(rehearse(asked, changes, folder / "run", options.steps))

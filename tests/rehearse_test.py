@@ -49,6 +49,12 @@ def test_too_few_steps_for_a_restart_are_refused(capfd):
     assert "--steps must be at least 3, got 2" in capfd.readouterr().err
 
 
+def test_an_earlier_rehearsal_is_not_mistaken_for_this_one(tmp_path, capfd):
+    (tmp_path / "run").mkdir()
+    assert rehearse.main([f"--config={TINY}", "--workdir", str(tmp_path)]) == 1
+    assert "contains a rehearsal; give another" in capfd.readouterr().err
+
+
 def test_a_source_without_a_standin_is_refused(capfd):
     assert rehearse.main(["--config=dcgan:paper", "--standin"]) == 1
     assert "there is no stand-in for 'celeb_a'" in capfd.readouterr().err

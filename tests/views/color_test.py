@@ -138,7 +138,7 @@ STRENGTH = (0.4, 0.5, 1.2, 0.1)
 
 
 def amounts(keys, style="torchvision"):
-    """What color_jitter draws for STRENGTH: three amounts and a turn, [n, 1, 1, 1] each."""
+    """Draws of color_jitter for STRENGTH: three amounts and a turn, [n, 1, 1, 1] each."""
     u = jax.jit(jax.vmap(lambda key: jax.random.uniform(key, (8,))))(keys)
     u = np.asarray(u).T[..., None, None, None]
     b, c, _, h = STRENGTH
