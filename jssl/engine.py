@@ -17,6 +17,7 @@ from jssl import sharding
 from jssl.config import Stage
 from jssl.data import Source
 from jssl.learner import rates
+from jssl.method import trained
 
 
 class Engine:
@@ -100,7 +101,7 @@ class Engine:
             batch = self.stage.data.decode(batch, context)
             key = jax.random.fold_in(key, step)
             state, metrics = self.stage.method.step(key, state, batch)
-            return state, metrics | rates(state)
+            return state, metrics | rates(trained(state))
 
         def advance(state, key, held, step, batches):
             count = len(jax.tree.leaves(batches)[0])

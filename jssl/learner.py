@@ -1,5 +1,6 @@
 """Weights with their optimizer state, and the two functions that update them."""
 
+import os.path
 from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
 
@@ -130,7 +131,8 @@ def rates(state: Any) -> dict[str, jax.Array]:
     """Learning rates of the last update, of all optimizers that keep them in their state.
 
     These are made by `optax.inject_hyperparams`, as are those of `jssl.optim`. A single one
-    is "learning_rate"; several are told apart by their paths in the state.
+    is "learning_rate"; several are told apart by the parts of their paths in the state that
+    differ, as in "learning_rate/generator".
 
     >>> tx = optax.inject_hyperparams(optax.sgd)(lambda step: 0.5 - 0.25 * step)
     >>> learner = descend(tx, fresh(tx, jnp.array(0.0)), jnp.array(1.0))
@@ -140,14 +142,13 @@ def rates(state: Any) -> dict[str, jax.Array]:
     name, keeps = "learning_rate", lambda node: hasattr(node, "hyperparams")
     nodes = jax.tree_util.tree_leaves_with_path(state, is_leaf=keeps)
     found = [(path, x) for path, x in nodes if keeps(x) and name in x.hyperparams]
-    if len(found) == 1:
-        return {name: found[0][1].hyperparams[name]}
-    return {
-        f"{name}/{jax.tree_util.keystr(path, simple=True, separator='/')}": (
-            node.hyperparams[name]
-        )
-        for path, node in found
-    }
+    paths = [
+        [jax.tree_util.keystr((key,), simple=True) for key in path] for path, _ in found
+    ]
+    first = len(os.path.commonprefix(paths))
+    last = len(os.path.commonprefix([path[first:][::-1] for path in paths]))
+    own = ["/".join([name, *path[first : len(path) - last]]) for path in paths]
+    return {at: x.hyperparams[name] for at, (_, x) in zip(own, found, strict=True)}
 
 
 def _accumulated(opt):

@@ -173,6 +173,11 @@ class Above(NamedTuple):
     own: Any
 
 
+def trained(state: Any) -> Any:
+    """The part of a state that steps change: of a stack the uppermost."""
+    return trained(state.own) if isinstance(state, Above) else state
+
+
 def above(lower: Method, upper: Method) -> Method[Above]:
     """Stacks `upper` on `lower`, whose h [n, d] is added to the batch as "below".
 

@@ -4,7 +4,8 @@ import numpy as np
 import optax
 import pytest
 
-from jssl.learner import descend, ema_weights, fresh, graft, minimize
+from jssl.learner import descend, ema_weights, fresh, graft, minimize, rates
+from jssl.method import Above, trained
 from jssl.models import vit
 
 KEY = jax.random.key(0)
@@ -25,6 +26,16 @@ def test_minimize_is_descend_along_the_gradient():
     by_hand = descend(tx, learner, grads)
     jax.tree.map(np.testing.assert_array_equal, moved, by_hand)
     assert metrics["loss"] == 4 + 1 + 6.25
+
+
+def test_learning_rates_are_named_by_what_tells_them_apart():
+    tx = optax.chain(optax.scale(1.0), optax.inject_hyperparams(optax.sgd)(0.5))
+    one = fresh(tx, PARAMS)
+    two = {"generator": {"learner": one}, "discriminator": {"learner": one}}
+    assert set(rates(two)) == {"learning_rate/generator", "learning_rate/discriminator"}
+    assert set(rates(two["generator"])) == {"learning_rate"}
+    stack = Above(Above(one, one), one)  # the lower ones are frozen
+    assert set(rates(trained(stack))) == {"learning_rate"}
 
 
 def test_the_average_is_of_weights_and_not_of_updates():
