@@ -20,7 +20,8 @@ BENCH ?= .venv-bench
 PAPERS ?= mae:paper or moco:paper or simclr:cifar
 BIN = $(VENV)/bin
 CACHE = $(CURDIR)/.cache
-PYTEST = JSSL_CACHE=$(CACHE)/tests JAX_COMPILATION_CACHE_DIR=$(CACHE)/xla $(BIN)/python -m pytest -n 2 --dist worksteal
+CACHED = JSSL_CACHE=$(CACHE)/tests JAX_COMPILATION_CACHE_DIR=$(CACHE)/xla
+PYTEST = $(CACHED) $(BIN)/python -m pytest -n 2 --dist worksteal
 
 .PHONY: demo results bench test test-all test-fast test-papers test-method install install-test clean
 
@@ -44,7 +45,7 @@ test-fast: install-test
 	$(if $(ALSO),$(PYTEST) -m "not learning" $(ALSO))
 
 test-papers: install-test
-	$(PYTEST) -m papers tests/papers_test.py -k "$(PAPERS)"
+	$(CACHED) $(BIN)/python -m pytest -v -m papers tests/papers_test.py -k "$(PAPERS)"
 
 test-method: install-test
 	$(if $(M),,$(error test-method needs a method: make test-method M=byol))

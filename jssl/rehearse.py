@@ -13,6 +13,7 @@ and what was smaller than in the run itself. A failure is an exit status of 1.
 import argparse
 import contextlib
 import io
+import math
 import os
 import re
 import resource
@@ -48,7 +49,7 @@ def parser() -> argparse.ArgumentParser:
     add = parse.add_argument
     add("--config", metavar="NAME|FILE[:FUNCTION][,KNOB=VALUE ...]")
     add("--standin", action="store_true", help="make a small data set of the same layout")
-    add("--batch", type=int, default=16, help="largest batch (16)")
+    add("--batch", type=int, help="largest batch (4, or 2 rows a batch-norm group)")
     add("--steps", type=int, default=4, help="steps of each stage (4)")
     add("--rows", type=int, default=128, help="rows of each split (128)")
     add("--workdir", help="folder of all files (default: a temporary one, removed)")
@@ -91,9 +92,12 @@ def smaller(asked: Experiment, options, folder: Path) -> dict[str, Any]:
 
     untouched = {k: x for k, x in asked.knobs.items() if x == asked.defaults[k]}
     changes: dict[str, Any] = {}
+    devices = jax.device_count()
+    least = max(4, 2 * asked.knobs.get("groups", 1))
+    batch = options.batch or math.ceil(least / devices) * devices
     for knob, value in untouched.items():
         if knob == "batch" or knob.endswith("_batch"):
-            changes[knob] = min(value, options.batch)
+            changes[knob] = min(value, batch)
         if knob in FEW:
             changes[knob] = min(value, 2)
         if knob == "workers":

@@ -19,7 +19,7 @@ def test_a_run_is_rehearsed_on_few_rows_of_its_data(tmp_path, capfd):
     assert status == 0, out
     for part in ("start to a stop within pretrain", "pretrain, resumed, to the report"):
         assert part in out
-    assert "batch=16 in place of 64" in out and "each=48" in out
+    assert "batch=8 in place of 64" in out and "each=48" in out
     result = json.loads((tmp_path / "run" / "result.json").read_text())
     assert result["stages"]["pretrain"]["steps"] == 4
     assert result["data"]["rows"] == {"train": 48, "val": 48, "test": 48}
@@ -42,6 +42,11 @@ def test_knobs_that_a_user_has_set_stay():
     asked = load(f"{TINY},batch=32")
     options = rehearse.parser().parse_args(["--rows=48"])
     assert rehearse.smaller(asked, options, None) == {"reading": "each=48"}
+
+
+def test_a_batch_norm_group_has_two_rows():
+    asked, options = load("moco:paper"), rehearse.parser().parse_args([])
+    assert rehearse.smaller(asked, options, None)["batch"] == 2 * asked.knobs["groups"]
 
 
 def test_too_few_steps_for_a_restart_are_refused(capfd):
