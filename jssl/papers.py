@@ -4,6 +4,7 @@ The groups are used as those of `jssl.knobs`: `ImageNet` and `Cifar` have a pape
 views and schedule, `LinearEvaluation` and `FineTuning` the stages that give its number.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -57,7 +58,7 @@ class Photos(Pictures):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Published(Pictures):
+class Published(Pictures, ABC):
     """Images, views and schedule of a paper.
 
     Attributes:
@@ -118,9 +119,9 @@ class Published(Pictures):
         """The part of images that is the network's input outside training."""
         return images
 
+    @abstractmethod
     def seen(self, run: Run, labeled: bool, several: Sequence[views.View]) -> Source:
         """The training split, for these views."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,7 +21,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -63,6 +63,8 @@ def launch(options) -> int:
         raise ValueError(f"--steps must be at least 3, got {options.steps}")
     asked = load(options.config)
     prepare_jax(options.debug)
+    import jax
+
     with contextlib.ExitStack() as held:
         if options.workdir:
             folder = Path(options.workdir)
@@ -73,8 +75,11 @@ def launch(options) -> int:
         held.enter_context(terminable())
         changes = smaller(asked, options, folder)
         parts = list(rehearse(asked, changes, folder / "run", options.steps))
+        chip = device_peak(jax.local_devices())
     seconds, most = sum(p.seconds for p in parts), max(p.gigabytes for p in parts)
     print(f"{seconds:7.1f} s {most:6.2f} GB  in all: {options.config} is rehearsed")
+    if chip:
+        print(f"{'':9} {chip:6.2f} GB  of a device, at most")
     print("smaller than in the run:")
     print(f"  steps of each stage: {options.steps}")
     for knob, value in changes.items():
@@ -271,6 +276,12 @@ def peak() -> float:
             return int(found[1]) * 1024 / 1e9
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
+
+
+def device_peak(devices: Iterable[Any]) -> float:
+    """The largest memory of these devices in use since the start, in GB; 0 if unknown."""
+    known = [device.memory_stats() or {} for device in devices]  # None on CPUs
+    return max((x.get("peak_bytes_in_use", 0) for x in known), default=0) / 1e9
 
 
 if __name__ == "__main__":

@@ -49,6 +49,16 @@ def test_a_batch_norm_group_has_two_rows():
     assert rehearse.smaller(asked, options, None)["batch"] == 2 * asked.knobs["groups"]
 
 
+def test_the_peak_of_a_device_is_that_of_the_fullest():
+    class Device:
+        def __init__(self, stats):
+            self.memory_stats = lambda: stats
+
+    full = [Device({"peak_bytes_in_use": n}) for n in (3_000_000_000, 5_500_000_000)]
+    assert rehearse.device_peak(full) == 5.5
+    assert rehearse.device_peak([Device(None)]) == 0.0
+
+
 def test_too_few_steps_for_a_restart_are_refused(capfd):
     assert rehearse.main([f"--config={TINY}", "--steps=2"]) == 1
     assert "--steps must be at least 3, got 2" in capfd.readouterr().err
