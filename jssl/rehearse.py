@@ -33,6 +33,7 @@ from jssl.config import Experiment, Stage, load
 from jssl.evals import Eval
 
 FEW = ("labels", "per_class", "few", "many")  # knobs that count labels of each class
+WITHIN = ("clusters", "components")  # knobs with at most as many as there are rows
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -105,6 +106,8 @@ def smaller(asked: Experiment, options, folder: Path) -> dict[str, Any]:
             changes[knob] = min(value, batch)
         if knob in FEW:
             changes[knob] = min(value, 2)
+        if knob in WITHIN:
+            changes[knob] = min(value, options.rows // 4)
         if knob == "workers":
             changes[knob] = min(value, 2)
         if knob == "dtype" and jax.default_backend() == "cpu":

@@ -49,6 +49,12 @@ def test_a_batch_norm_group_has_two_rows():
     assert rehearse.smaller(asked, options, None)["batch"] == 2 * asked.knobs["groups"]
 
 
+def test_there_are_no_more_clusters_than_rows():
+    asked, options = load("deepcluster:paper"), rehearse.parser().parse_args(["--rows=80"])
+    found = rehearse.smaller(asked, options, None)
+    assert found["clusters"] == found["components"] == 20
+
+
 def test_the_peak_of_a_device_is_that_of_the_fullest():
     class Device:
         def __init__(self, stats):
@@ -71,8 +77,8 @@ def test_an_earlier_rehearsal_is_not_mistaken_for_this_one(tmp_path, capfd):
 
 
 def test_a_source_without_a_standin_is_refused(capfd):
-    assert rehearse.main(["--config=dcgan:paper", "--standin"]) == 1
-    assert "there is no stand-in for 'celeb_a'" in capfd.readouterr().err
+    assert rehearse.main(["--config=dcgan:paper,source=tfds:food101", "--standin"]) == 1
+    assert "there is no stand-in for 'food101'" in capfd.readouterr().err
 
 
 def test_imagenets_standin_has_its_irregularities(tmp_path):
@@ -83,6 +89,13 @@ def test_imagenets_standin_has_its_irregularities(tmp_path):
     np.testing.assert_array_equal(np.bincount(train.split("test").labels()), [4, 4, 4])
     with pytest.raises(ValueError, match="images of 7 sizes"):
         source("tfds:imagenet2012", 4, data_dir=str(tmp_path))
+
+
+def test_celebas_standin_has_no_labels(tmp_path):
+    pytest.importorskip("tensorflow_datasets")
+    standins.prepare("celeb_a", tmp_path, classes=2, each=4)
+    train = source("tfds:celeb_a", 4, size=32, data_dir=str(tmp_path))
+    assert train.split_names() == ("train", "val", "test") and not train.classes
 
 
 def test_the_folder_has_a_flat_test(tmp_path):

@@ -8,7 +8,7 @@ and a test split whose labels are -1.
 import io
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -40,18 +40,19 @@ def prepare(name: str, folder: str | Path, classes: int = 5, each: int = 16) -> 
     import tensorflow_datasets as library
 
     library.disable_progress_bar()
-    library.disable_progress_bar()
-    shape, held, encoded = LAYOUTS[name]
+    shape, held, encoded, labeled = LAYOUTS[name]
     image = (
         library.features.Image(shape=shape)
         if encoded
         else library.features.Tensor(shape=shape, dtype=np.uint8)
     )
-    label = library.features.ClassLabel(num_classes=classes)
+    column, noted = ("label", library.features.ClassLabel(num_classes=classes))
+    if not labeled:
+        column, noted = "attributes", {"Male": np.bool_, "Smiling": np.bool_}
     splits = {"train": each * classes} | dict.fromkeys(held, 4 * classes)
 
     def info(self):
-        features = library.features.FeaturesDict({"image": image, "label": label})
+        features = library.features.FeaturesDict({"image": image, column: noted})
         return library.core.DatasetInfo(builder=self, features=features)
 
     def generators(self, _):
@@ -62,7 +63,9 @@ def prepare(name: str, folder: str | Path, classes: int = 5, each: int = 16) -> 
             known = held.get(split, True)
             pixels = picture(i, *(shape[1::-1] if shape[0] else SIZES[i % len(SIZES)]))
             found = jpeg(i, pixels) if encoded else pixels[..., : shape[2]]
-            yield i, {"image": found, "label": i % classes if known else -1}
+            label = i % classes if known else -1
+            signs = {"Male": i % 2 == 0, "Smiling": i % 3 == 0}
+            yield i, {"image": found, column: label if labeled else signs}
 
     body = {
         "VERSION": library.core.Version("5.1.0"),
@@ -80,15 +83,31 @@ def prepare(name: str, folder: str | Path, classes: int = 5, each: int = 16) -> 
     builder(data_dir=str(folder), file_format="array_record").download_and_prepare()
 
 
-LAYOUTS: Mapping[str, tuple[tuple[Any, Any, int], Mapping[str, bool], bool]] = {
-    "imagenet2012": ((None, None, 3), {"validation": True, "test": False}, True),
-    "cifar10": ((32, 32, 3), {"test": True}, False),
-    "cifar100": ((32, 32, 3), {"test": True}, False),
-    "svhn_cropped": ((32, 32, 3), {"test": True, "extra": True}, False),
-    "imagenet_resized/32x32": ((32, 32, 3), {"validation": True}, True),
-    "mnist": ((28, 28, 1), {"test": True}, False),
+class Layout(NamedTuple):
+    """Layout of a data set of TFDS.
+
+    Attributes:
+      shape: of images; None for sides that vary.
+      held: splits beside train, and if their labels are known.
+      encoded: True for images in files, JPEG.
+      labeled: True for a column "label", False for one of binary "attributes".
+    """
+
+    shape: tuple[Any, Any, int]
+    held: Mapping[str, bool]
+    encoded: bool = False
+    labeled: bool = True
+
+
+LAYOUTS = {
+    "imagenet2012": Layout((None, None, 3), {"validation": True, "test": False}, True),
+    "cifar10": Layout((32, 32, 3), {"test": True}),
+    "cifar100": Layout((32, 32, 3), {"test": True}),
+    "svhn_cropped": Layout((32, 32, 3), {"test": True, "extra": True}),
+    "imagenet_resized/32x32": Layout((32, 32, 3), {"validation": True}, True),
+    "mnist": Layout((28, 28, 1), {"test": True}),
+    "celeb_a": Layout((218, 178, 3), {"validation": True, "test": True}, True, False),
 }
-"""Shape of images, splits beside train and if they have labels, and if images are JPEG."""
 
 
 def picture(i: int, width: int, height: int) -> np.ndarray:
