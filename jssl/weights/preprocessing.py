@@ -96,10 +96,11 @@ def measured(images: Any, seen: Any) -> Preprocessing | None:
 
     Args:
       images: [3, h, w, c]: zeros, ones, and random numbers in [0, 1].
-      seen: what the encoder received, [3, h', w', c].
+      seen: what the encoder received, [3, h', w', c]; of several tiles of an image, as in
+        jigsaw puzzles, no normalization is found.
     """
     images, seen = np.asarray(images, np.float64), np.asarray(seen, np.float64)
-    if seen.ndim != 4 or seen.shape[-1] != images.shape[-1]:
+    if seen.ndim != 4 or len(seen) != 3 or seen.shape[-1] != images.shape[-1]:
         return None
     black, white, noise = seen
     shift, slope = black.mean((0, 1)), (white - black).mean((0, 1))

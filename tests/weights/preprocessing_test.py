@@ -47,6 +47,7 @@ OTHERS = {
     "gray": lambda x: x.mean(-1, keepdims=True),
     "patches": lambda x: x.reshape(3, -1, 3),
     "constant": lambda x: 0 * x,
+    "tiles": lambda x: x.reshape(6, 6, 16, 3),
 }
 
 
