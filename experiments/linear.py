@@ -9,6 +9,7 @@ weights that are at hand. Without `init` the encoder is untrained. `jssl evaluat
 classifier exactly, on images that are not augmented.
 """
 
+from dataclasses import replace
 from functools import partial
 
 from jssl import Stage, evals, nets, optim
@@ -54,16 +55,21 @@ def paper(
     probe: LinearEvaluation = LinearEvaluation(),
     optimizer: str = "nesterov",
     decay: float = 0.0,
+    normalize: bool = True,
+    resize: str = "bilinear",
 ) -> list[Stage]:
-    """A ResNet on ImageNet: SimCLR's recipe, or another paper's by the knobs.
+    """A ResNet on ImageNet, by the recipe of a paper.
 
-    MoCo: optimizer=sgd,linear_lr=30,linear_batch=256,linear_epochs=100; SimSiam:
-    optimizer=lars; BYOL: linear_lr=0.2,linear_batch=1024,linear_epochs=80. Images are
-    normalized by ImageNet's mean and deviation.
+    SimSiam: optimizer=lars; BYOL: linear_lr=0.2,linear_batch=1024,linear_epochs=80; SimCLR:
+    normalize=False,resize=bicubic,decay=1e-6; MoCo v2:
+    optimizer=sgd,linear_lr=30,linear_batch=256,linear_epochs=100.
 
     Args:
       optimizer: Optimizer of the classifier: nesterov or sgd, with momentum 0.9, or lars.
       decay: Weight decay of the classifier.
+      normalize: Normalize images by ImageNet's mean and deviation; the encoder must have
+        been trained so.
+      resize: Interpolation of random crops: bilinear or bicubic.
     """
     tx = one_of("optimizer", optimizer, {
         "nesterov": partial(optim.decayed_sgd, decay=decay, nesterov=True),
@@ -72,4 +78,7 @@ def paper(
     })  # fmt: skip
     train = images.load(run, labeled=True)
     net = nets.linen(Trunk(resnet.encoder(images)))
-    return probe.stages(run, images, train, net, None, tx=tx)
+    look = images.crop_and_flip(method=resize)
+    if not normalize:
+        look = replace(look, statistics=None)
+    return probe.stages(run, images, train, net, None, tx=tx, look=look)

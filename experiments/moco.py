@@ -99,6 +99,8 @@ def paper(
     "linear"; 71.1 % for v2 with epochs=800. SGD, batches of 256, rate 30, divided by 10 at
     60 and 80 of 100 epochs.
 
+    Departures: computed in bfloat16, in the released code in float32 (dtype=).
+
     Args:
       warmup: Epochs of linear warm-up of the learning rate (version 2).
       version: MoCo version, 1 or 2; version 3 is `v3` and `v3_vit`.

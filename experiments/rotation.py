@@ -25,6 +25,7 @@ from jssl.methods.transfer.linear import after, linear
 from jssl.models.alexnet import AlexNet
 from jssl.models.heads import Classifier
 from jssl.models.nin import BLOCKS, NIN, NINClassifier
+from jssl.ops.cells import cell_maxima
 from jssl.papers import LINEAR, PAPER, ImageNet, LinearEvaluation, of_layer
 
 RUNS = {"": 5, f"{FASHION},epochs=5,supervised_epochs=4": 1}
@@ -148,10 +149,11 @@ def imagenet(
     https://github.com/gidariss/FeatureLearningRotNet.
 
     Number to beat: 38.7 % top-1 of the 50,000 validation images after "linear", by a linear
-    classifier on the third convolution, averaged to 9,600 numbers; 38.2 % on the fourth
-    (layer=4).
+    classifier on the third convolution, whose maps are pooled to 5 x 5 maxima and have
+    batch norm; 38.2 % on the fourth (layer=4).
 
-    Departures: the rate of "linear" falls along a cosine to 0, there in steps.
+    Departures: random squares of 224 pixels in "linear" are those of the central 256, there
+    of the whole photograph with a short side of 256.
 
     Args:
       batch: Images per step, each turned in four ways.
@@ -181,6 +183,16 @@ def imagenet(
         prepare=prepare,
     )
     sgd = partial(optim.decayed_sgd, decay=5e-4, nesterov=True)
+    cells = (12, 7, 5, 6, 6)  # along each side of the maps of each convolution
+    maxima = lambda maps: cell_maxima(maps, 2 * (cells[layer - 1],))
+    share = (images.size / images.stored) ** 2
+    squares = dict(
+        falls={5 / 35: 0.2, 15 / 35: 0.2, 25 / 35: 0.2},
+        norm=True,
+        std=math.sqrt(2 / max(train.classes, 1)),
+        look=images.crop_and_flip(area=(share, share), ratio=(1.0, 1.0)),
+    )
+    central = replace(images, whole=False)
     return [
         run.stage(
             "pretrain",
@@ -190,5 +202,5 @@ def imagenet(
             evals=evals.knn_if_labeled(train),
             chance={"loss": math.log(4)},
         ),
-        *probe.stages(run, images, train, of_layer(net, layer), tx=sgd),
+        *probe.stages(run, central, train, of_layer(net, layer, maxima), tx=sgd, **squares),
     ]

@@ -100,9 +100,9 @@ def paper(
     Departures: the paper chooses widths (1,000 to 3,000), corruption (0 to 40 %), rates and
     lengths on val; these are the settings of its authors' tutorial, `SdA` in
     https://github.com/lisa-lab/DeepLearningTutorials, with batches of 20 in place of single
-    images and a rate 20 times as large for the layers. Fine-tuning has a fixed length and a
-    rate that falls along a cosine, in place of early stopping, and all 60,000 images, in
-    the paper 50,000.
+    images and a rate 20 times as large for the layers, but not for fine-tuning. That has a
+    fixed length and a rate that falls along a cosine, in place of early stopping, and all
+    60,000 images, in the paper 50,000.
 
     Args:
       epochs: Passes over the training split, for each layer.

@@ -107,11 +107,14 @@ def cifar(
     Number to beat: 92.07 % of the 10,000 test images (solo-learn), by a classifier that is
     trained beside the encoder; here it is trained after it, as in SimCLR's code.
 
+    Departures: the stem pads images by 1 pixel, there by 2, for maps of 34 x 34.
+
     Args:
       expander: Widths of the expander's layers.
     """
     train, augment, prepare = images.viewed(run, "vicreg_cifar")
-    net = nets.linen(Siamese(resnet.encoder(images, stem="cifar"), MLP(expander)))
+    encoder = resnet.encoder(images, stem="cifar", zero_last=False)
+    net = nets.linen(Siamese(encoder, MLP(expander)))
     lars = optim.lars(images.schedule(train), weight_decay=1e-4, trust=0.02, clip=True)
     method = vicreg(net, lars, augment, prepare=prepare, **vars(weights))
     steps, judged = train.steps(images.epochs), evals.knn_if_labeled(train)

@@ -345,25 +345,26 @@ class Large:
         return ResNet(self.depth, width=self.width, dtype=images.dtype or None, **more)
 
 
-def of_layer(net: Net, layer: int, budget: int = 9600) -> Net:
-    """A network whose "h" is one of the "layers", averaged over a grid of cells.
+def of_layer(net: Net, layer: int, pooled: Callable | None = None) -> Net:
+    """A network whose "h" is one of the "layers", pooled over a grid of cells.
 
-    The grid is the finest with at most `budget` numbers, e.g. 5 x 5 x 384: the features of
-    linear classifiers on convolutions (Zhang et al. 2016,
+    The features of linear classifiers on convolutions (Zhang et al. 2016,
     https://arxiv.org/abs/1603.08511). Outside training only.
 
     Args:
       net: images -> {"layers": maps [n, h, w, c], ...}.
       layer: number of the layer, from 1.
-      budget: largest number of features.
+      pooled: maps -> features [n, ...]; None: means over the finest grid with at most 9,600
+        numbers, e.g. 5 x 5 x 384, as [n, d].
     """
+    pooled = pooled or partial(evals.pool_to_budget, budget=9600)
 
     def apply(*inputs, **how):
         out, stats = net.apply(*inputs, **how)
         layers = out["layers"]
         if not 1 <= layer <= len(layers):
             raise ValueError(f"layer must be 1 to {len(layers)}, got {layer}")
-        return {"h": evals.pool_to_budget(layers[layer - 1], budget)}, stats
+        return {"h": pooled(layers[layer - 1])}, stats
 
     return net._replace(apply=apply)
 

@@ -1,5 +1,6 @@
 """Published settings: lengths, weights and rates, on blank data of the published size."""
 
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -7,9 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jssl import config, nets
+from jssl import config, evals, nets
 from jssl.models.alexnet import AlexNet
 from jssl.models.heads import Classifier
+from jssl.ops.cells import cell_maxima
 from jssl.papers import of_layer
 
 FOLDER = Path(__file__).parent.parent / "experiments"
@@ -78,6 +80,52 @@ def test_the_features_of_a_layer_are_means_of_its_maps():
     params, stats = net.init(jax.random.key(1), x)
     with pytest.raises(ValueError, match="layer must be 1 to 5, got 6"):
         of_layer(net, 6).apply(params, stats, x)
-    h = of_layer(net, 3, budget=6).apply(params, stats, x)[0]["h"]
     maps = net.apply(params, stats, x)[0]["layers"][2]
-    np.testing.assert_allclose(h, maps.mean((1, 2)), rtol=1e-5)
+    h = of_layer(net, 3, partial(evals.pool_to_budget, budget=6)).apply(params, stats, x)
+    np.testing.assert_allclose(h[0]["h"], maps.mean((1, 2)), rtol=1e-5)
+    h = of_layer(net, 3, partial(cell_maxima, cells=(1, 1))).apply(params, stats, x)
+    np.testing.assert_array_equal(h[0]["h"], maps.max((1, 2), keepdims=True))
+
+
+def test_rotnets_linear_classifier_normalizes_the_channels_of_pooled_maps():
+    name = f"{FOLDER}/rotation.py:imagenet,source=blank:imagenet2012"
+    stage = config.load(name).stages()[-1]
+    shapes = jax.eval_shape(stage.data.decode, stage.data.initial_shapes())
+    state = jax.eval_shape(stage.method.init, jax.random.key(0), shapes)
+    assert jax.tree.leaves(state.head.stats)[0].shape == (384,)
+
+
+@pytest.mark.parametrize(("knobs", "widths"), [
+    ("paper,source=blank:imagenet2012", [2048, 128]),
+    ("paper,source=blank:imagenet2012,layers=3", [2048, 2048, 128]),
+    ("cifar", [512, 512, 128]),
+])  # fmt: skip
+def test_simclrs_head_has_the_layers_of_the_paper_or_of_the_released_code(
+    knobs, widths, cifar
+):
+    own = "" if "blank" in knobs else f",source={cifar}"
+    stage = config.load(f"{FOLDER}/simclr.py:{knobs}{own}").stages()[0]
+    shapes = jax.eval_shape(stage.data.decode, stage.data.initial_shapes())
+    state = jax.eval_shape(stage.method.init, jax.random.key(0), shapes)
+    kernels = jax.tree.leaves(state.params["projector"])
+    assert [k.shape[1] for k in kernels if k.ndim == 2] == widths
+
+
+def test_the_papers_gan_has_uniform_noise_of_deviation_one_and_a_halved_rate(monkeypatch):
+    path, seen = FOLDER / "gan.py", {}
+
+    def gan(generator, discriminator, generator_tx, discriminator_tx, prior, **more):
+        seen.update(
+            noise=prior(jax.random.key(0), 500), each=(generator_tx, discriminator_tx)
+        )
+        return make(generator, discriminator, generator_tx, discriminator_tx, prior, **more)
+
+    from jssl.methods.generative import gan as module
+
+    make = module.gan
+    monkeypatch.setattr(module, "gan", gan)
+    config.load(f"{path}:paper,tiny=True").stages()
+    noise = np.asarray(seen["noise"])
+    assert abs(noise).max() <= 3**0.5 and abs(noise.std() - 1) < 0.05
+    moves = [tx.update(jnp.ones(()), tx.init(jnp.zeros(())))[0] for tx in seen["each"]]
+    np.testing.assert_allclose(moves, [-0.1, -0.05], rtol=1e-5)

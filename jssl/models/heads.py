@@ -136,6 +136,8 @@ class Trunk(nn.Module):
 class LinearHead(nn.Module):
     """A linear classifier on features: [n, d] -> {"logits": float32 [n, classes]}.
 
+    Maps [n, h, w, d] are features, too: batch norm is then of each channel.
+
     Attributes:
       classes: number of classes.
       norm: whether batch norm without scale and offset precedes it, as in MAE.
@@ -151,5 +153,7 @@ class LinearHead(nn.Module):
         h = h.astype(jnp.promote_types(h.dtype, jnp.float32))
         if self.norm:
             h = BatchNorm(scale=False, bias=False, eps=1e-6, name="norm")(h, train)
+        if h.ndim > 2:
+            h = h.reshape(len(h), -1)
         start = nn.initializers.normal(self.std)
         return {"logits": nn.Dense(self.classes, kernel_init=start, name="head")(h)}

@@ -1,7 +1,8 @@
-"""Means over a grid of cells, as in adaptive average pooling."""
+"""Means and maxima over a grid of cells, as in adaptive pooling."""
 
 from collections.abc import Sequence
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -26,9 +27,33 @@ def cell_means(x: Float[Array | np.ndarray, "n *places d"], cells: Sequence[int]
     return x
 
 
+def cell_maxima(x: Float[Array | np.ndarray, "n *places d"], cells: Sequence[int]) -> Array:
+    """Largest values of the places of each row over a grid of cells: [n, *cells, d].
+
+    Args and cells are those of `cell_means`.
+
+    >>> x = jnp.arange(16.0).reshape(1, 4, 4, 1)
+    >>> cell_maxima(x, (2, 2))[0, ..., 0].tolist()
+    [[5.0, 7.0], [13.0, 15.0]]
+    """
+    x = jnp.asarray(x)
+    for axis, count in enumerate(cells, 1):
+        parts = [
+            jax.lax.slice_in_dim(x, low, high, axis=axis).max(axis)
+            for low, high in _edges(count, x.shape[axis])
+        ]
+        x = jnp.stack(parts, axis)
+    return x
+
+
 def _shares(cells, length):
     """[cells, length]: the share of each place in the mean of each cell."""
     share = np.zeros((cells, length), np.float32)
-    for i in range(cells):
-        share[i, i * length // cells : -(-(i + 1) * length // cells)] = 1
+    for i, (low, high) in enumerate(_edges(cells, length)):
+        share[i, low:high] = 1
     return share / share.sum(1, keepdims=True)
+
+
+def _edges(cells, length):
+    """Begin and end of each cell along an axis."""
+    return [(i * length // cells, -(-(i + 1) * length // cells)) for i in range(cells)]

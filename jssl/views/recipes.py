@@ -2,15 +2,17 @@
 
 Each `View` is one row of the published tables, in the authors' order of operations and at
 their image size; `recipe("simclr", size=96)` changes a field of every view. Interpolation
-is that of the released code, with antialiasing where images are shrunk to 224 pixels.
+is that of the released code; where images are shrunk to 224 pixels it is with antialiasing,
+also for SimCLR and BYOL, whose released code has none.
 
 Recipes have the normalization of their released code: ImageNet's for MoCo, NPID, SimSiam,
 BYOL, Barlow Twins, VICReg, SwAV (a deviation of 0.228 for 0.229), DINO, iBOT, DINOv2,
 I-JEPA and MAE, CIFAR-10's for MoCo, W-MSE, RotNet and Mean Teacher, Lab's for CMC, and
 [-1, 1] for MixMatch. SimCLR has none; VAT, and Mean Teacher with its convolutional network,
-have images whitened in advance. SimSiam, BYOL and Barlow Twins have no released code for
-CIFAR-10; its statistics take the place of ImageNet's. `prepare` of the method must
-normalize alike; `statistics=None` omits the normalization.
+have images whitened in advance. On CIFAR-10 BYOL, Barlow Twins and VICReg, which have no
+code of their authors for it, have those of solo-learn; SimSiam has CIFAR-10's statistics
+in place of ImageNet's. `prepare` of the method must normalize alike; `statistics=None`
+omits the normalization.
 
 The recipes for 28 x 28 gray images are our own: larger crops (small ones contain only a
 stroke), only brightness and contrast jitter, and for digits, which have no mirror
@@ -41,8 +43,9 @@ _SIMCLR = View(
     gray=0.2, blur=0.5,
 )  # fmt: skip
 _SIMCLR_CIFAR = replace(
-    _SIMCLR, size=32, antialias=False, strength=(0.4, 0.4, 0.4, 0.1), blur=0.0
-)
+    _SIMCLR, size=32, antialias=False, strength=(0.4, 0.4, 0.4, 0.1), blur=0.0,
+    jitter_style="simclr_v2",  # the default of the released code
+)  # fmt: skip
 # The same in torchvision, with Pillow's blur, of any radius.
 _TORCHVISION: dict[str, Any] = dict(
     jitter_style="torchvision", blur_border="edge", blur_radius=11, statistics=IMAGENET
@@ -70,16 +73,17 @@ _SIAMESE_CIFAR = replace(
 # BYOL: Grill et al., 2020, https://arxiv.org/abs/2006.07733: two different views.
 _BYOL_1 = replace(_SIMCLR, strength=(0.4, 0.4, 0.2, 0.1), blur=1.0, statistics=IMAGENET)
 _BYOL = (_BYOL_1, replace(_BYOL_1, blur=0.1, solarize=0.2))
-_BYOL_CIFAR_1 = replace(_BYOL_1, size=32, antialias=False, blur=0.0, statistics=CIFAR10)
-_BYOL_CIFAR = (_BYOL_CIFAR_1, replace(_BYOL_CIFAR_1, solarize=0.2))
 # Barlow Twins: Zbontar et al., 2021, https://arxiv.org/abs/2103.03230: BYOL's views by
 # torchvision; VICReg, MoCo v3 and DINO have the same.
 _BARLOW = tuple(replace(view, **_TORCHVISION) for view in _BYOL)
-# VICReg on CIFAR-10 by solo-learn: https://github.com/vturrisi/solo-learn
-_VICREG_CIFAR = replace(
-    _SIAMESE_CIFAR, strength=(0.4, 0.4, 0.2, 0.1), solarize=0.1, method="bicubic"
-)
-_BARLOW_CIFAR = tuple(replace(view, jitter_style="torchvision") for view in _BYOL_CIFAR)
+# BYOL, Barlow Twins and VICReg on CIFAR-10 by solo-learn:
+# https://github.com/vturrisi/solo-learn
+_SOLO = replace(
+    _BYOL_1, size=32, antialias=False, blur=0.0, jitter_style="torchvision",
+    statistics=CIFAR10_PIXELS,
+)  # fmt: skip
+_SOLO_CIFAR = (_SOLO, replace(_SOLO, solarize=0.2))
+_VICREG_CIFAR = replace(_SOLO, area=(0.2, 1.0), solarize=0.1)
 
 # SwAV: Caron et al., 2020, https://arxiv.org/abs/2006.09882: OpenCV's blur of 23 taps.
 _SWAV = replace(
@@ -162,9 +166,9 @@ RECIPES: dict[str, tuple[View, ...]] = {
     "simsiam": (_MOCO_V2,) * 2,
     "simsiam_cifar": (_SIAMESE_CIFAR,) * 2,
     "byol": _BYOL,
-    "byol_cifar": _BYOL_CIFAR,
+    "byol_cifar": _SOLO_CIFAR,
     "barlow_twins": _BARLOW,
-    "barlow_twins_cifar": _BARLOW_CIFAR,
+    "barlow_twins_cifar": _SOLO_CIFAR,
     "vicreg": _BARLOW,
     "vicreg_cifar": (_VICREG_CIFAR,) * 2,
     "swav": (_SWAV,) * 2 + (_SWAV_LOCAL,) * 6,

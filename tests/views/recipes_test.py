@@ -119,10 +119,11 @@ SMALL = {name for name, views in RECIPES.items() if views[0].size <= 32}
 def test_normalization_is_that_of_the_released_code():
     none = OWN | {"simclr", "simclr_v2", "simclr_cifar", "mean_teacher_convnet", "vat"}
     shifted = {"rotnet", "mean_teacher"}
+    solo = {"byol_cifar", "barlow_twins_cifar", "vicreg_cifar"}
     wanted = {
         **dict.fromkeys(set(RECIPES) - SMALL, IMAGENET),
         **dict.fromkeys(SMALL, CIFAR10),
-        **dict.fromkeys(shifted, CIFAR10_PIXELS),
+        **dict.fromkeys(shifted | solo, CIFAR10_PIXELS),
         **dict.fromkeys(none),
         "swav": IMAGENET_SWAV,
         "mixmatch": Statistics((0.5,), (0.5,)),
@@ -134,10 +135,10 @@ def test_normalization_is_that_of_the_released_code():
 
 
 def test_color_jitter_is_that_of_the_released_code():
-    tensorflow = {"simclr", "simclr_cifar", "byol", "byol_cifar"}
+    tensorflow, scaled = {"simclr", "byol"}, {"simclr_v2", "simclr_cifar"}
     for name, views in RECIPES.items():
         wanted = "tensorflow" if name in tensorflow else "torchvision"
-        wanted = "simclr_v2" if name == "simclr_v2" else wanted
+        wanted = "simclr_v2" if name in scaled else wanted
         assert {view.jitter_style for view in views} == {wanted}, name
 
 
