@@ -214,6 +214,9 @@ class Setting:
                 continue
             cells = [*self.name, stage, str(len(self.runs))]
             for metric in ("linear", "knn"):
+                if metric not in found["metrics"]:
+                    cells += [""] * (1 + len(BESIDE))
+                    continue
                 ours = self.scores(stage, metric)
                 cells += [spread(ours), "", ""]
                 if untrained := self.beside("untrained network", metric):

@@ -30,6 +30,8 @@ def laptop(
 ) -> list[Stage]:
     """A small convolutional network on small images, each step on one view of a recipe.
 
+    Batch norm precedes the classifier: features of different networks differ in scale.
+
     Args:
       lr: Peak learning rate of AdamW.
       widths: Channels of each layer of the encoder.
@@ -38,7 +40,7 @@ def laptop(
     steps = train.steps(images.epochs)
     method = linear(
         nets.linen(Trunk(ConvNet(widths))),
-        nets.linen(LinearHead(train.classes)),
+        nets.linen(LinearHead(train.classes, norm=True)),
         optim.adamw(lr, steps, decay=0.0),
         train.classes,
         images.one_view(train),
