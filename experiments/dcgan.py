@@ -46,7 +46,7 @@ class Players:
 
     lr: Positive = 2e-4
     k: Count = 1
-    noise: int = 64
+    noise: Count = 64
     widths: Counts = (64, 32)
     kernel: Count = 4
     strides: tuple = ()

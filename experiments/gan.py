@@ -48,7 +48,7 @@ class Game:
     loss: str = "non_saturating"
     r1: float = 0.0
     average: Fraction = 0.0
-    noise: int = 64
+    noise: Count = 64
 
     def method(self, generator, discriminator):
         adam = optax.adam(self.lr, b1=0.5)

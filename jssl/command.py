@@ -69,23 +69,29 @@ def check_encoder(options: argparse.Namespace) -> None:
         raise ValueError("--mean, --std and --heads are for --weights: a run has its own")
 
 
-def say(command: Callable[[], int], debug: bool) -> int:
+def say(command: Callable[[], int], debug: bool, resumes: bool = False) -> int:
     """Runs a command and returns its exit status; reports user errors in one line.
 
-    130 and 143 after Ctrl-C and SIGTERM, 1 after an error.
+    130 and 143 after Ctrl-C and SIGTERM (within `terminable`), 1 after an error.
+
+    Args:
+      command: returns an exit status.
+      debug: True raises errors instead, and logs.
+      resumes: True if the same command continues one that was stopped.
     """
     if debug:
         logging.basicConfig(level=logging.WARNING)
         logging.getLogger("jssl").setLevel(logging.DEBUG)
+    again = f"the same command {'resumes' if resumes else 'starts over'}"
     try:
         return command()
     except cluster.Stopped as stopped:
-        print(f"jssl: {stopped}; the same command resumes from there", file=sys.stderr)
+        print(f"jssl: {stopped}; {again}", file=sys.stderr)
         return stopped.status
     except KeyboardInterrupt as error:
         status = 143 if isinstance(error, Terminated) else 130
         name = "SIGTERM" if status == 143 else "Ctrl-C"
-        print(f"jssl: stopped by {name}; the same command resumes", file=sys.stderr)
+        print(f"jssl: stopped by {name}; {again}", file=sys.stderr)
         return status
     except (ValueError, OSError, ImportError) as error:
         if debug:

@@ -292,7 +292,11 @@ def load(spec: str, overrides: Sequence[str] = ()) -> Experiment:
         knob, equals, text = word.partition("=")
         knob = knob.strip()
         if not equals:
-            raise ValueError(f"{word!r} is not of the form KNOB=VALUE")
+            before = next(reversed(given), "") if word in words else ""
+            hint = f"; a value with a comma is given as --config.{before}=VALUE"
+            raise ValueError(
+                f"{word!r} is not of the form KNOB=VALUE{hint if before else ''}"
+            )
         if knob not in known:
             raise ValueError(
                 f"{path}:{name} has no knob {knob!r}; " + _known(knob, known, "knobs")

@@ -18,7 +18,14 @@ from typing import Any
 import numpy as np
 
 from jssl.cache import written
-from jssl.command import add_encoder, check_encoder, new_parser, prepare_jax, say
+from jssl.command import (
+    add_encoder,
+    check_encoder,
+    new_parser,
+    prepare_jax,
+    say,
+    terminable,
+)
 
 KINDS = (".npz", ".parquet")
 
@@ -26,7 +33,8 @@ KINDS = (".npz", ".parquet")
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command and returns its exit status.
 
-    0: written. 1: a user error, reported in one line; nothing is written.
+    0: written. 1: a user error, reported in one line; 130, 143: stopped by Ctrl-C or
+    SIGTERM; nothing is written.
     """
     options = parser().parse_args(arguments)
     return say(lambda: launch(options), options.debug)
@@ -56,9 +64,10 @@ def launch(options) -> int:
     if out.suffix == ".parquet":
         _pyarrow()
     prepare_jax(options.debug)
-    stage, state, whence = of_weights(options) if options.weights else of_run(options)
-    columns, told = embedded(stage, state, options.split, options.name)
-    write(out, columns, whence | told)
+    with terminable():
+        stage, state, whence = of_weights(options) if options.weights else of_run(options)
+        columns, told = embedded(stage, state, options.split, options.name)
+        write(out, columns, whence | told)
     print(f"{out}: {options.name} {list(columns[options.name].shape)} of {told['data']}")
     return 0
 

@@ -16,7 +16,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from jssl.command import add_encoder, check_encoder, new_parser, prepare_jax, say
+from jssl.command import (
+    add_encoder,
+    check_encoder,
+    new_parser,
+    prepare_jax,
+    say,
+    terminable,
+)
 
 FREE = ("debug", "out", "config")  # options that change no number
 
@@ -24,11 +31,11 @@ FREE = ("debug", "out", "config")  # options that change no number
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command and returns its exit status.
 
-    0: done. 1: a user error, reported in one line. 130, 143: stopped by Ctrl-C or SIGTERM
-    after saving.
+    0: done. 1: a user error, reported in one line. 130, 143: stopped by Ctrl-C or SIGTERM;
+    the same command resumes.
     """
     options = parser().parse_args(arguments)
-    return say(lambda: launch(options), options.debug)
+    return say(lambda: launch(options), options.debug, resumes=True)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -58,7 +65,7 @@ def launch(options) -> int:
     knobs = {k: v for k, v in vars(options).items() if k not in FREE}
     config = dict(title="finetune", file="finetune", function="finetune", knobs=knobs)
     tuned = fine_tuning(options)
-    with session.claim(out, config, True):
+    with terminable(), session.claim(out, config, True):
         session.record(out, config)
         print(f"images normalized by {tuned.start.preprocessing.words}")
         done = loop.run(tuned.stage, out, {}, Log(out))

@@ -3,7 +3,7 @@
 metrics.jsonl   {"stage", "step", metric: value ...}, one line per step; metrics of evals
                 have the prefix "val/", or "val (trained on)/" if val is part of train,
                 at the end of a stage "final/"
-tensorboard/    the same for TensorBoard
+tensorboard/    the same for TensorBoard, and the speed, "samples/s"
 figures/        pictures
 """
 
@@ -39,6 +39,7 @@ class Log:
         self.workdir, self.title = Path(workdir), title
         self.name, self.steps, self.printed = "", 0, "healthy"
         self.events: Any = None  # the EventFileWriter, once there are metrics
+        self.timed: Any = None  # (step, seconds) of the last record of the speed
         self.active = jax.process_index() == 0
         if self.active:
             (self.workdir / "figures").mkdir(parents=True, exist_ok=True)
@@ -46,7 +47,7 @@ class Log:
     @contextlib.contextmanager
     def stage(self, stage: Any, step: int) -> Iterator[None]:
         """Opens a stage at `step`, deleting lines of later steps."""
-        self.name, self.steps = stage.name, stage.steps
+        self.name, self.steps, self.timed = stage.name, stage.steps, None
         if not self.active:
             yield
             return
@@ -73,6 +74,19 @@ class Log:
         if prefix != "final/":
             shown = {k: x for k, x in named.items() if "doctor/" not in k}
             self.progress.show(step, shown)
+
+    def speed(self, step: int) -> None:
+        """Records samples per second for TensorBoard, every second and at the end.
+
+        Args:
+          step: the last one that has been computed.
+        """
+        now = time.perf_counter()
+        before, since = self.timed = self.timed or (step, now)  # after compilation
+        if self.active and step > before and (now - since >= 1 or step == self.steps):
+            rate = (step - before) * self.progress.batch / (now - since)
+            self._tensorboard(step, {"samples/s": rate})
+            self.timed = step, now
 
     def pictures(self, step: int, pictures: Mapping[str, Picture]) -> dict[str, str]:
         """Draws pictures into figures/, with the step in the name before the end.

@@ -97,6 +97,8 @@ def run(
                 for at, metrics in pending:
                     last.update(_finite(stage, at, jax.device_get(metrics)))
                     log.metrics(at, last)
+                if pending:
+                    log.speed(at)
                 pending.clear()
 
             while step < stage.steps:

@@ -32,7 +32,7 @@ def main(arguments: list[str] | None = None) -> int:
     143: by SIGTERM, after saving; the same command resumes.
     """
     options, rest = parser().parse_known_args(arguments)
-    return say(lambda: launch(options, rest), options.debug)
+    return say(lambda: launch(options, rest), options.debug, resumes=True)
 
 
 def launch(options, rest) -> int:

@@ -107,6 +107,20 @@ def test_a_score_is_computed_once_and_then_read(tmp_path, monkeypatch):
     assert again["provenance"] == {"commit": "x"}
 
 
+def test_a_score_that_cannot_be_cached_is_a_line(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("JSSL_CACHE", str(tmp_path / "cache"))
+    wanted = baselines.score("toy", stage(), tmp_path / "a", lambda: {"commit": "x"})
+    monkeypatch.setenv("JSSL_CACHE", str(tmp_path / "other"))
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "baselines").write_text("no folder")
+    capsys.readouterr()
+    found = baselines.score("toy", stage(), tmp_path / "b", lambda: {"commit": "x"})
+    assert found == wanted
+    said = capsys.readouterr().err.splitlines()
+    told = [line for line in said if line.startswith("jssl: ")]
+    assert len(told) == 1 and "cannot cache the baseline toy" in told[0]
+
+
 def test_raw_pixels_are_the_pixels():
     h = baselines.plain(source()).embed((), {"image": jnp.arange(8.0).reshape(2, 2, 2, 1)})[
         "h"

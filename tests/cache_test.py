@@ -63,6 +63,57 @@ def test_files_are_replaced_by_this_function_alone():
     assert users == ["jssl/cache.py"]
 
 
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """A function from environment variables to the cache folder, as in a new process."""
+    (tmp_path / "file").write_text("a folder below this file cannot be made")
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setattr(cache.tempfile, "tempdir", str(tmp_path / "tmp"))
+
+    def found(**variables):
+        cache._writable.cache_clear()
+        for name in ("JSSL_CACHE", "XDG_CACHE_HOME", "HOME"):
+            monkeypatch.delenv(name, raising=False)
+        for name, value in variables.items():
+            monkeypatch.setenv(name, str(value))
+        return cache.cache_folder()
+
+    yield found
+    cache._writable.cache_clear()
+
+
+def test_the_cache_is_that_of_the_first_variable(place, tmp_path):
+    own, shared, home = (tmp_path / name for name in ("own", "shared", "home"))
+    assert place(JSSL_CACHE=own, XDG_CACHE_HOME=shared, HOME=home) == own
+    assert place(XDG_CACHE_HOME=shared, HOME=home) == shared / "jssl"
+    assert place(HOME=home) == home / ".cache" / "jssl"
+
+
+@pytest.mark.parametrize("variable", ["JSSL_CACHE", "XDG_CACHE_HOME", "HOME"])
+def test_a_cache_that_cannot_be_written_is_a_line_and_a_temporary_one(
+    variable, place, tmp_path, capsys
+):
+    found = place(**{variable: tmp_path / "file"})
+    assert found.parent == tmp_path / "tmp" and found.is_dir()
+    assert cache.cache_folder() == found
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"cannot write to the cache {'~' if variable == 'HOME' else tmp_path}/" in line
+    assert "set JSSL_CACHE" in line
+
+
+@pytest.mark.skipif(os.name != "posix", reason="home by number of the user")
+def test_a_user_without_a_home_has_a_cache(place, tmp_path, monkeypatch, capsys):
+    import pwd
+
+    def unknown(number):
+        raise KeyError(f"getpwuid(): uid not found: {number}")
+
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+    assert place().parent == tmp_path / "tmp"
+    assert "home directory" in capsys.readouterr().err
+    assert place(JSSL_CACHE=tmp_path / "own") == tmp_path / "own"
+
+
 @pytest.mark.skipif(os.name != "posix", reason="owners and modes of POSIX")
 def test_a_temporary_cache_is_private(tmp_path, monkeypatch):
     """It contains compiled programs: a folder that others may write to is not used."""

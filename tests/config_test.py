@@ -86,6 +86,17 @@ def test_commas_inside_brackets_and_quotes_do_not_separate(file):
     assert type(knobs["lr"]) is float
 
 
+def test_quotes_around_a_whole_value_are_no_part_of_it(file):
+    value = lambda text: config.load(f"{file}:name={text}").knobs["name"]
+    assert value("'folder:d/a,b'") == value('"folder:d/a,b"') == "folder:d/a,b"
+    assert value("'d'/'e'x") == "'d'/'e'x" and value("it''s") == "it''s"
+
+
+def test_the_other_spelling_takes_commas_and_brackets_as_they_stand(file):
+    for name in ("folder:d/a,b", "folder:d/a(b", "a=b,c=d"):
+        assert config.load(str(file), [f"name={name}"]).knobs["name"] == name
+
+
 def test_a_string_knob_is_taken_verbatim(file):
     knobs = config.load(f"{file}:paper,variant=L/16,mesh=data=8;fsdp=4").knobs
     assert knobs == {"variant": "L/16", "mesh": "data=8;fsdp=4"}
@@ -180,7 +191,12 @@ def test_a_choice_outside_the_table_is_named_with_the_choices():
         ("{}:epochs=many", "epochs must be of type int"),
         ("{}:fast=1", "fast must be of type bool"),
         ("{}:epochs=True", "of type bool"),
-        ("{}:laptop,epochs", "not of the form KNOB=VALUE"),
+        ("{}:laptop,epochs", "not of the form KNOB=VALUE$"),
+        (
+            "{}:name=folder:d/a,b",
+            "^'b' is not of the form KNOB=VALUE; a value with a comma is given as "
+            "--config.name=VALUE$",
+        ),
         ("{}x", "no config file"),
         ("{}:grouped,bach=5", "no knob 'bach'; did you mean batch"),
     ],

@@ -112,6 +112,8 @@ IMPOSSIBLE = {
     "simclr:source=digits,batch=16,size=-4": ("size must be", "got -4"),
     "simclr:source=digits,batch=16,channels=2": ("channels",),
     "simclr:source=digits,batch=16,eval_every=-7": ("eval_every must be",),
+    "gan:noise=0": ("noise must be at least 1, got 0",),
+    "dcgan:noise=0": ("noise must be at least 1, got 0",),
 }
 
 

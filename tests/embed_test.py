@@ -2,6 +2,8 @@
 
 import importlib.util
 import json
+import os
+import signal
 
 import jax
 import jax.numpy as jnp
@@ -46,6 +48,34 @@ def test_rows_are_those_of_the_network_in_the_order_of_the_split(file, tmp_path,
     assert told["weights"] == str(path)
     assert told["provenance"]["commit"]
     assert list(tmp_path.iterdir()) == [out]
+
+
+@pytest.mark.parametrize(
+    ("number", "status", "name"),
+    [(signal.SIGTERM, 143, "SIGTERM"), (signal.SIGINT, 130, "Ctrl-C")],
+)
+def test_a_signal_is_a_line_and_a_status(
+    number, status, name, file, tmp_path, monkeypatch, capfd
+):
+    scan = data.Source.scan
+
+    def stopped(source):
+        os.kill(os.getpid(), number)
+        return scan(source)
+
+    monkeypatch.setattr(data.Source, "scan", stopped)
+    passed = lambda number, frame: None  # a signal that is not handled fails the test
+    calm = signal.default_int_handler if number == signal.SIGINT else passed
+    before = signal.signal(number, calm)
+    try:
+        words = [f"--weights={file[0]}", "--source=digits", f"--out={tmp_path / 'h.npz'}"]
+        assert embed.main(words) == status
+        assert signal.getsignal(number) == calm
+    finally:
+        signal.signal(number, before)
+    told = [line for line in capfd.readouterr().err.splitlines() if "jssl: " in line]
+    assert told == [f"jssl: stopped by {name}; the same command starts over"]
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.slow

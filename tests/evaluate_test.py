@@ -1,6 +1,8 @@
 """The command that judges: a run, somebody else's weights, and bad input."""
 
 import json
+import os
+import signal
 
 import numpy as np
 import pytest
@@ -239,7 +241,13 @@ def test_pictures_that_cannot_be_drawn_cost_a_line(own, monkeypatch):
     assert found["failed"] == {"r10.safetensors: maps": "IndexError: no picture"}
 
 
-def test_each_number_is_written_as_it_is_made(own, monkeypatch, tmp_path):
+@pytest.mark.parametrize(
+    ("number", "status", "name"),
+    [(signal.SIGTERM, 143, "SIGTERM"), (signal.SIGINT, 130, "Ctrl-C")],
+)
+def test_each_number_is_written_as_it_is_made_until_a_signal(
+    number, status, name, own, monkeypatch, tmp_path, capsys
+):
     from jssl.evals import Eval
     from jssl.evaluate import protocols as known
 
@@ -247,16 +255,24 @@ def test_each_number_is_written_as_it_is_made(own, monkeypatch, tmp_path):
 
     def stopped(features, final):
         seen.append(json.loads((tmp_path / "evaluation.json").read_text()))
-        raise KeyboardInterrupt
+        os.kill(os.getpid(), number)
+        return {"last": 1.0}
 
     def more(source, seed):
         last = known.Protocol(Eval("last", stopped))
         return {"knn": protocols(source, seed)["knn"], "last": last}
 
     monkeypatch.setattr(known, "protocols", more)
-    status, _ = own(few(), "knn,last", "--alone")
-    assert status == 130
+    passed = lambda number, frame: None  # a signal that is not handled fails the test
+    calm = signal.default_int_handler if number == signal.SIGINT else passed
+    before = signal.signal(number, calm)
+    try:
+        assert own(few(), "knn,last", "--alone")[0] == status
+    finally:
+        signal.signal(number, before)
     assert "knn" in seen[0]["rows"]["r10.safetensors"]
+    said = f"jssl: stopped by {name}; the same command starts over"
+    assert said in capsys.readouterr().err.splitlines()
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import copy
 import json
 import os
 import signal
+import time
 
 import jax
 import jax.numpy as jnp
@@ -319,6 +320,26 @@ def test_tensorboard_gets_the_metrics(tmp_path):
     rows = [(r["step"], np.float32(r["seen"])) for r in trained(tmp_path)]
     assert logged == rows
     assert [(e.step, e.value) for e in events.Scalars("final/rows")] == [(10, 11)]
+
+
+def test_tensorboard_gets_the_speed(tmp_path):
+    """Samples divided by their speeds are the seconds after the first step."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    def refresh(key, state, collect):
+        time.sleep(0.5)
+        return state, None
+
+    slow = stage(method=counting()._replace(refresh=refresh), refresh_every=5)
+    finished = run(tmp_path, slow)
+    events = EventAccumulator(str(tmp_path / "tensorboard" / "one"))
+    events.Reload()
+    speeds = [(e.step, e.value) for e in events.Scalars("samples/s")]
+    assert speeds[-1][0] == 10
+    steps = np.diff([1, *(step for step, _ in speeds)])
+    seconds = sum(8 * steps / [value for _, value in speeds])
+    assert 0.5 <= seconds <= finished.seconds - 0.5  # of the refresh before step 1
+    assert not any("samples/s" in row for row in read_lines(tmp_path))
 
 
 def test_a_checkpoint_of_another_model_is_refused_by_name(tmp_path):

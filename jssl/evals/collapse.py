@@ -38,13 +38,17 @@ def resultant(z: Float[np.ndarray, "n d"]) -> float:
 def singular_values(
     z: Float[np.ndarray, "n d"], *, center: bool = True
 ) -> Float[np.ndarray, " k"]:
-    """Singular values of z, largest first, k = min(n, d); z is centered by default.
+    """Singular values of z, largest first; z is centered by default.
 
-    >>> print(singular_values(np.array([[0.0, 1.0], [2.0, 1.0]])))  # (-1, 0), (1, 0)
-    [1.41421356 0.        ]
+    k = min(n, d), or min(n - 1, d) if centered: n centered rows have rank n - 1 at most.
+
+    >>> print(singular_values(np.array([[0.0, 1.0, 0.0], [2.0, 1.0, 0.0]])))  # (-1, 0, 0)
+    [1.41421356]
     """
     z = _rows("singular_values", z)
-    return np.linalg.svd(z - z.mean(axis=0) if center else z, compute_uv=False)
+    if not center:
+        return np.linalg.svd(z, compute_uv=False)
+    return np.linalg.svd(z - z.mean(axis=0), compute_uv=False)[: len(z) - 1]
 
 
 def rankme(z: Float[np.ndarray, "n d"], *, eps: float = 1e-7) -> float:

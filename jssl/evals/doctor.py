@@ -58,7 +58,8 @@ def examine(features: Features, split: str, rows: int = 2048) -> dict[str, float
     """Collapse metrics of the first `rows` rows of a split, by "output/metric".
 
     std is `feature_std` divided by its maximum, 1 / sqrt(d); rank and rankme are effective
-    ranks, at most width; used and unsure are effective numbers of prototypes.
+    ranks, rank at most min(width, rows - 1); used and unsure are effective numbers of
+    prototypes.
     """
     found = {}
     for name, z in _embeddings(features, split, rows):
@@ -66,7 +67,8 @@ def examine(features: Features, split: str, rows: int = 2048) -> dict[str, float
             f"{name}/std": collapse.feature_std(z) * math.sqrt(z.shape[1]),
             f"{name}/rank": collapse.effective_rank(z),
             f"{name}/rankme": collapse.rankme(z),
-            f"{name}/width": float(min(z.shape[1], len(z) - 1)),
+            f"{name}/width": float(z.shape[1]),
+            f"{name}/rows": float(len(z)),
             f"{name}/uniformity": collapse.uniformity(z),
             f"{name}/resultant": collapse.resultant(z),
         }
@@ -97,7 +99,7 @@ def examine(features: Features, split: str, rows: int = 2048) -> dict[str, float
 def spectrum(features: Features, split: str, rows: int = 2048) -> Lines:
     """Singular values of centered z and h, relative to the largest."""
     found = {
-        name: np.maximum(spectrum_points(z), 1e-9)
+        f"{name}: {len(z)} rows of width {z.shape[1]}": np.maximum(spectrum_points(z), 1e-9)
         for name, z in _embeddings(features, split, rows)
     }
     title = "singular values: slow decay is healthy, a cliff is dimensional collapse"
@@ -204,10 +206,23 @@ def _flat(step, numbers, chance):
     name = _judged(numbers)
     if name is None:
         return None
-    rank, width = numbers[f"{name}/rank"], numbers[f"{name}/width"]
-    if rank >= FLAT or width < 2:  # a single direction cannot collapse further
-        return None
-    return f"the effective rank of {name} is {rank:.1f} of {width:.0f}"
+    if numbers[f"{name}/rank"] >= FLAT or _most(name, numbers) < 2:
+        return None  # also a single direction, which cannot collapse further
+    return f"the effective rank of {name} is {_rank(name, numbers)}"
+
+
+def _most(name, numbers):
+    """Largest rank that the centered rows can have."""
+    return min(numbers[f"{name}/width"], numbers.get(f"{name}/rows", math.inf) - 1)
+
+
+def _rank(name, numbers):
+    """The effective rank and its bound in words."""
+    width, most = numbers[f"{name}/width"], _most(name, numbers)
+    words = f"{numbers[f'{name}/rank']:.1f} of {width:.0f}"
+    return (
+        words if most == width else f"{words} (at most {most:.0f}, of {most + 1:.0f} rows)"
+    )
 
 
 def _idle(step, numbers, chance):
@@ -254,10 +269,10 @@ SIGNS = {  # in order of precedence
 def _seen(numbers, chance):
     parts = []
     if name := _judged(numbers):
-        std, rank, width = (numbers[f"{name}/{what}"] for what in ("std", "rank", "width"))
+        std = 100 * numbers[f"{name}/std"]
         parts.append(
-            f"per-dimension std of {name} is {100 * std:.0f} % of its maximum, its "
-            f"effective rank {rank:.1f} of {width:.0f}"
+            f"per-dimension std of {name} is {std:.0f} % of its maximum, its effective "
+            f"rank {_rank(name, numbers)}"
         )
     if "samples/coverage" in numbers:
         parts.append(f"samples cover {100 * numbers['samples/coverage']:.0f} % of the data")

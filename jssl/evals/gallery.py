@@ -245,6 +245,7 @@ def nearest_neighbor_panel(
 def spectrum_points(z: Float[np.ndarray, "n d"]) -> Float[np.ndarray, " k"]:
     """Singular values of centered z, largest first, relative to the largest.
 
+    k = min(n - 1, d): centering makes all further values zero, whatever z is.
     They decay slowly for healthy z and drop sharply under dimensional collapse
     (https://arxiv.org/abs/2110.09348). All are 0 if z is constant.
 

@@ -59,7 +59,8 @@ def knn_predict(
       chunk: queries compared at a time; memory is chunk * n.
 
     Returns:
-      Predicted classes (ties go to the lower class) and scores.
+      Predicted classes (ties go to the lower class) and scores. A query that is not finite
+      has class -1 and scores NaN, as have all queries if a training row is not finite.
 
     Raises:
       ValueError: inconsistent shapes or dtypes; k, classes or chunk is below 1.
@@ -99,7 +100,9 @@ def knn_predict(
 
     padded = jnp.pad(jnp.asarray(queries), ((0, -m % chunk), (0, 0)))
     scores = lax.map(vote, padded.reshape(-1, chunk, d)).reshape(-1, classes)[:m]
-    return jnp.argmax(scores, axis=1), scores
+    finite = jnp.isfinite(queries).all(axis=1) & jnp.isfinite(train).all()
+    found = jnp.where(finite, jnp.argmax(scores, axis=1), -1)
+    return found, jnp.where(finite[:, None], scores, jnp.nan)
 
 
 @of_settings("knn_accuracy(train_x, train_y, test_x, test_y)")

@@ -21,7 +21,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from jssl.cluster import recorded
-from jssl.command import add_encoder, check_encoder, new_parser, prepare_jax, say
+from jssl.command import (
+    add_encoder,
+    check_encoder,
+    new_parser,
+    prepare_jax,
+    say,
+    terminable,
+)
 from jssl.evaluate import listing
 
 
@@ -39,7 +46,7 @@ def main(arguments: list[str] | None = None) -> int:
 
     0: done, without the protocols that do not fit or fail, each of which costs a line.
     1: a user error, reported in one line, or no number at all. 130, 143: stopped by Ctrl-C
-    or SIGTERM.
+    or SIGTERM, with the numbers so far written; the same command starts over.
     """
     options = parser().parse_args(arguments)
     return say(lambda: launch(options), options.debug)
@@ -48,6 +55,12 @@ def main(arguments: list[str] | None = None) -> int:
 def launch(options) -> int:
     check_encoder(options)
     prepare_jax(options.debug)
+    with terminable():
+        return evaluate(options)
+
+
+def evaluate(options) -> int:
+    """Evaluates what the options name, and returns the exit status."""
     from jssl import session
     from jssl.exhibits import EXHIBITS, drawn
     from jssl.log import write_json

@@ -134,3 +134,21 @@ def test_a_spectrum_begins_at_one_and_falls():
     for values in lines.ys.values():
         assert values[0] == 1
         assert (np.diff(values) <= 0).all()
+
+
+def test_few_rows_of_a_wide_representation_are_told_apart_from_its_width():
+    few = Outputs(h=clouds(30, 90))
+    seen = doctor.examine(few, "val")
+    assert (seen["h/width"], seen["h/rows"]) == (90, 30)
+    words = doctor.diagnose([(500, seen)]).words
+    assert f"rank {seen['h/rank']:.1f} of 90 (at most 29, of 30 rows)" in words
+    assert doctor.diagnose(
+        [(500, doctor.examine(Outputs(h=clouds(91, 90)), "val"))]
+    ).words.endswith("of 90.")
+    ((name, values),) = doctor.spectrum(few, "val").ys.items()
+    assert name == "h: 30 rows of width 90" and values.min() > 0.1
+
+
+def test_two_rows_have_one_direction_which_is_no_collapse():
+    seen = doctor.examine(Outputs(h=np.float32([[1, 0, 0], [0, 1, 0]])), "val")
+    assert doctor.diagnose([(500, seen)]).kind == "healthy"

@@ -167,7 +167,15 @@ def test_a_spectrum_is_that_of_the_covariance():
 def test_the_spectrum_of_a_constant_is_nothing():
     constant = np.full((10, 3), 0.1, np.float32)
     np.testing.assert_array_equal(spectrum_points(constant), np.zeros(3))
-    np.testing.assert_array_equal(spectrum_points(np.zeros((4, 6))), np.zeros(4))
+    np.testing.assert_array_equal(spectrum_points(np.zeros((4, 6))), np.zeros(3))
+
+
+def test_the_spectrum_of_few_wide_rows_has_no_cliff():
+    """Isotropic rows: the squared values are n (1 +- sqrt(n / d))^2 of Marchenko-Pastur."""
+    found = spectrum_points(normal(30, 90))
+    low, high = 1 - np.sqrt(30 / 90), 1 + np.sqrt(30 / 90)
+    assert found.shape == (29,)
+    np.testing.assert_allclose(found[-1], low / high, atol=0.05)
 
 
 NAN = np.full((2, 2, 2, 2), np.nan)

@@ -103,6 +103,23 @@ def test_a_query_of_zeros_hears_the_first_rows_and_stays_finite():
     np.testing.assert_allclose(scores, np.tile(share, (2, 1)), rtol=1e-6)
 
 
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+@pytest.mark.parametrize("k", [1, 4])  # of 3 blocks: by blocks, and by all rows
+def test_a_row_that_is_not_finite_is_not_hidden(bad, k):
+    train, labels, queries = _random()
+    found, scores = predict(train, labels, queries, k=k, classes=4)
+    spoiled = queries.copy()
+    spoiled[3, 1] = bad
+    mine, its = predict(train, labels, spoiled, k=k, classes=4)
+    assert mine[3] == -1 and np.isnan(its[3]).all()
+    others = np.arange(len(queries)) != 3
+    np.testing.assert_array_equal(mine[others], found[others])
+    np.testing.assert_array_equal(its[others], scores[others])
+    train[70, 0] = bad
+    found, scores = predict(train, labels, queries, k=k, classes=4)
+    assert (found == -1).all() and np.isnan(scores).all()
+
+
 def test_it_compiles_once_for_all_temperatures():
     train, labels, queries = _random()
     traces = []
