@@ -29,9 +29,9 @@ class VAE(nn.Module):
     output_bias: Callable = nn.initializers.zeros
 
     def setup(self):
-        how = dict(activation=self.activation, last=self.activation)
-        self.encoder = Dense(self.widths, **how, kernel_init=self.kernel_init)
-        self.decoder = Dense(self.widths[::-1], **how, kernel_init=self.kernel_init)
+        how = self.activation, self.activation, self.kernel_init
+        self.encoder = Dense(self.widths, *how)
+        self.decoder = Dense(self.widths[::-1], *how)
         first = nn.initializers.glorot_uniform()
         self.posterior = nn.Dense(2 * self.latent, kernel_init=first)
         self.output = nn.Dense(

@@ -100,12 +100,15 @@ def vae(
 
     def loss(params, stats, x, y, key, weight):
         how = dict(train=True, keys=noise_keys(key))
-        q, stats = net.apply(params, stats, x, *y, **how, method="encode")
-        out, stats = net.apply(
-            params, stats, reparameterise(key, *q), *y, **how, method="decode"
+        (mean, log_variance), stats = net.apply(
+            params, stats, x, *y, **how, method="encode"
         )
-        value, parts = negative_elbo(log_density(x, out), *q, weight, free_bits)
-        active = (gaussian_divergence(*q).mean(0) > 0.1).mean()
+        z = reparameterise(key, mean, log_variance)
+        out, stats = net.apply(params, stats, z, *y, **how, method="decode")
+        value, parts = negative_elbo(
+            log_density(x, out), mean, log_variance, weight, free_bits
+        )
+        active = (gaussian_divergence(mean, log_variance).mean(0) > 0.1).mean()
         return value, (stats, {"loss": value, "active": active} | parts)
 
     def step(key, state, batch):
@@ -136,10 +139,11 @@ def vae(
 
     def embed(state, batch):
         x, y = prepare(batch), given(batch)
-        q = run(state, "encode", x, *y)
-        rows = {"input": x, "reconstruction": shown(run(state, "decode", q[0], *y))}
+        mean, log_variance = run(state, "encode", x, *y)
+        rows = {"input": x, "reconstruction": shown(run(state, "decode", mean, *y))}
         rows = {name: a.reshape(len(a), -1) for name, a in rows.items()}
-        return {"h": q[0]} | rows | bounds(state, x, y, *q, batch["index"])
+        nats = bounds(state, x, y, mean, log_variance, batch["index"])
+        return {"h": mean} | rows | nats
 
     def generate(key, state, batch):
         y = given(batch)
