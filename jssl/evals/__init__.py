@@ -68,6 +68,7 @@ from jssl.evals.generation import (
 from jssl.evals.iou import confusion_matrix, iou_from_confusion, mean_iou
 from jssl.evals.knn import knn, knn_if_labeled, knn_predict
 from jssl.evals.layers import layer_probes, pool_to_budget
+from jssl.evals.likelihood import likelihood
 from jssl.evals.linear import (
     KORNBLITH_GRID,
     linear_probe,
@@ -158,6 +159,7 @@ __all__ = [
     "knn_if_labeled",
     "knn_predict",
     "layer_probes",
+    "likelihood",
     "linear_probe",
     "linear_probe_sgd",
     "logreg_fit",
