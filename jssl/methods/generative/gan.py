@@ -167,6 +167,7 @@ def check_samples(method: str, fake: Any, real: Any) -> None:
     """
     if fake.shape != real.shape:
         raise ValueError(
-            f"{method}: samples have shape {fake.shape[1:]}, but the data {real.shape[1:]}; "
-            f"a batch must be [k, n, ...], as from data.minibatches(source, k)"
+            f"{method}: samples have shape {fake.shape[1:]}, but the data "
+            f"{real.shape[1:]}; a batch must be [k, n, ...], as from "
+            f"data.minibatches(source, k)"
         )
