@@ -31,11 +31,11 @@ def class_agreement(k: int = 20, temperature: float = 0.07, field: str = "image"
             raise ValueError(f"class_agreement: the method must generate {field!r}")
         bank = np.concatenate([_flat(features.rows(x)[field]) for x in fit])
         labels = np.concatenate([features.labels(x) for x in fit])
-        wanted = features.labels(split)
+        wanted, classes = features.labels(split), int(labels.max()) + 1
 
         def right(x):
             found, _ = knn_predict(
-                bank, labels, x, k=k, temperature=temperature, classes=labels.max() + 1
+                bank, labels, x, k=k, temperature=temperature, classes=classes
             )
             return float((np.asarray(found) == wanted).mean())
 
