@@ -61,7 +61,15 @@ def unlabeled(photographs, tmp_path_factory):
     return root
 
 
-NEED_LABELS = {"distil", "linear", "mean_teacher", "mixmatch", "supervised", "vat"}
+NEED_LABELS = {
+    "conditional_gan",
+    "distil",
+    "linear",
+    "mean_teacher",
+    "mixmatch",
+    "supervised",
+    "vat",
+}
 
 
 @pytest.mark.parametrize("file", FILES, ids=[f"{f.stem}:unlabeled" for f in FILES])

@@ -77,6 +77,7 @@ class Generator(nn.Module):
       widths: channels of the feature maps, smallest map first.
       kernel: kernel size, 3 to 5. Odd sizes leave checkerboard artifacts.
       strides: of each layer, 1 or 2; empty: 2 of all.
+      norm: whether there is batch norm.
 
     Raises:
       ValueError: if height or width is no such multiple, or the strides do not fit.
@@ -86,6 +87,7 @@ class Generator(nn.Module):
     widths: Sequence[int] = (1024, 512, 256, 128)
     kernel: int = 5
     strides: Sequence[int] = ()
+    norm: bool = True
 
     @nn.compact
     def __call__(self, z, train=False):
@@ -99,13 +101,16 @@ class Generator(nn.Module):
             )
         first = h // times, w // times, self.widths[0]
         x = nn.Dense(math.prod(first), use_bias=False, kernel_init=NORMAL, name="dense")(z)
-        x = nn.relu(Norm(name="norm0")(x, train)).reshape(-1, *first)
+        x = nn.relu(self._normed(x, 0, train)).reshape(-1, *first)
         for i, width in enumerate((*self.widths[1:], channels), 1):
             layer = Doubled if strides[i - 1] == 2 else kept
             x = layer(width, self.kernel, name=f"conv{i}")(x)
             if i < len(self.widths):
-                x = nn.relu(Norm(name=f"norm{i}")(x, train))
+                x = nn.relu(self._normed(x, i, train))
         return jnp.tanh(x)
+
+    def _normed(self, x, i, train):
+        return Norm(name=f"norm{i}")(x, train) if self.norm else x
 
 
 class Discriminator(nn.Module):

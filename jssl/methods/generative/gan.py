@@ -12,7 +12,7 @@ al. 2018, https://arxiv.org/abs/1801.04406).
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import optax
@@ -24,10 +24,11 @@ from jssl.losses.adversarial import (
     non_saturating_generator,
     r1_penalty,
 )
-from jssl.method import Method, Prepare, field, first_row, identity
+from jssl.method import Batch, Method, Prepare, field, first_row, identity
 from jssl.nets import Net
 
 LOSSES = {"non_saturating": non_saturating_generator, "minimax": minimax_generator}
+Player = tuple[optax.GradientTransformation, Callable]  # an optimizer and a loss
 
 
 class State(NamedTuple):
@@ -71,11 +72,7 @@ def gan(
         z, real = prior(noise, 1), first_row(prepare(minibatch(batch, 0)))
         maker = fresh(generator_tx, *generator.init(first, z))
         fake = jax.eval_shape(generator.apply, maker.params, maker.stats, z)[0]
-        if fake.shape != real.shape:
-            raise ValueError(
-                f"gan: samples have shape {fake.shape[1:]}, but the data {real.shape[1:]}; "
-                f"a batch must be [k, n, ...], as from data.minibatches(source, k)"
-            )
+        check_samples("gan", fake, real)
         judge = fresh(discriminator_tx, *discriminator.init(second, real))
         return State(maker, judge)
 
@@ -89,8 +86,11 @@ def gan(
         out, stats = discriminator.apply(params, stats, x, train=True, keys=keys)
         return out["logits"], stats
 
-    def discriminator_loss(params, stats, real, fake, key):
-        one, two = jax.random.split(key)
+    def discriminator_loss(params, stats, maker, batch, i, key):
+        make, drop = jax.random.split(key)
+        fake, _ = generate(maker.params, maker.stats, make, rows_of(batch))
+        fake, real = jax.lax.stop_gradient(fake), prepare(minibatch(batch, i))
+        one, two = jax.random.split(drop)
         on_real, after = judged(params, stats, real, one)  # two passes, so that batch
         on_fake, after = judged(params, after, fake, two)  # statistics are not shared
         value = minimax_discriminator(on_real, on_fake)
@@ -105,34 +105,16 @@ def gan(
             metrics["disc/squared_slope"] = slope
         return value, (after, metrics | {"disc/loss": value})
 
-    def generator_loss(params, stats, judge, key, n):
+    def generator_loss(params, stats, judge, batch, i, key):
         make, drop = jax.random.split(key)
-        fake, stats = generate(params, stats, make, n)
+        fake, stats = generate(params, stats, make, rows_of(batch))
         logits, _ = judged(judge.params, judge.stats, fake, drop)
         value = LOSSES[loss](logits)
         return value, (stats, {"gen/loss": value})
 
     def step(key, state, batch):
-        maker, judge = state
-        k, n = jax.tree.leaves(batch)[0].shape[:2]
-        *turns, last = jax.random.split(key, k + 1)
-        for i, turn in enumerate(turns):
-            make, drop = jax.random.split(turn)
-            fake, _ = generate(maker.params, maker.stats, make, n)
-            fake, real = jax.lax.stop_gradient(fake), prepare(minibatch(batch, i))
-            judge, seen = minimize(
-                discriminator_tx,
-                discriminator_loss,
-                judge,
-                real,
-                fake,
-                drop,
-                prefix="disc/",
-            )
-        maker, made = minimize(
-            generator_tx, generator_loss, maker, judge, last, n, prefix="gen/"
-        )
-        return State(maker, judge), seen | made
+        players = (generator_tx, generator_loss), (discriminator_tx, discriminator_loss)
+        return alternate(key, state, batch, *players)
 
     def embed(state, batch):
         judge = state.discriminator
@@ -145,6 +127,47 @@ def gan(
     return Method(init, step, embed, generate=samples)
 
 
-def minibatch(batch, i):
+def alternate(
+    key: jax.Array, state: State, batch: Batch, generator: Player, discriminator: Player
+) -> tuple[State, dict[str, Any]]:
+    """Algorithm 1: an update of D for each minibatch, then one of G with the updated D.
+
+    Args:
+      key: of all noise.
+      state: of both players.
+      batch: k minibatches, [k, n, ...].
+      generator: (optimizer, loss) with loss(params, stats, judge, batch, i, key) as in
+        `minimize`, for the discriminator's Learner and the last minibatch, i = k - 1.
+      discriminator: likewise, with loss(params, stats, maker, batch, i, key).
+    """
+    maker, judge = state
+    k = len(jax.tree.leaves(batch)[0])
+    *turns, last = jax.random.split(key, k + 1)
+    for i, turn in enumerate(turns):
+        judge, seen = minimize(*discriminator, judge, maker, batch, i, turn, prefix="disc/")
+    maker, made = minimize(*generator, maker, judge, batch, k - 1, last, prefix="gen/")
+    return State(maker, judge), seen | made
+
+
+def minibatch(batch: Batch, i: int) -> Batch:
     """Minibatch i of a training batch."""
     return jax.tree.map(lambda x: x[i], batch)
+
+
+def rows_of(batch: Batch) -> int:
+    """Number of rows of each minibatch of a training batch."""
+    return jax.tree.leaves(batch)[0].shape[1]
+
+
+def check_samples(method: str, fake: Any, real: Any) -> None:
+    """Compares the shape of samples with that of the data.
+
+    Raises:
+      ValueError: they differ.
+    """
+    if fake.shape != real.shape:
+        raise ValueError(
+            f"{method}: samples have shape {fake.shape[1:]}, but the data "
+            f"{real.shape[1:]}; a batch must be [k, n, ...], as from "
+            f"data.minibatches(source, k)"
+        )
