@@ -172,7 +172,9 @@ def laptop(
 )
 def paper(
     run: Run = Run(save_every=10_000, eval_every=100_000),
-    images: Data = Data(source="tfds:cifar10", hold_out=False, epochs=2048.0, batch=128),
+    images: Data = Data(
+        source="tfds:cifar10", hold_out=False, epochs=800_000 / 390, batch=128
+    ),
     diffusion: Diffusion = Diffusion(),
     lr: Positive = 2e-4,
     warmup: Count = 5000,
