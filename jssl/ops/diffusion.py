@@ -299,13 +299,15 @@ def ddim_step(
     noise = jnp.zeros_like(x0) if noise is None else noise
     expect("ddim_step", i=(i, "n", "int"), j=(j, "n", "int"))
     x0, epsilon, noise = _samples("ddim_step", i, x0=x0, epsilon=epsilon, noise=noise)
-    now = at_step(levels.alpha_bar, i, x0)
-    then = at_step(jnp.append(levels.alpha_bar, 1.0), j, x0)  # j = -1 takes the last
-    large = eta**2 * (1 - now / then)
-    small = large * (1 - then) / (1 - now)
-    kept = jnp.sqrt(jnp.maximum(1 - then - small, 0))
-    spread = small if variance == "small" else jnp.where(then < 1, large, 0)
-    return jnp.sqrt(then) * x0 + kept * epsilon + jnp.sqrt(spread) * noise
+    # From the noise, whose squares near 0 are exact where 1 - alpha bar cancels.
+    now = at_step(jnp.square(levels.noise), i, x0)
+    then = at_step(jnp.square(jnp.append(levels.noise, 0.0)), j, x0)  # -1 takes the last
+    signal = at_step(jnp.append(levels.signal, 1.0), j, x0)
+    large = eta**2 * (now - then) / jnp.square(signal)
+    small = large * then / now
+    kept = jnp.sqrt(jnp.maximum(then - small, 0))
+    spread = small if variance == "small" else jnp.where(then > 0, large, 0)
+    return signal * x0 + kept * epsilon + jnp.sqrt(spread) * noise
 
 
 def ddim_indices(levels: Schedule, steps: int = 0) -> np.ndarray:

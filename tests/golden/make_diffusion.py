@@ -22,17 +22,30 @@ COSINE = dict(beta_schedule="squaredcos_cap_v2")
 
 
 def normal(*shape):
-    return torch.tensor(draw.standard_normal(shape), dtype=torch.float32)
+    return torch.tensor(draw.standard_normal(shape), dtype=torch.float32).double()
+
+
+def exact(levels):
+    """The scheduler with its levels in float64, computed from its own betas."""
+    levels.betas = levels.betas.double()
+    levels.alphas = 1 - levels.betas
+    levels.alphas_cumprod = levels.alphas.cumprod(0)
+    return levels
 
 
 for name, options in {"linear": LINEAR, "scaled": SCALED, "cosine": COSINE}.items():
-    levels = DDPMScheduler(num_train_timesteps=1000, **options)
+    levels = exact(DDPMScheduler(num_train_timesteps=1000, **options))
     found[f"alpha_bar/{name}"] = levels.alphas_cumprod[::37].numpy()
 
 xt, output, noise = normal(6, 5), normal(6, 5), normal(6, 5)
 at = [0, 1, 250, 500, 750, 999]
-found |= {"xt": xt.numpy(), "output": output.numpy(), "noise": noise.numpy(), "at": at}
-levels = DDPMScheduler(num_train_timesteps=1000, **LINEAR)
+found |= {
+    "xt": xt.numpy(),
+    "output": output.numpy(),
+    "noise": noise.numpy(),
+    "at": np.int32(at),
+}
+levels = exact(DDPMScheduler(num_train_timesteps=1000, **LINEAR))
 rows = [
     levels.add_noise(x[None], e[None], torch.tensor([t]))
     for x, e, t in zip(xt, noise, at, strict=True)
@@ -53,12 +66,13 @@ def ancestral(kind, variance, clip):
         variance_type=f"fixed_{variance}",
         clip_sample=clip,
     )
+    levels = exact(levels)
     rows, drawn = [], []
     for i, t in enumerate(at):
         now, out = xt[i : i + 1], output[i : i + 1]
         again = lambda seed=i: torch.Generator().manual_seed(seed)
         rows.append(levels.step(out, t, now, generator=again()).prev_sample)
-        drawn.append(torch.randn(out.shape, generator=again()))
+        drawn.append(torch.randn(out.shape, generator=again(), dtype=out.dtype))
     found["drawn"] = torch.cat(drawn).numpy()
     return torch.cat(rows).numpy()
 
@@ -73,6 +87,7 @@ for kind in KINDS:
 for kind in KINDS:
     for eta in (0.0, 0.5, 1.0):
         levels = DDIMScheduler(**LINEAR, prediction_type=KINDS[kind], clip_sample=True)
+        levels = exact(levels)
         levels.set_timesteps(10)
         rows = [
             levels.step(
@@ -90,8 +105,9 @@ for kind in KINDS:
 # A whole chain, of a network that is a formula.
 for kind in KINDS:
     levels = DDIMScheduler(**SCALED, prediction_type=KINDS[kind], clip_sample=False)
+    levels = exact(levels)
     levels.set_timesteps(20)
-    found["chain/indices"] = levels.timesteps.numpy()[::-1]
+    found["chain/indices"] = np.int32(levels.timesteps.flip(0))
     x = xt
     for t in levels.timesteps:
         x = levels.step(torch.tanh(0.7 * x + 0.001 * t), t, x).prev_sample
@@ -116,7 +132,7 @@ with torch.no_grad():
     for weight in net.parameters():
         weight.add_(0.1 * torch.randn_like(weight))  # no zeros, no ones
         weight.copy_(weight.half())
-    x, t = normal(2, 3, 8, 8), torch.tensor([3, 700])
+    x, t = normal(2, 3, 8, 8).float(), torch.tensor([3, 700])
     y = net(x, t).sample
 found |= {f"unet/{k}": v.numpy().astype(np.float16) for k, v in net.state_dict().items()}
 found |= {
@@ -124,6 +140,7 @@ found |= {
     "net/t": t.numpy().astype(np.int32),
     "net/y": y.numpy().transpose(0, 2, 3, 1),
 }
+found = {k: np.float32(v) if v.dtype == np.float64 else v for k, v in found.items()}
 path = Path(__file__).with_name("diffusion.npz")
 np.savez_compressed(path, **found)
 print(f"{path}: {path.stat().st_size:,} bytes, {len(found)} arrays")
