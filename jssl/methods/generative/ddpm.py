@@ -117,8 +117,8 @@ def ddpm(
         value = simple_diffusion(levels, out["output"], x0, i, epsilon, target)
         metrics = {"loss": value}
         if gray_levels:
-            how = dict(target=target, variance=variance, gray_levels=gray_levels)
-            nats = variational_diffusion(levels, out["output"], x0, i, epsilon, **how)
+            how = target, variance, gray_levels
+            nats = variational_diffusion(levels, out["output"], x0, i, epsilon, *how)
             metrics["bits"] = nats / (math.log(2) * x0[0].size)
         return value, (stats, metrics)
 
@@ -146,8 +146,9 @@ def ddpm(
                 output = applied(xt, i, given)
             else:
                 both = jax.tree.map(lambda c: jnp.concatenate([without(c), c]), given)
-                twice = [jnp.concatenate([x, x]) for x in (xt, i)]
-                output = guided(*jnp.split(applied(*twice, both), 2), guidance)
+                twice = jnp.concatenate([xt, xt]), jnp.concatenate([i, i])
+                apart, told = jnp.split(applied(*twice, both), 2)
+                output = guided(apart, told, guidance)
             return diffusion_estimates(levels, xt, i, output, target, clip)
 
         return estimate
