@@ -172,7 +172,7 @@ def image(path: str, source) -> np.ndarray:
     h, w, c = source.image_shape
     if h != w:
         raise ValueError(f"--like needs data of square images, got {w}x{h} pixels")
-    return np.float32(decode(path, path, h, c) / 255)
+    return np.asarray(decode(path, path, h, c) / 255, np.float32)
 
 
 def write(out: Path, made: Mapping[str, np.ndarray], told: Mapping[str, Any]) -> None:
