@@ -9,6 +9,7 @@ COMMANDS = {  # name: module, summary
     "evaluate": ("jssl.evaluate.__main__", "evaluate a run, or a file of weights"),
     "export": ("jssl.export", "export the encoder of a run under timm's names"),
     "embed": ("jssl.embed", "write the features of data to npz or parquet"),
+    "sample": ("jssl.sample", "draw samples from a run of a generative method"),
     "finetune": ("jssl.finetune", "train a classifier from a run or a file of weights"),
     "data": ("jssl.data.__main__", "describe a data set, with a sheet of its pictures"),
     "plan": ("jssl.plan.__main__", "compute memory and speed without accelerators"),

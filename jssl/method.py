@@ -69,7 +69,10 @@ class Render(Protocol):
 class Generate(Protocol):
     """Generates one sample per row of the batch, by field: {"image": [n, h, w, c]}.
 
-    The batch contains conditions: labels, captions, prefixes, low-resolution images.
+    The fields of a row are the conditions of its sample: a label, a caption, a prefix, a
+    low-resolution image. A method with none uses their shapes only. `jssl.sample` replaces
+    fields ("label"), and adds "like", samples to start from, with "strength" [n], the
+    fraction of noise that is added to them, in [0, 1].
     """
 
     def __call__(self, key: jax.Array, state: Any, batch: Batch, /) -> dict[str, Any]: ...

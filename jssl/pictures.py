@@ -123,6 +123,19 @@ def text_table(cells: Any, columns: tuple[str, ...] = ()) -> str:
     return "\n".join(line.rstrip() for line in padded)
 
 
+def sheet(images: Any, columns: int) -> np.ndarray:
+    """Images [n, h, w, c] in [0, 1] as one of bytes, in rows of `columns`, with white gaps.
+
+    >>> sheet(np.zeros((5, 8, 8, 1)), 3).shape    # two rows, and a gap after each image
+    (18, 27)
+    """
+    images = np.asarray(images, np.float32)
+    blank = np.ones((-len(images) % columns, *images.shape[1:]), np.float32)
+    cells = np.concatenate([images, blank]).reshape(-1, columns, *images.shape[1:])
+    pixels = np.rint(255 * _canvas(cells)[0]).astype(np.uint8)
+    return pixels[..., 0] if pixels.shape[-1] == 1 else pixels
+
+
 def draw(picture: Picture, name: str, path: Path) -> None:
     """Writes a picture to `path` with an added suffix: .png, .gif, .wav or .txt.
 

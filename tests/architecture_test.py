@@ -45,6 +45,7 @@ RANKS = {  # a module imports what ranks below it, or its own room
     "evaluate": 13,
     "export": 13,
     "embed": 13,
+    "sample": 13,
     "finetune": 14,
     "rehearse": 14,
     "plan": 13,

@@ -11,8 +11,6 @@ Ho, Jain and Abbeel, "Denoising Diffusion Probabilistic Models", NeurIPS 2020.
 https://arxiv.org/abs/2006.11239
 """
 
-from typing import Literal
-
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
@@ -24,6 +22,7 @@ from jssl.ops.densities import (
 from jssl.ops.diffusion import (
     Schedule,
     Target,
+    Variance,
     at_step,
     diffuse,
     diffusion_estimates,
@@ -81,7 +80,7 @@ def variational_diffusion(
     i: Int[Array, " n"],
     epsilon: Float[Array, "n *d"],
     target: Target = "epsilon",
-    variance: Literal["small", "large"] = "small",
+    variance: Variance = "small",
     gray_levels: int | None = 256,
 ) -> Float[Array, ""]:
     r"""Minus the variational bound on log p(x_0), in nats per sample.

@@ -13,8 +13,10 @@ Ho, Jain and Abbeel, "Denoising Diffusion Probabilistic Models", NeurIPS 2020.
 https://arxiv.org/abs/2006.11239
 """
 
-from typing import Literal, NamedTuple
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
@@ -24,6 +26,7 @@ from jssl.ops.precision import widen
 from jssl.ops.shapes import expect
 
 Target = Literal["epsilon", "x0", "v"]
+Variance = Literal["small", "large"]
 
 
 class Schedule(NamedTuple):
@@ -197,11 +200,13 @@ def diffusion_estimates(
     i: Int[Array, " n"],
     output: Float[Array, "n *d"],
     target: Target = "epsilon",
+    clip: bool = False,
 ) -> tuple[Float[Array, "n *d"], Float[Array, "n *d"]]:
     r"""Estimates of the sample x_0 and the noise epsilon from a network's output at x_t.
 
     From v: x_0 = signal x_t - noise v, and epsilon = noise x_t + signal v. The score,
-    the gradient of log q(x_t), is then estimated by -epsilon / noise.
+    the gradient of log q(x_t), is then estimated by -epsilon / noise. With `clip`, x_0 is
+    clipped to [-1, 1], and epsilon is that of the clipped x_0.
 
     Raises:
       ValueError: when shapes differ or `target` is none of the three.
@@ -216,10 +221,15 @@ def diffusion_estimates(
     _known(target)
     signal, noise = at_step(levels.signal, i, xt), at_step(levels.noise, i, xt)
     if target == "epsilon":
-        return (xt - noise * output) / signal, output
-    if target == "x0":
-        return output, (xt - signal * output) / noise
-    return signal * xt - noise * output, noise * xt + signal * output
+        x0, epsilon = (xt - noise * output) / signal, output
+    elif target == "x0":
+        x0, epsilon = output, (xt - signal * output) / noise
+    else:
+        x0, epsilon = signal * xt - noise * output, noise * xt + signal * output
+    if not clip:
+        return x0, epsilon
+    x0 = jnp.clip(x0, -1, 1)
+    return x0, (xt - signal * x0) / noise
 
 
 def diffusion_posterior(
@@ -255,6 +265,7 @@ def ddim_step(
     j: Int[Array, " n"],
     eta: float | int = 0.0,
     noise: Float[Array, "n *d"] | None = None,
+    variance: Variance = "small",
 ) -> Float[Array, "n *d"]:
     r"""DDIM update from step i to any earlier step j; j = -1 is the sample itself.
 
@@ -265,13 +276,16 @@ def ddim_step(
 
     The estimates of x_0 and epsilon are those of `diffusion_estimates`; if x_0 is
     clipped, recompute epsilon from it. eta = 0 is deterministic; eta = 1 is the ancestral
-    sampler, with `noise` for z. For j = -1, sigma is 0.
+    sampler, with `noise` for z. With the large variance z has the factor
+    eta sqrt(1 - alpha bar_t / alpha bar_s), which is sqrt(beta_t) between neighbors, where
+    it has sigma with the small one, the posterior's. For j = -1 there is no noise.
 
-    Song, Meng and Ermon 2021, "Denoising Diffusion Implicit Models", eq. 12 and 16.
-    https://arxiv.org/abs/2010.02502
+    Song, Meng and Ermon 2021, "Denoising Diffusion Implicit Models", eq. 12 and 16, and
+    section 5 for the large variance. https://arxiv.org/abs/2010.02502
 
     Raises:
-      ValueError: when shapes differ, or eta is not 0 and there is no `noise`.
+      ValueError: when shapes differ, `variance` is unknown, or eta is not 0 and there is no
+        `noise`.
 
     >>> levels, one = schedule(np.array([0.36, 0.5])), jnp.ones((1, 1))
     >>> x = ddim_step(levels, one, one, jnp.array([1]), jnp.array([0]))
@@ -280,14 +294,171 @@ def ddim_step(
     """
     if eta and noise is None:
         raise ValueError(f"ddim_step: eta={eta} needs noise, got None; pass noise or eta=0")
+    if variance not in ("small", "large"):
+        raise ValueError(f"variance must be small or large, got {variance!r}")
     noise = jnp.zeros_like(x0) if noise is None else noise
     expect("ddim_step", i=(i, "n", "int"), j=(j, "n", "int"))
     x0, epsilon, noise = _samples("ddim_step", i, x0=x0, epsilon=epsilon, noise=noise)
-    now = at_step(levels.alpha_bar, i, x0)
-    then = at_step(jnp.append(levels.alpha_bar, 1.0), j, x0)  # j = -1 takes the last
-    variance = eta**2 * (1 - then) / (1 - now) * (1 - now / then)
-    kept = jnp.sqrt(jnp.maximum(1 - then - variance, 0))
-    return jnp.sqrt(then) * x0 + kept * epsilon + jnp.sqrt(variance) * noise
+    kept = at_step(levels.alpha_bar, i, x0) / at_step(
+        jnp.append(levels.alpha_bar, 1.0), j, x0
+    )
+    now = at_step(jnp.square(levels.noise), i, x0)
+    then = at_step(jnp.square(jnp.append(levels.noise, 0.0)), j, x0)  # -1 takes the last
+    signal = at_step(jnp.append(levels.signal, 1.0), j, x0)
+    # 1 - kept, by the form that does not cancel: both are differences of numbers near 1.
+    added = jnp.where(now < 0.5, (now - then) / jnp.square(signal), 1 - kept)
+    large = eta**2 * added
+    small = large * then / now
+    old = jnp.sqrt(jnp.maximum(then - small, 0))
+    spread = small if variance == "small" else jnp.where(then > 0, large, 0)
+    return signal * x0 + old * epsilon + jnp.sqrt(spread) * noise
+
+
+def ddim_indices(levels: Schedule, steps: int = 0) -> np.ndarray:
+    """Ascending indices of `steps` levels, spread evenly from 0 to T - 1; 0: all T.
+
+    Raises:
+      ValueError: when there are fewer than `steps` levels, or `steps` is negative.
+
+    >>> ddim_indices(cosine_schedule(200), 5).tolist()
+    [0, 50, 100, 149, 199]
+    """
+    count = len(levels.beta)
+    if not 0 <= steps <= count:
+        raise ValueError(f"sampling steps must be 0 (all) to {count}, got {steps}")
+    return np.round(np.linspace(0, count - 1, steps or count)).astype(np.int32)
+
+
+def partly_diffuse(
+    levels: Schedule,
+    x0: Float[Array, "n *d"],
+    indices: Int[np.ndarray, " s"],
+    strength: Float[Array, " n"],
+    epsilon: Float[Array, "n *d"],
+) -> tuple[Float[Array, "n *d"], Int[Array, " n"]]:
+    """Diffuse samples by a fraction of the levels, to be denoised from there.
+
+    Each sample goes to level round(strength s) of the s levels at `indices`: strength 0
+    returns it unchanged, 1 gives nearly pure noise.
+
+    Meng et al. 2022, "SDEdit". https://arxiv.org/abs/2108.01073
+
+    Returns:
+      x_t, and the number of levels that `reverse_diffusion` has to undo.
+
+    >>> levels, one = schedule(np.array([0.36, 0.5])), jnp.ones((2, 1))
+    >>> half = jnp.array([0.0, 0.5])    # none of two levels, and one: 0.8 + 0.6
+    >>> xt, count = partly_diffuse(levels, one, np.arange(2), half, one)
+    >>> print(f"{xt[0, 0]:.1f} {xt[1, 0]:.1f}", count.tolist())
+    1.0 1.4 [0, 1]
+    """
+    count = jnp.round(strength * len(indices)).astype(jnp.int32)
+    at = jnp.asarray(indices)[jnp.maximum(count - 1, 0)]
+    some = (count > 0).reshape((-1,) + (1,) * (x0.ndim - 1))
+    return jnp.where(some, diffuse(levels, x0, at, epsilon), x0), count
+
+
+def reverse_diffusion(
+    key: jax.Array,
+    levels: Schedule,
+    estimate: Callable[[Any, Any], tuple[Any, Any]],
+    xt: Float[Array, "n *d"],
+    indices: Int[np.ndarray, " s"],
+    *,
+    eta: float | int = 0.0,
+    variance: Variance = "small",
+    count: Int[Array, " n"] | None = None,
+) -> Float[Array, "n *d"]:
+    """Samples of x_0 from x_t, by `ddim_step` through the levels at `indices`.
+
+    With all levels and eta = 1 it is the ancestral sampler of Ho et al., with the small
+    (posterior) or large (beta) variance; with eta = 0 it is deterministic and the key has
+    no effect. Not meant to be differentiated.
+
+    Args:
+      key: of the noise.
+      levels: the noise levels.
+      estimate: (x_t, i) -> estimates of x_0 and epsilon, as of `diffusion_estimates`.
+      xt: at the last level of `indices`, or where `partly_diffuse` has put it.
+      indices: ascending, from `ddim_indices`.
+      eta, variance: see `ddim_step`.
+      count: levels to undo of each sample, from `partly_diffuse`; None: all.
+
+    >>> levels = linear_schedule(100)
+    >>> half = lambda xt, i: (0.5 + 0 * xt, (xt - 0.5 * levels.signal[i]) / levels.noise[i])
+    >>> x = reverse_diffusion(
+    ...     jax.random.key(0), levels, half, jnp.ones(1), ddim_indices(levels, 10), eta=1.0
+    ... )
+    >>> print(x)
+    [0.5]
+    """
+    indices = np.asarray(indices)
+    order = np.arange(len(indices))[::-1]
+    to = np.append(-1, indices[:-1])[::-1]
+
+    def back(xt, step):
+        k, i, j, key = step
+        rows = jnp.zeros(len(xt), jnp.int32)
+        x0, epsilon = estimate(xt, rows + i)
+        noise = jax.random.normal(key, xt.shape, xt.dtype) if eta else None
+        x = ddim_step(levels, x0, epsilon, rows + i, rows + j, eta, noise, variance)
+        if count is not None:
+            due = (k < count).reshape((-1,) + (1,) * (xt.ndim - 1))
+            x = jnp.where(due, x, xt)
+        return x.astype(xt.dtype), None
+
+    steps = order, indices[::-1], to, jax.random.split(key, len(indices))
+    return jax.lax.scan(back, xt, steps)[0]
+
+
+def guided(
+    unconditional: Float[Array, "n *d"],
+    conditional: Float[Array, "n *d"],
+    scale: float | int,
+) -> Float[Array, "n *d"]:
+    """Classifier-free guidance: u + scale (c - u) of a network's outputs u and c.
+
+    Scale 0 is unconditional and 1 conditional; the paper's w is scale - 1. Outputs may be
+    estimates of epsilon, x_0 or v, before any clipping.
+
+    Ho and Salimans 2022. https://arxiv.org/abs/2207.12598
+
+    >>> guided(jnp.array([[1.0]]), jnp.array([[2.0]]), 3.0).tolist()
+    [[4.0]]
+    """
+    return unconditional + scale * (conditional - unconditional)
+
+
+def timestep_embedding(
+    t: Int[Array, " n"] | Float[Array, " n"], width: int, order: str = "sin"
+) -> Float[Array, "n d"]:
+    r"""Sine-cosine embeddings of steps, [n, width], with periods from 2 pi to 2 pi 10^4.
+
+    .. math:: \omega_j = 10^{-4 j / (h - 1)} \text{ (sin)} \quad\text{or}\quad
+              10^{-4 j / h} \text{ (cos)}, \qquad h = \text{width} / 2
+
+    Args:
+      t: steps; not fractions of T, which would all look alike.
+      width: even.
+      order: "sin", sines first, as in the code of Ho et al. 2020, or "cos", cosines first,
+        as in that of Nichol and Dhariwal 2021 and of latent diffusion.
+
+    Raises:
+      ValueError: when `width` is odd or less than 4, or `order` is unknown.
+
+    >>> timestep_embedding(jnp.array([0]), 4).tolist()
+    [[0.0, 0.0, 1.0, 1.0]]
+    """
+    if width % 2 or width < 4 or order not in ("sin", "cos"):
+        raise ValueError(
+            f"timestep_embedding: width must be even, 4 or more, and order sin or cos, got "
+            f"{width} and {order!r}"
+        )
+    half = width // 2
+    omega = 1e4 ** (-np.arange(half) / (half - 1 if order == "sin" else half))
+    angles = t[:, None] * jnp.asarray(omega)
+    sin, cos = jnp.sin(angles), jnp.cos(angles)
+    return jnp.concatenate([sin, cos] if order == "sin" else [cos, sin], 1)
 
 
 def _samples(function, i, **arrays):

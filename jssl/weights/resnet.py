@@ -63,9 +63,7 @@ def sizes(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
     stem = arrays.get("conv1.weight")
     if stem is None or stem.ndim != 4 or stem.shape[-1] not in STEMS:
         came = "no conv1.weight" if stem is None else f"conv1.weight {[*stem.shape]}"
-        raise ValueError(
-            f"a ResNet's stem must be one 7x7 or 3x3 convolution, got {came}"
-        )
+        raise ValueError(f"a ResNet's stem must be one 7x7 or 3x3 convolution, got {came}")
     return {
         "depth": depths[0],
         "width": stem.shape[0],
