@@ -17,7 +17,7 @@ headline = "loss"
 
 def network():
     projector = MLP((16, 8), last_norm="plain")
-    return jitted(Siamese(ConvNet((8, 16)), projector, MLP((4, 8))))
+    return jitted(Siamese(ConvNet((8, 16)), projector, MLP((8, 8))))
 
 
 def tiny(tx):
