@@ -54,7 +54,8 @@ def test_few_wide_rows_have_the_optimum_of_linear_svc(c, monkeypatch):
     h[1] = h[0]  # a row twice, with two labels
     y = np.arange(24) % 3
     monkeypatch.setattr(linear, "WIDE", 0)
-    model = svm_fit(h, y, classes=3, c=c, tol=1e-8)
+    # On some processors the objective's rounding stops L-BFGS at a gradient of 1.4e-8.
+    model = svm_fit(h, y, classes=3, c=c, tol=1e-7)
     assert model.info.converged
     theirs = _liblinear(h, y, c)
     np.testing.assert_allclose(model.weights, theirs.coef_.T, atol=1e-5)
