@@ -106,6 +106,15 @@ def failures(result: Mapping[str, Any]) -> list[str]:
     return lines
 
 
+def left_out(result: Mapping[str, Any]) -> list[str]:
+    """A line on the evals that need labels, for a run without labels that has no other."""
+    data = result.get("data")
+    if not data or data["classes"] or result["protocols"]:
+        return []
+    needed = ", ".join(PREFERRED)
+    return [f"no labels: evals that need them ({needed}) and baselines are left out"]
+
+
 def print_table(result: Mapping[str, Any]) -> None:
     """Prints the final table, protocols, comparisons with baselines, and verdicts."""
     headings, rows = table(result)
@@ -120,6 +129,8 @@ def print_table(result: Mapping[str, Any]) -> None:
         print(f"{name}: {protocol}")
     if lines := comparisons(result):
         print("; ".join(lines))
+    for line in left_out(result):
+        print(line)
     for name, stage in _stages(result):
         print(f"doctor, {name}: {stage['doctor']}")
     for line in failures(result):
@@ -264,13 +275,14 @@ def _line_of(made):
 
 
 def _verdict(result):
-    """The header: comparisons with baselines, the doctor, and failures."""
+    """The header: comparisons with baselines, evals left out, the doctor, and failures."""
     lines = comparisons(result)
     kind = "above" if any(x.startswith("above untrained") for x in lines) else ""
     kind = "below" if any(x.startswith("below untrained") for x in lines) else kind
     rest = "; ".join(lines[1:])
     body = [f"<p>{_text(lines[0])}</p>"] if lines else []
     body += [f'<p class="{kind}">{_text(rest[:1].upper() + rest[1:])}.</p>'] if rest else []
+    body += [f"<p>{_text(line.capitalize())}.</p>" for line in left_out(result)]
     body += [
         f"<p>Doctor, {_text(name)}: {_text(stage['doctor'])}</p>"
         for name, stage in _stages(result)

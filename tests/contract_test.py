@@ -20,6 +20,7 @@ which they run in `make test`.
 """
 
 from functools import partial
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import chex
@@ -33,6 +34,8 @@ from tiers import METHODS, module
 from jssl import sharding
 from jssl.checkpoint import Checkpoints
 from jssl.engine import copied
+from jssl.learner import descend, fresh
+from jssl.method import Method
 
 KEYS = list(jax.vmap(jax.random.key)(np.arange(60)))
 KEY = KEYS[0]
@@ -234,3 +237,37 @@ def test_devices_agree_in_float32_over_ten_steps(case):
             alone.append(metrics)
     _, together = run(case, method, start, case.batch, 8, 10)
     close(together, alone, 1e-4)
+
+
+def choosing(tx):
+    """Moves a weight by a millionth up or down, as the last bit of a sum has it.
+
+    The sum is rounded in another order on other devices.
+    """
+    tx = tx or optax.adam(0.1)
+
+    def init(key, batch):
+        return fresh(tx, jnp.zeros(()))
+
+    def step(key, state, batch):
+        scaled = batch["image"] * jax.random.normal(key)
+        up = jax.lax.bitcast_convert_type(scaled.sum(), jnp.int32) & 1
+        after = descend(tx, state, jnp.where(up == 1, -1e-6, 1e-6))
+        return after, {"weight": after.params}
+
+    return Method(init, step, embed=lambda state, batch: {"h": batch["image"]})
+
+
+def test_a_method_with_a_discrete_choice_is_compared_under_plain_descent():
+    batch = {"image": jax.random.normal(KEY, (8, 1000))}
+
+    def compared(**declared):
+        tiny = SimpleNamespace(tiny=lambda tx: (choosing(tx), batch), **declared)
+        method = choosing(None)
+        step, state = jax.jit(method.step, donate_argnums=1), method.init(KEY, batch)
+        case = Case(tiny, method, batch, step, [], state, state, batch)
+        test_devices_agree_in_float32_over_ten_steps(case)
+
+    compared(discrete=True)
+    with pytest.raises(AssertionError):
+        compared()

@@ -68,6 +68,20 @@ def test_the_page_has_verdict_classes_and_failures(tmp_path, capsys):
     assert "failed: baseline supervised reference" in capsys.readouterr().out
 
 
+def test_a_run_without_labels_names_the_evals_left_out(tmp_path, capsys):
+    Log(tmp_path)
+    found = result(metrics={"loss": 0.5, "doctor/h/std": 0.4}) | {"protocols": {}}
+    found |= {"baselines": {}, "data": found["data"] | {"classes": 0, "class_names": []}}
+    line = "no labels: evals that need them (linear, knn, top1) and baselines are left out"
+    print_table(found)
+    assert line in capsys.readouterr().out.splitlines()
+    assert f"<p>N{line[1:]}.</p>" in write_report(tmp_path, found).read_text()
+    own = found | {"protocols": {"high_quality": "samples near a mode"}}
+    for other in (result(), own):
+        print_table(other)
+        assert "left out" not in capsys.readouterr().out
+
+
 def test_a_result_of_before_has_a_page_without_intervals(tmp_path):
     Log(tmp_path)
     old = result()

@@ -11,8 +11,8 @@ from scipy import stats
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "benchmarks"))  # they import one another by name
-doctor, evaluation, plans, results = map(
-    importlib.import_module, ("doctor", "evaluation", "plans", "results")
+doctor, evaluation, methods, plans, results = map(
+    importlib.import_module, ("doctor", "evaluation", "methods", "plans", "results")
 )
 
 OURS, UNTRAINED = [0.93, 0.92, 0.94], [0.90, 0.905, 0.895]
@@ -100,3 +100,12 @@ def test_every_experiment_of_the_page_exists():
 )
 def test_a_page_says_what_was_kept_and_nothing_else(page, made):
     assert (ROOT / "docs" / page).read_text() == made()
+
+
+def test_the_methods_of_the_readme_are_those_of_the_package():
+    page = (ROOT / "README.md").read_text()
+    renew = "the table of methods is old: python benchmarks/methods.py write"
+    assert methods.table() in page and methods.written(page, methods.table()) == page, renew
+    named = {line.split("`")[1] for line in methods.table().splitlines()[2:]}
+    modules = (ROOT / "jssl" / "methods").glob("*/[!_]*.py")
+    assert named == {path.relative_to(ROOT).as_posix() for path in modules}

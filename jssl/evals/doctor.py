@@ -17,7 +17,7 @@ import numpy as np
 from jssl.evals import collapse
 from jssl.evals.gallery import spectrum_points
 from jssl.evals.generation import prdc
-from jssl.evals.protocol import Features
+from jssl.evals.protocol import Features, of_settings
 from jssl.pictures import Lines
 
 POINT = {"z": 0.2, "h": 0.05}  # complete collapse: std below; h after a ReLU is positive
@@ -54,6 +54,7 @@ class Verdict(NamedTuple):
     words: str
 
 
+@of_settings("diagnose_features(h)", "takes the features of a stage and a split")
 def examine(features: Features, split: str, rows: int = 2048) -> dict[str, float]:
     """Collapse metrics of the first `rows` rows of a split, by "output/metric".
 
@@ -115,6 +116,7 @@ def _embeddings(features, split, rows):
                 yield name, z
 
 
+@of_settings("diagnose_features(h)", "takes the history of a run")
 def diagnose(
     history: Sequence[tuple[int, Mapping[str, float]]],
     chance: Mapping[str, float] = {},

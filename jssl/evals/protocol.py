@@ -4,14 +4,14 @@ import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ParamSpec, Protocol, runtime_checkable
+from typing import Any, ParamSpec, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from jaxtyping import Array, Float
 
 from jssl.ops.cells import cell_means
 
-P = ParamSpec("P")
+P, T = ParamSpec("P"), TypeVar("T")
 Labeled = tuple[np.ndarray, np.ndarray]
 
 
@@ -66,21 +66,22 @@ class Eval:
         return self.run(features, final)
 
 
-def of_settings(instead: str) -> Callable[[Callable[P, Eval]], Callable[P, Eval]]:
-    """Refuses arrays as arguments of a function that makes an eval from settings.
+def of_settings(
+    instead: str, does: str = "makes an eval from settings"
+) -> Callable[[Callable[P, T]], Callable[P, T]]:
+    """Refuses arrays as arguments of a function, even if others are missing.
 
     Args:
       instead: the function of arrays, for the error.
+      does: predicate of the refusing function, for the error.
     """
 
-    def declare(make):
-        @functools.wraps(make)
+    def declare(function):
+        @functools.wraps(function)
         def checked(*args, **kwargs):
             if any(getattr(x, "ndim", 0) for x in (*args, *kwargs.values())):
-                raise TypeError(
-                    f"{make.__name__} makes an eval from settings; of arrays use {instead}"
-                )
-            return make(*args, **kwargs)
+                raise TypeError(f"{function.__name__} {does}; of arrays use {instead}")
+            return function(*args, **kwargs)
 
         return checked
 

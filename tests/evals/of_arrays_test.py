@@ -113,6 +113,12 @@ def test_arrays_given_as_settings_are_told_where_to_go(name):
         getattr(evals, name)(np.zeros((3, 2)), np.zeros(3, int))
 
 
+@pytest.mark.parametrize("name", ["examine", "diagnose"])
+def test_arrays_given_to_the_doctor_are_told_where_to_go(name):
+    with pytest.raises(TypeError, match=rf"{name} takes .*use diagnose_features\(h\)"):
+        getattr(evals, name)(np.zeros((3, 2)))
+
+
 X, Y = np.zeros((4, 2)), np.array([0, 0, 1, 1])
 BAD = {
     "no split": ({}, "needs train="),
