@@ -31,9 +31,9 @@ RUNS = {"": 1, f"{FASHION},epochs=70": 1}
 def laptop(
     run: Run = Run(dispatch=10, save_every=2000),
     images: Images = Images(epochs=200.0, batch=128),
-    lr: Positive = 2e-4,
+    lr: Positive = 5e-4,
     widths: Counts = (256, 256),
-    latent: Count = 16,
+    latent: Count = 50,
 ) -> list[Stage]:
     """Dense layers on small images: about two minutes on two cores.
 
