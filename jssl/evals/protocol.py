@@ -11,7 +11,8 @@ from jaxtyping import Array, Float
 
 from jssl.ops.cells import cell_means
 
-P, T = ParamSpec("P"), TypeVar("T")
+P = ParamSpec("P")
+T = TypeVar("T")
 Labeled = tuple[np.ndarray, np.ndarray]
 
 
