@@ -41,7 +41,7 @@ RUNS = {"": 1, f"{FASHION},epochs=6,supervised_epochs=4": 1, "ring": 5}
 
 @dataclass(frozen=True, kw_only=True)
 class Game:
-    """How the two players learn.
+    """Training of the two players.
 
     Attributes:
       lr: Learning rate of both players, constant.

@@ -32,7 +32,7 @@ RUNS = {"": 1, "ring": 5}
 
 @dataclass(frozen=True, kw_only=True)
 class Game:
-    """How the two players learn.
+    """Training of the two players.
 
     Attributes:
       lr: Learning rate of both players, constant.

@@ -107,9 +107,9 @@ def failures(result: Mapping[str, Any]) -> list[str]:
 
 
 def left_out(result: Mapping[str, Any]) -> list[str]:
-    """A line on the evals that need labels, for a run without labels that has no other."""
+    """A line on the evals that need labels, for a run without labels."""
     data = result.get("data")
-    if not data or data["classes"] or result["protocols"]:
+    if not data or data["classes"]:
         return []
     needed = ", ".join(PREFERRED)
     return [f"no labels: evals that need them ({needed}) and baselines are left out"]

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from jssl.cache import written
-from jssl.command import add_run, new_parser, prepare_jax, say
+from jssl.command import add_run, new_parser, prepare_jax, say, terminable
 
 KINDS = (".npz", ".png")
 
@@ -29,7 +29,8 @@ KINDS = (".npz", ".png")
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command `python -m jssl.sample` and returns its exit status.
 
-    0: written. 1: a user error, reported in one line; nothing is written.
+    0: written. 1: a user error, reported in one line; 130, 143: stopped by Ctrl-C or
+    SIGTERM; nothing is written.
     """
     options = parser().parse_args(arguments)
     return say(lambda: launch(options), options.debug)
@@ -72,7 +73,8 @@ def launch(options) -> int:
         given["label"] = np.int32(class_number(options.label, stage.data))
     if options.like:
         given |= {"like": image(options.like, stage.data), "strength": np.float32(strength)}
-    made = drawn(stage, state, options.number, options.seed, given)
+    with terminable():
+        made = drawn(stage, state, options.number, options.seed, given)
     told = {k: v for k, v in config.items() if k != "provenance"}
     asked = {k: x for k, x in vars(options).items() if x is not None and k != "debug"}
     write(out, made, asked | {"config": told, "provenance": session.provenance()})

@@ -188,9 +188,9 @@ def _check(workdir, config, extend):
             _refuse(workdir, key, there[key], config[key])
     for knob in sorted({*there["knobs"], *config["knobs"]}):
         old, new = there["knobs"].get(knob), config["knobs"].get(knob)
-        longer = extend and knob.endswith("epochs") and (new or 0) > (old or 0)
-        if old != new and not longer:
-            _refuse(workdir, knob, old, new)
+        longer = knob.endswith("epochs") and (new or 0) > (old or 0)
+        if old != new and not (extend and longer):
+            _refuse(workdir, knob, old, new, "--extend to continue it, or " * longer)
 
 
 def _record(workdir, config, first, extend, stages):
@@ -267,10 +267,10 @@ def _leave(workdir):
             workdir.rmdir()
 
 
-def _refuse(workdir, what, old, new):
+def _refuse(workdir, what, old, new, way=""):
     raise ValueError(
         f"{workdir} contains a run with {what}={old}, not {new}: "
-        f"give another --workdir, or remove it"
+        f"give {way}another --workdir, or remove it"
     )
 
 

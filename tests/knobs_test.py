@@ -64,7 +64,7 @@ def test_size_channels_and_reading_reach_the_loader(tmp_path):
 def test_a_corrupt_picture_is_skipped_where_it_is_asked_for(tmp_path):
     name = photographs(tmp_path, MIXED)
     (tmp_path / "temple" / "x.jpg").write_bytes(b"no picture")
-    with pytest.raises(ValueError, match="x.jpg cannot be read .* corrupt='skip'"):
+    with pytest.raises(ValueError, match="x.jpg cannot be read .* corrupt=skip"):
         for part in ("train", "val", "test"):
             Data(source=name).load(Run()).split(part)
     train = Data(source=name, corrupt="skip").load(Run())

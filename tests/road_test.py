@@ -129,7 +129,8 @@ def test_an_extended_run_continues_and_later_stages_are_trained_anew(tmp_path, c
     steps = {name: x["steps"] for name, x in result(work)["stages"].items()}
     before = read_lines(work)
     assert words("epochs=0.2") == 1
-    assert "contains a run with epochs=0.1, not 0.2" in told(capfd)[0]
+    said = told(capfd)[0]
+    assert "contains a run with epochs=0.1, not 0.2: give --extend to continue it" in said
     extend = lambda *more: main(
         [
             f"--config=stacked_denoising:{','.join((knobs, *more))}",

@@ -26,7 +26,7 @@ RUNS = {
 
 
 def begun(workdir, spec):
-    """What a run leaves, without the training: its config and a checkpoint."""
+    """The files of a run, without the training: its config and a checkpoint."""
     name, _, rest = spec.partition(":")
     experiment = load(f"{EXPERIMENTS / name}.py:{rest}")
     stages = experiment.stages()

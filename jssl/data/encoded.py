@@ -163,7 +163,7 @@ class Encoded(Records):
             return use(found) if isinstance(found, np.ndarray) else read(found, name, use)
         except ValueError as reason:
             if self.corrupt == "refuse":
-                raise ValueError(f"{reason}; corrupt='skip' skips such files") from reason
+                raise ValueError(f"{reason}; corrupt=skip skips such files") from reason
             warn_once(f"skipped: {reason}")
             return None
 

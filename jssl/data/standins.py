@@ -46,8 +46,9 @@ def prepare(name: str, folder: str | Path, classes: int = 5, each: int = 16) -> 
         if encoded
         else library.features.Tensor(shape=shape, dtype=np.uint8)
     )
-    column, noted = ("label", library.features.ClassLabel(num_classes=classes))
-    if not labeled:
+    if labeled:
+        column, noted = "label", library.features.ClassLabel(num_classes=classes)
+    else:
         column, noted = "attributes", {"Male": np.bool_, "Smiling": np.bool_}
     splits = {"train": each * classes} | dict.fromkeys(held, 4 * classes)
 

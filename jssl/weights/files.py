@@ -66,7 +66,10 @@ def write(path: str | Path, arrays: Mapping[str, np.ndarray], info: Mapping[str,
     arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     try:
         with written(path) as part:
+            part.touch()
+            mode = part.stat().st_mode  # safetensors makes files for their owner alone
             save_file(arrays, part, dict(info))
+            part.chmod(mode)
     except (SafetensorError, OSError) as error:
         raise OSError(f"cannot write {path}: {error}") from error
 

@@ -423,7 +423,7 @@ def spoilt(pets):
 
 @pytest.mark.parametrize("resident", [0, 2**20])
 def test_a_corrupt_file_is_refused_by_name(spoilt, resident):
-    message = "png cannot be read as an image: .*; corrupt='skip' skips such files"
+    message = "png cannot be read as an image: .*; corrupt=skip skips such files"
     with pytest.raises(ValueError, match=message):
         source = load(f"folder:{spoilt}", 1, size=6, resident=resident)
         for part in "train", "val", "test":

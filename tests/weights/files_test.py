@@ -93,3 +93,10 @@ def test_with_torch_arrays_are_read_and_programs_refused(tmp_path):
     torch.save({"model": print}, path)
     with pytest.raises(ValueError, match="may be code and is not run"):
         weights.read(path)
+
+
+def test_a_file_has_the_rights_of_any_other(tmp_path):
+    other, ours = tmp_path / "other", tmp_path / "ours.safetensors"
+    other.touch()
+    weights.write(ours, {"a": np.zeros(3)}, {})
+    assert ours.stat().st_mode == other.stat().st_mode
