@@ -71,15 +71,18 @@ def pytest_addoption(parser):
 def pytest_collection_modifyitems(items):
     """Marks what the fast lane and `make test` leave out.
 
-    The fast lane: methods beyond one a shape, and the papers' settings. Both: the agreement
-    of devices, for methods beyond one a shape of which no file changed since it was seen.
+    The fast lane: methods beyond one a shape, and the papers' settings. Both: what is
+    marked `changed`, and the agreement of devices for methods beyond one a shape, if no
+    file of the method changed since that agreement was seen.
     """
-    settled = tiers.settled()
+    unchanged, settled = tiers.unchanged(), tiers.settled()
     for item in items:
         method = method_of(item.nodeid)
         if (method and method not in tiers.ONE_A_SHAPE) or ":paper" in item.nodeid:
             item.add_marker(pytest.mark.slow)
         if method in settled and item.get_closest_marker("agreement"):
+            item.add_marker(pytest.mark.settled)
+        if method in unchanged and item.get_closest_marker("changed"):
             item.add_marker(pytest.mark.settled)
 
 

@@ -104,7 +104,7 @@ def test_a_gan_of_other_pictures_is_judged_by_an_svm_on_digits(tmp_path):
     from jssl.evals import Arrays, svm
 
     work, features = tmp_path / "run", tmp_path / "h.npz"
-    knobs = "tiny=True,source=fashion_mnist,limit=200,size=8,channels=1"
+    knobs = "tiny=True,source=mnist,limit=200,size=8,channels=1"
     assert main([f"--config=experiments/dcgan.py:{knobs}", f"--workdir={work}"]) == 0
     other = [f"--workdir={work}", "--source=digits"]
     assert evaluate.main([*other, "--protocols=svm"]) == 0

@@ -1,4 +1,8 @@
-"""Every experiment: it loads, traces by shape, and runs two tiny steps."""
+"""Every experiment: its functions trace by shape, and its laptop's learn photographs.
+
+The published settings run two tiny steps where a file of the method or of the experiment
+changed since `make test-all`.
+"""
 
 import json
 import shutil
@@ -11,7 +15,7 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_sample_images
 
-from jssl import config
+from jssl import config, course
 from jssl.engine import Engine
 from jssl.main import main
 
@@ -22,13 +26,14 @@ def functions():
     return [(f, name) for f in FILES for name in config.functions(f)]
 
 
-@pytest.mark.parametrize(
-    ("file", "function"), functions(), ids=[f"{f.stem}:{name}" for f, name in functions()]
-)
-def test_an_experiment_runs_two_tiny_steps(file, function):
-    experiment = config.load(f"{file}:{function},tiny=True")
+PUBLISHED = [(file, name) for file, name in functions() if name != "laptop"]
+NAMES = [f"{file.stem}:{name}" for file, name in PUBLISHED]
+
+
+def learns(stages):
+    """Trains every stage for two steps."""
     done = {}
-    for stage in experiment.stages():
+    for stage in stages:
         engine = Engine(stage)
         state = engine.begin(done)
         batches = engine.batches(0, None)
@@ -36,6 +41,20 @@ def test_an_experiment_runs_two_tiny_steps(file, function):
             state, metrics = engine.advance(state, step, batch)
             assert all(np.isfinite(m).all() for m in metrics.values())
         done[stage.name] = state
+
+
+@pytest.mark.parametrize(("file", "function"), PUBLISHED, ids=NAMES)
+def test_a_published_setting_traces_from_its_start_to_its_pictures(
+    file, function, tmp_path
+):
+    stages = config.load(f"{file}:{function},tiny=True").stages()
+    assert [*course.check(stages, tmp_path, keep=2)] == [stage.name for stage in stages]
+
+
+@pytest.mark.changed
+@pytest.mark.parametrize(("file", "function"), PUBLISHED, ids=NAMES)
+def test_a_published_setting_runs_two_tiny_steps(file, function):
+    learns(config.load(f"{file}:{function},tiny=True").stages())
 
 
 @pytest.fixture(scope="module")
@@ -104,20 +123,13 @@ def test_a_paper_without_labels_ends_with_its_pre_training(name, unlabeled):
     assert [(stage.name, list(stage.evals)) for stage in stages] == [("pretrain", [])]
 
 
-OWN = [f for f in FILES if "size" in config.schema(config.functions(f)["laptop"])]
-
-
-@pytest.mark.parametrize("file", OWN, ids=[f"{f.stem}:photographs" for f in OWN])
-def test_a_laptop_experiment_learns_photographs_of_mixed_size(file, photographs):
-    knobs = f"tiny=True,source=folder:{photographs},epochs=1.0,batch=8"
-    for stage in config.load(f"{file}:laptop,{knobs}").stages():
-        if stage.start is not None:
-            continue
-        engine = Engine(stage)
-        state = engine.begin({})
-        for step, batch in enumerate(islice(engine.batches(0, None), 2)):
-            state, metrics = engine.advance(state, step, batch)
-            assert all(np.isfinite(m).all() for m in metrics.values())
+@pytest.mark.parametrize("name", sorted(NEED_LABELS))
+def test_a_laptop_experiment_learns_photographs_with_labels(name, photographs):
+    """Those that do not learn without labels, above."""
+    file = FILES[0].with_name(f"{name}.py")
+    own = f"source=folder:{photographs},epochs=1.0,batch=8"
+    has_size = "size" in config.schema(config.functions(file)["laptop"])
+    learns(config.load(f"{file}:tiny=True,{own if has_size else ''}").stages())
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
@@ -133,9 +145,11 @@ def test_the_runs_that_an_experiment_declares_are_of_knobs_that_it_has(file):
     assert all(seeds >= 1 for seeds in config.evidence(file).values())
 
 
+@pytest.mark.changed
 @pytest.mark.parametrize(
     ("variant", "encoder"),
     [("L/16", 303_099_904), ("H/14", 630_435_840)],  # B/16 is rehearsed: papers_test
+    ids=["mae:L/16", "mae:H/14"],
 )
 def test_the_published_mae_traces_by_shape(variant, encoder):
     """The real networks, batches and schedules, on blank images of ImageNet's shapes."""
@@ -169,7 +183,7 @@ def test_length_batch_and_rate_of_every_training_are_knobs(file, function):
             assert {f"{stage}_batch", f"{stage}_lr"} <= known
 
 
-PUBLISHED = {  # epochs and images of a step
+LENGTHS = {  # epochs and images of a step
     "moco.py:paper,version=2,epochs=800": (800, 256),
     "moco.py:v3,epochs=100,lr=0.6": (100, 4096),
     "moco.py:v3,epochs=1000,decay=1.5e-6,momentum=0.996": (1000, 4096),
@@ -178,9 +192,9 @@ PUBLISHED = {  # epochs and images of a step
 }
 
 
-@pytest.mark.parametrize("setting", PUBLISHED)
+@pytest.mark.parametrize("setting", LENGTHS)
 def test_the_published_trainings_of_other_lengths_can_be_asked_for(setting):
-    epochs, batch = PUBLISHED[setting]
+    epochs, batch = LENGTHS[setting]
     name = f"{FILES[0].parent / setting},source=blank:imagenet2012"
     [stage, *_] = config.load(name).stages()
     assert stage.steps == round(epochs * (stage.data.size // batch))

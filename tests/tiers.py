@@ -1,8 +1,9 @@
 """Methods by their test files, and those whose files changed since their devices agreed.
 
 `make test-all` writes tests/full-tier.json: for each method whose agreement tests passed, a
-hash of its module, its test file and all that these import of the parts below. `make test`
-runs the agreement of devices for one method of each shape, and where a hash differs.
+hash of its module, its test file, its experiment and all that these import of the parts
+below. Where a hash differs, `make test` runs the agreement of devices and two steps of the
+published settings; the agreement also for one method of each shape.
 """
 
 import ast
@@ -61,9 +62,10 @@ def imported(path: Path) -> frozenset[Path]:
 
 
 def files(name: str) -> set[Path]:
-    """A method's module and test file, and all of PARTS that they import, in turn."""
+    """A method's module, test file and experiment, and what they import of PARTS."""
     test = METHODS[name]
-    found, new = set(), {test, ROOT / "jssl/methods" / test.parent.name / f"{name}.py"}
+    module = ROOT / "jssl/methods" / test.parent.name / f"{name}.py"
+    found, new = set(), {test, module, ROOT / "experiments" / f"{name}.py"}
     while new:
         found |= new
         new = set().union(*map(imported, new)) - found
@@ -84,10 +86,15 @@ def recorded() -> dict[str, str]:
     return json.loads(RECORD.read_text()) if RECORD.exists() else {}
 
 
-def settled() -> set[str]:
-    """The methods, beyond one a shape, none of whose files changed since."""
+def unchanged() -> set[str]:
+    """The methods none of whose files changed since."""
     known = recorded()
-    return {n for n in METHODS if known.get(n) == digest(n)} - ONE_A_SHAPE
+    return {n for n in METHODS if known.get(n) == digest(n)}
+
+
+def settled() -> set[str]:
+    """Those of them beyond one a shape."""
+    return unchanged() - ONE_A_SHAPE
 
 
 def settle(names: set[str]) -> None:
