@@ -184,17 +184,16 @@ def ddpm(
         x = prepare(batch)[:8]
         if x.ndim != 4 or x.shape[-1] not in (1, 3):
             return {}
-        estimate = estimator(state, jax.tree.map(lambda c: c[:8], conditions(batch)))
-        columns = [x]
-        for share in (0.25, 0.5, 0.75):
-            i = jnp.full(len(x), int(share * count), jnp.int32)
-            xt = diffuse(levels, x, i, jax.random.normal(key, x.shape, x.dtype))
-            columns += [xt, estimate(xt, i)[0]]
-        heads = (
-            "x0",
-            *(f"{name} {t}" for t in ("T/4", "T/2", "3T/4") for name in ("t =", "x0 at")),
-        )
-        return {"denoising": Grid(jnp.clip(show(jnp.stack(columns, 1)), 0, 1), heads)}
+        marks = {"T/4": count // 4, "T/2": count // 2, "3T/4": 3 * count // 4}
+        thrice = lambda tree: jax.tree.map(lambda a: jnp.repeat(a[:8], 3, axis=0), tree)
+        clean, epsilon = thrice((x, jax.random.normal(key, x.shape, x.dtype)))
+        i = jnp.tile(jnp.array([*marks.values()], jnp.int32), len(x))
+        xt = diffuse(levels, clean, i, epsilon)
+        found, _ = estimator(state, thrice(conditions(batch)))(xt, i)
+        pairs = jnp.stack([xt, found], 1).reshape(len(x), 6, *x.shape[1:])
+        cells = jnp.concatenate([x[:, None], pairs], 1)
+        heads = ("x0", *(f"{name} {t}" for t in marks for name in ("t =", "x0 at")))
+        return {"denoising": Grid(jnp.clip(show(cells), 0, 1), heads)}
 
     return Method(init, step, embed, render=render, generate=generate)
 
