@@ -34,6 +34,7 @@ from jssl.evals import Eval
 
 FEW = ("labels", "per_class", "few", "many")  # knobs that count labels of each class
 WITHIN = ("clusters", "components")  # knobs with at most as many as there are rows
+SAMPLING = "sampling_steps"  # of a diffusion model; 0 for all, which may be a thousand
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -108,6 +109,8 @@ def smaller(asked: Experiment, options, folder: Path) -> dict[str, Any]:
             changes[knob] = min(value, 2)
         if knob in WITHIN:
             changes[knob] = min(value, options.rows // 4)
+        if knob == SAMPLING:
+            changes[knob] = min(value or options.steps, options.steps)
         if knob == "workers":
             changes[knob] = min(value, 2)
         if knob == "dtype" and jax.default_backend() == "cpu":

@@ -55,6 +55,11 @@ def test_there_are_no_more_clusters_than_rows():
     assert found["clusters"] == found["components"] == 20
 
 
+def test_samples_of_a_diffusion_model_have_few_steps():
+    options = rehearse.parser().parse_args([])
+    assert rehearse.smaller(load("ddpm:paper"), options, None)["sampling_steps"] == 4
+
+
 def test_the_peak_of_a_device_is_that_of_the_fullest():
     class Device:
         def __init__(self, stats):
