@@ -5,9 +5,14 @@ r"""PCA whitening: uncorrelated features of variance 1, leading components first
 for the covariance's largest eigenvalues Lambda and their eigenvectors V.
 """
 
+import operator
+from collections.abc import Callable, Iterator
+from functools import reduce
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from jssl.ops.explicit import compares_rows
@@ -31,7 +36,12 @@ class Whitening(NamedTuple):
 
 
 @compares_rows(like="x")
-def pca_whiten(x: Float[Array, "n d"], components: int, epsilon: float = 1e-6) -> Whitening:
+def pca_whiten(
+    x: Float[Array | np.ndarray, "n d"],
+    components: int,
+    epsilon: float = 1e-6,
+    block: int | None = None,
+) -> Whitening:
     """Project on the leading principal components and scale each to variance 1.
 
     Variances are unbiased (over n - 1) and at least `epsilon` times the largest: directions
@@ -41,8 +51,17 @@ def pca_whiten(x: Float[Array, "n d"], components: int, epsilon: float = 1e-6) -
     Caron et al. 2018, "Deep Clustering", https://arxiv.org/abs/1807.05520, whiten features
     to 256 components before k-means, and normalize them to length 1 after.
 
+    Args:
+      x: samples. A numpy array stays on the host if there is a `block`: memory of the
+        device is [block, d], [d, d] and the result, in place of [n, d].
+      components: number of principal components.
+      epsilon: least variance of a component, as a fraction of the largest.
+      block: samples at a time, in three passes: means, covariances and projections, which
+        are added up in float32; None: all.
+
     Raises:
-      ValueError: when x is not float[n, d], or `components` not in 1 ... d.
+      ValueError: when x is not float[n, d], `components` not in 1 ... d, or `block` below
+        1.
 
     >>> x = jnp.array([[0.0, 5.0], [2.0, 5.0]])    # variance 2 along the first axis
     >>> z = pca_whiten(x, 1).z
@@ -52,14 +71,28 @@ def pca_whiten(x: Float[Array, "n d"], components: int, epsilon: float = 1e-6) -
     n, d = expect("pca_whiten", x=(x, "n d")).values()
     if not 1 <= components <= d:
         raise ValueError(f"pca_whiten: components must be in 1 ... d={d}, got {components}")
-    (x,) = widen(x)
-    mean = x.mean(0)
-    x = x - mean[None]
-    variances, axes = jnp.linalg.eigh(dots(x.T, x.T) / max(n - 1, 1))
+    block = max(n, 1) if block is None else block
+    if block < 1:
+        raise ValueError(f"pca_whiten: block must be at least 1, got {block}")
+
+    def over(function: Callable[[Array], Array]) -> Iterator[Array]:
+        """`function` of each block; one at a time, since JAX does not wait for results."""
+        for begin in range(0, max(n, 1), block):
+            (rows,) = widen(jnp.asarray(x[begin : begin + block]))
+            yield jax.block_until_ready(function(rows))
+
+    mean = reduce(operator.add, over(lambda rows: rows.sum(0))) / n
+
+    def scatter(rows):
+        rows = rows - mean[None]
+        return dots(rows.T, rows.T)
+
+    variances, axes = jnp.linalg.eigh(reduce(operator.add, over(scatter)) / max(n - 1, 1))
     variances, axes = variances[::-1][:components], axes[:, ::-1][:, :components]
     largest = jnp.take_along_axis(axes, jnp.abs(axes).argmax(0)[None], axis=0)
     axes = jnp.where(largest < 0, -axes, axes)
     variances = jnp.maximum(variances, epsilon * variances[0])
     scale = jnp.where(variances > 0, variances, jnp.inf) ** -0.5
     projection = axes * scale[None]
-    return Whitening(dots(x, projection.T), mean, projection)
+    z = [*over(lambda rows: dots(rows - mean[None], projection.T))]
+    return Whitening(jnp.concatenate(z), mean, projection)
