@@ -184,7 +184,8 @@ class Engine:
             if found is None:
                 check_rows(part, source.batch)
                 # Parts that are joined at the end would take the memory twice.
-                found = jax.tree.map(lambda x: np.empty((size, *x.shape[1:]), x.dtype), part)
+                empty = lambda x: np.empty((size, *x.shape[1:]), x.dtype)
+                found = jax.tree.map(empty, part)
             jax.tree.map(partial(_fill, i * source.batch), found, part)
         return found
 

@@ -17,18 +17,6 @@ from jssl.papers import of_layer
 FOLDER = Path(__file__).parent.parent / "experiments"
 
 
-@pytest.fixture(scope="module")
-def cifar(tmp_path_factory):
-    """An npz file with as many rows and classes as CIFAR-10, of 2 x 2 pixels."""
-    file = tmp_path_factory.mktemp("cifar") / "blank.npz"
-    arrays = {}
-    for split, n in (("train", 50_000), ("test", 10_000)):
-        arrays[f"x_{split}"] = np.zeros((n, 2, 2, 3), np.uint8)
-        arrays[f"y_{split}"] = np.arange(n) % 10
-    np.savez(file, **arrays)
-    return f"npz:{file}"
-
-
 LENGTHS = {
     "mixmatch.py:cifar": (1_048_576, 250, 45_000),
     "mixmatch.py:cifar,labels=400": (1_048_576, 4000, 45_000),
