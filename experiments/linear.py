@@ -64,8 +64,8 @@ def paper(
 
     SimSiam: optimizer=lars; BYOL:
     resize=bicubic,linear_lr=0.2,linear_batch=1024,linear_epochs=80; SimCLR:
-    normalize=False,resize=bicubic,decay=1e-6; MoCo v2, whose rate falls in steps, here along
-    a cosine: optimizer=sgd,linear_lr=30,linear_batch=256,linear_epochs=100.
+    normalize=False,resize=bicubic,decay=1e-6; MoCo v2, whose rate falls in steps, and here
+    along a cosine: optimizer=sgd,linear_lr=30,linear_batch=256,linear_epochs=100.
 
     Args:
       optimizer: Optimizer of the classifier: nesterov or sgd, with momentum 0.9, or lars.
