@@ -95,10 +95,10 @@ def paper(
     )
     judged = evals.knn_if_labeled(train)
     sgd = partial(optim.decayed_sgd, decay=0.0, nesterov=True)
-    online = lambda state: state.online
+    online, look = lambda state: state.online, images.crop_and_flip(method="bicubic")
     return [
         run.stage("pretrain", method, train, steps, evals=judged),
-        *probe.stages(run, images, train, net, online, tx=sgd),
+        *probe.stages(run, images, train, net, online, tx=sgd, look=look),
     ]
 
 

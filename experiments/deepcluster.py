@@ -98,8 +98,8 @@ def paper(
     classifier on the third of AlexNet's convolutions, averaged to 9,600 numbers; 39.6 % on
     the fourth (layer=4). For VGG-16 the paper has no such number.
 
-    The features of all images are on one device in a clustering, three times in the course
-    of it: 21 GB each.
+    In a clustering every host has the features of all images, 21 GB, and one device their
+    256 principal components, 1.3 GB, XXX times in the course of it.
 
     Departures: Sobel filters repeat the border, there black; empty clusters are filled by
     splitting others. "linear" has random crops of 8 to 100 % of the area and a rate that
@@ -110,7 +110,7 @@ def paper(
       network: Encoder: alexnet or vgg (VGG-16), both with batch norm.
       clusters: Number of clusters.
       components: Principal components of the features that are clustered.
-      chunk: Images per block of distances in k-means, to save memory.
+      chunk: Images per block of features and of distances in a clustering, to save memory.
       head_momentum: Momentum of SGD for the head.
       layer: Convolution whose maps "linear" is trained on, from 1.
       stride: Stride of AlexNet's first convolution.

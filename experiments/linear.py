@@ -62,9 +62,10 @@ def paper(
 ) -> list[Stage]:
     """A ResNet on ImageNet, by the recipe of a paper.
 
-    SimSiam: optimizer=lars; BYOL: linear_lr=0.2,linear_batch=1024,linear_epochs=80; SimCLR:
-    normalize=False,resize=bicubic,decay=1e-6; MoCo v2:
-    optimizer=sgd,linear_lr=30,linear_batch=256,linear_epochs=100.
+    SimSiam: optimizer=lars; BYOL:
+    resize=bicubic,linear_lr=0.2,linear_batch=1024,linear_epochs=80; SimCLR:
+    normalize=False,resize=bicubic,decay=1e-6; MoCo v2, whose rate falls in steps, and here
+    along a cosine: optimizer=sgd,linear_lr=30,linear_batch=256,linear_epochs=100.
 
     Args:
       optimizer: Optimizer of the classifier: nesterov or sgd, with momentum 0.9, or lars.

@@ -65,7 +65,8 @@ def paper(
     Number to beat: 68.1 % top-1 of the 50,000 validation images after "linear": LARS,
     batches of 4,096, rate 0.1 for 256, 90 epochs.
 
-    Departures: computed in bfloat16, in the paper in float32 (dtype=).
+    Departures: computed in bfloat16, in the paper in float32 (dtype=); LARS scales the
+    steps of the classifier's matrix, in the released code those of its bias too.
 
     Args:
       projector: Widths of the projector's layers.

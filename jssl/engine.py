@@ -177,12 +177,17 @@ class Engine:
     def _over(self, source, compiled, args, rows):
         size = source.size if rows is None else min(rows, source.size)
         batches = itertools.islice(source.scan(), -(-size // source.batch))
-        parts = [
-            jax.device_get(compiled(args, sharding.place(batch, self.mesh), self.context))
-            for batch in batches
-        ]
-        check_rows(parts[0], source.batch)
-        return jax.tree.map(lambda *x: np.concatenate(x)[:size], *parts)
+        found: Any = None
+        for i, batch in enumerate(batches):
+            part = compiled(args, sharding.place(batch, self.mesh), self.context)
+            part = jax.device_get(part)
+            if found is None:
+                check_rows(part, source.batch)
+                # Parts that are joined at the end would take the memory twice.
+                empty = lambda x: np.empty((size, *x.shape[1:]), x.dtype)
+                found = jax.tree.map(empty, part)
+            jax.tree.map(partial(_fill, i * source.batch), found, part)
+        return found
 
     def _compiled(self, fn, decode):
         """Compiles fn(*args, batch), cached by fn."""
@@ -198,6 +203,12 @@ class Engine:
 def copied(state: Any, shardings: Any = None) -> Any:
     """A copy for donation, which fails for a state that contains an array twice."""
     return jax.jit(partial(jax.tree.map, jnp.copy), out_shardings=shardings)(state)
+
+
+def _fill(begin: int, whole: np.ndarray, part: np.ndarray) -> None:
+    """Writes rows into an array, as far as it goes."""
+    rows = whole[begin : begin + len(part)]
+    rows[:] = part[: len(rows)]
 
 
 def stacked(batches: list[Any]) -> Any:

@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Any
 
 import jax
+import numpy as np
 import optax
 
 from jssl import data, evals, nets, optim, views
@@ -25,6 +26,7 @@ from jssl.methods.transfer.supervised import supervised
 from jssl.models.heads import LinearHead
 from jssl.models.resnet import ResNet
 from jssl.nets import Net
+from jssl.ops.whitening import contrast_normalize, zca
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,6 +186,27 @@ class Cifar(Published, Data):
         """The view of linear evaluation: 8 to 100 % of the area, and a flip, normalized."""
         usual = views.View(size=32, area=(0.08, 1.0), flip=0.5, statistics=views.CIFAR10)
         return replace(usual, **changes)
+
+
+def whitened(
+    train: Source, *, epsilon: float = 0.0, contrast: bool = False
+) -> Callable[[jax.Array], jax.Array]:
+    """A function that whitens images by ZCA, fitted on those of a source.
+
+    50,000 images of 32 x 32 x 3 take a minute on two cores.
+
+    Args:
+      train: the training split; images decode to [0, 1].
+      epsilon: added to the variances.
+      contrast: normalize the contrast of each image first, to a length of 55.
+    """
+
+    def even(images):
+        return contrast_normalize(images) if contrast else images
+
+    images = even(np.float32(train.column("image")) / 255)
+    fitted = zca(images.reshape(len(images), -1), epsilon)
+    return lambda images: fitted(even(images))
 
 
 @dataclass(frozen=True, kw_only=True)

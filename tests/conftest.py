@@ -20,6 +20,7 @@ os.environ["JAX_PLATFORMS"] = "cpu"
 
 import jax
 import jaxtyping
+import numpy as np
 import pytest
 import tiers
 
@@ -50,6 +51,18 @@ def caches(tmp_path_factory, monkeypatch):
     """Baselines computed by tests go to a place of their own."""
     if "JSSL_CACHE" not in os.environ:
         monkeypatch.setenv("JSSL_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
+@pytest.fixture(scope="session")
+def cifar(tmp_path_factory):
+    """An npz file with as many rows and classes as CIFAR-10, of 2 x 2 pixels."""
+    file = tmp_path_factory.mktemp("cifar") / "blank.npz"
+    arrays = {}
+    for split, n in (("train", 50_000), ("test", 10_000)):
+        arrays[f"x_{split}"] = np.zeros((n, 2, 2, 3), np.uint8)
+        arrays[f"y_{split}"] = np.arange(n) % 10
+    np.savez(file, **arrays)
+    return f"npz:{file}"
 
 
 def method_of(test: str) -> str | None:

@@ -1,5 +1,6 @@
 """Published settings: lengths, weights and rates, on blank data of the published size."""
 
+import importlib
 from functools import partial
 from pathlib import Path
 
@@ -8,25 +9,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jssl import config, evals, nets
+from jssl import config, evals, nets, papers
 from jssl.models.alexnet import AlexNet
 from jssl.models.heads import Classifier
 from jssl.ops.cells import cell_maxima
+from jssl.ops.ema import ema_decay_warmup
+from jssl.ops.ramps import sigmoid_rampup
 from jssl.papers import of_layer
 
 FOLDER = Path(__file__).parent.parent / "experiments"
-
-
-@pytest.fixture(scope="module")
-def cifar(tmp_path_factory):
-    """An npz file with as many rows and classes as CIFAR-10, of 2 x 2 pixels."""
-    file = tmp_path_factory.mktemp("cifar") / "blank.npz"
-    arrays = {}
-    for split, n in (("train", 50_000), ("test", 10_000)):
-        arrays[f"x_{split}"] = np.zeros((n, 2, 2, 3), np.uint8)
-        arrays[f"y_{split}"] = np.arange(n) % 10
-    np.savez(file, **arrays)
-    return f"npz:{file}"
 
 
 LENGTHS = {
@@ -45,6 +36,106 @@ def test_semi_supervised_trainings_have_the_published_steps_and_labels(setting, 
     sizes = {name: source.size for name, source in stage.data.parts.items()}
     assert sizes == {"labeled": labels, "unlabeled": images}
     assert stage.baselines == {}
+
+
+ZERO_LAST = {  # the scale of the last batch norm of a block: 0 or 1 at first
+    "moco.py:paper": False,  # models.resnet50(num_classes=dim) in moco/builder.py
+    "moco.py:paper,version=1": False,
+    "moco.py:v3": True,  # zero_init_residual=True in main_moco.py of moco-v3
+    "simsiam.py:paper": True,  # zero_init_residual=True in simsiam/builder.py
+    "vicreg.py:paper": True,  # zero_init_residual=True in main_vicreg.py
+    "byol.py:paper": True,  # Haiku's hk.nets.ResNet
+    "simclr.py:paper": True,  # init_zero=True in resnet.py
+    "byol.py:cifar": False,  # torchvision's resnet18() in solo-learn
+    "vicreg.py:cifar": False,
+}
+
+
+@pytest.mark.parametrize("setting", ZERO_LAST)
+def test_residual_networks_start_as_in_the_released_codes(setting, cifar, monkeypatch):
+    made, encoder = [], papers.Large.encoder
+
+    def seen(self, images, **more):
+        made.append(encoder(self, images, **more))
+        return made[-1]
+
+    monkeypatch.setattr(papers.Large, "encoder", seen)
+    source = cifar if ":cifar" in setting else "blank:imagenet2012"
+    config.load(f"{FOLDER / setting},source={source}").stages()
+    [network] = made
+    assert network.zero_last == ZERO_LAST[setting]
+    assert network.depth == (18 if ":cifar" in setting else 50)
+
+
+def caught(monkeypatch, name, knobs):
+    """A setting's stage, and the arguments of its method."""
+    module, seen = importlib.import_module(f"jssl.methods.semisupervised.{name}"), {}
+    make = getattr(module, name)
+
+    def method(net, tx, augment, **more):
+        seen.update(tx=tx, augment=augment, **more)
+        return make(net, tx, augment, **more)
+
+    monkeypatch.setattr(module, name, method)
+    [stage] = config.load(f"{FOLDER}/{name}.py:cifar,{knobs}").stages()
+    return stage, seen
+
+
+def test_mean_teachers_ramps_are_those_of_the_released_code(monkeypatch, cifar):
+    """CuriousAI/mean-teacher, tensorflow: sigmoid_rampup and sigmoid_rampdown of
+    mean_teacher/model.py, with the numbers of experiments/cifar10_final_eval.py."""
+    stage, seen = caught(monkeypatch, "mean_teacher", f"source={cifar}")
+    total = stage.steps
+    assert abs(total / 150_000 - 1) < 1e-3
+    assert seen["weight"] == pytest.approx(100.0 * 4000 / 50_000)
+    assert (seen["ramp"], seen["momentum"], seen["divisor"]) == (40_000, 0.999, "batch")
+    params = {"kernel": jnp.ones((2, 2))}
+    start, update = seen["tx"].init(params), jax.jit(seen["tx"].update)
+    fall = total - 25_000
+    for step in (0, 1, 10_000, 39_999, 40_000, 100_000, fall, fall + 1, total - 1):
+        state = jax.tree_util.tree_map_with_path(
+            lambda path, x, at=step: (
+                jnp.int32(at) if getattr(path[-1], "name", "") == "count" else x
+            ),
+            start,
+        )
+        _, after = update(params, state, params)
+        up = np.exp(-5 * (1 - step / 40_000) ** 2) if step < 40_000 else 1.0
+        down = np.exp(-12.5 * (1 - (total - step) / 25_000) ** 2) if step >= fall else 1.0
+        held = after.hyperparams
+        np.testing.assert_allclose(held["learning_rate"], 0.003 * up * down, rtol=1e-4)
+        np.testing.assert_allclose(held["b1"], 0.9 * down + 0.5 * (1 - down), rtol=1e-5)
+        np.testing.assert_allclose(held["b2"], 0.999, rtol=1e-6)
+        np.testing.assert_allclose(sigmoid_rampup(step, seen["ramp"]), up, rtol=1e-4)
+
+
+def test_mean_teachers_average_is_that_of_the_released_code():
+    """update_ema_variables of CuriousAI/mean-teacher, pytorch/main.py."""
+    for step in (1, 2, 10, 998, 999, 1000, 100_000):
+        alpha = min(1 - 1 / (step + 1), 0.999)
+        np.testing.assert_allclose(ema_decay_warmup(step, 0.999), alpha, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "more", "flat"), [("mean_teacher", ",noise=0.0", 1), ("vat", "", 0)]
+)
+def test_images_are_whitened_before_they_move(name, more, flat, monkeypatch, tmp_path):
+    """Mean Teacher's images are centered one by one: a direction has no variance."""
+    bits = np.random.default_rng(0).integers(0, 256, (2000, 4, 4, 3)).astype(np.uint8)
+    labels, file = np.arange(2000) % 10, tmp_path / "noise.npz"
+    np.savez(file, x_train=bits, y_train=labels, x_test=bits[:99], y_test=labels[:99])
+    _, seen = caught(monkeypatch, name, f"source=npz:{file},labels=5{more}")
+    batch = {"image": jnp.asarray(bits / 255, jnp.float32)}
+    z = np.asarray(seen["prepare"](batch))
+    variances = np.linalg.eigvalsh(np.cov(z.reshape(2000, -1).T))
+    np.testing.assert_allclose(variances[:flat], 0, atol=1e-3)
+    np.testing.assert_allclose(variances[flat:], 1, atol=1e-2)
+    batch = {"image": batch["image"][:50]}
+    moved = np.asarray(seen["augment"](jax.random.key(0), batch))
+    for before, after in zip(z, moved, strict=False):
+        known = np.append(before.ravel(), 0.0)  # VAT's border
+        assert abs(after.ravel()[:, None] - known).min(1).max() < 1e-5
+    assert np.any(moved != z[:50])
 
 
 IMAGENET = {  # epochs, and images of a step

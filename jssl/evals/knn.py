@@ -11,6 +11,7 @@ the accuracy, and k = 20 was best for most runs of DINO (https://arxiv.org/abs/2
 it is the default here.
 """
 
+from functools import partial
 from typing import Any
 
 import jax
@@ -20,6 +21,7 @@ from jax import lax
 from jaxtyping import Array, Float, Int, Integer
 
 from jssl.evals.protocol import (
+    ON_DEVICE,
     Eval,
     Features,
     Labeled,
@@ -30,7 +32,8 @@ from jssl.evals.protocol import (
 )
 from jssl.ops.shapes import expect
 
-BLOCK = 32  # similarities per block of the two-level top-k
+GROUP = 32  # similarities per group of the two-level top-k
+ROWS = 2**17  # most training rows on the device at a time
 
 
 def knn_predict(
@@ -42,11 +45,16 @@ def knn_predict(
     temperature: float | Float[Array, ""] = 0.07,
     classes: int,
     chunk: int = 1024,
+    block: int | None = None,
 ) -> tuple[Int[Array, " m"], Float[Array, "m c"]]:
     """Predicts the class of each query by a weighted vote of its k nearest training rows.
 
     The scores of a query are normalized to class probabilities, which changes no prediction
     and avoids underflow at any temperature.
+
+    Training rows in numpy arrays stay on the host: the device has one block of them at a
+    time, with its neighbors the best of the blocks before. Besides the queries, that is 3
+    GiB at most by default, whatever n.
 
     Args:
       train: features of the training rows; rows of zeros, as rows with all entries
@@ -56,14 +64,16 @@ def knn_predict(
       k: number of neighbors, at most n are used; ties go to the earlier row.
       temperature: 1-NN in the limit 0, unweighted majority in the limit infinity.
       classes: number of classes.
-      chunk: queries compared at a time; memory is chunk * n.
+      chunk: queries compared at a time; memory is chunk * block.
+      block: most training rows on the device; None: 131,072, or fewer of more than 2,048
+        features, so that they are 1 GiB at most.
 
     Returns:
       Predicted classes (ties go to the lower class) and scores. A query that is not finite
       has class -1 and scores NaN, as have all queries if a training row is not finite.
 
     Raises:
-      ValueError: inconsistent shapes or dtypes; k, classes or chunk is below 1.
+      ValueError: inconsistent shapes or dtypes; k, classes, chunk or block is below 1.
 
     Reference: Wu et al., CVPR 2018, section 3.4.
 
@@ -81,28 +91,73 @@ def knn_predict(
         queries=(queries, "m d"),
     )
     n, m, d = sizes["n"], sizes["m"], sizes["d"]
-    if min(k, classes, chunk, n, m) < 1:
+    if block is None:
+        block = max(1, min(ROWS, ON_DEVICE // max(d, 1)))
+    if min(k, classes, chunk, block, n, m) < 1:
         raise ValueError(
-            "knn_predict: k, classes, chunk and the rows of train and queries must be "
-            f"at least 1, got {k}, {classes}, {chunk}, {n}, {m}"
+            "knn_predict: k, classes, chunk, block and the rows of train and queries must "
+            f"be at least 1, got {k}, {classes}, {chunk}, {block}, {n}, {m}"
         )
-    k, chunk = min(k, n), min(chunk, m)
-    bank, labels = _unit(jnp.asarray(train)), jnp.asarray(labels)
-    bank = jnp.pad(bank, ((0, -n % BLOCK), (0, 0)))
+    queries, chunk = jnp.asarray(queries), min(chunk, m)
+    best, finite = None, jnp.isfinite(queries).all(axis=1)
+    size = -(-n // -(-n // block))  # blocks of equal size
+    for begin in range(0, n, size):
+        rows = train[begin : begin + size]
+        best, whole = _nearest(rows, begin, queries, best, k=k, chunk=chunk)
+        # The next block would be on the device beside this one.
+        finite = jax.block_until_ready(finite & whole)
+    scores = _votes(best, jnp.asarray(labels), temperature, classes=classes, chunk=chunk)
+    found = jnp.where(finite, jnp.argmax(scores, axis=1), -1)
+    return found, jnp.where(finite[:, None], scores, jnp.nan)
 
-    def vote(rows):  # [chunk, d]
+
+@partial(jax.jit, static_argnames=("k", "chunk"))
+def _nearest(rows, begin, queries, best, *, k, chunk):
+    """The k most similar of a block of rows, numbered from `begin`, and of the `best`.
+
+    Returns:
+      Their cosines and their numbers, [m, k], in order; and if all rows are finite.
+    """
+    n = len(rows)
+    bank = jnp.pad(_unit(rows), ((0, -n % GROUP), (0, 0)))
+
+    def nearest(part):
+        queries, best = part
         # TPUs and recent GPUs would round the factors, which changes neighbors.
-        cosine = jnp.matmul(_unit(rows), bank.T, precision=lax.Precision.HIGHEST)
-        nearest, index = _top_k(cosine, k, n)  # [chunk, k]
+        cosine = jnp.matmul(_unit(queries), bank.T, precision=lax.Precision.HIGHEST)
+        found, index = _top_k(cosine, min(k, n), n)
+        index += begin
+        if best is not None:  # of equals the first, hence of the earlier block
+            found, index = (
+                jnp.concatenate(x, axis=1) for x in zip(best, (found, index), strict=True)
+            )
+            found, place = lax.top_k(found, min(k, found.shape[1]))
+            index = jnp.take_along_axis(index, place, axis=1)
+        return found, index
+
+    return _by_chunks(nearest, (queries, best), chunk), jnp.isfinite(rows).all()
+
+
+@partial(jax.jit, static_argnames=("classes", "chunk"))
+def _votes(best, labels, temperature, *, classes, chunk):
+    """Scores [m, classes] of neighbors."""
+
+    def vote(best):
+        nearest, index = best
         weight = jax.nn.softmax(nearest / temperature)
         hit = labels[index][:, :, None] == jnp.arange(classes)
         return jnp.sum(weight[:, :, None] * hit, axis=1)  # [chunk, classes]
 
-    padded = jnp.pad(jnp.asarray(queries), ((0, -m % chunk), (0, 0)))
-    scores = lax.map(vote, padded.reshape(-1, chunk, d)).reshape(-1, classes)[:m]
-    finite = jnp.isfinite(queries).all(axis=1) & jnp.isfinite(train).all()
-    found = jnp.where(finite, jnp.argmax(scores, axis=1), -1)
-    return found, jnp.where(finite[:, None], scores, jnp.nan)
+    return _by_chunks(vote, best, chunk)
+
+
+def _by_chunks(function, x, chunk):
+    """`function` of trees of rows, `chunk` rows at a time."""
+    m = len(jax.tree.leaves(x)[0])
+    padded = jax.tree.map(lambda a: jnp.pad(a, ((0, -m % chunk), (0, 0))), x)
+    parts = jax.tree.map(lambda a: a.reshape(-1, chunk, a.shape[1]), padded)
+    found = lax.map(function, parts)
+    return jax.tree.map(lambda a: a.reshape(-1, a.shape[2])[:m], found)
 
 
 @of_settings("knn_accuracy(train_x, train_y, test_x, test_y)")
@@ -142,25 +197,24 @@ def knn_accuracy(
 ) -> float:
     """kNN accuracy on the rows of `judge`, with neighbors among the rows of `bank`."""
     (h, y), (queries, truth) = bank, judge
-    vote = jax.jit(knn_predict, static_argnames=("k", "classes", "chunk"))
     classes = int(y.max()) + 1
-    found, _ = vote(h, y, queries, k=k, temperature=temperature, classes=classes)
+    found, _ = knn_predict(h, y, queries, k=k, temperature=temperature, classes=classes)
     return float(np.mean(np.asarray(found) == truth))
 
 
 def _top_k(x, k, n):
     """A faster `lax.top_k` of the first n columns.
 
-    The k blocks with the largest maxima contain the k largest numbers. Blocks keep their
+    The k groups with the largest maxima contain the k largest numbers. Groups keep their
     order, so ties go to the earlier column.
     """
-    m, count = len(x), x.shape[1] // BLOCK
+    m, count = len(x), x.shape[1] // GROUP
     if count <= k:
         return lax.top_k(x[:, :n], k)
-    best = x.reshape(m, count, BLOCK).max(2)[:, :-1]  # the last may hold padding
-    blocks = jnp.sort(lax.top_k(best, k)[1])
-    blocks = jnp.pad(blocks, ((0, 0), (0, 1)), constant_values=count - 1)
-    index = (BLOCK * blocks[:, :, None] + jnp.arange(BLOCK)).reshape(m, -1)
+    best = x.reshape(m, count, GROUP).max(2)[:, :-1]  # the last may hold padding
+    groups = jnp.sort(lax.top_k(best, k)[1])
+    groups = jnp.pad(groups, ((0, 0), (0, 1)), constant_values=count - 1)
+    index = (GROUP * groups[:, :, None] + jnp.arange(GROUP)).reshape(m, -1)
     found = jnp.where(index < n, jnp.take_along_axis(x, index, axis=1), -jnp.inf)
     largest, place = lax.top_k(found, k)
     return largest, jnp.take_along_axis(index, place, axis=1)

@@ -15,6 +15,8 @@ P = ParamSpec("P")
 T = TypeVar("T")
 Labeled = tuple[np.ndarray, np.ndarray]
 
+ON_DEVICE = 2**28  # most numbers of a split's features on the device at a time: 1 GiB
+
 
 @runtime_checkable
 class Features(Protocol):

@@ -28,7 +28,14 @@ import optax
 from jax import lax
 from jaxtyping import Float, Integer
 
-from jssl.evals.protocol import Eval, Features, joined, labeled, of_settings
+from jssl.evals.protocol import (
+    ON_DEVICE,
+    Eval,
+    Features,
+    joined,
+    labeled,
+    of_settings,
+)
 from jssl.ops.shapes import expect
 
 _KNOWN = {
@@ -104,6 +111,9 @@ def linear_probe_sgd(
 ) -> Probe:
     """Trains the layer by a recipe, at the learning rate `recipe.lr`, in float32.
 
+    Features of more than 1 GiB stay on the host: the device has those of some steps at a
+    time.
+
     Args:
       key: of the initial weights and the order of rows.
       h, y: features and class numbers.
@@ -130,22 +140,22 @@ def linear_probe_sgd(
             f"linear_probe_sgd: wanted rows with labels 0 ... {classes - 1}, got {came}"
         )
     mean, std = _moments(h, recipe.normalize)
-    x = h if recipe.normalize == "batch" else (h - mean) / std
     rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
     weights = recipe.std * rng.normal(size=(d, classes))
     batch = min(recipe.batch, n)
     order = rng.permuted(np.tile(np.arange(n, dtype=np.int32), (recipe.epochs, 1)), axis=1)
-    params, losses = _train(
-        {"weights": np.float32(weights), "bias": np.zeros(classes, np.float32)},
-        np.float32(x),
-        np.int32(y),
-        order[:, : n // batch * batch].reshape(-1, batch),
-        _rates(recipe, n // batch, batch),
-        recipe.weight_decay,
-        optimizer=recipe.optimizer,
-        normed=recipe.normalize == "batch",
-    )
-    params, losses = jax.device_get((params, losses))
+    order = order[:, : n // batch * batch].reshape(-1, batch)
+    rates, losses = _rates(recipe, n // batch, batch), []
+    params = {"weights": np.float32(weights), "bias": np.zeros(classes, np.float32)}
+    state = params, _direction(recipe.optimizer).init(params)
+    normed = recipe.normalize == "batch"
+    how = dict(optimizer=recipe.optimizer, normed=normed)
+    for rows, steps in _blocks(order, rates, n, ON_DEVICE // max(d, 1)):
+        x = h[rows] if normed else (h[rows] - mean) / std
+        x, labels = np.float32(x), np.int32(y[rows])
+        state, values = _train(state, x, labels, *steps, recipe.weight_decay, **how)
+        losses.append(jax.device_get(values))
+    params, losses = jax.device_get(state[0]), np.concatenate(losses)
     if not all(np.isfinite(w).all() for w in params.values()):
         raise ValueError(
             f"linear_probe_sgd: weights are not finite after training at {recipe.lr:g}: "
@@ -229,9 +239,26 @@ def sgd_probe(recipe: str | Recipe = "small", seed: int = 0) -> Eval:
     return Eval(f"linear probe by SGD{told}: {settings}, seed={seed}", run)
 
 
+def _blocks(order, rates, n: int, most: int):
+    """Parts of the steps with the rows they need: at most `most`, or those of one step.
+
+    Yields:
+      Rows, as an index of h, and for each step the places of its batch among them and its
+      learning rate.
+    """
+    if n <= most:
+        yield slice(None), (order, rates)
+        return
+    steps = max(1, most // order.shape[1])
+    for begin in range(0, len(order), steps):
+        rows = order[begin : begin + steps]
+        places = np.arange(rows.size, dtype=np.int32).reshape(rows.shape)
+        yield rows.ravel(), (places, rates[begin : begin + steps])
+
+
 @partial(jax.jit, static_argnames=("optimizer", "normed"))
-def _train(params, x, y, order, rates, weight_decay, *, optimizer: str, normed: bool):
-    """All steps: rows order [t, batch] and learning rates [t] of each."""
+def _train(state, x, y, order, rates, weight_decay, *, optimizer: str, normed: bool):
+    """Steps with rows order [t, batch] and learning rates [t], and the loss of each."""
     tx = _direction(optimizer)
 
     def objective(params, rows):
@@ -251,8 +278,7 @@ def _train(params, x, y, order, rates, weight_decay, *, optimizer: str, normed: 
         params = jax.tree.map(lambda p, u: p - rate * u, params, updates)
         return (params, opt), value
 
-    (params, _), values = lax.scan(step, (params, tx.init(params)), (order, rates))
-    return params, values
+    return lax.scan(step, state, (order, rates))
 
 
 def _direction(optimizer: str) -> optax.GradientTransformation:

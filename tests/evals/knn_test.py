@@ -1,3 +1,4 @@
+import importlib
 from functools import partial
 
 import jax
@@ -8,6 +9,7 @@ import pytest
 from jssl.evals import knn, knn_predict
 from jssl.evals.knn import _top_k
 
+blocks = importlib.import_module("jssl.evals.knn")
 predict = jax.jit(knn_predict, static_argnames=("k", "classes", "chunk"))
 
 # Unit vectors in the plane whose cosines with (1, 0) are .9, .8 and .7.
@@ -59,6 +61,47 @@ def test_chunks_change_nothing(chunk):
     parts = predict(train, labels, queries, classes=4, chunk=chunk)
     np.testing.assert_array_equal(parts[0], whole[0])
     np.testing.assert_allclose(parts[1], whole[1], atol=1e-6)
+
+
+def _tied(n, seed):
+    """Rows of four entries +-1 among six: unit rows and all cosines are exact."""
+    rng = np.random.default_rng(seed)
+    rows = np.tile(np.float32([1, 1, 1, 1, 0, 0]), (n, 1))
+    return rng.permuted(rows, axis=1) * rng.choice(np.float32([-1, 1]), (n, 6))
+
+
+@pytest.mark.parametrize(
+    ("block", "k"), [(5, 20), (33, 1), (100, 20), (100, 250), (299, 20)]
+)
+def test_blocks_change_no_bit_and_of_equals_the_earlier_row_votes(block, k):
+    n, bank, queries = 300, _tied(300, 0), _tied(21, 1)
+    vote = partial(knn_predict, bank, np.arange(n), queries, k=k, temperature=1, classes=n)
+    found, scores = vote(block=block, chunk=10)  # a class a row: scores are those of rows
+    whole = vote(block=n)
+    np.testing.assert_array_equal(found, whole[0])
+    np.testing.assert_array_equal(scores, whole[1])
+    cosine = queries @ bank.T / 4
+    nearest = np.argsort(-cosine, axis=1, kind="stable")[:, :k]
+    weights = np.zeros((21, n))
+    np.put_along_axis(weights, nearest, np.exp(np.take_along_axis(cosine, nearest, 1)), 1)
+    assert len(np.unique(cosine)) < 9  # dozens of rows are equally near
+    np.testing.assert_allclose(scores, weights / weights.sum(1, keepdims=True), rtol=1e-5)
+
+
+def test_no_more_rows_than_a_block_are_on_the_device(monkeypatch, splits):
+    sizes, whole, nearest = [], knn()(splits(), True), blocks._nearest
+
+    def seen(rows, *args, **kwargs):
+        sizes.append(len(rows))
+        return nearest(rows, *args, **kwargs)
+
+    monkeypatch.setattr(blocks, "_nearest", seen)
+    monkeypatch.setattr(blocks, "ON_DEVICE", 100)
+    assert knn()(splits(), True) == whole
+    features = splits().arrays
+    width = features["train"].shape[1]
+    assert sum(sizes) == len(features["train"]) + len(features["val"])
+    assert max(sizes) * width <= 100 and len(sizes) > 2
 
 
 @pytest.mark.parametrize("temperature", [1e-4, 1e-7])
@@ -141,6 +184,7 @@ def test_it_compiles_once_for_all_temperatures():
         ({"queries": jnp.ones((3, 4))}, r"queries must be float\[m, d=5\]"),
         ({"labels": jnp.zeros(79, jnp.int32)}, r"labels must be int\[n=80\]"),
         ({"k": 0}, "k, classes, chunk"),
+        ({"block": 0}, "k, classes, chunk, block"),
         ({"queries": jnp.ones((0, 5))}, "rows of train and queries"),
     ],
 )

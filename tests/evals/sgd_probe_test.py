@@ -1,3 +1,5 @@
+import importlib
+
 import jax
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from jssl.evals.sgd_probe import (
     sgd_probe,
 )
 
+module = importlib.import_module("jssl.evals.sgd_probe")
 pytestmark = pytest.mark.slow
 
 KEY = jax.random.key(0)
@@ -118,6 +121,26 @@ def test_with_weight_decay_it_comes_to_the_exact_optimum(rows):
     assert -1e-6 < gap < 1e-3
     at_zero = Probe(0 * probe.weights, 0 * probe.bias, *probe[2:])
     assert _objective(at_zero, h, y) - best > 0.1  # there was a way to go
+
+
+@pytest.mark.parametrize("normalize", ["standardise", "batch"])
+def test_features_larger_than_the_device_has_room_for_give_the_same_layer(
+    normalize, rows, monkeypatch
+):
+    h, y = rows
+    recipe = SMALL._replace(lr=0.3, batch=16, epochs=3, normalize=normalize)
+    probe = linear_probe_sgd(KEY, h, y, classes=3, recipe=recipe)
+    sizes, train = [], module._train
+
+    def seen(state, x, *args, **how):
+        sizes.append(x.size)
+        return train(state, x, *args, **how)
+
+    monkeypatch.setattr(module, "_train", seen)
+    monkeypatch.setattr(module, "ON_DEVICE", 50 * h.shape[1])
+    parts = linear_probe_sgd(KEY, h, y, classes=3, recipe=recipe)
+    assert len(sizes) > 2 and max(sizes) == 48 * h.shape[1]
+    jax.tree.map(np.testing.assert_array_equal, parts, probe)
 
 
 def test_the_losses_are_those_of_the_epochs(rows):

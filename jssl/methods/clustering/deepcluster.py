@@ -62,7 +62,8 @@ def deepcluster(
         `prepare`.
       prepare: batch -> x, the network's input outside training; edges in the paper.
       iterations: of k-means.
-      chunk: samples per block of distances in k-means, to save memory; None: all.
+      chunk: samples per block of features in whitening and of distances in k-means, to save
+        memory: [size, components] is then the largest array of the device; None: all.
     """
 
     look = augment or (lambda key, batch: prepare(batch))
@@ -94,7 +95,7 @@ def deepcluster(
 
     def refresh(key, state, collect):
         cluster_key, head_key, order_key = jax.random.split(key, 3)
-        z = unit(pca_whiten(jnp.asarray(collect(features, state)), components).z)
+        z = unit(pca_whiten(collect(features, state), components, block=chunk).z)
         found = kmeans(cluster_key, z, clusters, iterations, chunk=chunk).assignments
         learner = with_new_head(head_key, state.learner)
         order = balanced_order(order_key, found)
