@@ -27,8 +27,11 @@ SLURM = ("JOB_ID", "STEP_NODELIST", "NTASKS", "PROCID", "LOCALID")  # required b
 LOST = r"Gloo .*failed|reset by peer|closed by peer|heartbeat|Broken pipe"
 
 
-class Stopped(Exception):
-    """The run was stopped by SIGTERM or SIGINT, after saving a checkpoint."""
+class Stopped(BaseException):
+    """The run was stopped by SIGTERM or SIGINT, after saving a checkpoint.
+
+    It is no Exception: `recorded` would take it for a failure of a part, and go on.
+    """
 
     def __init__(self, message: str, number: int):
         super().__init__(message)

@@ -65,7 +65,7 @@ def launch(options) -> int:
     knobs = {k: v for k, v in vars(options).items() if k not in FREE}
     config = dict(title="finetune", file="finetune", function="finetune", knobs=knobs)
     tuned = fine_tuning(options)
-    with terminable(), session.claim(out, config, True):
+    with terminable(resumes=True), session.claim(out, config, True):
         session.record(out, config)
         print(f"images normalized by {tuned.start.preprocessing.words}")
         done = loop.run(tuned.stage, out, {}, Log(out))

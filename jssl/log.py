@@ -12,6 +12,7 @@ import json
 import re
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,7 @@ class Log:
         self.name, self.steps, self.printed = "", 0, "healthy"
         self.events: Any = None  # the EventFileWriter, once there are metrics
         self.timed: Any = None  # (step, seconds) of the last record of the speed
+        self.failed: Counter[str] = Counter()  # times that an eval or a picture failed
         self.active = jax.process_index() == 0
         if self.active:
             (self.workdir / "figures").mkdir(parents=True, exist_ok=True)
@@ -48,6 +50,7 @@ class Log:
     def stage(self, stage: Any, step: int) -> Iterator[None]:
         """Opens a stage at `step`, deleting lines of later steps."""
         self.name, self.steps, self.timed = stage.name, stage.steps, None
+        self.failed.clear()
         if not self.active:
             yield
             return
@@ -105,10 +108,28 @@ class Log:
         return failed
 
     def failures(self, failed: Mapping[str, str]) -> None:
-        """Prints evals and pictures that failed, one line each."""
-        for name, why in failed.items() if self.active else ():
-            title = self.title or self.name
-            print(f"jssl: {title}: {name} failed and is omitted: {why}", file=sys.stderr)
+        """Prints evals and pictures that fail for the first time; counts the others."""
+        for name, why in failed.items():
+            self.failed[name] += 1
+            if self.failed[name] == 1:
+                self._print(f"{name} failed and is omitted: {why}")
+
+    def counted(self, failed: Mapping[str, str]) -> dict[str, str]:
+        """The failures at the end of a stage, with the number of times of each.
+
+        Evals that failed repeatedly, but not at the end, are printed.
+        """
+        times = {name: n for name, n in self.failed.items() if n > 1}
+        for name in times.keys() - failed.keys():
+            self._print(f"{name} failed {times[name]} times, and not at the end")
+        return {
+            name: f"{why} ({times[name]} times)" if name in times else why
+            for name, why in failed.items()
+        }
+
+    def _print(self, words):
+        if self.active:
+            print(f"jssl: {self.title or self.name}: {words}", file=sys.stderr)
 
     def print_verdict(self, verdict: Verdict) -> None:
         """Prints the doctor's diagnosis, unless there is none or it has been printed."""

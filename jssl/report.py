@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from jssl.cache import written
-from jssl.data.splits import trained
+from jssl.data.splits import skipped_words, trained
 from jssl.evals.statistics import difference_interval, wilson_interval
 from jssl.log import EVALUATED, figure_name, read_lines
 
@@ -115,6 +115,12 @@ def left_out(result: Mapping[str, Any]) -> list[str]:
     return [f"no labels: evals that need them ({needed}) and baselines are left out"]
 
 
+def passed_over(result: Mapping[str, Any]) -> list[str]:
+    """A line on the images of the data that could not be read."""
+    lost = result.get("data", {}).get("skipped")
+    return [skipped_words(lost["first"], lost["count"])] if lost else []
+
+
 def print_table(result: Mapping[str, Any]) -> None:
     """Prints the final table, protocols, comparisons with baselines, and verdicts."""
     headings, rows = table(result)
@@ -129,7 +135,7 @@ def print_table(result: Mapping[str, Any]) -> None:
         print(f"{name}: {protocol}")
     if lines := comparisons(result):
         print("; ".join(lines))
-    for line in left_out(result):
+    for line in [*left_out(result), *passed_over(result)]:
         print(line)
     for name, stage in _stages(result):
         print(f"doctor, {name}: {stage['doctor']}")
@@ -266,12 +272,12 @@ def figures(workdir: Path) -> list[Path]:
 
 
 def _line_of(made):
-    """Date, commit, devices and versions in one line."""
+    """Date, devices, commit or version of jssl, and version of jax in one line."""
     jax = made.get("versions", {}).get("jax", "")
     words = [made.get(k, "") for k in ("date", "devices", "machine")]
-    return " · ".join(
-        filter(None, [*words, f"commit {made.get('commit', '')}", f"jax {jax}"])
-    )
+    code = made.get("commit", "")
+    code = code if code.startswith("jssl ") else f"commit {code}"
+    return " · ".join(filter(None, [*words, code, f"jax {jax}"]))
 
 
 def _verdict(result):
@@ -343,6 +349,7 @@ def _data(result):
     named = ", ".join(data["class_names"][:100]) if data["classes"] else ""
     rows = [("name", data["name"]), ("rows", splits), ("classes", classes)]
     rows += [("class names", named)] if named else []
+    rows += [line.split(": ", 1) for line in passed_over(result)]
     rows += [("license", data["license"])] if data["license"] else []
     return ["<h2>Data</h2>", _html_table(["", ""], rows, "words")]
 

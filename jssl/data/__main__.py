@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from jssl.command import new_parser, say
+from jssl.data.splits import skipped_words
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -52,10 +53,13 @@ def launch(options) -> int:
         raise ValueError(f"{options.source} has no images to show")
     print(f"{options.source}: {source.summary or summary(source)}")
     splits = {name: source.split(name) for name in source.split_names()}
+    pairs = duplicates(splits, options.limit)  # which reads the images
     for name, split in splits.items():
         print(f"  {name}: {described(split)}")
-    for line in [*source.warnings, *duplicates(splits, options.limit)]:
+    for line in [*source.warnings, *pairs]:
         print(f"warning: {line}")
+    if names := source.unreadable:
+        print(skipped_words(names))
     sheet(source, Path(options.out))
     print(f"ten images: {options.out}")
     return 0
@@ -79,12 +83,13 @@ def summary(source) -> str:
 
 
 def described(split) -> str:
-    """Number of rows, and of rows a class."""
+    """Number of readable rows, and of those of a class."""
     h, w, c = split.image_shape
-    told = f"{len(split):,} images of {w}x{h}x{c}"
+    told = f"{split.readable:,} images of {w}x{h}x{c}"
     if not split.has_labels():
         return f"{told}, no labels"
-    counts = np.bincount(split.labels(), minlength=split.classes)
+    lost = [*split.records.skipped] if split.records else []
+    counts = np.bincount(np.delete(split.labels(), lost), minlength=split.classes)
     names = split.class_names
     if len(counts) > 12:
         rare, often = counts.argmin(), counts.argmax()
