@@ -8,8 +8,11 @@ figures/        pictures
 """
 
 import contextlib
+import itertools
 import json
+import os
 import re
+import socket
 import sys
 import time
 from collections import Counter
@@ -39,7 +42,7 @@ class Log:
     def __init__(self, workdir: Path, title: str = ""):
         self.workdir, self.title = Path(workdir), title
         self.name, self.steps, self.printed = "", 0, "healthy"
-        self.events: Any = None  # the EventFileWriter, once there are metrics
+        self.events: Events | None = None  # once there are metrics
         self.timed: Any = None  # (step, seconds) of the last record of the speed
         self.failed: Counter[str] = Counter()  # times that an eval or a picture failed
         self.active = jax.process_index() == 0
@@ -179,19 +182,49 @@ class Log:
         from tensorboard.compat.proto import event_pb2, summary_pb2
 
         if self.events is None:
-            from tensorboard.summary.writer.event_file_writer import EventFileWriter
-
-            self.events = EventFileWriter(str(self.workdir / "tensorboard" / self.name))
+            self.events = Events(self.workdir / "tensorboard" / self.name)
             restart = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
-            self.events.add_event(event_pb2.Event(step=step, session_log=restart))
+            self.events.add(step=step, session_log=restart)
         values = [
             summary_pb2.Summary.Value(tag=name, simple_value=float(value))
             for name, value in metrics.items()
         ]
         summary = summary_pb2.Summary(value=values)
-        self.events.add_event(
-            event_pb2.Event(step=step, wall_time=time.time(), summary=summary)
-        )
+        self.events.add(step=step, summary=summary)
+
+
+class Events:
+    """A file of TensorBoard events.
+
+    TensorBoard's own writer has a thread, in which a full disk is a traceback.
+
+    Args:
+      folder: of the file, which gets a name of its own.
+    """
+
+    def __init__(self, folder: Path):
+        from tensorboard.summary.writer.record_writer import RecordWriter
+
+        folder.mkdir(parents=True, exist_ok=True)
+        name = f"{time.time_ns() // 10**9}.{socket.gethostname()}.{os.getpid()}"
+        self.file = open(folder / f"events.out.tfevents.{name}.{next(_files)}", "wb")
+        self.records = RecordWriter(self.file)
+        self.add(file_version="brain.Event:2")
+
+    def add(self, **fields: Any) -> None:
+        """Writes an event of this moment."""
+        from tensorboard.compat.proto import event_pb2
+
+        event = event_pb2.Event(wall_time=time.time(), **fields)
+        self.records.write(event.SerializeToString())
+        self.file.flush()
+
+    def close(self) -> None:
+        """Closes the file."""
+        self.file.close()
+
+
+_files = itertools.count()  # files of one second are sorted by it
 
 
 class Progress:

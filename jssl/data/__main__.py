@@ -7,7 +7,6 @@ Near-duplicates across splits are found by perceptual hashes.
 """
 
 import argparse
-import contextlib
 import logging
 import sys
 from collections.abc import Iterator
@@ -41,12 +40,13 @@ def parser() -> argparse.ArgumentParser:
 
 def launch(options) -> int:
     from jssl import data
+    from jssl.data.source import unlogged
 
     logging.basicConfig(format="warning: %(message)s")  # images that cannot be read
     knobs: dict[str, Any] = {"size": options.size} if options.size else {}
     if options.source.partition(":")[0] in data.IN_FILES:
         knobs |= {"corrupt": "skip", "resident": 0}
-    with quiet("jssl.data.source"):  # its lines are printed below
+    with unlogged():  # its lines are printed below
         source = data.load(options.source, 1, cut=32, **knobs)
     image = source.row_shapes().get("image")
     if image is None or len(image.shape) != 4 or image.shape[-1] not in (1, 3):
@@ -63,17 +63,6 @@ def launch(options) -> int:
     sheet(source, Path(options.out))
     print(f"ten images: {options.out}")
     return 0
-
-
-@contextlib.contextmanager
-def quiet(name: str) -> Iterator[None]:
-    """Turns a logger off."""
-    log = logging.getLogger(name)
-    log.disabled = True
-    try:
-        yield
-    finally:
-        log.disabled = False
 
 
 def summary(source) -> str:

@@ -10,6 +10,7 @@ the step, on any number of processes. Random crops at position r of the global b
 function of (seed, step, r).
 """
 
+import contextlib
 import dataclasses
 import functools
 import itertools
@@ -17,7 +18,6 @@ import logging
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 from types import MappingProxyType
@@ -457,6 +457,18 @@ def inform_once(line: str) -> None:
     _log.info("%s", line)
 
 
+@contextlib.contextmanager
+def unlogged() -> Iterator[None]:
+    """Logs nothing on data that are loaded, nor counts it as logged."""
+    _log.disabled = True
+    try:
+        yield
+    finally:
+        _log.disabled = False
+        inform_once.cache_clear()
+        warn_once.cache_clear()
+
+
 def check_rows(name: str, rows: np.ndarray, size: int) -> None:
     """Raises ValueError unless `rows` is a nonempty list of numbers 0 to size - 1."""
     if rows.ndim != 1 or not len(rows) or rows.dtype.kind not in "iu":
@@ -539,7 +551,7 @@ def _prefetched(read, start, stop, threads, workers):
         if not flags.FLAGS.is_parsed():  # required by grain's workers
             flags.FLAGS.mark_as_parsed()
         steps = steps.mp_prefetch(grain.MultiprocessingOptions(num_workers=workers))
-    with closing(iter(steps)) as batches:
+    with contextlib.closing(iter(steps)) as batches:
         yield from batches
 
 

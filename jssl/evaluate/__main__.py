@@ -158,7 +158,10 @@ def of_run(options) -> tuple[Iterator[Subject], Any]:
 
     workdir = Path(options.workdir)
     config = runs.read_config(workdir)
-    trained, state = runs.restore(workdir, config, options.config, options.stage)
+    other = bool(options.source)
+    trained, state = runs.restore(
+        workdir, config, options.config, options.stage, quiet=other
+    )
     stage = elsewhere(trained, state, options) if options.source else trained
     return beside(trained, stage, state, workdir, options.alone), stage.data
 
