@@ -355,16 +355,22 @@ def _data(result):
 
 
 def _doctor_panel(result):
-    """The doctor's numbers for each stage."""
-    body = []
-    for name, stage in _stages(result):
-        signs = {k: v for k, v in stage["metrics"].items() if k.startswith("doctor/")}
-        if signs:
-            heads = [k.removeprefix("doctor/") for k in signs]
-            values = [f"{value:.4g}" for value in signs.values()]
-            numbers = _html_table(["number", "value"], zip(heads, values, strict=True))
-            body.append(_folded(f"Doctor's numbers, {name}", numbers))
-    return body
+    """The doctor's numbers, a column for each stage."""
+    signs = {
+        name: {k: x for k, x in stage["metrics"].items() if k.startswith("doctor/")}
+        for name, stage in _stages(result)
+    }
+    signs = {name: found for name, found in signs.items() if found}
+    rows = [
+        [k.removeprefix("doctor/"), *(_number(found.get(k)) for found in signs.values())]
+        for k in dict.fromkeys(k for found in signs.values() for k in found)
+    ]
+    numbers = _html_table(["number", *signs], rows)
+    return [_folded("Doctor's numbers", numbers)] if signs else []
+
+
+def _number(value):
+    return "" if value is None else f"{value:.4g}"
 
 
 def _stages(result) -> Iterable[tuple[str, Mapping[str, Any]]]:
