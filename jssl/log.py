@@ -207,7 +207,7 @@ class Events:
 
         folder.mkdir(parents=True, exist_ok=True)
         name = f"{time.time_ns() // 10**9}.{socket.gethostname()}.{os.getpid()}"
-        self.file = open(folder / f"events.out.tfevents.{name}.{next(_files)}", "wb")
+        self.file = (folder / f"events.out.tfevents.{name}.{next(_files)}").open("wb")
         self.records = RecordWriter(self.file)
         self.add(file_version="brain.Event:2")
 

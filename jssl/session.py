@@ -116,7 +116,8 @@ def _failures(result):
 def described(source: Any) -> dict[str, Any]:
     """Name, rows of each split, classes, their names, and license of a data set.
 
-    Rows that were found to be unreadable do not count. "trained_on" are the splits whose rows are in train too.
+    Rows that were found to be unreadable do not count. "trained_on" are the splits whose
+    rows are in train too.
     """
     rows = {}
     for split in ("train", "val", "test"):
