@@ -16,7 +16,7 @@ from typing import Any
 
 import jax
 
-from jssl import __version__, baselines, course, initial, loop
+from jssl import baselines, course, initial, loop
 from jssl.cluster import raise_everywhere, recorded
 from jssl.config import Experiment
 from jssl.log import Log, read_json, write_json
@@ -284,21 +284,23 @@ def _refuse(workdir, what, old, new, way=""):
 def provenance() -> dict[str, Any]:
     """Date, commit or version, packages, devices and machine of this process."""
     devices = jax.devices()
-    versions = {}
-    for package in PACKAGES:
-        try:
-            versions[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            versions[package] = "not installed"
     return {
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "commit": commit(),
         "python": platform.python_version(),
-        "versions": versions,
+        "versions": {package: version(package) for package in PACKAGES},
         "devices": f"{len(devices)} x {devices[0].device_kind}",
         "processes": jax.process_count(),
         "machine": f"{platform.system()} {platform.machine()}, {cores()} cores",
     }
+
+
+def version(package: str) -> str:
+    """The version of a package, or "not installed"."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
 
 
 def commit() -> str:
@@ -322,4 +324,4 @@ def commit() -> str:
                 return head + ("+" if git("status", "--porcelain", *code) else "")
     except FileNotFoundError:
         pass
-    return f"jssl {__version__}"
+    return f"jssl {version('jssl')}"
