@@ -21,7 +21,8 @@ COMMANDS = {  # name: module, summary
 def main(arguments: list[str] | None = None) -> int:
     """Runs `jssl COMMAND ...` and returns its exit status.
 
-    2: an unknown command. Otherwise the status of the command.
+    2: an unknown command. 1: a package of the extra `run` is missing, which all commands
+    but `new` need, except for their --help. Otherwise the status of the command.
     """
     words = sys.argv[1:] if arguments is None else arguments
     if not words or words[0] in ("-h", "--help"):
@@ -33,11 +34,13 @@ def main(arguments: list[str] | None = None) -> int:
     if words[0] not in COMMANDS:
         print(f"jssl: unknown command {words[0]!r}; see jssl --help", file=sys.stderr)
         return 2
+    from jssl.command import check_installed, explained
+
     try:
         command = importlib.import_module(COMMANDS[words[0]][0])
+        if words[0] != "new" and not {"-h", "--help"} & set(words):
+            check_installed()
     except ModuleNotFoundError as error:
-        from jssl.command import explained
-
         print(f"jssl: {explained(error)}", file=sys.stderr)
         return 1
     return command.main(words[1:])

@@ -304,8 +304,9 @@ def score(
     finished = loop.run(stage, folder, {}, Log(folder, f"baseline, {name}"))
     result = {"metrics": finished.metrics, "provenance": provenance()}
     if finished.failed:
-        why = "; ".join(f"{k} failed: {x}" for k, x in finished.failed.items())
-        print(f"jssl: baseline {name} is incomplete and not cached: {why}", file=sys.stderr)
+        missing = ", ".join(finished.failed)
+        told = f"is incomplete and not cached: {missing} failed"
+        print(f"jssl: baseline {name} {told}", file=sys.stderr)
     elif jax.process_index() == 0:
         try:
             kept.parent.mkdir(parents=True, exist_ok=True)

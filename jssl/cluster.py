@@ -10,6 +10,7 @@ environment. https://docs.jax.dev/en/latest/multi_process.html
 """
 
 import contextlib
+import errno
 import logging
 import os
 import re
@@ -27,8 +28,11 @@ SLURM = ("JOB_ID", "STEP_NODELIST", "NTASKS", "PROCID", "LOCALID")  # required b
 LOST = r"Gloo .*failed|reset by peer|closed by peer|heartbeat|Broken pipe"
 
 
-class Stopped(Exception):
-    """The run was stopped by SIGTERM or SIGINT, after saving a checkpoint."""
+class Stopped(BaseException):
+    """The run was stopped by SIGTERM or SIGINT, after saving a checkpoint.
+
+    It is no Exception: `recorded` would take it for a failure of a part, and go on.
+    """
 
     def __init__(self, message: str, number: int):
         super().__init__(message)
@@ -198,17 +202,22 @@ def joined() -> bool:
 
 @contextlib.contextmanager
 def recorded(failed: dict[str, str], name: str) -> Iterator[None]:
-    """Catches an error of the block, as one line in failed[name]."""
+    """Catches an error of the block, as one line in failed[name]; not a full disk."""
     try:
         yield
     except Exception as error:
+        if _disk_is_full(error):
+            raise
         logging.getLogger("jssl").debug("%s failed", name, exc_info=True)
         kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
         failed[name] = kind + reason(error)
 
 
 def reason(error: BaseException) -> str:
-    """An error as one line of text; lost connections are explained."""
+    """An error as one line of text; lost connections and full disks are explained."""
+    if _disk_is_full(error):
+        where = f" for {error.filename}" if error.filename else ""
+        return f"{error.strerror}{where}: free some space and give the command again"
     text = " ".join(str(error).split()) or type(error).__name__
     if joined() and re.search(LOST, text):
         return (
@@ -216,6 +225,10 @@ def reason(error: BaseException) -> str:
             f"commands resume from the last checkpoint ({text[:160]})"
         )
     return text
+
+
+def _disk_is_full(error):
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def _check(coordinator, processes, process):

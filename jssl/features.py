@@ -42,6 +42,12 @@ class Features:
         self._limited: dict[str, Source] = {}
         self._functions = engine.functions
 
+    def few(self, split: str, rows: int) -> "Features":
+        """Features of at most `rows` rows of a split, evenly spread over it."""
+        if self.split(split).size <= rows:
+            return self
+        return Features(self.engine, self.state, self.done, limit=rows)
+
     @cached_property
     def names(self) -> tuple[str, ...]:
         """Outputs of `embed`, with "maps" if its last layer is [n, h, w, d]."""

@@ -1,6 +1,7 @@
 """Fine-tunes an encoder on labels and writes the classifier, with the names of timm.
 
-  --workdir runs/mae --source folder:PATH --out runs/mine
+  --workdir runs/mae --out runs/mine                      on the labels of the run's data
+  --workdir runs/mae --source folder:PATH --out runs/mine      on those of others
   --weights resnet50.safetensors --source folder:PATH --size 224 --labels 10 --out runs/mine
 
 The encoder of a run (a ViT or ResNet) or of a file and a linear head are trained by
@@ -12,6 +13,7 @@ of images in its metadata, and result.json with the accuracies on val and test.
 import argparse
 import json
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -42,7 +44,7 @@ def parser() -> argparse.ArgumentParser:
     parse = new_parser("finetune", __doc__)
     add_encoder(parse)
     add = parse.add_argument
-    add("--source", help="labeled data, such as folder:PATH")
+    add("--source", help="labeled data, such as folder:PATH (default: those of the run)")
     add("--labels", type=int, default=0, help="labels of each class; 0: all (0)")
     add("--epochs", type=float, default=10.0, help="passes over the labeled images (10)")
     add("--batch", type=int, default=64, help="images per step (64)")
@@ -65,16 +67,17 @@ def launch(options) -> int:
     knobs = {k: v for k, v in vars(options).items() if k not in FREE}
     config = dict(title="finetune", file="finetune", function="finetune", knobs=knobs)
     tuned = fine_tuning(options)
-    with terminable(), session.claim(out, config, True):
+    with terminable(resumes=True), session.claim(out, config, True):
         session.record(out, config)
         print(f"images normalized by {tuned.start.preprocessing.words}")
         done = loop.run(tuned.stage, out, {}, Log(out))
         save(out / "model.safetensors", tuned, done.state)
         metrics = {k: v for k, v in done.metrics.items() if not k.startswith("doctor/")}
-        told = {"config": config, "metrics": metrics, "provenance": session.provenance()}
-        write_json(out / "result.json", told)
-    for name, value in metrics.items():
-        print(f"{name}: {value:.4f}")
+        source = tuned.stage.data
+        told = {"config": config, "metrics": metrics, "data": source.data_name}
+        write_json(out / "result.json", told | {"provenance": session.provenance()})
+    for line in summary(metrics, source):
+        print(line)
     print(f"written to {out / 'model.safetensors'}")
     return 0
 
@@ -111,7 +114,8 @@ def fine_tuning(options) -> Tuned:
     from jssl.models import heads, vit
     from jssl.pretrained import of_options
 
-    start = of_options(options, options.weights or _exported(options))
+    path, own = (options.weights, None) if options.weights else _exported(options)
+    start = of_options(options, path, source=own)
     source, module, pool = start.source, start.loaded.module, ""
     if options.labels:
         source = data.labels_per_class(source, options.labels, options.seed)
@@ -186,6 +190,19 @@ def save(path: Path, tuned: Tuned, state: Any) -> None:
     weights.write(path, arrays, told)
 
 
+def summary(metrics: Mapping[str, float], source: Any) -> list[str]:
+    """The accuracies, with their splits, and the metrics of the last training step."""
+    lines, training = [], []
+    for name, value in metrics.items():
+        if name.partition("/")[0] == "top1":
+            split = name.partition("/")[2] or "test"
+            rows = source.split(split.partition(" ")[0]).readable
+            lines.append(f"top1 of {rows:,} {split} images: {100 * value:.1f} %")
+        else:
+            training.append(f"{name} {value:.4g}")
+    return [*lines, f"last step of training: {', '.join(training)}"]
+
+
 def _accuracies(source):
     """top1/val, and top1 of test if there is one."""
     from jssl import evals
@@ -203,14 +220,21 @@ def _accuracies(source):
     return evals.Eval(f"{judge.protocol}, on val and test", run, ("logits",))
 
 
-def _exported(options) -> Path:
-    """The encoder of a run as a file in the workdir of the training."""
+def _exported(options) -> tuple[Path, Any]:
+    """The encoder of a run as a file in the workdir of the training; the data of the run.
+
+    None in place of the data, if the options name others.
+    """
     from jssl import runs, weights
     from jssl.export import encoder
 
     workdir = Path(options.workdir)
     config = runs.read_config(workdir)
-    stage, state = runs.restore(workdir, config, options.config, options.stage)
+    other = bool(options.source)
+    stage, state = runs.restore(
+        workdir, config, options.config, options.stage, quiet=other
+    )
+    own = None if other else _own(stage, options)
     arrays, layout, seen = encoder(stage, state)
     if layout["names"] != "timm":
         raise ValueError(
@@ -223,15 +247,33 @@ def _exported(options) -> Path:
     out = Path(options.out)
     out.mkdir(parents=True, exist_ok=True)
     weights.write(out / "start.safetensors", arrays, told)
-    return out / "start.safetensors"
+    return out / "start.safetensors", own
+
+
+def _own(stage, options):
+    """The data of a run, in plain batches."""
+    if options.size or options.corrupt != "refuse":
+        raise ValueError("--size and --corrupt are for --source: a run has its own")
+    source = stage.data
+    while hasattr(source, "main"):
+        source = source.main
+    if "image" not in source.shapes():
+        raise ValueError(
+            f"the run trains on crops of whole images: give --source={source.data_name} "
+            f"and a --size, or other data"
+        )
+    if not source.classes:
+        raise ValueError(f"{source.data_name} has no labels: give a labeled --source")
+    return source
 
 
 def _check(options):
     """Raises ValueError for options that cannot be, before any work."""
     check_encoder(options)
-    for name in ("source", "out"):
-        if not getattr(options, name):
-            raise ValueError(f"give --{name}; see --help")
+    if options.weights and not options.source:
+        raise ValueError("give --source=DATA for --weights, such as folder:PATH")
+    if not options.out:
+        raise ValueError("give --out; see --help")
     for name, least in (("labels", 0), ("decay", 0), ("batch", 1)):
         if getattr(options, name) < least:
             value = getattr(options, name)

@@ -8,10 +8,14 @@ figures/        pictures
 """
 
 import contextlib
+import itertools
 import json
+import os
 import re
+import socket
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -38,8 +42,9 @@ class Log:
     def __init__(self, workdir: Path, title: str = ""):
         self.workdir, self.title = Path(workdir), title
         self.name, self.steps, self.printed = "", 0, "healthy"
-        self.events: Any = None  # the EventFileWriter, once there are metrics
+        self.events: Events | None = None  # once there are metrics
         self.timed: Any = None  # (step, seconds) of the last record of the speed
+        self.failed: Counter[str] = Counter()  # times that an eval or a picture failed
         self.active = jax.process_index() == 0
         if self.active:
             (self.workdir / "figures").mkdir(parents=True, exist_ok=True)
@@ -48,6 +53,7 @@ class Log:
     def stage(self, stage: Any, step: int) -> Iterator[None]:
         """Opens a stage at `step`, deleting lines of later steps."""
         self.name, self.steps, self.timed = stage.name, stage.steps, None
+        self.failed.clear()
         if not self.active:
             yield
             return
@@ -105,10 +111,28 @@ class Log:
         return failed
 
     def failures(self, failed: Mapping[str, str]) -> None:
-        """Prints evals and pictures that failed, one line each."""
-        for name, why in failed.items() if self.active else ():
-            title = self.title or self.name
-            print(f"jssl: {title}: {name} failed and is omitted: {why}", file=sys.stderr)
+        """Prints evals and pictures that fail for the first time; counts the others."""
+        for name, why in failed.items():
+            self.failed[name] += 1
+            if self.failed[name] == 1:
+                self._print(f"{name} failed and is omitted: {why}")
+
+    def counted(self, failed: Mapping[str, str]) -> dict[str, str]:
+        """The failures at the end of a stage, with the number of times of each.
+
+        Evals that failed repeatedly, but not at the end, are printed.
+        """
+        times = {name: n for name, n in self.failed.items() if n > 1}
+        for name in times.keys() - failed.keys():
+            self._print(f"{name} failed {times[name]} times, and not at the end")
+        return {
+            name: f"{why} ({times[name]} times)" if name in times else why
+            for name, why in failed.items()
+        }
+
+    def _print(self, words):
+        if self.active:
+            print(f"jssl: {self.title or self.name}: {words}", file=sys.stderr)
 
     def print_verdict(self, verdict: Verdict) -> None:
         """Prints the doctor's diagnosis, unless there is none or it has been printed."""
@@ -158,19 +182,49 @@ class Log:
         from tensorboard.compat.proto import event_pb2, summary_pb2
 
         if self.events is None:
-            from tensorboard.summary.writer.event_file_writer import EventFileWriter
-
-            self.events = EventFileWriter(str(self.workdir / "tensorboard" / self.name))
+            self.events = Events(self.workdir / "tensorboard" / self.name)
             restart = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
-            self.events.add_event(event_pb2.Event(step=step, session_log=restart))
+            self.events.add(step=step, session_log=restart)
         values = [
             summary_pb2.Summary.Value(tag=name, simple_value=float(value))
             for name, value in metrics.items()
         ]
         summary = summary_pb2.Summary(value=values)
-        self.events.add_event(
-            event_pb2.Event(step=step, wall_time=time.time(), summary=summary)
-        )
+        self.events.add(step=step, summary=summary)
+
+
+class Events:
+    """A file of TensorBoard events.
+
+    TensorBoard's own writer has a thread, in which a full disk is a traceback.
+
+    Args:
+      folder: of the file, which gets a name of its own.
+    """
+
+    def __init__(self, folder: Path):
+        from tensorboard.summary.writer.record_writer import RecordWriter
+
+        folder.mkdir(parents=True, exist_ok=True)
+        name = f"{time.time_ns() // 10**9}.{socket.gethostname()}.{os.getpid()}"
+        self.file = (folder / f"events.out.tfevents.{name}.{next(_files)}").open("wb")
+        self.records = RecordWriter(self.file)
+        self.add(file_version="brain.Event:2")
+
+    def add(self, **fields: Any) -> None:
+        """Writes an event of this moment."""
+        from tensorboard.compat.proto import event_pb2
+
+        event = event_pb2.Event(wall_time=time.time(), **fields)
+        self.records.write(event.SerializeToString())
+        self.file.flush()
+
+    def close(self) -> None:
+        """Closes the file."""
+        self.file.close()
+
+
+_files = itertools.count()  # files of one second are sorted by it
 
 
 class Progress:

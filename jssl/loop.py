@@ -138,6 +138,7 @@ def run(
         pictures, failed = render(features)
         failed = found.failed | failed | log.pictures(step, found.pictures | pictures)
         log.failures(failed)
+        failed = log.counted(failed)
     last = last or log.last_metrics(stage.name)
     verdict = diagnose([*history, (step, last | found.signs)], stage.chance)
     metrics = last | found.scores | prefixed(found.signs)

@@ -66,7 +66,7 @@ def launch(options, rest) -> int:
             f"(gcsfuse) and give its folder"
         )
     workdir = Path(options.workdir or Path("runs") / folder_name(experiment))
-    with terminable():
+    with terminable(resumes=True):
         result, page = session.run(experiment, workdir, options.keep, options.extend)
     if page:
         from jssl.report import print_table

@@ -76,7 +76,7 @@ def pretrained(
 
     Args:
       path: of the weights, see `weights.load`.
-      source: of the images, see `data.load`.
+      source: of the images, see `data.load`; or these themselves.
       batch: images per batch.
       heads: attention heads of a ViT, if not inferred from its width.
       size: side of the images; None: for image files that of training, if known.
@@ -90,8 +90,11 @@ def pretrained(
     layout = weights.recognize(weights.read(path))
     prepare = weights.preprocessing(path, layout.channels, mean, std)
     usual = prepare.size[0] if prepare.size else None
-    knobs = reading(source, size, usual, layout.channels, corrupt)
-    found = data.load(source, batch, labeled=labeled, **knobs)
+    if isinstance(source, str):
+        knobs = reading(source, size, usual, layout.channels, corrupt)
+        found = data.load(source, batch, labeled=labeled, **knobs)
+    else:
+        found = replace(source, batch=batch, labeled=labeled)
     image = found.row_shapes().get("image")
     if image is None or len(image.shape) != 4:
         raise ValueError(f"{path} takes images, {found.name} has none")
@@ -105,17 +108,20 @@ def pretrained(
     return Pretrained(loaded, found, prepare)
 
 
-def of_options(options: Any, path: Any = None, labeled: bool = True) -> Pretrained:
+def of_options(
+    options: Any, path: Any = None, labeled: bool = True, source: data.Source | None = None
+) -> Pretrained:
     """The weights and the data that the options of `command.add_encoder` name.
 
     Args:
       options: parsed.
       path: of the weights; None: `options.weights`.
       labeled: True requires labels.
+      source: the data; None: `options.source`.
     """
     return pretrained(
         path or options.weights,
-        options.source,
+        source or options.source,
         options.batch,
         heads=options.heads,
         size=options.size,

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from jssl.cache import written
-from jssl.data.splits import trained
+from jssl.data.splits import skipped_words, trained
 from jssl.evals.statistics import difference_interval, wilson_interval
 from jssl.log import EVALUATED, figure_name, read_lines
 
@@ -115,6 +115,12 @@ def left_out(result: Mapping[str, Any]) -> list[str]:
     return [f"no labels: evals that need them ({needed}) and baselines are left out"]
 
 
+def passed_over(result: Mapping[str, Any]) -> list[str]:
+    """A line on the images of the data that could not be read."""
+    lost = result.get("data", {}).get("skipped")
+    return [skipped_words(lost["first"], lost["count"])] if lost else []
+
+
 def print_table(result: Mapping[str, Any]) -> None:
     """Prints the final table, protocols, comparisons with baselines, and verdicts."""
     headings, rows = table(result)
@@ -129,7 +135,7 @@ def print_table(result: Mapping[str, Any]) -> None:
         print(f"{name}: {protocol}")
     if lines := comparisons(result):
         print("; ".join(lines))
-    for line in left_out(result):
+    for line in [*left_out(result), *passed_over(result)]:
         print(line)
     for name, stage in _stages(result):
         print(f"doctor, {name}: {stage['doctor']}")
@@ -266,12 +272,12 @@ def figures(workdir: Path) -> list[Path]:
 
 
 def _line_of(made):
-    """Date, commit, devices and versions in one line."""
+    """Date, devices, commit or version of jssl, and version of jax in one line."""
     jax = made.get("versions", {}).get("jax", "")
     words = [made.get(k, "") for k in ("date", "devices", "machine")]
-    return " · ".join(
-        filter(None, [*words, f"commit {made.get('commit', '')}", f"jax {jax}"])
-    )
+    code = made.get("commit", "")
+    code = code if code.startswith("jssl ") else f"commit {code}"
+    return " · ".join(filter(None, [*words, code, f"jax {jax}"]))
 
 
 def _verdict(result):
@@ -343,21 +349,28 @@ def _data(result):
     named = ", ".join(data["class_names"][:100]) if data["classes"] else ""
     rows = [("name", data["name"]), ("rows", splits), ("classes", classes)]
     rows += [("class names", named)] if named else []
+    rows += [line.split(": ", 1) for line in passed_over(result)]
     rows += [("license", data["license"])] if data["license"] else []
     return ["<h2>Data</h2>", _html_table(["", ""], rows, "words")]
 
 
 def _doctor_panel(result):
-    """The doctor's numbers for each stage."""
-    body = []
-    for name, stage in _stages(result):
-        signs = {k: v for k, v in stage["metrics"].items() if k.startswith("doctor/")}
-        if signs:
-            heads = [k.removeprefix("doctor/") for k in signs]
-            values = [f"{value:.4g}" for value in signs.values()]
-            numbers = _html_table(["number", "value"], zip(heads, values, strict=True))
-            body.append(_folded(f"Doctor's numbers, {name}", numbers))
-    return body
+    """The doctor's numbers, a column for each stage."""
+    signs = {
+        name: {k: x for k, x in stage["metrics"].items() if k.startswith("doctor/")}
+        for name, stage in _stages(result)
+    }
+    signs = {name: found for name, found in signs.items() if found}
+    rows = [
+        [k.removeprefix("doctor/"), *(_number(found.get(k)) for found in signs.values())]
+        for k in dict.fromkeys(k for found in signs.values() for k in found)
+    ]
+    numbers = _html_table(["number", *signs], rows)
+    return [_folded("Doctor's numbers", numbers)] if signs else []
+
+
+def _number(value):
+    return "" if value is None else f"{value:.4g}"
 
 
 def _stages(result) -> Iterable[tuple[str, Mapping[str, Any]]]:

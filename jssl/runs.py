@@ -1,11 +1,13 @@
 """Reads runs from their workdirs: the config, and a stage with its newest state."""
 
+import contextlib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from jssl.checkpoint import Checkpoints
 from jssl.config import Stage, find, load
+from jssl.data.source import unlogged
 from jssl.engine import Engine
 from jssl.log import read_json
 
@@ -27,7 +29,11 @@ def read_config(workdir: Path) -> dict[str, Any]:
 
 
 def restore(
-    workdir: Path, config: dict[str, Any], file: str | None = None, name: str | None = None
+    workdir: Path,
+    config: dict[str, Any],
+    file: str | None = None,
+    name: str | None = None,
+    quiet: bool = False,
 ) -> tuple[Stage, Any]:
     """A stage of a run, and its newest state, replicated on every device.
 
@@ -38,6 +44,7 @@ def restore(
       config: from `read_config`.
       file: of the experiment; None: in ./experiments.
       name: of the stage; None: the last.
+      quiet: True logs nothing on the data of the run, e.g. because others are used.
 
     Raises:
       ValueError: the experiment is missing or no longer has the run's knobs, or the run has
@@ -49,7 +56,8 @@ def restore(
     if gone:
         raise ValueError(f"{path} no longer has the knob {gone[0]!r} of the run {workdir}")
     then = {knob: _tuples(value) for knob, value in config["knobs"].items()}
-    stages = {s.name: s for s in replace(experiment, knobs=then).stages()}
+    with unlogged() if quiet else contextlib.nullcontext():
+        stages = {s.name: s for s in replace(experiment, knobs=then).stages()}
     name = name or list(stages)[-1]
     if name not in stages:
         raise ValueError(f"unknown stage {name!r}; known are {', '.join(stages)}")

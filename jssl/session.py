@@ -9,7 +9,7 @@ import platform
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -97,7 +97,7 @@ def _run(experiment, workdir, keep, config, first, extend):
         "baselines": {name: row["metrics"] for name, row in rows.items()},
         "failed": failed,
         "protocols": protocols,
-        "data": described(stages[0].data),
+        "data": described(stages[0].data) | skipped([stage.data for stage in stages]),
         "provenance": provenance()
         | {"baselines": {n: r.get("provenance") for n, r in rows.items()}},
     }
@@ -116,12 +116,13 @@ def _failures(result):
 def described(source: Any) -> dict[str, Any]:
     """Name, rows of each split, classes, their names, and license of a data set.
 
-    "trained_on" are the splits whose rows are in train too.
+    Rows that were found to be unreadable do not count. "trained_on" are the splits whose
+    rows are in train too.
     """
     rows = {}
     for split in ("train", "val", "test"):
         with contextlib.suppress(ValueError):
-            rows[split] = source.split(split).size
+            rows[split] = source.split(split).readable
     return {
         "name": source.data_name,
         "rows": rows,
@@ -130,6 +131,12 @@ def described(source: Any) -> dict[str, Any]:
         "class_names": list(source.class_names),
         "license": source.license,
     }
+
+
+def skipped(sources: Sequence[Any]) -> dict[str, Any]:
+    """Number and first names of the images of some sources that could not be read."""
+    names = list(dict.fromkeys(name for source in sources for name in source.unreadable))
+    return {"skipped": {"count": len(names), "first": names[:5]}} if names else {}
 
 
 def describe(experiment: Experiment) -> dict[str, Any]:
@@ -275,38 +282,46 @@ def _refuse(workdir, what, old, new, way=""):
 
 
 def provenance() -> dict[str, Any]:
-    """Date, commit, versions, devices and machine of this process."""
+    """Date, commit or version, packages, devices and machine of this process."""
     devices = jax.devices()
-    versions = {}
-    for package in PACKAGES:
-        try:
-            versions[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            versions[package] = "not installed"
     return {
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "commit": commit(),
         "python": platform.python_version(),
-        "versions": versions,
+        "versions": {package: version(package) for package in PACKAGES},
         "devices": f"{len(devices)} x {devices[0].device_kind}",
         "processes": jax.process_count(),
         "machine": f"{platform.system()} {platform.machine()}, {cores()} cores",
     }
 
 
-def commit() -> str:
-    """The commit of this copy of jssl, followed by "+" if its code is modified."""
+def version(package: str) -> str:
+    """The version of a package, or "not installed"."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
 
+
+def commit() -> str:
+    """The commit of this checkout, followed by "+" if its code is modified.
+
+    Of an installed package, the version: "jssl 0.1.0". It may lie in a folder of another
+    repository, whose commit says nothing about it.
+    """
+    here = Path(__file__).resolve().parent
     code = "--", ":/jssl", ":/experiments"
 
     def git(*words):
-        here = Path(__file__).parent
         ran = subprocess.run(["git", *words], cwd=here, capture_output=True, text=True)
         return ran.stdout.strip() if ran.returncode == 0 else None
 
     try:
-        head = git("rev-parse", "--short=12", "HEAD")
-        changed = git("status", "--porcelain", *code)
-        return "unknown" if not head else head + ("+" if changed else "")
+        root = git("rev-parse", "--show-toplevel")
+        if root and Path(root).resolve() == here.parent:
+            head = git("rev-parse", "--short=12", "HEAD")
+            if head:
+                return head + ("+" if git("status", "--porcelain", *code) else "")
     except FileNotFoundError:
-        return "unknown"
+        pass
+    return f"jssl {version('jssl')}"

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 
 import numpy as np
@@ -226,6 +227,27 @@ def test_a_protocol_that_raises_costs_a_line_and_no_number(own, capsys, monkeypa
     said = capsys.readouterr().err
     assert "r10.safetensors: linear failed: RuntimeError: no luck" in said
     assert "Traceback" not in said
+
+
+def test_each_protocol_costs_a_line_and_a_slow_one_is_announced(capsys):
+    from functools import partial
+    from types import SimpleNamespace
+
+    from jssl.evaluate.protocols import Protocol
+
+    chosen = {
+        "knn": Protocol(lambda features, final: {"knn": 0.5, "picture": "no number"}),
+        "svm": Protocol(lambda features, final: {"svm": 0.25, "n": 3}, quick=False),
+    }
+    tried = partial(evaluate.attempt, {})
+    made = evaluate.judge(SimpleNamespace(names=("h",)), chosen, "mae", tried)
+    assert next(made) == {"knn": 0.5}
+    said = capsys.readouterr().err
+    assert re.fullmatch(r"mae: knn 0\.500  \(\d\.\d s\)\n", said)
+    assert next(made) == {"svm": 0.25, "n": 3.0}
+    slow, line = capsys.readouterr().err.splitlines()
+    assert slow.startswith("mae: svm: exact linear L2-SVM") and "may take minutes" in slow
+    assert line.startswith("mae: svm 0.250  n 3.000  (")
 
 
 def test_pictures_that_cannot_be_drawn_cost_a_line(own, monkeypatch):

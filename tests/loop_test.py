@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import time
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -239,6 +240,59 @@ def test_a_picture_that_fails_costs_one_line_and_no_other_picture(tmp_path, wher
 
 
 @pytest.mark.parametrize("last", [4, 10])
+def test_an_eval_that_keeps_failing_is_printed_once_and_counted(tmp_path, capfd):
+    calls = []
+
+    def broken(features, final):
+        calls.append(final)
+        raise RuntimeError("no luck")
+
+    def healed(features, final):
+        return broken(features, final) if not final else {"healed": 1.0}
+
+    evals = {"broken": Eval("broken", broken), "healed": Eval("healed", healed)}
+    finished = run(tmp_path, stage(evals=evals, eval_every=3))
+    assert calls.count(False) == 6 and calls.count(True) == 1
+    assert finished.failed == {"broken": "RuntimeError: no luck (4 times)"}
+    lines = [x for x in capfd.readouterr().err.splitlines() if x.startswith("jssl: ")]
+    assert lines == [
+        "jssl: one: broken failed and is omitted: RuntimeError: no luck",
+        "jssl: one: healed failed and is omitted: RuntimeError: no luck",
+        "jssl: one: healed failed 3 times, and not at the end",
+    ]
+
+
+def test_a_full_disk_is_one_error_of_this_thread(tmp_path, monkeypatch):
+    """Of the writer of TensorBoard's events, too."""
+    opened = Path.open
+
+    def full(path, *mode):
+        return opened(Path("/dev/full") if "tfevents" in path.name else path, *mode)
+
+    monkeypatch.setattr(Path, "open", full)
+    with pytest.raises(OSError, match="No space left on device"):
+        run(tmp_path, stage())
+
+
+def test_neighbors_are_those_of_rows_spread_over_the_split(tmp_path):
+    """Of rows that are sorted by class, the first are of one class."""
+    from jssl import exhibits
+
+    n, classes = 60, 6
+    label = np.arange(n) // (n // classes)
+    images = np.zeros((n, 2, 2, 1), np.uint8) + np.uint8(40 * label)[:, None, None, None]
+    table = {"image": images, "label": label}
+    data = dataset("sorted", {"train": table, "test": table}, 8, classes=classes)
+    engine = Engine(stage(data=data))
+    features = Features(engine, engine.begin({}))
+    grid = exhibits.neighbors(features, "test")["nearest neighbors"]
+    levels = {float(x) for x in np.asarray(grid.images)[:, 0].mean((1, 2, 3))}
+    assert len(levels) == classes
+    few = features.few("test", 6)
+    assert few.labels("test").tolist() == list(range(classes))
+    assert features.few("test", n) is features
+
+
 def test_a_state_that_is_not_finite_is_never_saved(tmp_path, last):
     """The state of the last update too, although every metric is finite."""
 

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from importlib.metadata import version
 from pathlib import Path
 
 import jax.numpy as jnp
@@ -254,6 +255,26 @@ def test_a_full_disk_costs_a_line_and_leaves_nothing_half_written(tmp_path, size
         assert all((folder / "_CHECKPOINT_METADATA").exists() for folder in whole)
     finally:
         subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+def test_a_package_in_the_folder_of_another_repository_has_its_version(
+    tmp_path, monkeypatch
+):
+    """Its provenance is neither "unknown" nor the commit of that repository."""
+    from jssl import session
+
+    installed = f"jssl {version('jssl')}"
+    place = tmp_path / "lib" / "site-packages" / "jssl"
+    place.mkdir(parents=True)
+    monkeypatch.setattr(session, "__file__", str(place / "session.py"))
+    assert session.commit() == installed
+    for words in (["init", "-q"], ["add", "."], ["commit", "-qm", "x", "--allow-empty"]):
+        who = ["-c", "user.name=x", "-c", "user.email=x@x"]
+        subprocess.run(["git", *who, *words], cwd=tmp_path, check=True)
+    assert session.commit() == installed
+    monkeypatch.setattr(session, "__file__", str(tmp_path / "jssl" / "session.py"))
+    (tmp_path / "jssl").mkdir()
+    assert len(session.commit().rstrip("+")) == 12
 
 
 def test_help_explains_the_language_and_lists_the_experiments(capsys, monkeypatch):

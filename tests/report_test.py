@@ -68,6 +68,38 @@ def test_the_page_has_verdict_classes_and_failures(tmp_path, capsys):
     assert "failed: baseline supervised reference" in capsys.readouterr().out
 
 
+def test_images_that_were_passed_over_are_counted_and_named(tmp_path, capsys):
+    Log(tmp_path)
+    found = result()
+    found["data"]["skipped"] = {"count": 7, "first": ["a.png", "<b>.png"]}
+    line = "passed over: 7 images that cannot be read: a.png, <b>.png and 5 more"
+    print_table(found)
+    assert line in capsys.readouterr().out.splitlines()
+    page = write_report(tmp_path, found).read_text()
+    assert "<td>passed over</td><td>7 images that cannot be read: a.png, &lt;b" in page
+
+
+def test_the_doctors_numbers_of_all_stages_are_one_table(tmp_path):
+    Log(tmp_path)
+    found = result()
+    found["stages"]["tuned"] = found["stages"]["pretrain"] | {
+        "metrics": {"linear": 0.9, "doctor/h/std": 0.5, "doctor/z/std": 1.25}
+    }
+    page = write_report(tmp_path, found).read_text()
+    assert page.count("<summary>Doctor&#x27;s numbers") == 1
+    assert "<tr><th>number</th><th>pretrain</th><th>tuned</th></tr>" in page
+    assert "<tr><td>h/std</td><td>0.4</td><td>0.5</td></tr>" in page
+    assert "<tr><td>z/std</td><td></td><td>1.25</td></tr>" in page
+
+
+def test_the_first_line_has_the_commit_or_the_version(tmp_path):
+    Log(tmp_path)
+    assert " · commit abc · jax 1" in write_report(tmp_path, result()).read_text()
+    found = result()
+    found["provenance"]["commit"] = "jssl 0.1.0"
+    assert "today · jssl 0.1.0 · jax 1" in write_report(tmp_path, found).read_text()
+
+
 def test_a_run_without_labels_names_the_evals_left_out(tmp_path, capsys):
     Log(tmp_path)
     found = result(metrics={"loss": 0.5, "doctor/h/std": 0.4}) | {"protocols": {}}

@@ -202,6 +202,7 @@ def load(
             summary=found.summary,
             warnings=found.warnings,
             includes=found.includes,
+            skipped=found.skipped,
             seed=seed,
             labeled=labeled,
             threads=threads,

@@ -7,7 +7,6 @@ Near-duplicates across splits are found by perceptual hashes.
 """
 
 import argparse
-import contextlib
 import logging
 import sys
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from jssl.command import new_parser, say
+from jssl.data.splits import skipped_words
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -40,36 +40,29 @@ def parser() -> argparse.ArgumentParser:
 
 def launch(options) -> int:
     from jssl import data
+    from jssl.data.source import unlogged
 
     logging.basicConfig(format="warning: %(message)s")  # images that cannot be read
     knobs: dict[str, Any] = {"size": options.size} if options.size else {}
     if options.source.partition(":")[0] in data.IN_FILES:
         knobs |= {"corrupt": "skip", "resident": 0}
-    with quiet("jssl.data.source"):  # its lines are printed below
+    with unlogged():  # its lines are printed below
         source = data.load(options.source, 1, cut=32, **knobs)
     image = source.row_shapes().get("image")
     if image is None or len(image.shape) != 4 or image.shape[-1] not in (1, 3):
         raise ValueError(f"{options.source} has no images to show")
     print(f"{options.source}: {source.summary or summary(source)}")
     splits = {name: source.split(name) for name in source.split_names()}
+    pairs = duplicates(splits, options.limit)  # which reads the images
     for name, split in splits.items():
         print(f"  {name}: {described(split)}")
-    for line in [*source.warnings, *duplicates(splits, options.limit)]:
+    for line in [*source.warnings, *pairs]:
         print(f"warning: {line}")
+    if names := source.unreadable:
+        print(skipped_words(names))
     sheet(source, Path(options.out))
     print(f"ten images: {options.out}")
     return 0
-
-
-@contextlib.contextmanager
-def quiet(name: str) -> Iterator[None]:
-    """Turns a logger off."""
-    log = logging.getLogger(name)
-    log.disabled = True
-    try:
-        yield
-    finally:
-        log.disabled = False
 
 
 def summary(source) -> str:
@@ -79,12 +72,13 @@ def summary(source) -> str:
 
 
 def described(split) -> str:
-    """Number of rows, and of rows a class."""
+    """Number of readable rows, and of those of a class."""
     h, w, c = split.image_shape
-    told = f"{len(split):,} images of {w}x{h}x{c}"
+    told = f"{split.readable:,} images of {w}x{h}x{c}"
     if not split.has_labels():
         return f"{told}, no labels"
-    counts = np.bincount(split.labels(), minlength=split.classes)
+    lost = [*split.records.skipped] if split.records else []
+    counts = np.bincount(np.delete(split.labels(), lost), minlength=split.classes)
     names = split.class_names
     if len(counts) > 12:
         rare, often = counts.argmin(), counts.argmax()

@@ -6,7 +6,7 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -73,6 +73,7 @@ class Encoded(Records):
         image, so that the order remains a function of the step.
       labeled: True if there are labels.
       crops: of the whole photograph, which training batches have in place of `image`.
+      skipped: names of rows that could not be read so far.
     """
 
     shelf: Shelf
@@ -82,6 +83,7 @@ class Encoded(Records):
     corrupt: str = "refuse"
     labeled: bool = False
     crops: Crops | None = None
+    skipped: dict[int, str] = field(default_factory=dict)
 
     @property
     def digest(self) -> str:
@@ -164,6 +166,7 @@ class Encoded(Records):
         except ValueError as reason:
             if self.corrupt == "refuse":
                 raise ValueError(f"{reason}; corrupt=skip skips such files") from reason
+            self.skipped[row] = self.name(row).rstrip(",")
             warn_once(f"skipped: {reason}")
             return None
 
@@ -253,10 +256,12 @@ def encoded(
     parts, includes, told = completed(sizes, labeled, labels["train"], hold_out)
     size, shape, extent = _shape(shelves, size, channels, cut)
     splits, kinds = {}, {}
+    skipped: dict[str, dict[int, str]] = {part: {} for part in parts}
     for part, (whole, rows) in parts.items():
         has = labeled["train"] and labeled[whole]
         cut = crops if part == "train" else None
-        records = Encoded(shelves[whole], rows, size, shape, corrupt, has, cut)
+        shelf, lost = shelves[whole], skipped[part]
+        records = Encoded(shelf, rows, size, shape, corrupt, has, cut, lost)
         fixed = cut or (part == "train" and includes and corrupt == "skip")
         splits[part] = partial(_opened, records, 0 if fixed else resident)
         held = labels[whole]
@@ -280,6 +285,7 @@ def encoded(
         summary="; ".join(words),
         warnings=(*told, *rare(kinds, names)),
         includes=includes,
+        skipped=skipped,
     )
 
 

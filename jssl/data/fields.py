@@ -361,6 +361,7 @@ class Dataset:
       summary: a line that says what was found.
       warnings: lines on departures from what a user may expect.
       includes: places in train of rows that are in another split too, by that split.
+      skipped: names of images that could not be read so far, by split and row.
     """
 
     splits: Mapping[str, Mapping[str, Any] | Callable | Any]
@@ -371,3 +372,4 @@ class Dataset:
     summary: str = ""
     warnings: tuple[str, ...] = ()
     includes: Mapping[str, np.ndarray] = field(default_factory=dict)
+    skipped: Mapping[str, Mapping[int, str]] = field(default_factory=dict)

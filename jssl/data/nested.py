@@ -87,6 +87,11 @@ class Pair(_Around):
                 for part in (*parts.values(), parts[main])
                 for k, x in part.includes.items()
             },
+            skipped={
+                f"{name} {k}": x
+                for name, part in parts.items()
+                for k, x in part.skipped.items()
+            },
         )
 
     def decode(self, batch: Batch, context: Batch = {}) -> Batch:

@@ -10,6 +10,7 @@ the step, on any number of processes. Random crops at position r of the global b
 function of (seed, step, r).
 """
 
+import contextlib
 import dataclasses
 import functools
 import itertools
@@ -17,9 +18,9 @@ import logging
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 import jax
@@ -39,10 +40,13 @@ class Records(ABC):
     Attributes:
       digest: fingerprint of the content.
       labels: int32 [n], the label of every row, or None.
+      skipped: names of rows that could not be read so far; the next row was read in place
+        of each.
     """
 
     digest: str
     labels: np.ndarray | None
+    skipped: Mapping[int, str] = MappingProxyType({})
 
     @abstractmethod
     def __len__(self) -> int: ...
@@ -94,6 +98,8 @@ class Source:
       warnings: lines on departures from what a user may expect.
       includes: places of rows that are in another split too, by that split: of train with
         hold_out=False, whose val is for choosing only.
+      skipped: names of the images that could not be read so far, by split and row, if these
+        are passed over; it grows as images are read, except by worker processes.
     """
 
     batch_axis: ClassVar[int] = 0  # of the fields of a training batch
@@ -117,6 +123,7 @@ class Source:
     summary: str = ""
     warnings: tuple[str, ...] = ()
     includes: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False)
+    skipped: Mapping[str, Mapping[int, str]] = field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:
         return self.size
@@ -197,6 +204,17 @@ class Source:
         """Names of the classes, else their numbers."""
         found = getattr(self.field_of("label"), "names", ())
         return found or tuple(map(str, range(self.classes)))
+
+    @property
+    def readable(self) -> int:
+        """Number of rows, without those of records that could not be read so far."""
+        return self.size - (len(self.records.skipped) if self.records else 0)
+
+    @property
+    def unreadable(self) -> list[str]:
+        """Names of the images of all splits that could not be read so far."""
+        found = (name for part in self.skipped.values() for _, name in sorted(part.items()))
+        return list(dict.fromkeys(found))
 
     def steps(self, epochs: int | float) -> int:
         """Number of steps of `epochs` epochs, rounded; at least 1.
@@ -439,6 +457,18 @@ def inform_once(line: str) -> None:
     _log.info("%s", line)
 
 
+@contextlib.contextmanager
+def unlogged() -> Iterator[None]:
+    """Logs nothing on data that are loaded, nor counts it as logged."""
+    _log.disabled = True
+    try:
+        yield
+    finally:
+        _log.disabled = False
+        inform_once.cache_clear()
+        warn_once.cache_clear()
+
+
 def check_rows(name: str, rows: np.ndarray, size: int) -> None:
     """Raises ValueError unless `rows` is a nonempty list of numbers 0 to size - 1."""
     if rows.ndim != 1 or not len(rows) or rows.dtype.kind not in "iu":
@@ -521,7 +551,7 @@ def _prefetched(read, start, stop, threads, workers):
         if not flags.FLAGS.is_parsed():  # required by grain's workers
             flags.FLAGS.mark_as_parsed()
         steps = steps.mp_prefetch(grain.MultiprocessingOptions(num_workers=workers))
-    with closing(iter(steps)) as batches:
+    with contextlib.closing(iter(steps)) as batches:
         yield from batches
 
 

@@ -183,6 +183,26 @@ def counted_words(sizes: Mapping[str, int], includes: Mapping[str, Any] = {}) ->
     return ", ".join(f"{n:,} {part}{trained(part, includes)}" for part, n in sizes.items())
 
 
+def skipped_words(names: Sequence[str], count: int = 0, most: int = 5) -> str:
+    """The images that could not be read, for a report; empty if there are none.
+
+    Args:
+      names: of the images, or of the first of them.
+      count: of the images; 0: as many as names.
+      most: number of names that are listed.
+
+    >>> skipped_words(["a.png", "b.png"], most=1)
+    'passed over: 2 images that cannot be read: a.png and 1 more'
+    """
+    count = count or len(names)
+    if not count:
+        return ""
+    shown = names[:most]
+    more = f" and {count - len(shown):,} more" if count > len(shown) else ""
+    noun = "image" if count == 1 else "images"
+    return f"passed over: {count:,} {noun} that cannot be read: {', '.join(shown)}{more}"
+
+
 def trained(part: str, includes: Collection[str]) -> str:
     """A suffix for a split that training included, else "".
 

@@ -40,6 +40,11 @@ class Chosen(Records):
     def has_labels(self) -> bool:
         return self.records.has_labels
 
+    @property
+    def skipped(self) -> Mapping[int, str]:
+        lost = self.records.skipped
+        return {i: lost[row] for i, row in enumerate(self.rows.tolist()) if row in lost}
+
 
 def subset(source: Source, rows, **changes: Any) -> Source:
     """A source of selected rows, in the given order.

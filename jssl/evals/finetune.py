@@ -115,17 +115,20 @@ def _groups(state, upto, frozen):
 def _fit(apply, state, groups, x, y, steps, batch, lr, seed):
     """The state and the head after training.
 
-    One call per step, since gradients of convolutions are slow inside loops on CPUs.
+    One call per step, since gradients of convolutions are slow inside loops on CPUs. Leaves
+    that are not trained are arguments, not constants, which would make a program of its own
+    for each state: compiling takes longer than a hundred steps of a small network.
     """
     classes = int(y.max()) + 1
     # Gradients are taken of moving leaves only; keys and counters have none.
     leaves, tree = jax.tree.flatten(state)
     kinds = jax.tree.leaves(groups)
     moving = {i: x for i, x in enumerate(leaves) if kinds[i] != "still"}
+    still = {i: x for i, x in enumerate(leaves) if i not in moving}
     width = jax.eval_shape(apply, state, _at(x, slice(1))).shape[1]
     # Scaling to unit variance makes the head independent of the scale of features.
     h = jax.jit(apply)(state, _at(x, slice(512)))
-    scale = 1 / max(float(np.std(h)), 1e-6)
+    scale = np.asarray(1 / max(float(np.std(h)), 1e-6), h.dtype)
     head = {"w": jnp.zeros((width, classes)), "b": jnp.zeros(classes)}
     params: dict[str, Any] = {"moving": moving, "head": head}
     rates = {
@@ -135,24 +138,25 @@ def _fit(apply, state, groups, x, y, steps, batch, lr, seed):
     labels = {"moving": {i: kinds[i] for i in moving}, "head": dict.fromkeys(head, "new")}
     tx = optax.multi_transform(rates, labels)
 
-    def whole(moving):
-        return jax.tree.unflatten(tree, [moving.get(i, x) for i, x in enumerate(leaves)])
+    def whole(moving, still):
+        return jax.tree.unflatten(tree, [x for _, x in sorted((moving | still).items())])
 
-    def loss(params, x, y):
-        h = apply(whole(params["moving"]), x) * scale
+    def loss(params, still, scale, x, y):
+        h = apply(whole(params["moving"], still), x) * scale
         logits = h @ params["head"]["w"] + params["head"]["b"]
         return optax.softmax_cross_entropy_with_integer_labels(logits, y).mean()
 
     @jax.jit
-    def step(params, opt, x, y):
-        updates, opt = tx.update(jax.grad(loss)(params, x, y), opt, params)
+    def step(params, opt, still, scale, x, y):
+        slopes = jax.grad(loss)(params, still, scale, x, y)
+        updates, opt = tx.update(slopes, opt, params)
         return optax.apply_updates(params, updates), opt
 
     rng, opt = np.random.default_rng(seed), tx.init(params)
     for rows in _batches(rng, len(y), batch, steps):
-        params, opt = step(params, opt, _at(x, rows), y[rows])
+        params, opt = step(params, opt, still, scale, _at(x, rows), y[rows])
     head = params["head"] | {"w": params["head"]["w"] * scale}
-    return whole(params["moving"]), head
+    return whole(params["moving"], still), head
 
 
 def _batches(rng, n, batch, steps):
@@ -166,9 +170,9 @@ def _batches(rng, n, batch, steps):
 
 
 def _accuracy(apply, state, head, x, y):
-    logits = jax.jit(lambda s, x: apply(s, x) @ head["w"] + head["b"])
+    logits = jax.jit(lambda s, head, x: apply(s, x) @ head["w"] + head["b"])
     parts = [
-        np.asarray(logits(state, _at(x, slice(i, i + 500)))).argmax(1)
+        np.asarray(logits(state, head, _at(x, slice(i, i + 500)))).argmax(1)
         for i in range(0, len(y), 500)
     ]
     return float((np.concatenate(parts) == y).mean())

@@ -43,7 +43,7 @@ KORNBLITH_GRID = tuple(np.logspace(-6, 5, 45).tolist())
 TOY_GRID = (1e-3, 1e-2, 1e-1, 1.0)
 
 PIECE = 2**18  # numbers, 2 MiB
-WIDE = 1024  # features, beyond which fewer rows are fitted in their row space
+WIDE = 128  # features, beyond which fewer rows are fitted in their row space
 TILED = 4096  # features, beyond which threads share one Hessian, by its columns
 
 
@@ -85,7 +85,7 @@ def logreg_fit(
     white ones. The optimum and the stopping rule are those of J itself.
 
     With an L2 penalty the weights are in the span of the rows. Where there are fewer rows
-    than features, and more than 1,024 features, the fit is made in an orthonormal basis of
+    than features, and more than 128 features, the fit is made in an orthonormal basis of
     that span: its cost grows with n^3, not d^3, and its optimum is the same.
 
     Args:

@@ -11,7 +11,7 @@ for J / (C n), which is a mean with the penalty l2 = 1 / (C n). Features are as 
 default: C then depends on their scale.
 
 Beside the features, a fit of n rows of d features takes about 8 n d + 8 d^2 bytes, and
-for n < d, d > 1,024 about 24 n^2. DCGAN's 28,672 features of the 50,000 images of CIFAR-10
+for n < d, d > 128 about 24 n^2. DCGAN's 28,672 features of the 50,000 images of CIFAR-10
 so take 18 GB, and 12 GB themselves, and a fit takes some 10^14 operations.
 """
 

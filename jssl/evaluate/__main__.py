@@ -6,15 +6,17 @@
   --protocols linear,layers,fine_tune@10    a selection; or "quick" (default) or "all"
 
 Raw inputs, the untrained network and the supervised reference are evaluated the same way.
-Metrics and protocols are written to evaluation.json in the workdir as they are made,
-pictures (neighbors, layers, attention, strongest images) to the folder exhibits. Protocols
-that do not fit the data are left out, with the reason.
+The metrics of a protocol are printed, with its seconds, and written to evaluation.json in
+the workdir as soon as they are made; pictures (neighbors, layers, attention, strongest
+images) are drawn to the folder exhibits. Protocols that do not fit the data are left out,
+with the reason.
 """
 
 import argparse
 import dataclasses
 import re
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -29,7 +31,7 @@ from jssl.command import (
     say,
     terminable,
 )
-from jssl.evaluate import listing
+from jssl.evaluate import SLOW, listing
 
 
 class Subject(NamedTuple):
@@ -156,7 +158,10 @@ def of_run(options) -> tuple[Iterator[Subject], Any]:
 
     workdir = Path(options.workdir)
     config = runs.read_config(workdir)
-    trained, state = runs.restore(workdir, config, options.config, options.stage)
+    other = bool(options.source)
+    trained, state = runs.restore(
+        workdir, config, options.config, options.stage, quiet=other
+    )
     stage = elsewhere(trained, state, options) if options.source else trained
     return beside(trained, stage, state, workdir, options.alone), stage.data
 
@@ -258,15 +263,27 @@ def choose(words: str, source, seed: int) -> tuple[dict[str, Any], dict[str, str
 def judge(
     features, chosen: Mapping[str, Any], subject: str, tried: Callable
 ) -> Iterator[dict[str, float]]:
-    """Metrics of each applicable protocol, on the test split; reports the others."""
+    """Metrics of each applicable protocol, on the test split; reports the others.
+
+    Each protocol costs a line with its metrics and seconds; slow ones are announced.
+    """
     from numbers import Real
 
     for name, protocol in chosen.items():
         if reason := protocol.missing(features):
             print(f"{subject}: {name} omitted: {reason}", file=sys.stderr)
             continue
+        if not protocol.quick:
+            told = f"{SLOW.get(name, name)}, which may take minutes ..."
+            print(f"{subject}: {name}: {told}", file=sys.stderr, flush=True)
+        start = time.perf_counter()
         metrics = tried(subject, name, partial(protocol.judge, features, True)) or {}
-        yield {k: float(v) for k, v in metrics.items() if isinstance(v, Real)}
+        numbers = {k: float(v) for k, v in metrics.items() if isinstance(v, Real)}
+        seconds = time.perf_counter() - start
+        if numbers:
+            words = "  ".join(f"{k} {v:.3f}" for k, v in numbers.items())
+            print(f"{subject}: {words}  ({seconds:.1f} s)", file=sys.stderr, flush=True)
+        yield numbers
 
 
 def draw_to(folder: Path, subject: str, name: str, picture: Any) -> None:

@@ -65,7 +65,8 @@ class View:
     float32 or better; the result has the dtype of the images.
 
     Attributes:
-      size: height and width of the view in pixels.
+      size: height and width of the view in pixels; crops and images that are smaller are
+        enlarged, without a warning.
       area: area of the random resized crop, as a range of fractions of the image; None
         uses the whole image.
       ratio: range of width / height of the crop.

@@ -133,8 +133,12 @@ def _known(path, channels):
     if "layout" in info:
         return none._replace(origin="none: the file of jssl tells no other")
     if channels != 3:
-        return none._replace(origin=f"none: unknown for {channels} channels")
-    how = "ImageNet's, the default: the file tells none"
+        how = f"none: unknown for {channels} channels; --mean and --std set one"
+        return none._replace(origin=how)
+    how = (
+        "ImageNet's, the default: the file tells none; --mean and --std set others, both "
+        "0.5 for most ViTs of timm"
+    )
     return Preprocessing(IMAGENET.mean, IMAGENET.std, origin=how)
 
 

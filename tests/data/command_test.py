@@ -41,7 +41,10 @@ def test_a_folder_is_described_with_its_twins_and_a_sheet(photographs, tmp_path,
     assert "46 images of" in told
     assert "cut to 32x32 centers; 32 train, 6 val, 8 test; 2 classes" in told
     assert "passed over: 1 hidden or system" in told
+    assert "  train: 31 images of 32x32x3: flower 15, temple 16" in told
     assert "  test: 8 images of 32x32x3: flower 4, temple 4" in told
+    lost = photographs / "train" / "flower" / "broken.png"
+    assert f"passed over: 1 image that cannot be read: {lost}" in told.splitlines()
     lines = [line for line in told.splitlines() if "near-duplicates" in line]
     assert len(lines) == 1
     assert "train/flower/7.png (train)" in lines[0]

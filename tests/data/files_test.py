@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jssl.data import labels_per_class, load
+from jssl.data import labels_per_class, load, subset
 from jssl.data.decoding import decode, fit, measure
 
 
@@ -408,15 +408,15 @@ def test_a_warning_of_pillow_names_the_file(tmp_path, monkeypatch):
     assert shown[-1] == "of something else"
 
 
+SPOILT = ("cat/00.png", "dog/more/05.png", "dog/more/07.png")
+
+
 @pytest.fixture
 def spoilt(pets):
     """Pets, with a cat cut short, a dog that is no picture, and an empty file."""
     save(pets / "cat" / "00.png", np.arange(108).reshape(6, 6, 3), 6, 6)
-    for name, content in {
-        "cat/00.png": (pets / "cat" / "00.png").read_bytes()[:-40],
-        "dog/more/05.png": b"a dog",
-        "dog/more/07.png": b"",
-    }.items():
+    cut = (pets / "cat" / "00.png").read_bytes()[:-40]
+    for name, content in zip(SPOILT, (cut, b"a dog", b""), strict=True):
         (pets / name).write_bytes(content)
     return pets
 
@@ -435,6 +435,9 @@ def test_corrupt_files_are_left_out_of_a_table_and_named(spoilt, caplog):
         train = load(f"folder:{spoilt}", 1, size=6, corrupt="skip")
         parts = [train.split(part) for part in ("train", "val", "test")]
     assert sum(part.size for part in parts) == 37
+    assert [part.readable for part in parts] == [part.size for part in parts]
+    lost = sorted(str(spoilt / name) for name in SPOILT)
+    assert all(sorted(part.unreadable) == lost for part in parts)
     for part in parts:
         dogs = part.table["image"][:, 0, 0, 0] >= 100
         np.testing.assert_array_equal(part.labels(), dogs)
@@ -455,6 +458,12 @@ def test_a_sound_file_stands_in_for_a_corrupt_one_in_a_stream(spoilt, caplog):
         np.testing.assert_array_equal(row["label"], row["image"][:, 0, 0, 0] >= 100)
     named = [record.getMessage() for record in caplog.records]
     assert len(named) == len(set(named)) <= 3  # once a file, though read twice
+    lost = source.unreadable
+    assert {str(spoilt / name) for name in SPOILT} >= set(lost)
+    assert len(lost) == len(named) > 0
+    assert source.readable == 32 - len(lost)
+    bad = min(source.records.skipped)
+    assert subset(source, [bad, bad + 1]).readable < 2
 
 
 def test_a_folder_of_nothing_sound_is_refused(tmp_path):

@@ -1,6 +1,9 @@
 import io
 import itertools
 import json
+import pickle
+import signal
+import subprocess
 import sys
 
 import jax
@@ -105,6 +108,34 @@ def test_a_stream_from_disk_is_the_stream_from_memory(name, data_dir):
     few = [labels_per_class(source, 2) for source in (disk, table)]
     assert_same(*[list(source.scan()) for source in few])
     assert disk.digest != load(f"tfds:{name}", 4, size=2, resident=0, **knobs).digest
+
+
+STREAM = """
+import json, pickle, sys
+from jssl.data import Crops, load
+knobs = json.loads(sys.argv[1])
+crops = Crops(count=2, size=4) if knobs.pop("cropped") else None
+for batch in load(labeled=True, batch=4, resident=0, crops=crops, **knobs).stream():
+    pickle.dump(batch, sys.stdout.buffer)
+    sys.stdout.flush()
+"""
+
+
+@pytest.mark.parametrize(("name", "cropped"), [("plain", False), ("pictures", True)])
+def test_a_stream_that_was_killed_resumes_bit_for_bit(name, cropped, data_dir):
+    """Five batches of a process that is killed while it prefetches, then the others."""
+    knobs = {"name": f"tfds:{name}", "data_dir": data_dir}
+    words = [sys.executable, "-c", STREAM, json.dumps(knobs | {"cropped": cropped})]
+    with subprocess.Popen(words, stdout=subprocess.PIPE) as killed:
+        seen = [pickle.load(killed.stdout) for _ in range(5)]
+        killed.kill()
+    assert killed.returncode == -signal.SIGKILL
+    crops = Crops(count=2, size=4) if cropped else None
+    again = lambda: load(labeled=True, batch=4, resident=0, crops=crops, **knobs)
+    whole = list(itertools.islice(again().stream(), 12))
+    assert again().table is None and ("crops" in whole[0]) == cropped
+    assert_same(seen, whole[:5])
+    assert_same(itertools.islice(again().stream(5), 7), whole[5:])
 
 
 def test_a_data_set_that_is_not_prepared_is_asked_for(data_dir):

@@ -68,10 +68,10 @@ def test_files_of_others_have_the_statistics_of_imagenet(tmp_path):
     path = _saved(tmp_path / "x.safetensors")
     found = weights.preprocessing(path, 3)
     assert (found.mean, found.std) == (IMAGENET.mean, IMAGENET.std)
-    assert "the default" in found.words
+    assert "the default" in found.words and "--mean and --std set others" in found.words
     gray = weights.preprocessing(path, 1)
     assert (gray.mean, gray.std) == ((0.0,), (1.0,))
-    assert "unknown for 1 channels" in gray.words
+    assert "unknown for 1 channels; --mean and --std" in gray.words
 
 
 def test_what_is_given_precedes_what_is_written(tmp_path):
