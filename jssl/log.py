@@ -216,8 +216,13 @@ class Events:
         from tensorboard.compat.proto import event_pb2
 
         event = event_pb2.Event(wall_time=time.time(), **fields)
-        self.records.write(event.SerializeToString())
-        self.file.flush()
+        try:
+            self.records.write(event.SerializeToString())
+            self.file.flush()
+        except OSError:
+            with contextlib.suppress(OSError):  # of what is still in its buffer
+                self.file.close()
+            raise
 
     def close(self) -> None:
         """Closes the file."""

@@ -239,7 +239,6 @@ def test_a_picture_that_fails_costs_one_line_and_no_other_picture(tmp_path, wher
     assert ("one--words.txt" in drawn) == (where == "drawn")
 
 
-@pytest.mark.parametrize("last", [4, 10])
 def test_an_eval_that_keeps_failing_is_printed_once_and_counted(tmp_path, capfd):
     calls = []
 
@@ -250,7 +249,8 @@ def test_an_eval_that_keeps_failing_is_printed_once_and_counted(tmp_path, capfd)
     def healed(features, final):
         return broken(features, final) if not final else {"healed": 1.0}
 
-    evals = {"broken": Eval("broken", broken), "healed": Eval("healed", healed)}
+    judges = {"broken": broken, "healed": healed}
+    evals = {name: Eval(name, judge, online=True) for name, judge in judges.items()}
     finished = run(tmp_path, stage(evals=evals, eval_every=3))
     assert calls.count(False) == 6 and calls.count(True) == 1
     assert finished.failed == {"broken": "RuntimeError: no luck (4 times)"}
@@ -266,8 +266,9 @@ def test_a_full_disk_is_one_error_of_this_thread(tmp_path, monkeypatch):
     """Of the writer of TensorBoard's events, too."""
     opened = Path.open
 
-    def full(path, *mode):
-        return opened(Path("/dev/full") if "tfevents" in path.name else path, *mode)
+    def full(path, *mode, **knobs):
+        place = Path("/dev/full") if "tfevents" in path.name else path
+        return opened(place, *mode, **knobs)
 
     monkeypatch.setattr(Path, "open", full)
     with pytest.raises(OSError, match="No space left on device"):
@@ -293,6 +294,7 @@ def test_neighbors_are_those_of_rows_spread_over_the_split(tmp_path):
     assert features.few("test", n) is features
 
 
+@pytest.mark.parametrize("last", [4, 10])
 def test_a_state_that_is_not_finite_is_never_saved(tmp_path, last):
     """The state of the last update too, although every metric is finite."""
 
