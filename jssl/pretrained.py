@@ -62,7 +62,7 @@ class Pretrained:
 
 def pretrained(
     path: str | Path,
-    source: str,
+    source: str | data.Source,
     batch: int,
     *,
     heads: int | None = None,

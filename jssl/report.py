@@ -349,7 +349,9 @@ def _data(result):
     named = ", ".join(data["class_names"][:100]) if data["classes"] else ""
     rows = [("name", data["name"]), ("rows", splits), ("classes", classes)]
     rows += [("class names", named)] if named else []
-    rows += [line.split(": ", 1) for line in passed_over(result)]
+    for line in passed_over(result):
+        name, _, words = line.partition(": ")
+        rows.append((name, words))
     rows += [("license", data["license"])] if data["license"] else []
     return ["<h2>Data</h2>", _html_table(["", ""], rows, "words")]
 

@@ -150,7 +150,8 @@ def zca(x: Float[np.ndarray, "n d"], epsilon: float = 0.0) -> Zca:
     variances = variances + epsilon
     varied = variances > d * np.finfo(np.float64).eps * max(variances[-1], 1e-300)
     scale = np.where(varied, np.where(varied, variances, 1.0) ** -0.5, 0.0)
-    return Zca(np.float32(mean), np.float32(axes * scale @ axes.T))
+    matrix = axes * scale @ axes.T
+    return Zca(mean.astype(np.float32), matrix.astype(np.float32))
 
 
 def contrast_normalize(x: Float[Array | np.ndarray, "n *shape"], length: float = 55.0):
