@@ -75,7 +75,9 @@ def _tied(n, seed):
 )
 def test_blocks_change_no_bit_and_of_equals_the_earlier_row_votes(block, k):
     n, bank, queries = 300, _tied(300, 0), _tied(21, 1)
-    vote = partial(knn_predict, bank, np.arange(n), queries, k=k, temperature=1, classes=n)
+    vote = partial(
+        knn_predict, bank, np.arange(n), queries, k=k, temperature=1.0, classes=n
+    )
     found, scores = vote(block=block, chunk=10)  # a class a row: scores are those of rows
     whole = vote(block=n)
     np.testing.assert_array_equal(found, whole[0])
