@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jssl import config, papers, views
+from jssl import config, data, papers, views
 
 FOLDER = Path(__file__).parent.parent / "experiments"
 IMAGES = {"imagenet": 1_281_167, "cifar": 50_000}
@@ -151,11 +151,13 @@ def built(monkeypatch, cifar):
         seen["look"] = look
         return viewed(images, run, look, labeled)
 
+    # Blank images are all of one class.
+    monkeypatch.setattr(data, "labels_per_class", lambda source, *_: source)
     monkeypatch.setattr(papers, "linear", spy_linear)
     monkeypatch.setattr(papers.Published, "viewed", spy_viewed)
 
-    def build(setting, data):
-        source = {"imagenet": "blank:imagenet2012", "cifar": cifar}[data]
+    def build(setting, images):
+        source = {"imagenet": "blank:imagenet2012", "cifar": cifar}[images]
         stages = config.load(f"{FOLDER / setting},source={source}").stages()
         [stage] = [stage for stage in stages if stage.name == "linear"]
         return stage, found
@@ -199,7 +201,7 @@ def _moves(recipe, tx, steps, per_epoch):
     rng = np.random.default_rng(0)
     params = {"kernel": rng.normal(size=(3, 2)), "bias": np.zeros(2)}
     grads = [{k: 1e-3 * rng.normal(size=x.shape) for k, x in params.items()} for _ in "12"]
-    places = {0, 1, steps // 3, steps // 2, steps - 2}
+    places = {0, 1, steps // 3, steps // 2, 9 * steps // 10}
     for epoch in (*recipe.falls, recipe.warmup):
         edge = round(epoch * per_epoch)
         places |= {max(edge - 3, 0), edge + 2}

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jssl import config, evals, nets, papers
+from jssl import config, evals, nets, papers, views
 from jssl.models.alexnet import AlexNet
 from jssl.models.heads import Classifier
 from jssl.ops.cells import cell_maxima
@@ -116,26 +116,30 @@ def test_mean_teachers_average_is_that_of_the_released_code():
         np.testing.assert_allclose(ema_decay_warmup(step, 0.999), alpha, rtol=1e-6)
 
 
-@pytest.mark.parametrize(
-    ("name", "more", "flat"), [("mean_teacher", ",noise=0.0", 1), ("vat", "", 0)]
-)
-def test_images_are_whitened_before_they_move(name, more, flat, monkeypatch, tmp_path):
-    """Mean Teacher's images are centered one by one: a direction has no variance."""
-    bits = np.random.default_rng(0).integers(0, 256, (2000, 4, 4, 3)).astype(np.uint8)
-    labels, file = np.arange(2000) % 10, tmp_path / "noise.npz"
+@pytest.mark.parametrize("name", ["mean_teacher", "vat"])
+def test_images_are_whitened_before_they_move(name, monkeypatch, tmp_path):
+    """Mean Teacher's after their contrast is normalized, with 0.1 added to variances."""
+    recipe = views.recipe
+    monkeypatch.setattr(views, "recipe", lambda name: recipe(name, size=8))
+    bits = np.random.default_rng(0).integers(0, 256, (1500, 8, 8, 3)).astype(np.uint8)
+    labels, file = np.arange(1500) % 10, tmp_path / "noise.npz"
     np.savez(file, x_train=bits, y_train=labels, x_test=bits[:99], y_test=labels[:99])
-    _, seen = caught(monkeypatch, name, f"source=npz:{file},labels=5{more}")
+    quiet = ",noise=0.0" if name == "mean_teacher" else ""
+    _, seen = caught(monkeypatch, name, f"source=npz:{file},labels=5{quiet}")
     batch = {"image": jnp.asarray(bits / 255, jnp.float32)}
-    z = np.asarray(seen["prepare"](batch))
-    variances = np.linalg.eigvalsh(np.cov(z.reshape(2000, -1).T))
-    np.testing.assert_allclose(variances[:flat], 0, atol=1e-3)
-    np.testing.assert_allclose(variances[flat:], 1, atol=1e-2)
-    batch = {"image": batch["image"][:50]}
-    moved = np.asarray(seen["augment"](jax.random.key(0), batch))
-    for before, after in zip(z, moved, strict=False):
-        known = np.append(before.ravel(), 0.0)  # VAT's border
-        assert abs(after.ravel()[:, None] - known).min(1).max() < 1e-5
-    assert np.any(moved != z[:50])
+    z, x = np.asarray(seen["prepare"](batch)), bits.reshape(1500, -1) / 255
+    if name == "mean_teacher":
+        x -= x.mean(1, keepdims=True)
+        x *= 55 / np.linalg.norm(x, axis=1, keepdims=True)
+    before, after = (np.linalg.eigvalsh(np.cov(a.reshape(1500, -1).T)) for a in (x, z))
+    wanted = before / (before + 0.1) if name == "mean_teacher" else np.ones(192)
+    np.testing.assert_allclose(after, wanted, atol=1e-3)
+    few = {"image": batch["image"][:9]}
+    moved = np.asarray(seen["augment"](jax.random.key(0), few))
+    for still, image in zip(z, moved, strict=False):
+        known = np.append(still.ravel(), 0.0)  # VAT's border
+        assert abs(image.ravel()[:, None] - known).min(1).max() < 1e-5
+    assert np.any(moved != z[:9])
 
 
 IMAGENET = {  # epochs, and images of a step
