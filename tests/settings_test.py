@@ -138,7 +138,7 @@ def test_images_are_whitened_before_they_move(name, monkeypatch, tmp_path):
     moved = np.asarray(seen["augment"](jax.random.key(0), few))
     for still, image in zip(z, moved, strict=False):
         known = np.append(still.ravel(), 0.0)  # VAT's border
-        assert abs(image.ravel()[:, None] - known).min(1).max() < 1e-5
+        assert abs(image.ravel()[:, None] - known).min(1).max() < 1e-4
     assert np.any(moved != z[:9])
 
 
