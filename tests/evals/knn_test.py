@@ -75,10 +75,9 @@ def _tied(n, seed):
 )
 def test_blocks_change_no_bit_and_of_equals_the_earlier_row_votes(block, k):
     n, bank, queries = 300, _tied(300, 0), _tied(21, 1)
-    vote = partial(
-        knn_predict, bank, np.arange(n), queries, k=k, temperature=1.0, classes=n
-    )
-    found, scores = vote(block=block, chunk=10)  # a class a row: scores are those of rows
+    how = dict(k=k, temperature=1.0, classes=n, chunk=10)  # scores of classes are of rows
+    vote = partial(knn_predict, bank, np.arange(n), queries, **how)
+    found, scores = vote(block=block)
     whole = vote(block=n)
     np.testing.assert_array_equal(found, whole[0])
     np.testing.assert_array_equal(scores, whole[1])
@@ -86,7 +85,7 @@ def test_blocks_change_no_bit_and_of_equals_the_earlier_row_votes(block, k):
     nearest = np.argsort(-cosine, axis=1, kind="stable")[:, :k]
     weights = np.zeros((21, n))
     np.put_along_axis(weights, nearest, np.exp(np.take_along_axis(cosine, nearest, 1)), 1)
-    assert len(np.unique(cosine)) < 9  # dozens of rows are equally near
+    assert len(np.unique(cosine)) <= 9  # dozens of rows are equally near
     np.testing.assert_allclose(scores, weights / weights.sum(1, keepdims=True), rtol=1e-5)
 
 
