@@ -19,6 +19,7 @@ from jssl.evals.statistics import difference_interval, wilson_interval
 from jssl.log import EVALUATED, figure_name, read_lines
 
 PREFERRED = ("linear", "knn", "top1")  # metrics of the verdict, in order
+FIGURE_SPACE = "\u2007"  # as wide as a digit
 
 
 def table(result: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
@@ -311,9 +312,14 @@ def _table_with_intervals(result):
     for line, (row, n) in zip(cells, rows, strict=True):
         for i, name in enumerate(names, 1):
             if n and name in PREFERRED and 0 <= row.get(name, -1) <= 1:
-                low, high = wilson_interval(round(row[name] * n), n)[1:]
-                line[i] += f" [{100 * low:.1f}, {100 * high:.1f}]"
+                low, high = map(_points, wilson_interval(round(row[name] * n), n)[1:])
+                line[i] += f" [{low}, {high}]"
     return headings, cells
+
+
+def _points(share):
+    """A share in percent, as wide as 99.9, so that the numbers of a column are aligned."""
+    return f"{100 * share:.1f}".rjust(4, FIGURE_SPACE)
 
 
 def _training(result):

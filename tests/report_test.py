@@ -92,6 +92,13 @@ def test_the_doctors_numbers_of_all_stages_are_one_table(tmp_path):
     assert "<tr><td>z/std</td><td></td><td>1.25</td></tr>" in page
 
 
+def test_intervals_below_ten_percent_are_as_wide_as_others(tmp_path):
+    Log(tmp_path)
+    page = write_report(tmp_path, result(0.05)).read_text()
+    assert "<td>5.0 % [\u20073.8, \u20076.5]</td>" in page
+    assert "<td>80.0 % [77.4, 82.4]</td>" in page
+
+
 def test_the_first_line_has_the_commit_or_the_version(tmp_path):
     Log(tmp_path)
     assert " · commit abc · jax 1" in write_report(tmp_path, result()).read_text()
