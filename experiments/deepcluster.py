@@ -98,8 +98,8 @@ def paper(
     classifier on the third of AlexNet's convolutions, averaged to 9,600 numbers; 39.6 % on
     the fourth (layer=4). For VGG-16 the paper has no such number.
 
-    In a clustering every host has the features of all images, 21 GB, and one device their
-    256 principal components, 1.3 GB, XXX times in the course of it.
+    In a clustering every host has the features of all images, 21 GB; one device has their
+    256 principal components, 1.3 GB, and copies of these, beside a block of the features.
 
     Departures: Sobel filters repeat the border, there black; empty clusters are filled by
     splitting others. "linear" has random crops of 8 to 100 % of the area and a rate that

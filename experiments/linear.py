@@ -32,6 +32,13 @@ def laptop(
 
     Batch norm precedes the classifier: features of different networks differ in scale.
 
+    Of an untrained network top1 is far below "linear", the exact probe on images that are
+    not augmented: 44 % and 81 % of the test images of mnist (seed 0). The views are the
+    cause, not the optimizer: recipes for small images have strong crops, rotations and
+    blur, features that were never trained on them change with them, and of the views
+    themselves half are classified right. The same classifier has 79 % without augmentation,
+    and 81 % with lr=0.03.
+
     Args:
       lr: Peak learning rate of AdamW.
       widths: Channels of each layer of the encoder.
