@@ -3,6 +3,7 @@
 import importlib
 import sys
 from importlib.metadata import version
+from typing import NoReturn
 
 COMMANDS = {  # name: module, summary
     "train": ("jssl.main", "train an experiment, evaluate it, and write a report"),
@@ -58,5 +59,12 @@ def usage() -> str:
     )
 
 
+def run() -> NoReturn:
+    """Runs the console command, and exits with its status."""
+    from jssl import cluster
+
+    cluster.run(main)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    run()

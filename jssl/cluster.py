@@ -177,6 +177,8 @@ def run(command: Callable[[], int]) -> NoReturn:
 
     In a multi-process run a failed process exits immediately: a regular exit would
     deadlock, since JAX waits for the other processes, which wait for the next collective.
+    So does a single process that a signal has stopped: threads of XLA may still compute,
+    and would crash (status 139) while the interpreter is taken down.
     """
     try:
         status = command()
@@ -187,7 +189,7 @@ def run(command: Callable[[], int]) -> NoReturn:
             traceback.print_exc()
         print(f"jssl: {reason(error)}", file=sys.stderr)
         status = 1
-    if status == 1 and joined():
+    if status == 1 if joined() else status in (130, 143):
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status)

@@ -11,12 +11,12 @@ class if there are classes. In an npz file the array `metadata` is JSON text; a 
 
 import argparse
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from jssl import cluster
 from jssl.cache import written
 from jssl.command import (
     add_encoder,
@@ -185,4 +185,4 @@ def _pyarrow():
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    cluster.run(main)

@@ -12,12 +12,12 @@ of images in its metadata, and result.json with the accuracies on val and test.
 
 import argparse
 import json
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from jssl import cluster
 from jssl.command import (
     add_encoder,
     check_encoder,
@@ -286,4 +286,4 @@ def _check(options):
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    cluster.run(main)

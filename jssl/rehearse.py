@@ -27,6 +27,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from jssl import cluster
 from jssl.cluster import Stopped
 from jssl.command import new_parser, prepare_jax, say, terminable
 from jssl.config import Experiment, Stage, load
@@ -291,4 +292,4 @@ def device_peak(devices: Iterable[Any]) -> float:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    cluster.run(main)

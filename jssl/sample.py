@@ -13,13 +13,13 @@ text in the array `metadata`.
 import argparse
 import json
 import math
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from jssl import cluster
 from jssl.cache import written
 from jssl.command import add_run, new_parser, prepare_jax, say, terminable
 
@@ -202,4 +202,4 @@ def write(out: Path, made: Mapping[str, np.ndarray], told: Mapping[str, Any]) ->
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    cluster.run(main)

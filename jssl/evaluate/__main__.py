@@ -22,6 +22,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from jssl import cluster
 from jssl.cluster import recorded
 from jssl.command import (
     add_encoder,
@@ -316,4 +317,4 @@ def print_table(found: Mapping[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    cluster.run(main)
