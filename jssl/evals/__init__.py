@@ -19,6 +19,7 @@ k=200 is not comparable with that of k=20.
 
 from jssl.evals.accuracy import accuracy
 from jssl.evals.agreement import class_agreement
+from jssl.evals.augmentation import augmentation_gain, generated_classes
 from jssl.evals.boxes import average_precision_from_matches, box_iou, coco_ap, giou, nms
 from jssl.evals.clips import action
 from jssl.evals.clustering import (
@@ -64,6 +65,7 @@ from jssl.evals.generation import (
     kid,
     kid_subsets,
     memorization,
+    mmd_rbf,
     prdc,
 )
 from jssl.evals.iou import confusion_matrix, iou_from_confusion, mean_iou
@@ -125,6 +127,7 @@ __all__ = [
     "activation_attention",
     "alignment",
     "ari",
+    "augmentation_gain",
     "attention_mass_mask",
     "attention_rollout",
     "average_precision",
@@ -150,6 +153,7 @@ __all__ = [
     "filter_grid",
     "fine_tune",
     "frechet_distance",
+    "generated_classes",
     "generation",
     "giou",
     "hungarian_accuracy",
@@ -169,6 +173,7 @@ __all__ = [
     "logreg_predict_proba",
     "mean_iou",
     "memorization",
+    "mmd_rbf",
     "mode_coverage",
     "modes",
     "nearest_neighbor_panel",
