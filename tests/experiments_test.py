@@ -62,6 +62,7 @@ def unlabeled(photographs, tmp_path_factory):
 
 
 NEED_LABELS = {
+    "augmentation",
     "conditional_gan",
     "distil",
     "linear",

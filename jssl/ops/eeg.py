@@ -27,7 +27,7 @@ BANDS = {
 
 
 def band_filter(
-    x: Float[Array, "*ch t"], rate: float | int, band: tuple[float, float]
+    x: Float[Array, "*ch t"], rate: float | int, band: tuple[float | int, float | int]
 ) -> Float[Array, "*ch t"]:
     """Removes all frequencies of a signal outside low <= f < high, by its Fourier series.
 
