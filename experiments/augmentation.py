@@ -7,9 +7,9 @@
     jssl sample --workdir=runs/augmentation --label=positive --out=rows.npz
 
 Luo and Lu 2018; Luo et al. 2020, https://arxiv.org/abs/2006.05331. Labels are used: a
-reference, not a method that learns without them. Reference: accuracy rises by 10.2 points on
-SEED and 5.4 on DEAP, data of which no copies may be made, with networks whose sizes we could
-not read: hence no `paper`. Ours: docs/results.md.
+reference, not a method that learns without them. Reference: accuracy rises by 10.2 points
+on SEED and 5.4 on DEAP, data of which no copies may be made, with networks whose sizes we
+could not read: hence no `paper`. Ours: docs/results.md.
 """
 
 from collections.abc import Callable
@@ -34,8 +34,8 @@ from jssl.methods.generative.augmentation import augmentation, variational_augme
 from jssl.methods.generative.ddpm import ddpm
 from jssl.models import gan
 from jssl.models.conditional import Conditional, Conditioned
-from jssl.models.dense import Dense, linear
 from jssl.models.denoiser import Denoiser
+from jssl.models.dense import Dense, linear
 from jssl.models.heads import Classifier
 from jssl.models.vae import VAE
 from jssl.ops.affine import random_geometric
@@ -171,7 +171,9 @@ def laptop(
     )
     law = evals.generated_classes(
         column,
-        maps=head_maps if spatial and train.row_shapes()[column].shape[1:] == (62, 5) else None,
+        maps=head_maps
+        if spatial and train.row_shapes()[column].shape[1:] == (62, 5)
+        else None,
         columns=tuple(BANDS),
         seed=run.seed,
     )
@@ -191,7 +193,7 @@ def laptop(
 
 
 def geometric(train: Source, column: str) -> Callable:
-    """(key, rows) -> distorted rows: images moved, caps turned, or trials shifted in time."""
+    """(key, rows) -> rows: images distorted, caps turned, or trials shifted in time."""
     shape = train.row_shapes()[column].shape[1:]
     if column == "image":
         return random_geometric

@@ -10,6 +10,7 @@ import numpy as np
 from jssl.data.archives import cifar10, cifar100, stl10
 from jssl.data.arrays import npz
 from jssl.data.blank import blank
+from jssl.data.bouncing import bounce16
 from jssl.data.clips import clips
 from jssl.data.crops import Crops
 from jssl.data.doom import doom
@@ -89,6 +90,7 @@ _LOADERS: dict[str, Callable[..., Dataset]] = {
     "openclipart": openclipart,
     "doom": doom,
     "clips": clips,
+    "bounce16": bounce16,
     "eeg": eeg,
     "eeg_features": eeg_features,
     "eeg_toy": eeg_toy,
@@ -130,8 +132,8 @@ def load(
         official binary archives), "tfds:NAME", or "blank:NAME" for black images
         in the number of a known data set; from installed packages "photographs" (patches),
         "stamps", "emoji" and "openclipart" (with captions); videos "doom:SCENARIO"
-        (rendered walks) and "clips:FOLDER"; rows "eeg_toy", "eeg" (trials of eeggan) and
-        "eeg_features:FILE".
+        (rendered walks), "clips:FOLDER" and "bounce16" (digits); rows "eeg_toy", "eeg"
+        (trials of eeggan) and "eeg_features:FILE".
       batch: rows of one global batch.
       seed: of the order; the splits do not depend on it.
       labeled: True includes labels in training batches.

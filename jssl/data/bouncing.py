@@ -56,9 +56,9 @@ def bounce16(
     and velocity, 1 or 2 pixels a frame along either axis, are random, such that the first
     step is no bounce; the caption's direction is that of this step.
 
-    Columns: video uint8 [n, frames, size, size, channels]; tokens int32 [n, 2], the caption;
-    label int32 [n], the digit; and, with `shortest`, length int32 [n], the number of frames
-    after which the video is black, from `shortest` to `frames`; 1 is an image.
+    Columns: video uint8 [n, frames, size, size, channels]; tokens int32 [n, 2], the
+    caption; label int32 [n], the digit; and, with `shortest`, length int32 [n], the number
+    of frames after which the video is black, from `shortest` to `frames`; 1 is an image.
 
     Raises:
       ValueError: a square smaller than 11 pixels; lengths that are not 1 to `frames`.
@@ -75,17 +75,16 @@ def bounce16(
         for part in _SHARE
     }
     fields = {"video": Video(fps=4.0), "tokens": Tokens(WORDS), "label": DIGITS}
-    return Dataset(
-        splits, 10, fields | {"length": Field()}, license=LICENSES["digits"]
-    )
+    return Dataset(splits, 10, fields | {"length": Field()}, license=LICENSES["digits"])
 
 
 def _videos(table, part, frames, size, shortest):
     image, label = (np.repeat(table[x], _SHARE[part], 0) for x in ("image", "label"))
     bits = np.random.PCG64([len(label), frames, size])
-    draw = lambda most, *shape: np.int64(
-        bits.random_raw(int(np.prod(shape))).reshape(shape) >> np.uint64(11)
-    ) % most
+    draw = lambda most, *shape: (
+        np.int64(bits.random_raw(int(np.prod(shape))).reshape(shape) >> np.uint64(11))
+        % most
+    )
     n, room = len(label), size - image.shape[1]
     velocity = np.array(SPEEDS)[draw(len(SPEEDS), n, 2)]
     # From the start, the first step stays within the square.

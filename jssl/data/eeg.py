@@ -65,11 +65,11 @@ def eeg_toy(*, subject: int = 0) -> Dataset:
     test. Columns: eeg float32 [n, 62, 5], label, and trial int32 [n]. Each number has mean
     0 and variance 1 over train. For the band f and the class c,
 
-        x_f = base_f + subject_f + A_f g_cf + w,    g_cf ~ N(0, K),    subject_f ~ N(0, K / 4)
+        x_f = base_f + subject_f + A_f g_cf + w,   g_cf ~ N(0, K),   subject_f ~ N(0, K / 4)
 
     with K_ij = exp(-2 |r_i - r_j|^2) for electrodes on a hemisphere, and w an AR(1) process
-    of seconds, with the coefficient 0.9 and the law N(0, 0.49 K + 0.04 I). The patterns g are
-    the same for all subjects.
+    of seconds, with the coefficient 0.9 and the law N(0, 0.49 K + 0.04 I). The patterns g
+    are the same for all subjects.
 
     Args:
       subject: number of the subject.
@@ -179,12 +179,14 @@ def eeg_features(path: str, /) -> Dataset:
         with np.load(Path(path).expanduser(), allow_pickle=False) as file:
             x, y, trial = (np.asarray(file[name]) for name in ("x", "y", "trial"))
     except (OSError, KeyError, ValueError) as reason:
-        raise ValueError(f"{path} must be an npz file of x, y and trial: {reason}") from reason
+        raise ValueError(
+            f"{path} must be an npz file of x, y and trial: {reason}"
+        ) from reason
     fits = x.ndim == 3 and x.dtype.kind == "f" and y.shape == trial.shape == x.shape[:1]
     if not fits or y.dtype.kind not in "iu" or len(np.unique(trial)) < 5:
         raise ValueError(
-            f"{path} must have x float[n, channels, bands], y int[n] and five trials or more "
-            f"in trial[n], got {x.dtype}{list(x.shape)}, {y.dtype}{list(y.shape)} and "
+            f"{path} must have x float[n, channels, bands], y int[n] and five trials or "
+            f"more in trial[n], got {x.dtype}{list(x.shape)}, {y.dtype}{list(y.shape)} and "
             f"{len(np.unique(trial))} trials"
         )
     trials = np.unique(trial)
@@ -218,7 +220,9 @@ def eeg(where: str | None = None, /) -> Dataset:
       ValueError: no such files, or files that cannot be read.
     """
     root = Path(where).expanduser() if where else _installed()
-    train, others = (_read(root / f"eeggan_{x}_example.csv") for x in ("training", "validation"))
+    train, others = (
+        _read(root / f"eeggan_{x}_example.csv") for x in ("training", "validation")
+    )
     people = np.unique(others["person"])
     if len(people) < 4:
         raise ValueError(f"eeg: {root} has {len(people)} people beside those of training")

@@ -80,6 +80,7 @@ from jssl.evals.linear import (
     logreg_predict_proba,
 )
 from jssl.evals.modes import Coverage, mode_coverage, modes
+from jssl.evals.motion import centers_of_mass, motion, path_error
 from jssl.evals.of_arrays import (
     Arrays,
     Score,
@@ -135,6 +136,7 @@ __all__ = [
     "box_iou",
     "class_agreement",
     "class_histogram_jsd",
+    "centers_of_mass",
     "cls_attention",
     "clustering",
     "coco_ap",
@@ -176,10 +178,12 @@ __all__ = [
     "mmd_rbf",
     "mode_coverage",
     "modes",
+    "motion",
     "nearest_neighbor_panel",
     "nmi",
     "nms",
     "participation_ratio",
+    "path_error",
     "pca",
     "pool_to_budget",
     "prdc",

@@ -7,7 +7,6 @@ Neural Engineering 2020, https://arxiv.org/abs/2006.05331
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from typing import Any
 
 import jax
@@ -27,7 +26,6 @@ from jssl.ops.augmentation import (
     augment_dataset,
     augment_full,
     augment_partial,
-    balanced_labels,
     select_by_confidence,
     select_by_critic,
     select_by_knn,
@@ -43,7 +41,7 @@ Distort = Callable[[jax.Array, np.ndarray], Any]  # (key, rows) -> rows of the s
 def augmentation_gain(
     field: str = "image",
     *,
-    multiples: Sequence[float] = MULTIPLES,
+    multiples: Sequence[float | int] = MULTIPLES,
     classifiers: Sequence[str] = ("linear", "rbf", "mlp"),
     distort: Mapping[str, Distort] = {},
     oracle: Callable[[jax.Array, np.ndarray], np.ndarray] | None = None,
@@ -55,11 +53,11 @@ def augmentation_gain(
 
     "duplicate" appends copies of the rows, each of `distort` changed copies, "full" rows
     that the method generates, "partial" those of them that `accept` accepts, "oracle" rows
-    of the true law. Rows for a smaller m are the first of those for a larger one. "gain/c/s"
-    is that of classifier c and strategy s on the judged split, at the m that is the best on
-    val, 0 included; "accuracy/c" is without appended rows. Pictures show all m on the judged
-    split. With `groups`, "gain/c/s/low" and "/high" are the limits of the 95 % interval of
-    the mean gain over its groups of rows, such as people.
+    of the true law. Rows for a smaller m are the first of those for a larger one.
+    "gain/c/s" is that of classifier c and strategy s on the judged split, at the m that is
+    the best on val, 0 included; "accuracy/c" is without appended rows. Pictures show all m
+    on the judged split. With `groups`, "gain/c/s/low" and "/high" are the limits of the
+    95 % interval of the mean gain over its groups of rows, such as people.
 
     Args:
       field: column of the rows, and of the method's samples.
@@ -116,8 +114,9 @@ def augmentation_gain(
 
     words = ", ".join(f"{m:g}" for m in multiples)
     return Eval(
-        f"gain by appended {field}, classifiers fitted on train, m of {words} chosen on val, "
-        f"accept={accept}, seed={seed}" + (f", intervals over {groups}" if groups else ""),
+        f"gain by appended {field}, classifiers fitted on train, m of {words} chosen on "
+        f"val, accept={accept}, seed={seed}"
+        + (f", intervals over {groups}" if groups else ""),
         run,
         (),
     )
@@ -132,7 +131,7 @@ def _flat(x):
 
 
 def _drawer(features, field, y):
-    """(key, labels) -> generated rows, asked for by the fields of train rows of the class."""
+    """(key, labels) -> generated rows, asked for by fields of train rows of the class."""
     table, first = features.rows("train"), np.full(int(y.max()) + 1, -1)
     classes, at = np.unique(y, return_index=True)
     first[classes] = at
@@ -261,7 +260,7 @@ CLASSIFIERS = {"linear": _linear, "rbf": _rbf, "mlp": _mlp}
 
 
 def _table(fit, sets, counts, val, judge):
-    """{strategy: [(right on val, right on the judged split), ...]}, bool rows, for each m."""
+    """{strategy: [(right on val, right on judged), ...]}, bool rows, for each m."""
     rows = [(_flat(x), y) for x, y in (val, judge)]
     alike = rows[0] is rows[1]
 
@@ -317,9 +316,9 @@ def generated_classes(
     "class_means" is the correlation of the means of the classes over all columns; "mmd" and
     "fid" are means over classes, of at most `limit` rows each for MMD; "class_agreement" is
     the share of generated rows that a logistic regression of the training rows assigns to
-    their class, "class_agreement/real" that of the real rows. There is a scatter plot of real
-    and generated rows by the principal components of train, and, with `maps`, a picture of the
-    means of each class.
+    their class, "class_agreement/real" that of the real rows. There is a scatter plot of
+    real and generated rows by the principal components of train, and, with `maps`, a
+    picture of the means of each class.
 
     Args:
       field: column of the rows, and of the method's samples.
@@ -348,7 +347,9 @@ def generated_classes(
             real, fake = _flat(x), _flat(made)
             apart.append((mmd_rbf(real[few], fake[few]), fid(real[rows], fake[rows])))
         model = logreg_fit(_flat(train[0]), train[1], classes=classes, l2=1e-3, tol=1e-4)
-        right = lambda x: float((logreg_predict_proba(model, _flat(x)).argmax(1) == y).mean())
+        right = lambda x: float(
+            (logreg_predict_proba(model, _flat(x)).argmax(1) == y).mean()
+        )
         mmds, fids = np.array(apart).T
         found: dict[str, float | Picture] = {
             "class_means": float(np.corrcoef(real_means.ravel(), made_means.ravel())[0, 1]),
@@ -357,7 +358,9 @@ def generated_classes(
             "class_agreement": right(made),
             "class_agreement/real": right(x),
         }
-        found["real and generated"] = _scatter(_flat(train[0]), _flat(x), _flat(made), y, rng)
+        found["real and generated"] = _scatter(
+            _flat(train[0]), _flat(x), _flat(made), y, rng
+        )
         if maps is not None:
             found["class means"] = _maps(maps, real_means, made_means, columns)
         return found

@@ -175,7 +175,8 @@ def mmd_rbf(
         same = d is not apart
         return (k.sum() - same * len(d)) / (d.size - same * len(d))
 
-    return float(sum(mean(within, s) + mean(own, s) - 2 * mean(apart, s) for s in bandwidths))
+    each = (mean(within, s) + mean(own, s) - 2 * mean(apart, s) for s in bandwidths)
+    return float(sum(each))
 
 
 def prdc(real: Rows, generated: Others, k: int, *, chunk: int = 1024) -> Prdc:

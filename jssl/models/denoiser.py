@@ -11,8 +11,9 @@ ZERO = nn.initializers.zeros
 class Denoiser(nn.Module):
     """x_t [n, k], step [n][, class [n]] -> {"output": like x_t, "h": [n, width]}.
 
-    Residual blocks of two dense layers with swish, to which the embeddings of step and class
-    are added within; h is the output of the middle block. The last layer begins at zero.
+    Residual blocks of two dense layers with swish, to which the embeddings of step and
+    class are added within; h is the output of the middle block. The last layer begins at
+    zero.
 
     Attributes:
       width: units of the hidden layers.

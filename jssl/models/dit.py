@@ -3,10 +3,10 @@
 Peebles and Xie, "Scalable Diffusion Models with Transformers", ICCV 2023,
 https://arxiv.org/abs/2212.09748, with the layers and the initialization of their released
 code, for videos: patches of several frames, rows and columns are tokens, as in Brooks et
-al., "Video generation models as world simulators", OpenAI 2024, who publish no architecture.
-Attention is over all tokens, or in turn over the places of a frame and over the frames of a
-place (Arnab et al., ViViT, ICCV 2021, https://arxiv.org/abs/2103.15691; Ma et al., Latte,
-2024, https://arxiv.org/abs/2401.03048).
+al., "Video generation models as world simulators", OpenAI 2024, who publish no
+architecture. Attention is over all tokens, or in turn over the places of a frame and over
+the frames of a place (Arnab et al., ViViT, ICCV 2021, https://arxiv.org/abs/2103.15691; Ma
+et al., Latte, 2024, https://arxiv.org/abs/2401.03048).
 
 The condition c modulates each block, which is the identity at first (adaLN-Zero):
 
@@ -18,7 +18,6 @@ The condition c modulates each block, which is the identity at first (adaLN-Zero
 from typing import Any
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 
 from jssl.models.intermediates import tap
@@ -32,12 +31,6 @@ KINDS = {  # attention of the even and of the odd blocks
     "full": ("full", "full"),
     "factorized": ("spatial", "temporal"),
     "spatial": ("spatial", "spatial"),
-}
-SIZES = {  # width, depth, heads
-    "S": (384, 12, 6),
-    "B": (768, 12, 12),
-    "L": (1024, 24, 16),
-    "XL": (1152, 28, 16),
 }
 
 
@@ -135,7 +128,9 @@ class VideoTransformer(nn.Module):
     @nn.compact
     def __call__(self, x, i, words=None, there=None, given=None, train=False):
         if self.attention not in KINDS:
-            raise ValueError(f"attention must be {', '.join(KINDS)}, got {self.attention!r}")
+            raise ValueError(
+                f"attention must be {', '.join(KINDS)}, got {self.attention!r}"
+            )
         n, t, h, w, channels = x.shape
         pt, ph, pw = self.patch
         there = jnp.ones((n, t), bool) if there is None else there
@@ -176,9 +171,13 @@ class VideoTransformer(nn.Module):
     def condition(self, i, words):
         """c [n, d]: the embedded step, and the sum of the embedded words."""
         dense = dict(kernel_init=SMALL, dtype=self.dtype)
-        c = nn.Dense(self.width, **dense, name="time0")(timestep_embedding(i, 256, self.order))
+        c = nn.Dense(self.width, **dense, name="time0")(
+            timestep_embedding(i, 256, self.order)
+        )
         c = nn.Dense(self.width, **dense, name="time1")(nn.silu(c))
         if self.words:
-            each = nn.Embed(self.words, self.width, embedding_init=SMALL, name="words")(words)
+            each = nn.Embed(self.words, self.width, embedding_init=SMALL, name="words")(
+                words
+            )
             c = c + (each if words.ndim == 1 else each.sum(1))
         return c

@@ -91,8 +91,8 @@ def random_geometric(
     """
     n, h, w, _ = images.shape
     turn, move, size, slant = jax.random.split(key, 4)
-    uniform = lambda key, most, *shape: most * jax.random.uniform(
-        key, (n, *shape), minval=-1.0
+    uniform = lambda key, most, *shape: (
+        most * jax.random.uniform(key, (n, *shape), minval=-1.0)
     )
     moves = uniform(move, shift, 2) * jnp.array([h, w])
     sizes, slants = 1 + uniform(size, scale, 2), uniform(slant, shear)

@@ -135,7 +135,9 @@ def augment_partial(
         for k, rows in enumerate(kept):
             rows += list(made[good & (wanted == k)])
     rounds = range(max(shares, default=0))  # classes in turn, as far as there are rows
-    order = [(k, i) for i in rounds for k in range(len(kept)) if i < len(kept[k][: shares[k]])]
+    order = [
+        (k, i) for i in rounds for k in range(len(kept)) if i < len(kept[k][: shares[k]])
+    ]
     rate = accepted / proposed if proposed else 1.0
     if not order:
         return x, y, rate

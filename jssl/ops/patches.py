@@ -77,8 +77,8 @@ def unpatchify_video(
 ) -> Shaped[Array, "n t h w c"]:
     """Inverse of `patchify_video` for videos of `size` (frames, height, width).
 
-    >>> x = jnp.arange(64.0).reshape(1, 4, 4, 2, 2)
-    >>> bool((unpatchify_video(patchify_video(x, (2, 2, 1)), (2, 2, 1), (4, 4, 2)) == x).all())
+    >>> x, patch = jnp.arange(64.0).reshape(1, 4, 4, 2, 2), (2, 2, 1)
+    >>> bool((unpatchify_video(patchify_video(x, patch), patch, (4, 4, 2)) == x).all())
     True
     """
     expect("unpatchify_video", patches=(patches, "n l k", "any"))

@@ -42,13 +42,20 @@ def test_twice_the_amplitude_adds_log_2_and_a_sine_has_its_number(x64):
 def test_a_sine_is_in_its_band_alone(x64):
     t = np.arange(1000) / 200
     tones = {"delta": 2, "theta": 6, "alpha": 10, "beta": 20, "gamma": 40}
-    x = np.stack([a * np.sin(2 * np.pi * f * t) for a, f in zip(range(1, 6), tones.values(), strict=True)])
+    x = np.stack(
+        [
+            a * np.sin(2 * np.pi * f * t)
+            for a, f in zip(range(1, 6), tones.values(), strict=True)
+        ]
+    )
     found = np.asarray(de_features(jnp.asarray(x.sum(0, keepdims=True)), 200))
     assert found.shape == (5, 1, 5)
     wanted = 1.0723649429 + np.log(np.arange(1, 6))
     np.testing.assert_allclose(found[:, 0], np.tile(wanted, (5, 1)), rtol=1e-9)
     for band, tone in zip(BANDS.values(), x, strict=True):
-        np.testing.assert_allclose(band_filter(jnp.asarray(x.sum(0)), 200, band), tone, atol=1e-10)
+        np.testing.assert_allclose(
+            band_filter(jnp.asarray(x.sum(0)), 200, band), tone, atol=1e-10
+        )
 
 
 def test_the_power_of_a_band_is_that_of_the_periodogram(x64):

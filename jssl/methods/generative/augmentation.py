@@ -5,7 +5,7 @@ GAN", EMBC 2018; Luo, Zhu, Wan and Lu, "Data Augmentation for Enhancing EEG-base
 Recognition with Deep Generative Models", J. Neural Engineering 2020.
 https://arxiv.org/abs/2006.05331
 
-    L_D = E s(G(z, y), y) - E s(x, y) + lambda E (|grad_x s(u x + (1 - u) G(z, y), y)| - 1)^2
+    L_D = E s(G(z, y), y) - E s(x, y) + lambda E (|grad s(u x + (1 - u) G(z, y), y)| - 1)^2
     L_G = -E s(G(z, y), y)
 
 or, in place of the GAN, a conditional VAE with a Gaussian likelihood. Both generate rows of

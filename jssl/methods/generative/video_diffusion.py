@@ -85,7 +85,8 @@ def video_diffusion(
       none: the c of a row without condition, broadcast to a row of c.
       drop: probability of `none` in training.
       guidance: s, strength of the condition in samples, as in `ddpm`.
-      first: fraction of the training rows, of two frames or more, whose first frame is given.
+      first: fraction of the training rows, of two frames or more, whose first frame is
+        given.
       continued: samples begin with the first frame of their row.
       probe: position of the level of h in the schedule, 0 to 1.
       augment: (key, batch) -> x_0 in training; None: `prepare`.
@@ -96,8 +97,8 @@ def video_diffusion(
     indices, count = ddim_indices(levels, steps), len(levels.beta)
     if not all(0 <= x <= 1 for x in (probe, drop, first)):
         raise ValueError(
-            f"video_diffusion: probe, drop and first must be 0 to 1, got {probe}, {drop} and "
-            f"{first}"
+            f"video_diffusion: probe, drop and first must be 0 to 1, got {probe}, {drop} "
+            f"and {first}"
         )
     if continued and not first:
         raise ValueError(
@@ -122,14 +123,12 @@ def video_diffusion(
         row = first_row(dict(batch))
         x = prepare(row)
         there = existing(row, x)
-        inputs = x, jnp.zeros(1, jnp.int32), known(row), there, 0 * there > 0
+        inputs = x, jnp.zeros(1, jnp.int32), known(row), there, jnp.zeros_like(there)
         return fresh(tx, *net.init(key, *inputs))
 
     def loss(params, stats, x0, i, epsilon, c, there, given, keys):
         xt = jnp.where(_each(given), x0, diffuse(levels, x0, i, epsilon))
-        out, stats = net.apply(
-            params, stats, xt, i, c, there, given, train=True, keys=keys
-        )
+        out, stats = net.apply(params, stats, xt, i, c, there, given, train=True, keys=keys)
         wanted = diffusion_target(levels, x0, i, epsilon, target)
         errors = jnp.square(out["output"] - wanted).mean((2, 3, 4))  # [n, t]
         weight = (there & ~given).astype(errors.dtype)
@@ -193,7 +192,7 @@ def video_diffusion(
         there = existing(batch, x)
         i = jnp.full(len(x), round(probe * (count - 1)), jnp.int32)
         xt = at_step(levels.signal, i, x) * x
-        inputs = xt, i, without(known(batch)), there, 0 * there > 0
+        inputs = xt, i, without(known(batch)), there, jnp.zeros_like(there)
         out, _ = net.apply(state.weights, state.stats, *inputs)
         return {k: x for k, x in out.items() if k != "output"}
 

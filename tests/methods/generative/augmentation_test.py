@@ -85,7 +85,7 @@ MEANS = np.array([[2.0, 0.0], [-1.0, 1.0]])
 
 
 def clouds(n):
-    """Rows of two classes, of deviation 0.7 along the first axis and 0.3 along the other."""
+    """Rows of two classes, of deviation 0.7 along the first axis, else 0.3."""
     y = np.arange(n) % 2
     noise = np.random.default_rng(0).normal(size=(n, 2)) * [0.7, 0.3]
     x = jnp.asarray(MEANS[y] + noise, jnp.float32)
