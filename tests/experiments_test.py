@@ -81,6 +81,7 @@ def unlabeled(photographs, tmp_path_factory):
 
 
 NEED_LABELS = {
+    "augmentation",
     "conditional_gan",
     "distil",
     "linear",

@@ -19,6 +19,7 @@ k=200 is not comparable with that of k=20.
 
 from jssl.evals.accuracy import accuracy
 from jssl.evals.agreement import class_agreement
+from jssl.evals.augmentation import augmentation_gain, generated_classes
 from jssl.evals.boxes import average_precision_from_matches, box_iou, coco_ap, giou, nms
 from jssl.evals.clips import action
 from jssl.evals.clustering import (
@@ -64,6 +65,7 @@ from jssl.evals.generation import (
     kid,
     kid_subsets,
     memorization,
+    mmd_rbf,
     prdc,
 )
 from jssl.evals.iou import confusion_matrix, iou_from_confusion, mean_iou
@@ -78,6 +80,7 @@ from jssl.evals.linear import (
     logreg_predict_proba,
 )
 from jssl.evals.modes import Coverage, mode_coverage, modes
+from jssl.evals.motion import centers_of_mass, motion, path_error
 from jssl.evals.of_arrays import (
     Arrays,
     Score,
@@ -125,6 +128,7 @@ __all__ = [
     "activation_attention",
     "alignment",
     "ari",
+    "augmentation_gain",
     "attention_mass_mask",
     "attention_rollout",
     "average_precision",
@@ -132,6 +136,7 @@ __all__ = [
     "box_iou",
     "class_agreement",
     "class_histogram_jsd",
+    "centers_of_mass",
     "cls_attention",
     "clustering",
     "coco_ap",
@@ -150,6 +155,7 @@ __all__ = [
     "filter_grid",
     "fine_tune",
     "frechet_distance",
+    "generated_classes",
     "generation",
     "giou",
     "hungarian_accuracy",
@@ -169,12 +175,15 @@ __all__ = [
     "logreg_predict_proba",
     "mean_iou",
     "memorization",
+    "mmd_rbf",
     "mode_coverage",
     "modes",
+    "motion",
     "nearest_neighbor_panel",
     "nmi",
     "nms",
     "participation_ratio",
+    "path_error",
     "pca",
     "pool_to_budget",
     "prdc",
