@@ -18,7 +18,7 @@ k=200 is not comparable with that of k=20.
 """
 
 from jssl.evals.accuracy import accuracy
-from jssl.evals.agreement import class_agreement
+from jssl.evals.agreement import class_agreement, pixel_agreement
 from jssl.evals.boxes import average_precision_from_matches, box_iou, coco_ap, giou, nms
 from jssl.evals.clips import action
 from jssl.evals.clustering import (
@@ -176,6 +176,7 @@ __all__ = [
     "nms",
     "participation_ratio",
     "pca",
+    "pixel_agreement",
     "pool_to_budget",
     "prdc",
     "prototype_predict",
