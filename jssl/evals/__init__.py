@@ -66,6 +66,7 @@ from jssl.evals.generation import (
     memorization,
     prdc,
 )
+from jssl.evals.image_quality import image_quality, psnr, ssim
 from jssl.evals.iou import confusion_matrix, iou_from_confusion, mean_iou
 from jssl.evals.knn import knn, knn_if_labeled, knn_predict
 from jssl.evals.layers import layer_probes, pool_to_budget
@@ -154,6 +155,7 @@ __all__ = [
     "giou",
     "hungarian_accuracy",
     "hypercolumns",
+    "image_quality",
     "iou_from_confusion",
     "kid",
     "kid_subsets",
@@ -180,6 +182,7 @@ __all__ = [
     "pool_to_budget",
     "prdc",
     "prototype_predict",
+    "psnr",
     "purity",
     "rankme",
     "recall_at_k",
@@ -194,6 +197,7 @@ __all__ = [
     "sgd_probe",
     "singular_values",
     "spectrum_points",
+    "ssim",
     "svm",
     "svm_fit",
     "top_activating",

@@ -128,11 +128,9 @@ def test_the_networks_of_digits_have_the_published_sizes():
 
 def test_the_transposed_convolutions_are_gradients_of_convolutions():
     """Caffe's Deconvolution of padding 1: the gradient of such a convolution, of x."""
-    net = linen(DigitsHead())
     x = jax.random.normal(jax.random.key(0), (1, 5, 5, 2))
-    params, stats = net.init(jax.random.key(1), x)
-    kernel = params["conv"]["kernel"]  # [6, 6, in, out]
-    made = net.apply(params, stats, x)[0]
+    made, variables = DigitsHead().init_with_output(jax.random.key(1), x)
+    kernel = variables["params"]["conv"]["kernel"]  # [6, 6, in, out]
 
     def backward(y):  # a convolution of the larger map, padding 1
         return jax.lax.conv_general_dilated(

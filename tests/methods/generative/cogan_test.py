@@ -180,3 +180,79 @@ class Stem(nn.Module):
     def __call__(self, x):
         init = nn.initializers.he_normal()
         return nn.leaky_relu(nn.Dense(32, kernel_init=init)(x), 0.2)
+
+
+CORNERS = np.array([[0.0, 0.0], [1.2, 0.0], [0.0, 1.2], [1.5, 2.0]]) - 0.7
+TURN, SHIFT = np.array([[0.8, 0.5], [-0.5, 0.8]]), np.array([1.0, 0.5])
+
+
+def corners(seed, turned):
+    """Training points [600, 1, 64, 2] near four corners, of the first or other domain.
+
+    No affine map but the identity keeps the four: if both heads are affine and their common
+    input is two numbers, both laws are right only if the pairs are.
+    """
+    draw = np.random.default_rng(seed)
+    shape = (600, 1, 64)
+    points = CORNERS[draw.integers(4, size=shape)] + 0.1 * draw.normal(size=(*shape, 2))
+    points = points @ TURN + SHIFT if turned else points
+    return {"image": jnp.asarray(points, jnp.float32)}
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_pairs_correspond_if_layers_are_tied_and_only_then(tied):
+    copies, adam = range(1 if tied else 2), optax.adam(2e-3, b1=0.5)
+    judges = tuple(gan.Discriminator((32,)) for _ in copies)
+    method = cogan(
+        linen(CoupledGenerator(tuple(Trunk() for _ in copies), (Head(), Head()))),
+        linen(CoupledDiscriminator((Stem(), Stem()), judges)),
+        adam,
+        adam,
+        partial(normal, 4),
+    )
+    data = {"first": corners(0, False), "second": corners(1, True)}
+
+    @jax.jit
+    def play(key, data):
+        def step(state, now):
+            return method.step(now[0], state, now[1])[0], None
+
+        first = method.init(key, jax.tree.map(lambda x: x[0], data))
+        state, _ = jax.lax.scan(step, first, (jax.random.split(key, 600), data))
+        return method.generate(key, state, {"index": jnp.arange(1000)})
+
+    made = play(KEY, data)
+    one, two = (
+        np.linalg.norm(np.asarray(x)[:, None] - to, axis=2).argmin(1)
+        for x, to in ((made["image"], CORNERS), (made["second"], CORNERS @ TURN + SHIFT))
+    )
+    for found in (one, two):  # either domain by itself is learned
+        assert np.bincount(found, minlength=4).min() > 50
+    agreement = (one == two).mean()
+    assert agreement > 0.9 if tied else agreement < 0.5
+
+
+def test_the_two_domains_have_no_image_in_common():
+    path = Path(__file__).parents[3] / "experiments" / "cogan.py"
+    [stage] = config.load(f"{path}:tiny=True,seed=3").stages()
+    tables = [part.table["image"] for part in stage.data.parts.values()]
+    images = [{x.tobytes() for x in table} for table in tables]
+    sizes = [len(x) for x in tables]
+    assert sum(sizes) == 1077 and abs(sizes[0] - sizes[1]) <= 1
+    twice = len(images[0] & images[1])  # the data have a few equal images
+    assert twice <= 2
+
+
+def test_the_papers_training_has_25_000_steps():
+    path = Path(__file__).parents[3] / "experiments" / "cogan.py"
+    [stage] = config.load(f"{path}:paper,source=blank:60000x10,size=28").stages()
+    assert abs(stage.steps - 25_000) <= 5 and stage.data.batch == 128
+
+
+def test_samples_of_another_shape_than_the_data_are_refused():
+    method = cogan(
+        MAKER, JUDGE, optax.sgd(0.1), optax.sgd(0.1), partial(normal, 4)
+    )
+    wide = {"image": jnp.zeros((1, 8, 8, 10, 1)), "index": jnp.arange(8)[None]}
+    with pytest.raises(ValueError, match=r"shape \(\(8, 8, 1\), \(8, 8, 1\)\), but the"):
+        method.init(KEY, {"first": wide, "second": wide})
