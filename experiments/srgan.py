@@ -29,6 +29,7 @@ from jssl.knobs import DATA, Data, Run
 from jssl.method import Augment, Prepare, field, identity
 from jssl.methods.generative.srgan import begun, srgan, super_resolution
 from jssl.methods.pretext.rotation import rotation
+from jssl.methods.transfer.distil import frozen
 from jssl.models.convnet import ConvNet
 from jssl.models.heads import Classifier
 from jssl.models.srgan import SRCNN, Judge, SRResNet
@@ -143,7 +144,7 @@ class Enlargement:
                 evals=judged | evals.knn_if_labeled(train),
                 render_every=max(1, last // 4),
                 start=lambda state, done: begun(
-                    state, done["content"], done.get("features", ())
+                    state, done["content"], frozen(done["features"]) if fixed else ()
                 ),
             ),
         ]

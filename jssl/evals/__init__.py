@@ -42,6 +42,7 @@ from jssl.evals.collapse import (
 )
 from jssl.evals.detection import detection
 from jssl.evals.doctor import Verdict, diagnose, examine
+from jssl.evals.editing import edits, rank_correlation
 from jssl.evals.few_shot import few_labels_probe, few_shot, prototype_predict
 from jssl.evals.finetune import fine_tune, transferred
 from jssl.evals.gallery import (
@@ -140,6 +141,7 @@ __all__ = [
     "contingency",
     "detection",
     "diagnose",
+    "edits",
     "effective_rank",
     "embedding_picture",
     "examine",
@@ -184,6 +186,7 @@ __all__ = [
     "prototype_predict",
     "psnr",
     "purity",
+    "rank_correlation",
     "rankme",
     "recall_at_k",
     "reconstruction",

@@ -8,6 +8,7 @@ Tuzel, NIPS 2016, section 4, https://arxiv.org/abs/1606.07536).
 
 from collections.abc import Callable
 
+import jax.numpy as jnp
 import numpy as np
 
 from jssl.evals.knn import knn_predict
@@ -87,7 +88,7 @@ def pixel_agreement(
                 f"generates {known}"
             )
         one, two = (np.asarray(generated[name]) for name in fields)
-        mapped = np.asarray(transform(one))
+        mapped = np.asarray(transform(jnp.asarray(one)))
         if mapped.shape != two.shape:
             raise ValueError(
                 f"pixel_agreement: samples must have one shape, got {list(mapped.shape)} "
@@ -104,7 +105,7 @@ def pixel_agreement(
             count = int(labels.max()) + 1
             return np.asarray(knn_predict(_flat(bank), labels, _flat(x), classes=count)[0])
 
-        pair = classes(real, one), classes(np.asarray(transform(real)), two)
+        pair = classes(real, one), classes(np.asarray(transform(jnp.asarray(real))), two)
         return found | _with_others("pair_class", *pair)
 
     return Eval(

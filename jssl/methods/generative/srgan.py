@@ -27,6 +27,7 @@ from jssl.losses.adversarial import minimax_discriminator, non_saturating_genera
 from jssl.method import Augment, Method, Prepare, field, first_row
 from jssl.methods.generative import gan
 from jssl.methods.generative.gan import alternate, minibatch
+from jssl.methods.transfer.distil import Frozen
 from jssl.nets import Net
 from jssl.ops.maps import bicubic_enlarge, bicubic_shrink
 from jssl.pictures import Grid
@@ -36,7 +37,7 @@ IMAGE = field("image")
 
 class State(NamedTuple):
     players: gan.State
-    features: Learner | tuple  # fixed
+    features: Frozen | tuple[()]
 
 
 def super_resolution(
@@ -129,8 +130,8 @@ def srgan(
         maker = fresh(generator_tx, *generator.init(one, bicubic_shrink(x, factor)))
         check_size(generator, maker, x, factor)
         judge = fresh(discriminator_tx, *discriminator.init(two, x))
-        fixed = features and fresh(optax.identity(), *features.init(three, x))
-        return State(gan.State(maker, judge), fixed or ())
+        fixed = Frozen(*features.init(three, x)) if features else ()
+        return State(gan.State(maker, judge), fixed)
 
     def enlarged(params, stats, x, key):
         low = bicubic_shrink(x, factor)
@@ -146,7 +147,7 @@ def srgan(
     def content(fixed, made, x):
         if features is None:
             return squared_error(made, x)
-        of = lambda x: features.apply(fixed.weights, fixed.stats, x)[0]["h"]
+        of = lambda x: features.apply(*fixed, x)[0]["h"]
         return jnp.square(of((made + 1) / 2) - of(x)).mean()
 
     def discriminator_loss(params, stats, maker, batch, i, key):
@@ -189,7 +190,7 @@ def srgan(
     return Method(init, step, embed, **drawing(embed, factor, made))
 
 
-def begun(state: State, content: Learner, features: Learner | tuple = ()) -> State:
+def begun(state: State, content: Learner, features: Frozen | tuple[()] = ()) -> State:
     """A first state with a trained generator, and the trained network of features."""
     maker = state.players.generator._replace(params=content.params, stats=content.stats)
     players = state.players._replace(generator=maker)

@@ -14,6 +14,7 @@ from toys import images, jitted
 from jssl import config
 from jssl.learner import fresh
 from jssl.methods.generative.srgan import begun, srgan, super_resolution
+from jssl.methods.transfer.distil import Frozen
 from jssl.models.srgan import SRCNN, Judge, SRResNet
 from jssl.nets import Net
 
@@ -135,8 +136,8 @@ def test_the_content_may_be_that_of_fixed_features():
     np.testing.assert_allclose(metrics["gen/content"], content, rtol=1e-4)
     np.testing.assert_allclose(metrics["gen/loss"], 0.5 * content, rtol=1e-4)
     assert state.features.params == 3.0
-    found = fresh(optax.identity(), jnp.array(5.0))
-    after = begun(state, fresh(optax.identity(), jnp.array(0.7)), found)
+    content = fresh(optax.identity(), jnp.array(0.7))
+    after = begun(state, content, Frozen(jnp.array(5.0), ()))
     assert after.features.params == 5.0 and after.players.generator.params == 0.7
 
 
