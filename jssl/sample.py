@@ -6,8 +6,9 @@
 
 Sample i depends on the seed, the run and row i of its test split, whose fields are the
 conditions of the sample: a class-conditional model without --label draws the classes of
-these rows. A PNG file is a grid of images. An npz file has the samples by field, and JSON
-text in the array `metadata`.
+these rows. A PNG file is a grid of images; those of several fields of a sample, such as a
+pair of two domains, are adjacent. An npz file has the samples by field, and JSON text in
+the array `metadata`.
 """
 
 import argparse
@@ -196,7 +197,9 @@ def write(out: Path, made: Mapping[str, np.ndarray], told: Mapping[str, Any]) ->
     if not images:
         shapes = ", ".join(f"{name} {list(x.shape)}" for name, x in made.items())
         raise ValueError(f"the samples are no images, but {shapes}: give --out=FILE.npz")
-    pixels = sheet(images[0], math.ceil(math.sqrt(len(images[0]))))
+    alike = [x for x in images if x.shape == images[0].shape]  # a sample's are adjacent
+    cells = np.stack(alike, 1).reshape(-1, *images[0].shape[1:])
+    pixels = sheet(cells, len(alike) * math.ceil(math.sqrt(len(images[0]) / len(alike))))
     with written(out) as part:
         Image.fromarray(pixels).save(part, format="png")
 

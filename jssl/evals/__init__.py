@@ -18,7 +18,7 @@ k=200 is not comparable with that of k=20.
 """
 
 from jssl.evals.accuracy import accuracy
-from jssl.evals.agreement import class_agreement
+from jssl.evals.agreement import class_agreement, pixel_agreement
 from jssl.evals.augmentation import augmentation_gain, generated_classes
 from jssl.evals.boxes import average_precision_from_matches, box_iou, coco_ap, giou, nms
 from jssl.evals.clips import action
@@ -43,6 +43,7 @@ from jssl.evals.collapse import (
 )
 from jssl.evals.detection import detection
 from jssl.evals.doctor import Verdict, diagnose, examine
+from jssl.evals.editing import edits, rank_correlation
 from jssl.evals.few_shot import few_labels_probe, few_shot, prototype_predict
 from jssl.evals.finetune import fine_tune, transferred
 from jssl.evals.gallery import (
@@ -68,6 +69,7 @@ from jssl.evals.generation import (
     mmd_rbf,
     prdc,
 )
+from jssl.evals.image_quality import image_quality, psnr, ssim
 from jssl.evals.iou import confusion_matrix, iou_from_confusion, mean_iou
 from jssl.evals.knn import knn, knn_if_labeled, knn_predict
 from jssl.evals.layers import layer_probes, pool_to_budget
@@ -144,6 +146,7 @@ __all__ = [
     "contingency",
     "detection",
     "diagnose",
+    "edits",
     "effective_rank",
     "embedding_picture",
     "examine",
@@ -160,6 +163,7 @@ __all__ = [
     "giou",
     "hungarian_accuracy",
     "hypercolumns",
+    "image_quality",
     "iou_from_confusion",
     "kid",
     "kid_subsets",
@@ -185,10 +189,13 @@ __all__ = [
     "participation_ratio",
     "path_error",
     "pca",
+    "pixel_agreement",
     "pool_to_budget",
     "prdc",
     "prototype_predict",
+    "psnr",
     "purity",
+    "rank_correlation",
     "rankme",
     "recall_at_k",
     "reconstruction",
@@ -202,6 +209,7 @@ __all__ = [
     "sgd_probe",
     "singular_values",
     "spectrum_points",
+    "ssim",
     "svm",
     "svm_fit",
     "top_activating",
