@@ -18,7 +18,7 @@ k=200 is not comparable with that of k=20.
 """
 
 from jssl.evals.accuracy import accuracy
-from jssl.evals.agreement import class_agreement
+from jssl.evals.agreement import attribute_agreement, class_agreement
 from jssl.evals.boxes import average_precision_from_matches, box_iou, coco_ap, giou, nms
 from jssl.evals.clips import action
 from jssl.evals.clustering import (
@@ -127,6 +127,7 @@ __all__ = [
     "ari",
     "attention_mass_mask",
     "attention_rollout",
+    "attribute_agreement",
     "average_precision",
     "average_precision_from_matches",
     "box_iou",

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from jssl.evals import Features, class_agreement
+from jssl.evals import Features, attribute_agreement, class_agreement
 
 CENTERS = np.eye(3, dtype=np.float32)
 
@@ -46,3 +46,21 @@ def test_the_share_of_samples_of_their_class_is_counted(final):
 def test_a_method_without_samples_is_refused():
     with pytest.raises(ValueError, match="must generate 'image'"):
         class_agreement()(Samples(lambda y: {}), True)
+
+
+def test_attributes_of_samples_are_compared_with_those_of_their_row():
+    """Two attributes, one a column; the first is another in every other sample."""
+    measure = lambda x: np.stack([x[:, 0] > 0.5, x[:, 1] > 0.5], 1).astype(int)
+
+    def made(y):
+        x = CENTERS[y].copy()
+        x[::2, 0] = 1 - x[::2, 0]
+        return {"image": x}
+
+    features = Samples(made)
+    found = attribute_agreement(measure, ("first", "second"))(features, True)
+    assert features.asked == ["test"]
+    assert (found["agreement/first"], found["agreement/second"]) == (0.5, 1.0)
+    assert 0.3 < found["agreement/second/chance"] < 0.9
+    with pytest.raises(ValueError, match="must generate 'image'"):
+        attribute_agreement(measure, ("a", "b"))(Samples(lambda y: {}), True)
