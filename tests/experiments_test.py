@@ -67,6 +67,7 @@ NEED_LABELS = {
     "linear",
     "mean_teacher",
     "mixmatch",
+    "stackgan",
     "supervised",
     "vat",
 }
