@@ -24,7 +24,8 @@ from jssl.methods.generative.stackgan import stackgan, upon
 from jssl.models.stackgan import FirstGenerator, PairDiscriminator, SecondGenerator
 from jssl.ops.cells import cell_means
 
-RUNS = {"": 1, "source=stamps,size=64,start=8,epochs=150,batch=32": 1}
+STAMPS = "source=stamps,size=32,first_epochs=150,epochs=100,batch=32,flip=True"
+RUNS = {"": 1, STAMPS: 1}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,8 +34,8 @@ class Game:
 
     Attributes:
       small: Ratio of the sides of the images of stage 2 and of stage 1.
-      start: Side of the first map of stage 1.
       first: Channels of the maps of the generator of stage 1, smallest map first.
+      double_last: Let the images of stage 1 have twice the side of the last of these maps.
       first_residual: Number of first maps there that have a residual block.
       encoder: Channels of the maps of the image of stage 1 in the generator of stage 2.
       second: Channels of the maps of that generator on the way up.
@@ -50,8 +51,8 @@ class Game:
     """
 
     small: Count = 4
-    start: Count = 4
     first: Counts = (1024, 512, 256, 128)
+    double_last: bool = True
     first_residual: int = 2
     encoder: Counts = (128, 256, 512)
     second: Counts = (256, 128, 64, 32)
@@ -99,7 +100,7 @@ class Game:
                 **how,
             )
 
-        sizes = self.first, self.start, self.first_residual
+        sizes = self.first, self.first_residual, self.double_last
         one = nets.linen(FirstGenerator((side, side, channels), *sizes))
         sizes = self.encoder, self.second, self.second_residual
         two = nets.linen(SecondGenerator(train.image_shape, *sizes))
@@ -122,11 +123,11 @@ class Game:
 
 SMALL = dict(
     small=2,
-    start=4,
     first=(4,),
+    double_last=False,
     first_residual=1,
     encoder=(4, 4),
-    second=(4,),
+    second=(4, 4),
     second_residual=1,
     first_judge=(4,),
     second_judge=(4, 4),
@@ -138,14 +139,14 @@ TINY = {k: x for k, x in IMAGES.items() if k != "supervised_epochs"}
 TINY |= SMALL | dict(first_epochs=0.03)
 
 
-@tiny(TINY, source="captions:digits", second=(4, 4))
+@tiny(TINY, source="captions:digits")
 def laptop(
     run: Run = Run(),
     images: Data = Data(source="captions", epochs=12.0),
     game: Game = Game(
         small=2,
-        start=7,
         first=(64, 32),
+        double_last=False,
         first_residual=1,
         encoder=(16, 32),
         second=(32, 16),
@@ -172,7 +173,7 @@ def laptop(
     return _stages(run, images, game, first_epochs, [lambda train: lr] * 2, betas)
 
 
-@tiny(TINY, source="digits", second=(4, 4))
+@tiny(TINY, source="digits")
 def paper(
     run: Run = Run(save_every=10_000),
     images: Data = Data(

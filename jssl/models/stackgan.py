@@ -6,9 +6,9 @@ text's Gaussian (conditioning augmentation),
 
     c = mu(t) + sigma(t) eps,    eps ~ N(0, I)
 
-    pixels        maps of stage 1            stage 2: of the image, then upwards   start
-    64, 256       1024, 512, 256, 128        128, 256, 512; 256, 128, 64, 32       4
-    14, 28        64, 32                     16, 32; 32, 16                        7
+    pixels     maps of stage 1          of stage 2: from the image, then upwards
+    64, 256    1024, 512, 256, 128      128, 256, 512; 256, 128, 64, 32
+    14, 28     64, 32                   16, 32; 32, 16
 """
 
 import math
@@ -85,7 +85,7 @@ def _upwards(x, widths, shape, train, residual=0):
     if x.shape[1:] != tuple(shape):
         raise ValueError(
             f"stackgan: these widths give images of {x.shape[1:]}, not of {tuple(shape)}: "
-            f"choose other widths or another start"
+            f"choose others"
         )
     return jnp.tanh(x)
 
@@ -99,24 +99,30 @@ class FirstGenerator(nn.Module):
 
     Attributes:
       shape: of an image, square.
-      widths: channels of the maps, smallest map first; each map but the first is doubled,
-        up to the side of the image, which the last convolution doubles too if need be.
-      start: side of the first map.
+      widths: channels of the maps, smallest map first; each has twice the side of the one
+        before.
       residual: number of first maps that are followed by a residual block.
+      double_last: whether the image has twice the side of the last map.
 
     Raises:
-      ValueError: the widths do not lead to the shape.
+      ValueError: the side of the image is no such multiple.
     """
 
     shape: Sequence[int]
     widths: Sequence[int] = (1024, 512, 256, 128)
-    start: int = 4
     residual: int = 2
+    double_last: bool = True
 
     @nn.compact
     def __call__(self, z, text, eps, train=False):
+        times = 2 ** (len(self.widths) - 1 + self.double_last)
+        if self.shape[0] % times:
+            raise ValueError(
+                f"stackgan: {len(self.widths)} widths need images whose side is a multiple "
+                f"of {times} in stage 1, got {self.shape[0]}: choose other widths"
+            )
         c, mean, log_sigma = Augmentation(name="augmentation")(text, eps)
-        first = self.start, self.start, self.widths[0]
+        first = self.shape[0] // times, self.shape[1] // times, self.widths[0]
         x = _dense(math.prod(first), "dense", False)(jnp.concatenate([z, c], -1))
         x = Norm(name="norm")(x.reshape(-1, *first), train)
         x = _residual_or_relu(x, self.residual > 0, "residual", train)
