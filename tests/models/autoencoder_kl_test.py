@@ -47,7 +47,7 @@ def theirs(path, shape):
 
 
 def test_it_encodes_and_decodes_as_diffusers_does_with_the_same_weights():
-    net = KLAutoencoder((8, 8, 3), 8, (1, 2), 1, groups=4)
+    net = KLAutoencoder((8, 8, 3), 4, (1, 2), 1, groups=4)
     shapes = jax.eval_shape(net.init, KEY, FOUND["coded/x"])["params"]
     params = jax.tree.map_with_path(
         lambda path, leaf: theirs([key.key for key in path], leaf.shape), shapes

@@ -49,12 +49,12 @@ def stackgan(
 ) -> Method[Above]:
     """A stage of StackGAN. A training batch is k minibatches, [k, n, ...].
 
-    The state is `Above(below, own)`: the generator of stage 1, frozen, or () in stage 1; and
-    both players.
+    The state is `Above(below, own)`: the frozen generator of stage 1, () in stage 1 itself,
+    and both players.
 
     Args:
       generator: (z or an image of stage 1, t, eps) -> {"image", "mean", "log_sigma"}.
-      discriminator: (x, t) -> {"logits": [n], "h": [n, d]}, with h that does not depend on t.
+      discriminator: (x, t) -> {"logits": [n], "h": [n, d]}, where h does not depend on t.
       generator_tx: optimizer of the generator.
       discriminator_tx: optimizer of the discriminator.
       prior: (key, n) -> (z, eps), the noise of n samples.
