@@ -120,20 +120,15 @@ def latent_diffusion(
         return {made: decoded(state, latent)}
 
     def render(key, state, batch, collect):
-        rows = jax.tree.map(lambda x: x[:8], {k: batch[k] for k in batch})
-        x = prepare(rows)
+        x, strengths = prepare(batch)[:8], (0.0, 0.25, 0.5, 0.75, 1.0)
         if x.ndim != 4 or x.shape[-1] not in (1, 3):
             return {}
-
-        def varied(strength):
-            given = {"like": rows[made], "strength": jnp.full(len(x), strength)}
-            return generate(key, state, rows | given)[made]
-
-        strengths = (0.0, 0.25, 0.5, 0.75, 1.0)
-        images = jnp.stack([x, *map(varied, strengths)], 1)
-        return {
-            "image to image": Grid(images, ("input", *(f"strength {s}" for s in strengths)))
-        }
+        rows = {name: a[:8].repeat(len(strengths), 0) for name, a in batch.items()}
+        rows |= {"like": rows[made], "strength": jnp.tile(jnp.array(strengths), len(x))}
+        varied = jax.jit(generate)(key, state, rows)[made]
+        varied = varied.reshape(len(x), len(strengths), *x.shape[1:])
+        columns = "input", *(f"strength {s}" for s in strengths)
+        return {"image to image": Grid(jnp.concatenate([x[:, None], varied], 1), columns)}
 
     return Method(init, step, embed, refresh, render, generate)
 

@@ -143,7 +143,7 @@ def stackgan(
 
     def render(key, state, batch, collect):
         x, text = batch[made][:8], condition(batch)[:8]
-        images = in_range(sampled(key, state, text.repeat(7, 0)))
+        images = in_range(jax.jit(sampled)(key, state, text.repeat(7, 0)))
         images = images.reshape(len(x), 7, *x.shape[1:])
         both = jnp.concatenate([x[:, None], images], 1)
         return {"samples of a text": Grid(both, ("image of the text", *[""] * 7))}
