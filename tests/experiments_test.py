@@ -87,6 +87,7 @@ NEED_LABELS = {
     "linear",
     "mean_teacher",
     "mixmatch",
+    "stackgan",
     "supervised",
     "vat",
 }

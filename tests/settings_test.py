@@ -225,3 +225,25 @@ def test_the_papers_gan_has_uniform_noise_of_deviation_one_and_a_halved_rate(mon
     assert abs(noise).max() <= 3**0.5 and abs(noise.std() - 1) < 0.05
     moves = [tx.update(jnp.ones(()), tx.init(jnp.zeros(())))[0] for tx in seen["each"]]
     np.testing.assert_allclose(moves, [-0.1, -0.05], rtol=1e-5)
+
+
+def test_latent_diffusion_has_the_networks_and_the_length_of_the_text_to_image_model():
+    """872.3 million weights by the log of the released U-Net, 83,653,863 of the coder."""
+    name = f"{FOLDER}/latent_diffusion.py:paper,source=blank:imagenet2012"
+    size = lambda tree: sum(x.size for x in jax.tree.leaves(tree))
+
+    def began(knobs=""):
+        stage = config.load(name + knobs).stages()[-1]
+        shapes = jax.eval_shape(stage.data.decode, stage.data.shapes())
+        return stage, shapes, jax.eval_shape(stage.method.init, jax.random.key(0), shapes)
+
+    stage, _, state = began()
+    text = size(state.prior.params["text"])
+    assert size(state.coder.params) == 83_653_863
+    assert abs((size(state.prior.params) - text) / 872.3e6 - 1) < 1e-3
+    assert 500e6 < text < 560e6  # 32 blocks of width 1280, and the words
+    assert abs(stage.steps / 390_000 - 1) < 1e-2
+    assert stage.data.batch == 680
+    stage, shapes, state = began(",text_depth=1")
+    after, _ = jax.eval_shape(stage.method.step, jax.random.key(0), state, shapes)
+    assert jax.tree.map(jnp.shape, after) == jax.tree.map(jnp.shape, state)

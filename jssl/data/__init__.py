@@ -13,6 +13,7 @@ from jssl.data.blank import blank
 from jssl.data.bouncing import bounce16
 from jssl.data.clips import clips
 from jssl.data.crops import Crops
+from jssl.data.described import captions
 from jssl.data.doom import doom
 from jssl.data.drawings import emoji, openclipart
 from jssl.data.eeg import eeg, eeg_features, eeg_toy
@@ -38,7 +39,7 @@ from jssl.data.prepared import tfds
 from jssl.data.shards import shards
 from jssl.data.source import Batch, Source, dataset, inform_once, warn_once
 from jssl.data.stamps import stamps
-from jssl.data.subsets import apart, drawn, labels_per_class, subset
+from jssl.data.subsets import apart, columns, drawn, labels_per_class, subset
 from jssl.data.tables import hf
 from jssl.data.toys import ring8
 
@@ -61,6 +62,7 @@ __all__ = [
     "Tokens",
     "Video",
     "apart",
+    "columns",
     "dataset",
     "labels_per_class",
     "load",
@@ -94,6 +96,7 @@ _LOADERS: dict[str, Callable[..., Dataset]] = {
     "eeg": eeg,
     "eeg_features": eeg_features,
     "eeg_toy": eeg_toy,
+    "captions": captions,
 }
 IN_FILES = ("folder", "hf", "tar", "tfds")
 """Data sets of encoded images, which have the knobs `corrupt` and `resident`."""
@@ -127,7 +130,8 @@ def load(
 
     Args:
       name: "digits", "mnist", "fashion_mnist", "fashion_mnist:FOLDER", "photos", "ring8"
-        (points), "folder:PATH", "npz:FILE", "hf:FOLDER" (Arrow or Parquet), "tar:FOLDER"
+        (points), "captions" and "captions:digits" (digits with captions), "folder:PATH",
+        "npz:FILE", "hf:FOLDER" (Arrow or Parquet), "tar:FOLDER"
         (shards of WebDataset), "cifar10:FOLDER", "cifar100:FOLDER", "stl10:FOLDER" (the
         official binary archives), "tfds:NAME", or "blank:NAME" for black images
         in the number of a known data set; from installed packages "photographs" (patches),

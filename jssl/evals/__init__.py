@@ -18,7 +18,7 @@ k=200 is not comparable with that of k=20.
 """
 
 from jssl.evals.accuracy import accuracy
-from jssl.evals.agreement import class_agreement, pixel_agreement
+from jssl.evals.agreement import attribute_agreement, class_agreement, pixel_agreement
 from jssl.evals.augmentation import augmentation_gain, generated_classes
 from jssl.evals.boxes import average_precision_from_matches, box_iou, coco_ap, giou, nms
 from jssl.evals.clips import action
@@ -133,6 +133,7 @@ __all__ = [
     "augmentation_gain",
     "attention_mass_mask",
     "attention_rollout",
+    "attribute_agreement",
     "average_precision",
     "average_precision_from_matches",
     "box_iou",

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from jssl.evals import Features, class_agreement, pixel_agreement
+from jssl.evals import Features, attribute_agreement, class_agreement, pixel_agreement
 
 CENTERS = np.eye(3, dtype=np.float32)
 
@@ -87,3 +87,17 @@ def test_pairs_of_unlike_shapes_and_single_samples_are_refused():
     pairs = Samples(lambda y: {"image": CENTERS[y], "second": CENTERS[y][:, :2]})
     with pytest.raises(ValueError, match=r"one shape, got \[20, 3\] and \[20, 2\]"):
         pixel_agreement(lambda x: x)(pairs, True)
+def test_attributes_of_samples_are_compared_with_those_of_their_row():
+    """Two attributes, one a column; the first is another in every other sample."""
+    measure = lambda x: np.stack([x[:, 0] > 0.5, x[:, 1] > 0.5], 1).astype(int)
+    def made(y):
+        x = CENTERS[y].copy()
+        x[::2, 0] = 1 - x[::2, 0]
+        return {"image": x}
+    features = Samples(made)
+    found = attribute_agreement(measure, ("first", "second"))(features, True)
+    assert features.asked == ["test"]
+    assert (found["agreement/first"], found["agreement/second"]) == (0.5, 1.0)
+    assert 0.3 < found["agreement/second/chance"] < 0.9
+    with pytest.raises(ValueError, match="must generate 'image'"):
+        attribute_agreement(measure, ("a", "b"))(Samples(lambda y: {}), True)
