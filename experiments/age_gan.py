@@ -94,9 +94,7 @@ def laptop(
     critic = Strided(widths[::-1])
     adam = optax.adam(lr, b1=0.5)
     prior = lambda key, n: jax.random.normal(key, (n, noise))
-    scale = dict(
-        prepare=field("image", lambda x: 2 * x - 1), show=lambda x: (x + 1) / 2
-    )
+    scale = dict(prepare=field("image", lambda x: 2 * x - 1), show=lambda x: (x + 1) / 2)
     game = conditional_gan(
         maker,
         nets.linen(Conditional(critic, spectral=True)),

@@ -92,9 +92,7 @@ class Pairs:
             method,
             labels and nets.linen(Classifier(encoder, train.classes)),
             labeled=labels,
-            pictures={
-                "agreement": evals.pixel_agreement(mapped, ("image", self.task))
-            },
+            pictures={"agreement": evals.pixel_agreement(mapped, ("image", self.task))},
             render_every=max(1, several.steps(images.epochs) // 4),
         )
 

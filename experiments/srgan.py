@@ -102,9 +102,7 @@ class Enlargement:
         """
         look: dict = dict(factor=self.factor, augment=augment, prepare=prepare)
         enlarged = partial(super_resolution, **look)
-        adam = lambda rate: optax.chain(
-            optax.scale_by_adam(), optim.scale_by_rate(rate)
-        )
+        adam = lambda rate: optax.chain(optax.scale_by_adam(), optim.scale_by_rate(rate))
         maker = nets.linen(SRResNet(self.factor, self.width, self.blocks, self.kernel))
         small = enlarged(
             nets.linen(SRCNN(self.factor, self.srcnn)), adam(schedule(self.lr, steps))

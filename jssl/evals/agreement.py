@@ -6,10 +6,9 @@ Pixel agreement is that of the two images of a generated pair, one of each domai
 Tuzel, NIPS 2016, section 4, https://arxiv.org/abs/1606.07536).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax.numpy as jnp
-from collections.abc import Callable, Sequence
 import numpy as np
 
 from jssl.evals.knn import knn_predict
@@ -55,6 +54,42 @@ def class_agreement(k: int = 20, temperature: float = 0.07, field: str = "image"
         f"cosine, temperature={temperature:g}",
         run,
     )
+
+
+def attribute_agreement(
+    measure: Callable, names: Sequence[str], field: str = "image"
+) -> Eval:
+    """Fraction of samples with the measured attributes of their row, "agreement/<name>".
+
+    For conditions that were made of what is measured from the row's own data, such as
+    captions. "agreement/<name>/chance" is the fraction of samples that agree with another
+    row, drawn at random.
+
+    Args:
+      measure: arrays [n, ...] of the field -> numbers of kinds, int [n, len(names)].
+      names: of the attributes.
+      field: name of the column, and of the method's samples.
+
+    Raises:
+      ValueError: the method generates no such field.
+    """
+
+    def run(features: Features, final: bool) -> dict:
+        split = "test" if final else "val"
+        generated = features.generated(split)
+        if field not in generated:
+            raise ValueError(f"attribute_agreement: the method must generate {field!r}")
+        made = np.asarray(measure(np.asarray(generated[field])))
+        wanted = np.asarray(measure(np.asarray(features.rows(split)[field])))
+        other = np.random.default_rng(0).permutation(wanted)
+        found = {}
+        for i, name in enumerate(names):
+            found[f"agreement/{name}"] = float((made[:, i] == wanted[:, i]).mean())
+            chance = float((made[:, i] == other[:, i]).mean())
+            found[f"agreement/{name}/chance"] = chance
+        return found
+
+    return Eval(f"samples with the measured {', '.join(names)} of their row", run)
 
 
 def pixel_agreement(
@@ -120,29 +155,6 @@ def _with_others(name, a, b):
     """Fraction of equal entries of two arrays, and with the rows of the second shifted."""
     shifted = np.roll(b, 1, axis=0)
     return {name: float((a == b).mean()), f"{name}/other": float((a == shifted).mean())}
-def attribute_agreement(
-    measure: Callable, names: Sequence[str], field: str = "image"
-    """Fraction of samples with the measured attributes of their row, "agreement/<name>".
-    For conditions that were made of what is measured from the row's own data, such as
-    captions. "agreement/<name>/chance" is the fraction of samples that agree with another
-    row, drawn at random.
-      measure: arrays [n, ...] of the field -> numbers of kinds, int [n, len(names)].
-      names: of the attributes.
-      field: name of the column, and of the method's samples.
-      ValueError: the method generates no such field.
-        split = "test" if final else "val"
-        if field not in generated:
-            raise ValueError(f"attribute_agreement: the method must generate {field!r}")
-        made = np.asarray(measure(np.asarray(generated[field])))
-        wanted = np.asarray(measure(np.asarray(features.rows(split)[field])))
-        other = np.random.default_rng(0).permutation(wanted)
-        found = {}
-        for i, name in enumerate(names):
-            found[f"agreement/{name}"] = float((made[:, i] == wanted[:, i]).mean())
-            chance = float((made[:, i] == other[:, i]).mean())
-            found[f"agreement/{name}/chance"] = chance
-        return found
-    return Eval(f"samples with the measured {', '.join(names)} of their row", run)
 
 
 def _flat(x):

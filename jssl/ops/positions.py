@@ -49,9 +49,7 @@ def sincos_2d(width: int, rows: int, columns: int) -> np.ndarray:
     )
 
 
-def sincos_3d(
-    width: int, frames: int, rows: int, columns: int, time: int
-) -> np.ndarray:
+def sincos_3d(width: int, frames: int, rows: int, columns: int, time: int) -> np.ndarray:
     """Embeddings [frames * rows * columns, width] of a video, in row-major order.
 
     The first `time` numbers encode the frame, the others are those of `sincos_2d`; with

@@ -87,13 +87,17 @@ def test_pairs_of_unlike_shapes_and_single_samples_are_refused():
     pairs = Samples(lambda y: {"image": CENTERS[y], "second": CENTERS[y][:, :2]})
     with pytest.raises(ValueError, match=r"one shape, got \[20, 3\] and \[20, 2\]"):
         pixel_agreement(lambda x: x)(pairs, True)
+
+
 def test_attributes_of_samples_are_compared_with_those_of_their_row():
     """Two attributes, one a column; the first is another in every other sample."""
     measure = lambda x: np.stack([x[:, 0] > 0.5, x[:, 1] > 0.5], 1).astype(int)
+
     def made(y):
         x = CENTERS[y].copy()
         x[::2, 0] = 1 - x[::2, 0]
         return {"image": x}
+
     features = Samples(made)
     found = attribute_agreement(measure, ("first", "second"))(features, True)
     assert features.asked == ["test"]

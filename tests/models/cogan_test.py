@@ -29,9 +29,7 @@ def generators(copies):
 
 def discriminators(copies):
     stems = HalvingStem(4), HalvingStem(4)
-    return jitted(
-        CoupledDiscriminator(stems, tuple(Strided((6,)) for _ in range(copies)))
-    )
+    return jitted(CoupledDiscriminator(stems, tuple(Strided((6,)) for _ in range(copies))))
 
 
 def moved(net, params, stats, part, *inputs):

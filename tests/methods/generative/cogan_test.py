@@ -79,9 +79,7 @@ def test_both_players_go_down_the_means_of_both_domains(x64):
     z = rng.normal(size=(6, 1))
     method = cogan(
         network(a, lambda a, z: (a[0] * z, a[1] * z)),
-        network(
-            c, lambda c, pair: {"logits": jnp.concatenate(pair, 1) * c}
-        ),
+        network(c, lambda c, pair: {"logits": jnp.concatenate(pair, 1) * c}),
         *[optax.sgd(1.0)] * 2,
         lambda key, n: jnp.asarray(z)[:n],
     )
@@ -250,9 +248,7 @@ def test_the_papers_training_has_25_000_steps():
 
 
 def test_samples_of_another_shape_than_the_data_are_refused():
-    method = cogan(
-        MAKER, JUDGE, optax.sgd(0.1), optax.sgd(0.1), partial(normal, 4)
-    )
+    method = cogan(MAKER, JUDGE, optax.sgd(0.1), optax.sgd(0.1), partial(normal, 4))
     wide = {"image": jnp.zeros((1, 8, 8, 10, 1)), "index": jnp.arange(8)[None]}
     with pytest.raises(ValueError, match=r"shape \(\(8, 8, 1\), \(8, 8, 1\)\), but the"):
         method.init(KEY, {"first": wide, "second": wide})
