@@ -109,7 +109,8 @@ def columns(source: Source, *names: str) -> Source:
     >>> list(columns(whole, "x").row_shapes())
     ['x', 'index']
     """
-    kept = {name: source.table[name] for name in names if name in (source.table or ())}
+    table = source.table or {}
+    kept = {name: table[name] for name in names if name in table}
     if not kept:
         raise ValueError(f"{source.name} has no table with a column {' or '.join(names)}")
     others = {

@@ -100,7 +100,8 @@ def augmentation_gain(
         for name, change in distort.items():
             sets[name] = augment_dataset(next(keys), x, y, change, most)
         sets["full"] = augment_full(next(keys), draw, x, y, most)
-        *sets["partial"], rate = augment_partial(next(keys), draw, rule, x, y, most)
+        more, kinds, rate = augment_partial(next(keys), draw, rule, x, y, most)
+        sets["partial"] = more, kinds
         if oracle:
             sets["oracle"] = augment_full(next(keys), oracle, x, y, most)
         counts = [len(y) + round(m * len(y)) for m in multiples]

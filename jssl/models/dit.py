@@ -137,7 +137,7 @@ class VideoTransformer(nn.Module):
         x = jnp.where(there[:, :, None, None, None], x, 0)
         more = ((0, 0), (0, -t % pt))
         x, kept = jnp.pad(x, (*more, (0, 0), (0, 0), (0, 0))), jnp.pad(there, more)
-        size = x.shape[1:4]
+        size = x.shape[1], h, w
         grid = size[0] // pt, h // ph, w // pw
         exist = kept.reshape(n, grid[0], pt).any(-1)  # [n, frames of tokens]
         places = grid[1] * grid[2]
@@ -163,7 +163,8 @@ class VideoTransformer(nn.Module):
                 middle = (weight * u).sum(1) / weight.sum(1)
 
         last = nn.Dense(2 * self.width, kernel_init=ZERO, dtype=self.dtype, name="last")
-        u = modulated(u, *jnp.split(last(nn.silu(c)), 2, -1), self.dtype)
+        shift, scale = jnp.split(last(nn.silu(c)), 2, -1)
+        u = modulated(u, shift, scale, self.dtype)
         u = nn.Dense(pt * ph * pw * channels, kernel_init=ZERO, name="output")(u)
         output = unpatchify_video(u, self.patch, size)[:, :t]
         return {"output": jnp.where(there[:, :, None, None, None], output, 0), "h": middle}

@@ -166,7 +166,8 @@ def video_diffusion(
                     (xt, i, without(c), there, given),
                     (xt, i, c, there, given),
                 )
-                output = guided(*jnp.split(applied(*both), 2), guidance)
+                apart, told = jnp.split(applied(*both), 2)
+                output = guided(apart, told, guidance)
             return diffusion_estimates(levels, xt, i, output, target, clip)
 
         return estimate
@@ -181,8 +182,9 @@ def video_diffusion(
         given = begins(there)
         estimate = estimator(state, x, known(batch), there, given)
         xt = jax.random.normal(begin, x.shape, x.dtype)
-        how = dict(eta=eta, variance=variance)
-        found = reverse_diffusion(rest, levels, estimate, xt, indices, **how)
+        found = reverse_diffusion(
+            rest, levels, estimate, xt, indices, eta=eta, variance=variance
+        )
         found = show(jnp.where(_each(given), x, found))
         found = jnp.clip(found, 0, 1) if clip else found
         return {made: jnp.where(_each(there), found, 0).reshape(batch[made].shape)}
