@@ -135,7 +135,11 @@ def _recording(bits, means, root):
         x.append(means[i % 3] + noise)
         y += [i % 3] * seconds
         trial += [i] * seconds
-    return {"eeg": np.concatenate(x), "label": np.int32(y), "trial": np.array(trial, np.int32)}
+    return {
+        "eeg": np.concatenate(x),
+        "label": np.array(y, np.int32),
+        "trial": np.array(trial, np.int32),
+    }
 
 
 def _normals(bits, *shape):

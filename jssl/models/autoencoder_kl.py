@@ -96,7 +96,9 @@ class Decoder(nn.Module):
                 x = x.repeat(2, 1).repeat(2, 2)
                 x = conv(x.shape[-1], f"double{at}", dtype=self.dtype)(x)
         x = _last(self.groups, self.dtype, self.patch**2 * self.shape[-1], x)
-        return unpatchify(x.reshape(len(x), -1, x.shape[-1]), self.patch, (self.shape[0], self.shape[1]))
+        return unpatchify(
+            x.reshape(len(x), -1, x.shape[-1]), self.patch, (self.shape[0], self.shape[1])
+        )
 
 
 class KLAutoencoder(nn.Module):
