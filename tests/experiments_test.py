@@ -62,6 +62,7 @@ def unlabeled(photographs, tmp_path_factory):
 
 
 NEED_LABELS = {
+    "age_gan",
     "conditional_gan",
     "distil",
     "linear",
