@@ -22,7 +22,7 @@ import optax
 from jssl import Stage, baselines, data, evals, nets, optim
 from jssl.config import Count, Counts, Positive, one_of, tiny
 from jssl.data import Source
-from jssl.knobs import CONVNET, Data, Run
+from jssl.knobs import DATA, Data, Run
 from jssl.method import field
 from jssl.methods.generative.age_gan import age_gan
 from jssl.methods.generative.conditional_gan import conditional_gan
@@ -38,7 +38,7 @@ RUNS = {"": 1, "distance=pixels": 1}
 
 
 @tiny(
-    CONVNET,
+    DATA,
     noise=4,
     widths=(8, 4),
     recognizer=(4, 8),

@@ -10,7 +10,7 @@ from PIL import Image
 
 from jssl.checkpoint import Checkpoints
 from jssl.config import load
-from jssl.sample import main
+from jssl.sample import main, write
 from jssl.session import describe
 
 EXPERIMENTS = Path(__file__).parent.parent / "experiments"
@@ -90,6 +90,20 @@ def test_the_seed_alone_decides_and_a_picture_shows_the_same(run, tmp_path):
     np.testing.assert_array_equal(pixels[9:17, 9:17], np.rint(255 * one[4, ..., 0]))
     assert (pixels[9:, 18:] == 255).all()
     assert {x.name for x in tmp_path.iterdir()} == {"x.npz", "x.png"}
+
+
+def test_the_images_of_a_sample_are_adjacent_if_they_have_one_shape(tmp_path):
+    made = {
+        "edges": np.ones((3, 8, 8, 1), np.float32),
+        "edits": np.ones((3, 4, 8, 8, 1), np.float32),
+        "image": np.zeros((3, 8, 8, 1), np.float32),
+        "low": np.zeros((3, 4, 4, 1), np.float32),
+    }
+    write(tmp_path / "x.png", made, {})
+    pixels = np.asarray(Image.open(tmp_path / "x.png"))
+    assert pixels.shape == (2 * 9, 4 * 9)  # two pairs a row
+    cells = pixels[:, 4::9][[4, 13]]
+    np.testing.assert_array_equal(cells, [[255, 0, 255, 0], [255, 0, 255, 255]])
 
 
 def test_a_class_and_an_image_are_conditions(run, tmp_path):

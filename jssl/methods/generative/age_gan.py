@@ -121,7 +121,7 @@ def age_gan(
         return encoder.apply(learner.weights, learner.stats, x)[0]["h"]
 
     def seen(state, x):
-        """What the inversion compares, [n, ...]."""
+        """The quantity that the inversion compares, [n, ...]."""
         if distance == "pixels":
             return show(x)
         return recognizer.apply(*state.recognizer, show(x))[0]["h"]

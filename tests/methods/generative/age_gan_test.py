@@ -112,19 +112,18 @@ def test_steps_leave_the_gan_and_the_recognizer_as_they_were():
     for name in ("gan", "recognizer"):
         old, new = (getattr(x, name) for x in (state, after))
         jax.tree.map(np.testing.assert_array_equal, old, new)
-    moved = jax.tree.map(np.array_equal, state.encoder.params, after.encoder.params)
-    assert not any(jax.tree.leaves(moved))
+    old, new = (x.encoder.params["code"]["kernel"] for x in (state, after))
+    assert np.any(old != new)
 
 
 def test_the_inversion_finds_the_code_of_a_sample():
     """Below 1 % of the distance of other codes, and never farther than before."""
     _, _, state = begun()
-    maker, seen = state.gan.generator, state.recognizer
+    maker = state.gan.generator
     y = jax.nn.one_hot(jnp.arange(6) % 3, 3)
 
     def features(z):
-        x = MAKER.apply(maker.params, maker.stats, z, y)[0]
-        return RECOGNIZER.apply(seen.params, seen.stats, x)[0]["h"] * 100
+        return MAKER.apply(maker.params, maker.stats, z, y)[0].reshape(len(z), -1)
 
     true, start = (normal(4, jax.random.key(i), 6) for i in (1, 2))
 
