@@ -81,11 +81,8 @@ def unlabeled(photographs, tmp_path_factory):
 
 
 NEED_LABELS = {
-<<<<<<< HEAD
     "augmentation",
-=======
     "age_gan",
->>>>>>> g1
     "conditional_gan",
     "distil",
     "linear",
