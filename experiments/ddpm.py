@@ -44,7 +44,7 @@ class Diffusion:
       blocks: Residual blocks of each level on the way down.
       attention: Levels with attention, from 0; the middle always has it.
       patch: Side of the squares of pixels that are one place of the first level.
-      groups: Groups of the group norms.
+      norm_groups: Groups of the group norms.
       dropout: Dropout rate of the residual blocks.
       average: Decay of the averaged weights, which make the samples.
       conditional: Give the network the class of each image, for samples of a class.
@@ -64,7 +64,7 @@ class Diffusion:
     blocks: Count = 2
     attention: tuple = (1,)
     patch: Count = 1
-    groups: Count = 32
+    norm_groups: Count = 32
     dropout: Fraction = 0.1
     average: Fraction = 0.9999
     conditional: bool = False
@@ -94,7 +94,7 @@ class Diffusion:
             self.blocks,
             self.attention,
             self.dropout,
-            self.groups,
+            self.norm_groups,
             classes,
             self.patch,
         )
@@ -116,7 +116,9 @@ class Diffusion:
         )
 
 
-@tiny(IMAGES, width=4, multipliers=(1, 2), groups=2, patch=2, levels=20, sampling_steps=2)
+@tiny(
+    IMAGES, width=4, multipliers=(1, 2), norm_groups=2, patch=2, levels=20, sampling_steps=2
+)
 def laptop(
     run: Run = Run(),
     images: Images = Images(),
@@ -129,7 +131,7 @@ def laptop(
         blocks=1,
         attention=(),
         patch=4,
-        groups=8,
+        norm_groups=8,
         dropout=0.0,
         average=0.995,
         sampling_steps=25,
@@ -166,7 +168,7 @@ def laptop(
     width=4,
     multipliers=(1, 2),
     blocks=1,
-    groups=2,
+    norm_groups=2,
     levels=20,
     sampling_steps=2,
 )

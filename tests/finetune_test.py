@@ -113,3 +113,29 @@ def test_a_mistake_costs_one_line_and_leaves_nothing(
     assert finetune.main(words) == 1
     assert told in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+def test_the_numbers_are_named_with_their_splits():
+    found = {"loss": 1.5, "top1/val": 0.25, "top1": 0.5}
+    assert finetune.summary(found, data.load("digits", 64)) == [
+        "top1 of 360 val images: 25.0 %",
+        "top1 of 360 test images: 50.0 %",
+        "last step of training: loss 1.5",
+    ]
+
+
+@pytest.mark.slow
+def test_a_run_is_tuned_on_its_own_data(tmp_path, capfd):
+    from jssl.main import main
+
+    run, out = tmp_path / "run", tmp_path / "tuned"
+    assert main(["--config=mae:tiny=True,baselines=False", f"--workdir={run}"]) == 0
+    capfd.readouterr()
+    words = [f"--workdir={run}", f"--out={out}", "--epochs=0.1"]
+    assert finetune.main(words) == 0
+    said = capfd.readouterr()
+    assert said.out.count("images normalized by") == 1
+    assert "top1 of 360 test images: " in said.out
+    assert json.loads((out / "result.json").read_text())["data"] == "digits"
+    assert finetune.main([*words[:1], f"--out={tmp_path}/other", "--size=8"]) == 1
+    assert "--size and --corrupt are for --source" in capfd.readouterr().err

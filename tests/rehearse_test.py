@@ -55,9 +55,11 @@ def test_there_are_no_more_clusters_than_rows():
     assert found["clusters"] == found["components"] == 20
 
 
-def test_samples_of_a_diffusion_model_have_few_steps():
+def test_a_diffusion_model_has_few_rows_and_its_samples_few_steps():
+    """Its group norms have no batch-norm groups."""
     options = rehearse.parser().parse_args([])
-    assert rehearse.smaller(load("ddpm:paper"), options, None)["sampling_steps"] == 4
+    found = rehearse.smaller(load("ddpm:paper"), options, None)
+    assert (found["batch"], found["sampling_steps"]) == (8, 4)
 
 
 def test_the_peak_of_a_device_is_that_of_the_fullest():
