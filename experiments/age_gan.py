@@ -8,8 +8,8 @@
 Antipov, Baccouche and Dugelay 2017, https://arxiv.org/abs/1702.01983: faces of six ages.
 Here digits, and the thickness of their strokes in bins. Labels are used: of a reference,
 not of a method that learns without them. Reference: 82.9 % of the reconstructed faces are
-recognized, 59.8 % if the inversion compares pixels, 53.2 % without inversion (table 1).
-Ours: docs/results.md.
+recognized, fewer if the inversion compares pixels (not checked in the paper). Ours: not
+measured.
 """
 
 from functools import partial

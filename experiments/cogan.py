@@ -7,7 +7,7 @@
 
 Liu and Tuzel 2016, https://arxiv.org/abs/1606.07536: images of digits, and edges or
 negatives of other digits. Reference, MNIST: 95.2 % of the pixels of a pair agree for edges,
-96.7 % for negatives (section 4). Ours: docs/results.md; `paper` not run.
+96.7 % for negatives (not checked in the paper). Ours: not measured; `paper` not run.
 """
 
 from dataclasses import dataclass

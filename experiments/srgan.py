@@ -7,10 +7,9 @@
 
 Ledig et al. 2017, https://arxiv.org/abs/1609.04802; SRCNN: Dong et al. 2014,
 https://arxiv.org/abs/1501.00092. Stages: "srcnn" and "content" by the squared error of
-pixels, "adversarial" from there. Reference, PSNR and SSIM of luma at factor 4, Set5 (tables
-1 and 2): bicubic 28.43, 0.8211; SRCNN 30.07, 0.8627; SRResNet 32.05, 0.9019; SRGAN with
-pixels 30.64, 0.8701, with VGG's features 29.40, 0.8472. Ours: docs/results.md; `paper` not
-run.
+pixels, "adversarial" from there. Reference, PSNR of luma on Set5 at factor 4: SRResNet
+32.05 dB, SRGAN with features of VGG 29.40 dB (not checked in the paper). Ours: not
+measured; `paper` not run.
 """
 
 from collections.abc import Callable

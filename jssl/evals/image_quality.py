@@ -7,7 +7,7 @@ r"""Fidelity of reconstructed images: PSNR and SSIM.
 
 with means m, variances s^2 and covariance s_xy in Gaussian windows of 11 x 11 pixels and
 deviation 1.5, c_1 = 0.01^2 and c_2 = 0.03^2, and the mean over all windows within the image
-(Wang, Bovik, Sheikh and Simoncelli, IEEE TIP 2004, https://doi.org/10.1109/TIP.2003.819861).
+(Wang, Bovik, Sheikh and Simoncelli 2004, https://doi.org/10.1109/TIP.2003.819861).
 """
 
 from collections.abc import Sequence

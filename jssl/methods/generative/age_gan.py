@@ -162,7 +162,8 @@ def invert(
     """The codes of least distance among those that Adam visits, and their distances.
 
     Each step is a dispatch, compiled once; a loop within a program would be slow on CPU for
-    gradients of convolutions. Rows are independent of each other.
+    gradients of convolutions. Under `jit`, as in evals, the steps are unrolled. Rows are
+    independent of each other.
 
     Args:
       distance: z [n, d] -> [n], a `jax.tree_util.Partial` of its arrays.
