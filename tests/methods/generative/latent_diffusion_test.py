@@ -169,5 +169,5 @@ def test_the_second_stage_starts_from_the_averaged_weights_of_the_first():
     state = State(Learner(jnp.zeros(()), "", ()), jnp.ones(()), "prior")
     done = {"autoencoder": SimpleNamespace(learner=first)}
     after = coded_by("autoencoder")(state, done)
-    assert (float(after.coder.params), after.coder.stats, after.coder.opt) == (1, "stats", ())
+    assert after.coder == Learner(jnp.ones(()), "stats", ())
     assert after._replace(coder=state.coder) == state
