@@ -1,7 +1,5 @@
 """Video diffusion: its loss over frames, and samples of lengths, words and first frames."""
 
-from pathlib import Path
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,7 +7,6 @@ import optax
 import pytest
 from toys import images, jitted
 
-from jssl import config
 from jssl.learner import ema_weights
 from jssl.methods.generative.ddpm import ddpm
 from jssl.methods.generative.video_diffusion import video_diffusion
@@ -65,7 +62,7 @@ def plain(net, levels=cosine_schedule(50), tx=None, **options):
     return video_diffusion(net, tx, levels, prepare=same, show=lambda x: x, **options)
 
 
-def rows(x, **more):
+def clip_rows(x, **more):
     return {"video": jnp.asarray(x, jnp.float32), "index": jnp.arange(len(x))} | more
 
 
@@ -76,7 +73,7 @@ def stepped(method, batch):
 
 def test_a_zero_output_costs_the_mean_square_of_the_target():
     """1 for epsilon, E x0^2 for x0, and for v a mean of both by alpha bar."""
-    levels, batch = cosine_schedule(50), rows(jnp.full((4000, 2, 2, 2, 1), 3.0))
+    levels, batch = cosine_schedule(50), clip_rows(jnp.full((4000, 2, 2, 2, 1), 3.0))
     ab = np.mean(levels.alpha_bar)
     wanted = {"epsilon": 1.0, "x0": 9.0, "v": ab + 9 * (1 - ab)}
     nothing = network(lambda params, x, *_: 0 * x)
@@ -93,7 +90,7 @@ def test_the_loss_is_over_the_frames_that_there_are_and_are_not_given():
         )
     )
     x, lengths = jnp.zeros((3, 3, 2, 2, 1)), np.array([1, 2, 3])
-    batch = rows(x, length=jnp.asarray(lengths))
+    batch = clip_rows(x, length=jnp.asarray(lengths))
     _, metrics = stepped(plain(squares, target="x0"), batch)
     np.testing.assert_allclose(metrics["loss"], (1 + 1 + 2 + 1 + 2 + 3) / 6, rtol=1e-6)
     _, metrics = stepped(plain(squares, target="x0", first=1.0), batch)
@@ -106,7 +103,7 @@ def test_given_frames_are_without_noise_and_said_to_be_given():
             jnp.where(given[:, :, None, None, None] == (x == 5), 0.0, 1.0) + 0 * x
         )
     )
-    batch = rows(jnp.full((64, 3, 2, 2, 1), 5.0))
+    batch = clip_rows(jnp.full((64, 3, 2, 2, 1), 5.0))
     method = plain(told, target="x0", first=0.5)
     _, metrics = stepped(method, batch)
     np.testing.assert_allclose(metrics["loss"], 25, rtol=1e-6)  # (0 - 5)^2 everywhere
@@ -134,16 +131,17 @@ def test_a_video_of_one_frame_costs_what_an_image_costs_ddpm():
     xt = diffuse(levels, x, jnp.full(8, 4), jnp.ones_like(x))
     np.testing.assert_array_equal(video.apply(scale, (), xt)[0]["output"], scale * xt)
     # Their keys are split into four and into five parts: compare means over many steps.
-    losses = [
-        np.mean([jax.jit(m.step)(k, m.init(KEY, batch), batch)[1]["loss"] for k in KEYS])
-        for m in (one, other)
-    ]
+    losses = []
+    for m in (one, other):
+        start = m.init(KEY, batch)
+        each = jax.vmap(lambda key, m=m, start=start: m.step(key, start, batch)[1]["loss"])
+        losses.append(jax.jit(each)(KEYS).mean())
     np.testing.assert_allclose(*losses, rtol=0.05)
     made = jax.jit(other.generate)(KEY, other.init(KEY, batch), batch)["image"]
     assert made.shape == x.shape
 
 
-KEYS = list(jax.random.split(jax.random.key(2), 60))
+KEYS = jax.random.split(jax.random.key(2), 200)
 
 
 def of_gaussian(levels, mean, x, i):
@@ -161,7 +159,7 @@ def test_samples_have_their_length_begin_as_their_row_and_follow_their_words():
         )
     )
     x = 10 + jnp.zeros((6, 3, 2, 2, 1))
-    batch = rows(x, label=jnp.arange(6) % 2, length=jnp.array([1, 2, 3, 3, 2, 3]))
+    batch = clip_rows(x, label=jnp.arange(6) % 2, length=jnp.array([1, 2, 3, 3, 2, 3]))
 
     def made(**options):
         method = plain(
@@ -196,7 +194,7 @@ def test_samples_that_continue_are_made_from_the_clean_first_frame():
             jnp.where(given[:, :1, None, None, None], x[:, :1], 0) + 0 * x
         )
     )
-    batch = rows(jax.random.normal(KEY, (4, 3, 2, 2, 1)))
+    batch = clip_rows(jax.random.normal(KEY, (4, 3, 2, 2, 1)))
     method = plain(copy, target="x0", first=1.0, continued=True)
     made = method.generate(KEY, method.init(KEY, batch), batch)["video"]
     wanted = jnp.broadcast_to(batch["video"][:, :1], made.shape)
@@ -216,27 +214,6 @@ def test_frames_after_the_end_and_words_do_not_influence_h():
     np.testing.assert_array_equal(embed(batch), other)
     moved = [step(KEY, state, b)[0] for b in (batch, batch | {"video": video})]
     jax.tree.map(np.testing.assert_array_equal, *(x.params for x in moved))
-
-
-def test_the_transformer_of_the_paper_has_the_published_size(tmp_path):
-    """DiT-XL/2 has 675.1 million weights, of fixed positions and of variances too."""
-    file = tmp_path / "latents.npz"
-    x, y = np.zeros((1000, 32, 32, 4), np.uint8), np.arange(1000)
-    np.savez(file, x_train=x, y_train=y, x_test=x[:300], y_test=y[:300])
-    path = Path(__file__).parents[3] / "experiments" / "video_diffusion.py"
-    (stage,) = config.load(f"{path}:paper,source=npz:{file}").stages()
-    shapes = jax.eval_shape(stage.data.decode, stage.data.shapes())
-    assert shapes["image"].shape == (256, 32, 32, 4)
-    state = jax.eval_shape(stage.method.init, KEY, shapes)
-    d = 1152
-    block = 6 * d * d + 6 * d + 4 * (d * d + d) + 8 * d * d + 5 * d
-    ends = 16 * d + d + 256 * d + d + d * d + d + 1001 * d + 2 * d * d + 2 * d + 16 * d + 16
-    sizes = [x.size for x in jax.tree.leaves(state.params)]
-    assert sum(sizes) == 28 * block + ends == 675_129_632 - 256 * d - 16 * d - 16
-    step = lambda state, batch: stage.method.step(KEY, state, batch)
-    after, metrics = jax.eval_shape(step, state, shapes)
-    assert jax.tree.map(jnp.shape, after) == jax.tree.map(jnp.shape, state)
-    assert metrics["loss"].shape == ()
 
 
 def test_mistakes_are_refused():
