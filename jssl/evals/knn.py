@@ -53,8 +53,9 @@ def knn_predict(
     and avoids underflow at any temperature.
 
     Training rows in numpy arrays stay on the host: the device has one block of them at a
-    time, with its neighbors the best of the blocks before. Besides the queries, that is 3
-    GiB at most by default, whatever n.
+    time, with its neighbors the best of the blocks before. Besides the queries, that is
+    about 3 GiB by default (the block, its unit rows, padded, and a chunk of cosines),
+    whatever n.
 
     Args:
       train: features of the training rows; rows of zeros, as rows with all entries
