@@ -50,9 +50,9 @@ def laptop(
       lr: Learning rate of Adam, constant.
       widths: Units of the encoder's hidden layers; the decoder has them in reverse.
       latent: Units of the latent variable.
-      likelihood: Likelihood of a pixel: bernoulli (gray values are probabilities) or
-        gaussian.
-      deviation: Standard deviation of likelihood=gaussian.
+      likelihood: Likelihood of a pixel: bernoulli (gray values are probabilities), gaussian
+        or laplace.
+      deviation: Standard deviation of likelihood=gaussian, scale of likelihood=laplace.
       beta: Weight of the divergence from the prior; 1 is the bound.
       warmup: Fraction of the steps in which beta rises from 0.
       free_bits: Nats of a latent unit that are not penalized.

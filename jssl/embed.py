@@ -80,9 +80,7 @@ def of_run(options) -> tuple[Any, Any, dict[str, Any]]:
     workdir = Path(options.workdir)
     config = runs.read_config(workdir)
     other = bool(options.source)
-    stage, state = runs.restore(
-        workdir, config, options.config, options.stage, quiet=other
-    )
+    stage, state = runs.restore(workdir, config, options.config, options.stage, quiet=other)
     if options.source:
         stage = elsewhere(stage, state, options)
     told = {k: v for k, v in config.items() if k != "provenance"}

@@ -100,10 +100,17 @@ class Features:
 
     def of(self, rows: Mapping[str, Any], name: str = "h", reduce: Callable = identity):
         """The output `name` for other decoded rows, with the columns of the method."""
+        return self.engine.over(self._others(rows), self._embed(name, reduce), self.state)
+
+    def generated_of(self, rows: Mapping[str, Any], key: jax.Array) -> Mapping[str, Any]:
+        """Samples by field, one per other decoded row, whose fields are its conditions."""
+        fn, _, state = self._function("generated")
+        return self.engine.over(self._others(rows), fn, key, state)
+
+    def _others(self, rows):
         table = {k: np.asarray(x) for k, x in rows.items() if k != "index"}
         size, batch = len(next(iter(table.values()))), self.source.batch
-        other = Source(name="other rows", size=size, batch=batch, table=table)
-        return self.engine.over(other, self._embed(name, reduce), self.state)
+        return Source(name="other rows", size=size, batch=batch, table=table)
 
     def network(self, name: str = "h") -> tuple[Callable, Any]:
         """(apply, state): apply(state, batch) is the output `name` for decoded rows."""

@@ -231,9 +231,7 @@ def _exported(options) -> tuple[Path, Any]:
     workdir = Path(options.workdir)
     config = runs.read_config(workdir)
     other = bool(options.source)
-    stage, state = runs.restore(
-        workdir, config, options.config, options.stage, quiet=other
-    )
+    stage, state = runs.restore(workdir, config, options.config, options.stage, quiet=other)
     own = None if other else _own(stage, options)
     arrays, layout, seen = encoder(stage, state)
     if layout["names"] != "timm":

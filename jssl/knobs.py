@@ -18,13 +18,15 @@ from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from jssl import data, nets, optim, views
 from jssl.config import Count, Counts, Positive, Range, Stage, one_of
 from jssl.data import Source
+from jssl.data.captioned import UNKNOWN, tokenized, vocabulary
 from jssl.learner import ema_weights
-from jssl.method import Augment, Method, beneath
+from jssl.method import Augment, Method, Prepare, beneath, field
 from jssl.models.convnet import ConvNet
 from jssl.models.heads import Classifier
 from jssl.nets import Net
@@ -329,6 +331,24 @@ def mean_image(train: Source) -> jax.Array:
 def with_labels(train: Source, **changes: Any) -> Source:
     """The same source, with labels in its batches."""
     return replace(train, labeled=True, **changes)
+
+
+def captions(train: Source, length: int = 8) -> tuple[Prepare | None, int]:
+    """The text of each row, batch -> tokens [n, l], and the size of its vocabulary.
+
+    It is the caption of the row without unknown words; else, of labeled data, the name of
+    its class, at most `length` words of it; else there is none. Padding is 0.
+    """
+    if "tokens" in train.row_shapes():
+        known = train.field_of("tokens").vocabulary  # type: ignore[attr-defined]
+        unknown = known.index(UNKNOWN) if UNKNOWN in known else -1
+        return field("tokens", lambda x: jnp.where(x == unknown, 0, x)), len(known)
+    if not train.classes:
+        return None, 0
+    known = vocabulary(train.class_names)
+    named, _ = tokenized(train.class_names, known, length)
+    named = np.pad(named, ((0, 1), (0, 0)))  # the last, number -1, is no class
+    return field("label", lambda y: jnp.asarray(named)[y]), len(known)
 
 
 FASHION = "source=fashion_mnist,limit=10000"  # the second data set of the results page

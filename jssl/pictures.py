@@ -81,7 +81,7 @@ class Scatter(NamedTuple):
 
 
 class Lines(NamedTuple):
-    """Curves over 1, 2, 3 ...
+    """Curves over 1, 2, 3 ..., or over other numbers.
 
     Attributes:
       ys: by name, [n].
@@ -89,6 +89,7 @@ class Lines(NamedTuple):
       x: label of the x axis.
       log: True for a logarithmic y axis.
       marker: of the points, as in matplotlib.
+      xs: [n], of all curves; None: 1, 2, 3 ...
     """
 
     ys: Mapping[str, np.ndarray]
@@ -96,6 +97,7 @@ class Lines(NamedTuple):
     x: str
     log: bool = False
     marker: str = ""
+    xs: np.ndarray | None = None
 
 
 Picture = Grid | Clip | Sound | Graph | Scatter | Lines | str
@@ -303,7 +305,8 @@ def _lines(figure, lines):
     figure.set_size_inches(6.4, 3.6)
     axes = figure.subplots()
     for name, y in lines.ys.items():
-        axes.plot(np.arange(1, len(y) + 1), y, label=name, marker=lines.marker)
+        xs = np.arange(1, len(y) + 1) if lines.xs is None else lines.xs
+        axes.plot(xs, y, label=name, marker=lines.marker)
     axes.set_yscale("log" if lines.log else "linear")
     axes.set_xlabel(lines.x)
     axes.set_title(lines.title, fontsize=8)

@@ -3,14 +3,17 @@
   --workdir runs/ddpm --number 64 --out samples.png
   --workdir runs/ddpm --number 64 --out digits.npz --label 3        of one class
   --workdir runs/ddpm --out varied.png --like IMAGE --strength 0.5  near an image
+  --workdir runs/latent_diffusion --out a.png --caption "a bold seven"  of a text
 
 Sample i depends on the seed, the run and row i of its test split, whose fields are the
 conditions of the sample: a class-conditional model without --label draws the classes of
-these rows. A PNG file is a grid of images. An npz file has the samples by field, and JSON
-text in the array `metadata`.
+these rows. A PNG file is a grid of images; those of several fields of a sample, such as a
+pair of two domains, are adjacent. An npz file has the samples by field, and JSON text in
+the array `metadata`.
 """
 
 import argparse
+import difflib
 import json
 import math
 from collections.abc import Mapping
@@ -43,6 +46,7 @@ def parser() -> argparse.ArgumentParser:
     add("--number", type=int, default=64, help="samples (64)")
     add("--seed", type=int, default=0, help="random seed of the samples (0)")
     add("--label", help="class of all samples, by number or name")
+    add("--caption", metavar="TEXT", help="text of all samples, in the words of the data")
     add("--like", metavar="IMAGE", help="image that all samples start from")
     add("--strength", type=float, help="noise added to that image, 0 to 1 (0.5)")
     add("--out", metavar="FILE.png|FILE.npz")
@@ -71,6 +75,8 @@ def launch(options) -> int:
     given: dict[str, Any] = {}
     if options.label is not None:
         given["label"] = np.int32(class_number(options.label, stage.data))
+    if options.caption is not None:
+        given |= text(options.caption, stage.data)
     if options.like:
         given |= {"like": image(options.like, stage.data), "strength": np.float32(strength)}
     with terminable():
@@ -117,7 +123,10 @@ def drawn(
         return generate(jax.random.fold_in(key, first), state, dict(batch) | rows)
 
     engine, key = Engine(stage), jax.random.key(seed)
+    masks = {getattr(source.field_of(name), "mask", None) for name in given}
     for name in unused(generate, key, engine.shapes, engine.rows, given):
+        if name in masks:  # of tokens, whose padding may be recognized by itself
+            continue
         raise ValueError(f"samples of the stage {stage.name} do not depend on a {name!r}")
     split = source.split(existing_split(source, "test"))
     rows = subset(split, np.arange(number) % split.size)
@@ -161,6 +170,35 @@ def class_number(text: str, source) -> int:
     raise ValueError(f"--label: no class {text!r}; {source.data_name} has {known}")
 
 
+def text(caption: str, source) -> dict[str, np.ndarray]:
+    """Tokens and mask of a text, as columns of the data; an empty one has none.
+
+    Raises:
+      ValueError: data without captions, unknown words, or too many words.
+    """
+    from jssl.data.captioned import tokenized, words
+
+    columns = source.row_shapes()
+    if "tokens" not in columns:
+        raise ValueError(f"--caption: {source.data_name} has no captions")
+    field, length = source.field_of("tokens"), columns["tokens"].shape[1]
+    spoken = words(caption)
+    for word in spoken:
+        if word not in field.vocabulary:
+            near = difflib.get_close_matches(word, field.vocabulary, 3, 0.0)
+            raise ValueError(
+                f"--caption: no caption of {source.data_name} has the word {word!r}; the "
+                f"nearest of its {len(field.vocabulary)} words are {', '.join(near)}"
+            )
+    if len(spoken) > length:
+        raise ValueError(
+            f"--caption: captions of {source.data_name} have at most {length} words, got "
+            f"{len(spoken)}"
+        )
+    tokens, mask = tokenized([caption], field.vocabulary, length)
+    return {"tokens": tokens[0]} | ({field.mask: mask[0]} if field.mask in columns else {})
+
+
 def image(path: str, source) -> np.ndarray:
     """The image of a file, in the shape of those of the data, floats in [0, 1].
 
@@ -196,7 +234,9 @@ def write(out: Path, made: Mapping[str, np.ndarray], told: Mapping[str, Any]) ->
     if not images:
         shapes = ", ".join(f"{name} {list(x.shape)}" for name, x in made.items())
         raise ValueError(f"the samples are no images, but {shapes}: give --out=FILE.npz")
-    pixels = sheet(images[0], math.ceil(math.sqrt(len(images[0]))))
+    alike = [x for x in images if x.shape == images[0].shape]  # a sample's are adjacent
+    cells = np.stack(alike, 1).reshape(-1, *images[0].shape[1:])
+    pixels = sheet(cells, len(alike) * math.ceil(math.sqrt(len(images[0]) / len(alike))))
     with written(out) as part:
         Image.fromarray(pixels).save(part, format="png")
 

@@ -63,9 +63,7 @@ WORDS = [
 
 
 @pytest.mark.parametrize("name", [x for x in __main__.COMMANDS if x != "new"])
-def test_a_command_without_the_extra_names_it_whatever_its_words(
-    name, monkeypatch, capsys
-):
+def test_a_command_without_the_extra_names_it_whatever_its_words(name, monkeypatch, capsys):
     there = metadata.version
 
     def version(package):

@@ -81,11 +81,14 @@ def unlabeled(photographs, tmp_path_factory):
 
 
 NEED_LABELS = {
+    "augmentation",
+    "age_gan",
     "conditional_gan",
     "distil",
     "linear",
     "mean_teacher",
     "mixmatch",
+    "stackgan",
     "supervised",
     "vat",
 }

@@ -10,7 +10,7 @@ from PIL import Image
 
 from jssl.checkpoint import Checkpoints
 from jssl.config import load
-from jssl.sample import main
+from jssl.sample import main, write
 from jssl.session import describe
 
 EXPERIMENTS = Path(__file__).parent.parent / "experiments"
@@ -22,6 +22,7 @@ RUNS = {
     "rbm": "rbm:tiny=True",
     "dbn": "dbn:tiny=True",
     "simsiam": "simsiam:tiny=True",
+    "latent": "latent_diffusion:tiny=True",
 }
 
 
@@ -91,6 +92,20 @@ def test_the_seed_alone_decides_and_a_picture_shows_the_same(run, tmp_path):
     assert {x.name for x in tmp_path.iterdir()} == {"x.npz", "x.png"}
 
 
+def test_the_images_of_a_sample_are_adjacent_if_they_have_one_shape(tmp_path):
+    made = {
+        "edges": np.ones((3, 8, 8, 1), np.float32),
+        "edits": np.ones((3, 4, 8, 8, 1), np.float32),
+        "image": np.zeros((3, 8, 8, 1), np.float32),
+        "low": np.zeros((3, 4, 4, 1), np.float32),
+    }
+    write(tmp_path / "x.png", made, {})
+    pixels = np.asarray(Image.open(tmp_path / "x.png"))
+    assert pixels.shape == (2 * 9, 4 * 9)  # two pairs a row
+    cells = pixels[:, 4::9][[4, 13]]
+    np.testing.assert_array_equal(cells, [[255, 0, 255, 0], [255, 0, 255, 255]])
+
+
 def test_a_class_and_an_image_are_conditions(run, tmp_path):
     words, out = [*run("ddpm"), "--number=3"], tmp_path / "x.npz"
     of_rows, three = (
@@ -110,6 +125,22 @@ def test_a_class_and_an_image_are_conditions(run, tmp_path):
     assert np.abs(whole - kept).mean() > np.abs(half - kept).mean()
 
 
+def test_a_text_is_a_condition_and_an_image_is_decoded_from_its_code(run, tmp_path):
+    words, out = [*run("latent"), "--number=3"], tmp_path / "x.npz"
+    told = lambda text: arrays([*words, f"--caption={text}"], out)["image"]
+    bold = told("a bold seven on white")
+    assert bold.shape == (3, 8, 8, 1)
+    np.testing.assert_array_equal(bold, told("A bold seven, on white."))
+    face = np.arange(64, dtype=np.uint8).reshape(8, 8)
+    Image.fromarray(face).save(tmp_path / "face.png")
+    like = [*words, f"--like={tmp_path / 'face.png'}"]
+    kept, seed = (
+        arrays([*like, "--strength=0", f"--seed={seed}"], out)["image"] for seed in (0, 1)
+    )
+    np.testing.assert_array_equal(kept, seed)
+    np.testing.assert_array_equal(kept[0], kept[1])
+
+
 MISTAKES = {
     "nothing": ("gan", ["--out="], "--workdir=FOLDER and --out=FILE.png"),
     "another kind": ("gan", ["--out=x.jpg"], "--out=FILE.png or FILE.npz"),
@@ -120,6 +151,9 @@ MISTAKES = {
     "too strong": ("ddpm", ["--like={text}", "--strength=2"], "--strength must be 0 to 1"),
     "a text": ("ddpm", ["--like={text}"], "text.png"),
     "no class": ("ddpm", ["--label=ten"], "no class 'ten'; digits has 0, 1, 2"),
+    "no captions": ("ddpm", ["--caption=a seven"], "digits has no captions"),
+    "no such word": ("latent", ["--caption=a bald seven"], "words are bold"),
+    "too many words": ("latent", ["--caption=a a a a a a a a"], "at most 7 words, got 8"),
     "class without effect": ("gan", ["--label=3"], "do not depend on a 'label'"),
     "image without effect": ("gan", ["--like={image}"], "do not depend on a 'like'"),
     "no generator": ("simsiam", [], "generates no samples"),

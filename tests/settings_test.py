@@ -225,3 +225,46 @@ def test_the_papers_gan_has_uniform_noise_of_deviation_one_and_a_halved_rate(mon
     assert abs(noise).max() <= 3**0.5 and abs(noise.std() - 1) < 0.05
     moves = [tx.update(jnp.ones(()), tx.init(jnp.zeros(())))[0] for tx in seen["each"]]
     np.testing.assert_allclose(moves, [-0.1, -0.05], rtol=1e-5)
+
+
+def test_latent_diffusion_has_the_networks_and_the_length_of_the_text_to_image_model():
+    """872.3 million weights by the log of the released U-Net, 83,653,863 of the coder."""
+    name = f"{FOLDER}/latent_diffusion.py:paper,source=blank:imagenet2012"
+    size = lambda tree: sum(x.size for x in jax.tree.leaves(tree))
+
+    def began(knobs=""):
+        stage = config.load(name + knobs).stages()[-1]
+        shapes = jax.eval_shape(stage.data.decode, stage.data.shapes())
+        return stage, shapes, jax.eval_shape(stage.method.init, jax.random.key(0), shapes)
+
+    stage, _, state = began()
+    text = size(state.prior.params["text"])
+    assert size(state.coder.params) == 83_653_863
+    assert abs((size(state.prior.params) - text) / 872.3e6 - 1) < 1e-3
+    assert 500e6 < text < 560e6  # 32 blocks of width 1280, and the words
+    assert abs(stage.steps / 390_000 - 1) < 1e-2
+    assert stage.data.batch == 680
+    stage, shapes, state = began(",text_depth=1")
+    after, _ = jax.eval_shape(stage.method.step, jax.random.key(0), state, shapes)
+    assert jax.tree.map(jnp.shape, after) == jax.tree.map(jnp.shape, state)
+
+
+def test_dit_xl_2_has_the_published_size_and_traces_by_shape(tmp_path):
+    """DiT-XL/2 has 675.1 million weights, of fixed positions and of variances too."""
+    file = tmp_path / "latents.npz"
+    x, y = np.zeros((1000, 32, 32, 4), np.uint8), np.arange(1000)
+    np.savez(file, x_train=x, y_train=y, x_test=x[:300], y_test=y[:300])
+    (stage,) = config.load(f"{FOLDER}/video_diffusion.py:paper,source=npz:{file}").stages()
+    shapes = jax.eval_shape(stage.data.decode, stage.data.shapes())
+    assert shapes["image"].shape == (256, 32, 32, 4)
+    key = jax.random.key(0)
+    state = jax.eval_shape(stage.method.init, key, shapes)
+    d = 1152
+    block = 6 * d * d + 6 * d + 4 * (d * d + d) + 8 * d * d + 5 * d
+    ends = 16 * d + d + 256 * d + d + d * d + d + 1001 * d + 2 * d * d + 2 * d + 16 * d + 16
+    sizes = [x.size for x in jax.tree.leaves(state.params)]
+    assert sum(sizes) == 28 * block + ends == 675_129_632 - 256 * d - 16 * d - 16
+    step = lambda state, batch: stage.method.step(key, state, batch)
+    after, metrics = jax.eval_shape(step, state, shapes)
+    assert jax.tree.map(jnp.shape, after) == jax.tree.map(jnp.shape, state)
+    assert metrics["loss"].shape == ()

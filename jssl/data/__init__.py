@@ -10,10 +10,13 @@ import numpy as np
 from jssl.data.archives import cifar10, cifar100, stl10
 from jssl.data.arrays import npz
 from jssl.data.blank import blank
+from jssl.data.bouncing import bounce16
 from jssl.data.clips import clips
 from jssl.data.crops import Crops
+from jssl.data.described import captions
 from jssl.data.doom import doom
 from jssl.data.drawings import emoji, openclipart
+from jssl.data.eeg import eeg, eeg_features, eeg_toy
 from jssl.data.embedded import digits, fashion_mnist, mnist, photos
 from jssl.data.fields import (
     Dataset,
@@ -36,7 +39,7 @@ from jssl.data.prepared import tfds
 from jssl.data.shards import shards
 from jssl.data.source import Batch, Source, dataset, inform_once, warn_once
 from jssl.data.stamps import stamps
-from jssl.data.subsets import apart, drawn, labels_per_class, subset
+from jssl.data.subsets import apart, columns, drawn, labels_per_class, subset
 from jssl.data.tables import hf
 from jssl.data.toys import ring8
 
@@ -59,6 +62,7 @@ __all__ = [
     "Tokens",
     "Video",
     "apart",
+    "columns",
     "dataset",
     "labels_per_class",
     "load",
@@ -88,6 +92,11 @@ _LOADERS: dict[str, Callable[..., Dataset]] = {
     "openclipart": openclipart,
     "doom": doom,
     "clips": clips,
+    "bounce16": bounce16,
+    "eeg": eeg,
+    "eeg_features": eeg_features,
+    "eeg_toy": eeg_toy,
+    "captions": captions,
 }
 IN_FILES = ("folder", "hf", "tar", "tfds")
 """Data sets of encoded images, which have the knobs `corrupt` and `resident`."""
@@ -121,12 +130,14 @@ def load(
 
     Args:
       name: "digits", "mnist", "fashion_mnist", "fashion_mnist:FOLDER", "photos", "ring8"
-        (points), "folder:PATH", "npz:FILE", "hf:FOLDER" (Arrow or Parquet), "tar:FOLDER"
+        (points), "captions" and "captions:digits" (digits with captions), "folder:PATH",
+        "npz:FILE", "hf:FOLDER" (Arrow or Parquet), "tar:FOLDER"
         (shards of WebDataset), "cifar10:FOLDER", "cifar100:FOLDER", "stl10:FOLDER" (the
         official binary archives), "tfds:NAME", or "blank:NAME" for black images
         in the number of a known data set; from installed packages "photographs" (patches),
         "stamps", "emoji" and "openclipart" (with captions); videos "doom:SCENARIO"
-        (rendered walks) and "clips:FOLDER".
+        (rendered walks), "clips:FOLDER" and "bounce16" (digits); rows "eeg_toy", "eeg"
+        (trials of eeggan) and "eeg_features:FILE".
       batch: rows of one global batch.
       seed: of the order; the splits do not depend on it.
       labeled: True includes labels in training batches.
@@ -146,7 +157,8 @@ def load(
       each: number of rows of every split, drawn at random, for rehearsals; 0: all.
       **knobs: arguments of the data set's loader: `size` (side in pixels) and `channels` of
         all images; of images in files `corrupt`, and `resident` (largest split held in
-        memory, in bytes); `deviation` of `ring8`, `stride` of `photos`, `data_dir` of
+        memory, in bytes); `deviation` of `ring8`, `subject` of `eeg_toy`, `stride` of
+        `photos`, `data_dir` of
         `tfds`.
 
     Raises:

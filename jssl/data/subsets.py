@@ -98,6 +98,28 @@ def drawn(source: Source, rows: int) -> Source:
     return dataclasses.replace(some(source), siblings=others)
 
 
+def columns(source: Source, *names: str) -> Source:
+    """The same rows with some of their columns, of those that there are.
+
+    Raises:
+      ValueError: rows that are not held in memory, or none of the columns.
+
+    >>> from jssl.data import dataset
+    >>> whole = dataset("mine", {"train": {"x": np.arange(9), "y": np.ones(9)}}, batch=2)
+    >>> list(columns(whole, "x").row_shapes())
+    ['x', 'index']
+    """
+    table = source.table or {}
+    kept = {name: table[name] for name in names if name in table}
+    if not kept:
+        raise ValueError(f"{source.name} has no table with a column {' or '.join(names)}")
+    others = {
+        name: lambda at=name: columns(source.split(at), *names) for name in source.siblings
+    }
+    digest = fingerprint(source.digest, *kept)
+    return dataclasses.replace(source, table=kept, siblings=others, digest=digest)
+
+
 def labels_per_class(source: Source, per_class: int, seed: int = 0) -> Source:
     """A subset with the same number of labeled rows of every class.
 

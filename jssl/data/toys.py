@@ -32,14 +32,17 @@ def ring8(*, deviation: float = 0.05) -> Dataset:
 def _ring(n, deviation, seed):
     bits = np.random.PCG64(seed)
     label = (bits.random_raw(n) >> np.uint64(61)).astype(np.int32)  # the top three bits
-    points = RING[label] + deviation * _normal(bits, n)
+    points = RING[label] + deviation * normal_pairs(bits, n)
     return {"image": points.astype(np.float32), "label": label}
 
 
-def _normal(bits, n) -> Float[np.ndarray, "n 2"]:
+def normal_pairs(bits: np.random.PCG64, n: int) -> Float[np.ndarray, "n 2"]:
     """Normal pairs from raw bits, which are stable across versions of NumPy (NEP 19).
 
     Box and Muller 1958, https://doi.org/10.1214/aoms/1177706645
+
+    >>> normal_pairs(np.random.PCG64(0), 3).shape
+    (3, 2)
     """
     u, v = (((bits.random_raw(n) >> np.uint64(11)) + 0.5) / 2**53 for _ in range(2))
     return np.sqrt(-2 * np.log(u))[:, None] * np.stack(

@@ -18,7 +18,8 @@ k=200 is not comparable with that of k=20.
 """
 
 from jssl.evals.accuracy import accuracy
-from jssl.evals.agreement import class_agreement
+from jssl.evals.agreement import attribute_agreement, class_agreement, pixel_agreement
+from jssl.evals.augmentation import augmentation_gain, generated_classes
 from jssl.evals.boxes import average_precision_from_matches, box_iou, coco_ap, giou, nms
 from jssl.evals.clips import action
 from jssl.evals.clustering import (
@@ -42,6 +43,7 @@ from jssl.evals.collapse import (
 )
 from jssl.evals.detection import detection
 from jssl.evals.doctor import Verdict, diagnose, examine
+from jssl.evals.editing import edits, rank_correlation
 from jssl.evals.few_shot import few_labels_probe, few_shot, prototype_predict
 from jssl.evals.finetune import fine_tune, transferred
 from jssl.evals.gallery import (
@@ -64,8 +66,10 @@ from jssl.evals.generation import (
     kid,
     kid_subsets,
     memorization,
+    mmd_rbf,
     prdc,
 )
+from jssl.evals.image_quality import image_quality, psnr, ssim
 from jssl.evals.iou import confusion_matrix, iou_from_confusion, mean_iou
 from jssl.evals.knn import knn, knn_if_labeled, knn_predict
 from jssl.evals.layers import layer_probes, pool_to_budget
@@ -78,6 +82,7 @@ from jssl.evals.linear import (
     logreg_predict_proba,
 )
 from jssl.evals.modes import Coverage, mode_coverage, modes
+from jssl.evals.motion import centers_of_mass, motion, path_error
 from jssl.evals.of_arrays import (
     Arrays,
     Score,
@@ -125,13 +130,16 @@ __all__ = [
     "activation_attention",
     "alignment",
     "ari",
+    "augmentation_gain",
     "attention_mass_mask",
     "attention_rollout",
+    "attribute_agreement",
     "average_precision",
     "average_precision_from_matches",
     "box_iou",
     "class_agreement",
     "class_histogram_jsd",
+    "centers_of_mass",
     "cls_attention",
     "clustering",
     "coco_ap",
@@ -139,6 +147,7 @@ __all__ = [
     "contingency",
     "detection",
     "diagnose",
+    "edits",
     "effective_rank",
     "embedding_picture",
     "examine",
@@ -150,10 +159,12 @@ __all__ = [
     "filter_grid",
     "fine_tune",
     "frechet_distance",
+    "generated_classes",
     "generation",
     "giou",
     "hungarian_accuracy",
     "hypercolumns",
+    "image_quality",
     "iou_from_confusion",
     "kid",
     "kid_subsets",
@@ -169,17 +180,23 @@ __all__ = [
     "logreg_predict_proba",
     "mean_iou",
     "memorization",
+    "mmd_rbf",
     "mode_coverage",
     "modes",
+    "motion",
     "nearest_neighbor_panel",
     "nmi",
     "nms",
     "participation_ratio",
+    "path_error",
     "pca",
+    "pixel_agreement",
     "pool_to_budget",
     "prdc",
     "prototype_predict",
+    "psnr",
     "purity",
+    "rank_correlation",
     "rankme",
     "recall_at_k",
     "reconstruction",
@@ -193,6 +210,7 @@ __all__ = [
     "sgd_probe",
     "singular_values",
     "spectrum_points",
+    "ssim",
     "svm",
     "svm_fit",
     "top_activating",

@@ -82,11 +82,12 @@ def examine(features: Features, split: str, rows: int = 2048) -> dict[str, float
             "prototypes/all": float(logits.shape[1]),
         }
     generated = features.generated(split, rows)
-    numbers = [k for k, x in generated.items() if np.issubdtype(x.dtype, np.floating)]
-    for name in numbers[:1]:
+    columns = features.rows(split, rows) if generated else {}
+    numbers = [k for k in columns if np.issubdtype(columns[k].dtype, np.floating)]
+    for name in [k for k in generated if k in numbers][:1]:
         made, real = (
             np.asarray(x).reshape(len(x), -1).astype(np.float64)
-            for x in (generated[name], features.rows(split, rows)[name])
+            for x in (generated[name], columns[name])
         )
         if len(real) < 2:
             continue

@@ -98,6 +98,10 @@ class Arrays(Features):
         """No samples."""
         return {}
 
+    def generated_of(self, rows: Mapping[str, Any], key: Any) -> Mapping[str, Any]:
+        """Raises ValueError: there is no method."""
+        raise ValueError("arrays have no method that generates")
+
     def _of(self, split):
         if split not in self.splits:
             given = ", ".join(self.splits)

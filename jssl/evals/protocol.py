@@ -45,6 +45,9 @@ class Features(Protocol):
     def generated(self, split: str, rows: int | None = None) -> Mapping[str, Any]:
         """Samples by field; empty if the method generates none."""
 
+    def generated_of(self, rows: Mapping[str, Any], key: Any) -> Mapping[str, Any]:
+        """Samples by field, one per given row."""
+
 
 @dataclass(frozen=True)
 class Eval:

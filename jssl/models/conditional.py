@@ -112,6 +112,23 @@ class Strided(nn.Module):
         return {"logits": nn.Dense(1, name="head")(h)[:, 0], "h": h}
 
 
+class Inverter(nn.Module):
+    """An encoder of the noise of a generator's samples: x -> {"h": z [n, latent]}.
+
+    Attributes:
+      net: x -> {"h": [n, d]}.
+      latent: numbers of z.
+    """
+
+    net: nn.Module
+    latent: int
+
+    @nn.compact
+    def __call__(self, x, train=False):
+        h = self.net(x, train=train)["h"]
+        return {"h": nn.Dense(self.latent, name="code")(h)}
+
+
 class JointGenerator(nn.Module):
     """The generator of Mirza and Osindero 2014: (z, y) -> samples [n, *shape] in [0, 1].
 

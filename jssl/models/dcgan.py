@@ -78,6 +78,7 @@ class Generator(nn.Module):
       kernel: kernel size, 3 to 5. Odd sizes leave checkerboard artifacts.
       strides: of each layer, 1 or 2; empty: 2 of all.
       norm: whether there is batch norm.
+      maps: return the maps before the last layer, [n, h', w', widths[-1]].
 
     Raises:
       ValueError: if height or width is no such multiple, or the strides do not fit.
@@ -88,6 +89,7 @@ class Generator(nn.Module):
     kernel: int = 5
     strides: Sequence[int] = ()
     norm: bool = True
+    maps: bool = False
 
     @nn.compact
     def __call__(self, z, train=False):
@@ -102,12 +104,13 @@ class Generator(nn.Module):
         first = h // times, w // times, self.widths[0]
         x = nn.Dense(math.prod(first), use_bias=False, kernel_init=NORMAL, name="dense")(z)
         x = nn.relu(self._normed(x, 0, train)).reshape(-1, *first)
-        for i, width in enumerate((*self.widths[1:], channels), 1):
+        after = self.widths[1:] if self.maps else (*self.widths[1:], channels)
+        for i, width in enumerate(after, 1):
             layer = Doubled if strides[i - 1] == 2 else kept
             x = layer(width, self.kernel, name=f"conv{i}")(x)
             if i < len(self.widths):
                 x = nn.relu(self._normed(x, i, train))
-        return jnp.tanh(x)
+        return x if self.maps else jnp.tanh(x)
 
     def _normed(self, x, i, train):
         return Norm(name=f"norm{i}")(x, train) if self.norm else x

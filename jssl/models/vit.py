@@ -32,6 +32,7 @@ SIZES = {  # width, depth, heads
     "S": (384, 12, 6),
     "B": (768, 12, 12),
     "L": (1024, 24, 16),
+    "XL": (1152, 28, 16),  # of DiT
     "H": (1280, 32, 16),
 }
 
@@ -114,6 +115,9 @@ class DropPath(nn.Module):
 class Attention(nn.Module):
     """Multi-head softmax self-attention: [n, l, d] -> [n, l, d].
 
+    With a mask of bools that broadcasts to [n, heads, queries, keys], queries attend where
+    it is True.
+
     Attributes:
       heads: number of heads.
       dtype: dtype of the computation.
@@ -126,7 +130,7 @@ class Attention(nn.Module):
     joint_qkv_init: bool = True
 
     @nn.compact
-    def __call__(self, x):
+    def __call__(self, x, mask=None):
         n, length, width = x.shape
         init = XAVIER_OF_THREE if self.joint_qkv_init else XAVIER
         split = (n, length, self.heads, width // self.heads)
@@ -136,8 +140,9 @@ class Attention(nn.Module):
         )
         if tapped(self, "attention"):
             logits = jnp.einsum("nqhd,nkhd->nhqk", q, k) / math.sqrt(q.shape[-1])
+            logits = logits if mask is None else jnp.where(mask, logits, -jnp.inf)
             tap(self, "attention", jax.nn.softmax(logits))
-        out = jax.nn.dot_product_attention(q, k, v).reshape(n, length, width)
+        out = jax.nn.dot_product_attention(q, k, v, mask=mask).reshape(n, length, width)
         return nn.Dense(width, kernel_init=XAVIER, dtype=self.dtype, name="out")(out)
 
 

@@ -1,4 +1,4 @@
-"""Edge filters, as the input of networks that should not use color."""
+"""Edge filters: gradients by Sobel, and morphological edges."""
 
 import jax.numpy as jnp
 from jax import lax
@@ -27,3 +27,26 @@ def sobel(images: Float[Array, "n h w c"]) -> Float[Array, "n h w 2"]:
     return lax.conv_general_dilated(
         gray, kernels, (1, 1), "VALID", dimension_numbers=layout
     )
+
+
+def edge_image(images: Float[Array, "n h w c"]) -> Float[Array, "n h w c"]:
+    r"""The external morphological gradient: dilation by a 3 x 3 square, minus the image.
+
+    .. math:: y_{ij} = \max_{|a|, |b| \le 1} x_{i + a, j + b} - x_{ij}
+
+    for each channel; 0 on constant images, and in the range of images in [0, 1]. The second
+    domain of CoGAN's digits: Liu and Tuzel 2016, section 4.
+    https://arxiv.org/abs/1606.07536
+
+    Raises:
+      ValueError: when the images are not float[n, h, w, c].
+
+    >>> row = jnp.array([0.0, 0.0, 1.0, 0.25, 0.0])
+    >>> edge_image(row[None, None, :, None])[0, 0, :, 0].tolist()
+    [0.0, 1.0, 0.0, 0.75, 0.25]
+    """
+    expect("edge_image", images=(images, "n h w c"))
+    largest = lax.reduce_window(
+        images, -jnp.inf, lax.max, (1, 3, 3, 1), (1, 1, 1, 1), "SAME"
+    )
+    return largest - images

@@ -1,5 +1,6 @@
-"""Pooling and upsampling of feature maps [n, h, w, c]."""
+"""Pooling and upsampling of feature maps, and resizing of images, [n, h, w, c]."""
 
+import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
@@ -81,3 +82,92 @@ def doubled(
     )
     phases = phases.reshape(n, h, w, 2, 2, d).transpose(0, 1, 3, 2, 4, 5)
     return phases.reshape(n, 2 * h, 2 * w, d)
+
+
+def pixel_shuffle(maps: Float[Array, "n h w k"], factor: int) -> Float[Array, "n H W c"]:
+    r"""Rearranges channels into space: [n, h, w, r^2 c] -> [n, r h, r w, c].
+
+    .. math:: y_{r i + a, \; r j + b, \; q} = x_{i, \; j, \; r^2 q + r a + b}
+
+    the order of torch's PixelShuffle; TensorFlow's depth_to_space has channel (r a + b) c +
+    q. Shi et al. 2016. https://arxiv.org/abs/1609.05158
+
+    Raises:
+      ValueError: when the maps are not float[n, h, w, k], or r^2 does not divide k.
+
+    >>> pixel_shuffle(jnp.arange(4.0).reshape(1, 1, 1, 4), 2)[0, :, :, 0].tolist()
+    [[0.0, 1.0], [2.0, 3.0]]
+    """
+    sizes = expect("pixel_shuffle", maps=(maps, "n h w k"))
+    n, h, w, k = (sizes[x] for x in "nhwk")
+    if factor < 1 or k % factor**2:
+        raise ValueError(
+            f"pixel_shuffle: channels must be a multiple of {factor}^2, got {k}"
+        )
+    cells = maps.reshape(n, h, w, k // factor**2, factor, factor)
+    shape = n, h * factor, w * factor, k // factor**2
+    return cells.transpose(0, 1, 4, 2, 5, 3).reshape(shape)
+
+
+def pixel_unshuffle(
+    images: Float[Array, "n H W c"], factor: int
+) -> Float[Array, "n h w k"]:
+    r"""Rearranges space into channels, the inverse of `pixel_shuffle`.
+
+    Raises:
+      ValueError: when the images are not float[n, h, w, c], or r does not divide h and w.
+
+    >>> x = jnp.arange(8.0).reshape(1, 2, 1, 4)
+    >>> pixel_unshuffle(pixel_shuffle(x, 2), 2).tolist() == x.tolist()
+    True
+    """
+    sizes = expect("pixel_unshuffle", images=(images, "n h w c"))
+    n, h, w, c = (sizes[x] for x in "nhwc")
+    _divides("pixel_unshuffle", factor, h, w)
+    cells = images.reshape(n, h // factor, factor, w // factor, factor, c)
+    shape = n, h // factor, w // factor, c * factor**2
+    return cells.transpose(0, 1, 3, 5, 2, 4).reshape(shape)
+
+
+def bicubic_shrink(images: Float[Array, "n H W c"], factor: int) -> Float[Array, "n h w c"]:
+    """Downsamples images in [0, 1] by the bicubic kernel, widened against aliasing.
+
+    Keys's kernel with a = -1/2, as MATLAB's imresize, the degradation of super-resolution
+    (Ledig et al. 2017, section 3). https://arxiv.org/abs/1609.04802
+
+    Raises:
+      ValueError: when the images are not float[n, h, w, c], or `factor` does not divide
+        height and width.
+
+    >>> bicubic_shrink(jnp.full((1, 4, 4, 1), 0.5), 2)[0, :, :, 0].tolist()
+    [[0.5, 0.5], [0.5, 0.5]]
+    """
+    sizes = expect("bicubic_shrink", images=(images, "n h w c"))
+    _divides("bicubic_shrink", factor, sizes["h"], sizes["w"])
+    n, h, w, c = images.shape
+    shape = n, h // factor, w // factor, c
+    return jnp.clip(jax.image.resize(images, shape, "bicubic"), 0, 1)
+
+
+def bicubic_enlarge(
+    images: Float[Array, "n h w c"], factor: int
+) -> Float[Array, "n H W c"]:
+    """Upsamples images in [0, 1] by bicubic interpolation, of Keys's kernel with a = -1/2.
+
+    Raises:
+      ValueError: when the images are not float[n, h, w, c].
+
+    >>> bicubic_enlarge(jnp.full((1, 2, 2, 1), 0.5), 2).shape
+    (1, 4, 4, 1)
+    """
+    expect("bicubic_enlarge", images=(images, "n h w c"))
+    n, h, w, c = images.shape
+    shape = n, h * factor, w * factor, c
+    return jnp.clip(jax.image.resize(images, shape, "bicubic"), 0, 1)
+
+
+def _divides(function, factor, h, w):
+    if factor < 1 or h % factor or w % factor:
+        raise ValueError(
+            f"{function}: height and width must be multiples of {factor}, got {h} x {w}"
+        )

@@ -1,4 +1,4 @@
-"""Conversion between images and sequences of square patches."""
+"""Conversion between images, or videos, and sequences of patches."""
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Shaped
@@ -42,6 +42,49 @@ def unpatchify(
     h, w = size
     cells = patches.reshape(n, h // patch, w // patch, patch, patch, -1)
     return cells.swapaxes(2, 3).reshape(n, h, w, -1)
+
+
+def patchify_video(
+    videos: Shaped[Array, "n t h w c"], patch: tuple[int, int, int]
+) -> Shaped[Array, "n l k"]:
+    """Split videos into boxes of pt frames, ph rows and pw columns.
+
+    The order of boxes is (time, row, column), inside a box (frame, row, column, channel).
+    With pt = 1 the patches of a frame are those of `patchify`, frame after frame.
+
+    Raises:
+      ValueError: when `patch` does not divide frames, height and width.
+
+    >>> video = jnp.arange(16).reshape(1, 4, 2, 2, 1)
+    >>> patchify_video(video, (2, 1, 2))[0, 1].tolist()    # second row of frames 0 and 1
+    [2, 3, 6, 7]
+    """
+    expect("patchify_video", videos=(videos, "n t h w c", "any"))
+    n, *sides, c = videos.shape
+    if min(patch) < 1 or any(s % p for s, p in zip(sides, patch, strict=True)):
+        asked, there = ("x".join(map(str, x)) for x in (patch, sides))
+        raise ValueError(
+            f"patches of {asked} (frames, rows, columns) do not divide a video of {there}: "
+            f"choose divisors"
+        )
+    (t, h, w), (pt, ph, pw) = sides, patch
+    boxes = videos.reshape(n, t // pt, pt, h // ph, ph, w // pw, pw, c)
+    return boxes.transpose(0, 1, 3, 5, 2, 4, 6, 7).reshape(n, -1, pt * ph * pw * c)
+
+
+def unpatchify_video(
+    patches: Shaped[Array, "n l k"], patch: tuple[int, int, int], size: tuple[int, int, int]
+) -> Shaped[Array, "n t h w c"]:
+    """Inverse of `patchify_video` for videos of `size` (frames, height, width).
+
+    >>> x, patch = jnp.arange(64.0).reshape(1, 4, 4, 2, 2), (2, 2, 1)
+    >>> bool((unpatchify_video(patchify_video(x, patch), patch, (4, 4, 2)) == x).all())
+    True
+    """
+    expect("unpatchify_video", patches=(patches, "n l k", "any"))
+    (t, h, w), (pt, ph, pw), n = size, patch, len(patches)
+    boxes = patches.reshape(n, t // pt, h // ph, w // pw, pt, ph, pw, -1)
+    return boxes.transpose(0, 1, 4, 2, 5, 3, 6, 7).reshape(n, t, h, w, -1)
 
 
 def normalize_patches(

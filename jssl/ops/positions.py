@@ -1,4 +1,4 @@
-"""Sine-cosine position embeddings in 1D and 2D, and resizing of learned ones.
+"""Sine-cosine position embeddings in 1D, 2D and 3D, and resizing of learned ones.
 
 Vaswani et al. 2017, https://arxiv.org/abs/1706.03762; on a grid as in MAE, He et al. 2022.
 """
@@ -47,6 +47,23 @@ def sincos_2d(width: int, rows: int, columns: int) -> np.ndarray:
     return np.concatenate(
         [sincos_1d(width // 2, column.ravel()), sincos_1d(width // 2, row.ravel())], axis=1
     )
+
+
+def sincos_3d(width: int, frames: int, rows: int, columns: int, time: int) -> np.ndarray:
+    """Embeddings [frames * rows * columns, width] of a video, in row-major order.
+
+    The first `time` numbers encode the frame, the others are those of `sincos_2d`; with
+    time = 0 they are those of an image, the same in all frames.
+
+    Raises:
+      ValueError: when `time` is odd, or 4 does not divide the rest of `width`.
+
+    >>> sincos_3d(6, 2, 1, 1, time=2).round(2).tolist()    # sin and cos of 0 and 1, first
+    [[0.0, 1.0, 0.0, 1.0, 0.0, 1.0], [0.84, 0.54, 0.0, 1.0, 0.0, 1.0]]
+    """
+    of_place = np.tile(sincos_2d(width - time, rows, columns), (frames, 1))
+    of_frame = sincos_1d(time, np.arange(frames)).repeat(rows * columns, 0)
+    return np.concatenate([of_frame, of_place], axis=1)
 
 
 def resize_positions(

@@ -115,6 +115,20 @@ def test_a_generator_of_one_image_has_collapsed():
     assert seen["samples/spread"] == pytest.approx(1, abs=0.1)
 
 
+def test_samples_that_are_no_column_are_not_compared():
+    class Pairs(Outputs):
+        def generated(self, split, rows=None):
+            others = {"edges": np.zeros((len(self.samples), 3), np.float32)}
+            return others | super().generated(split, rows)
+
+    real = clouds(300).reshape(300, 2, 4, 1)
+    one, both = (
+        doctor.examine(kind(real, h=clouds(), samples=real), "val")
+        for kind in (Outputs, Pairs)
+    )
+    assert one == both and one["samples/coverage"] == 1
+
+
 def test_a_generator_that_loses_what_it_covered_has_collapsed():
     seen = lambda covered: {"samples/spread": 0.7, "samples/coverage": covered}
     history = [(500, seen(0.0)), (1000, seen(0.4)), (1500, seen(0.1))]

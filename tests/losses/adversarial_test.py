@@ -14,6 +14,7 @@ from jssl.losses.adversarial import (
     hinge_generator,
     least_squares_discriminator,
     least_squares_generator,
+    matching_aware_discriminator,
     minimax_discriminator,
     minimax_generator,
     non_saturating_generator,
@@ -116,6 +117,12 @@ def test_the_other_losses_agree_with_numpy(x64):
         (least_squares_generator(fake), ((f - 1) ** 2).mean() / 2),
         (wasserstein_critic(real, fake), f.mean() - r.mean()),
         (wasserstein_generator(fake), -f.mean()),
+        (
+            matching_aware_discriminator(real, fake, 2 * fake),
+            -np.log(1 / (1 + np.exp(-r))).mean()
+            - np.log(1 / (1 + np.exp(f))).mean() / 2
+            - np.log(1 / (1 + np.exp(2 * f))).mean() / 2,
+        ),
     ]:
         np.testing.assert_allclose(got, wanted, rtol=1e-12)
 

@@ -6,63 +6,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from diffusers_layout import ATTENTION, RESIDUAL, UNET, weight
 
 from jssl.models.unet import UNet
 
 FOUND = np.load(Path(__file__).parents[1] / "golden" / "diffusion.npz")
-BLOCK = {
-    "norm0": "norm1",
-    "conv0": "conv1",
-    "time": "time_emb_proj",
-    "norm1": "norm2",
-    "conv1": "conv2",
-    "shortcut": "conv_shortcut",
-}
-ATTENTION = {
-    "norm": "group_norm",
-    "query": "to_q",
-    "key": "to_k",
-    "value": "to_v",
-    "out": "to_out.0",
-}
-PLACES = {
-    "first": "conv_in",
-    "time0": "time_embedding.linear_1",
-    "time1": "time_embedding.linear_2",
-    "halve0": "down_blocks.0.downsamplers.0.conv",
-    "double1": "up_blocks.0.upsamplers.0.conv",
-    "norm": "conv_norm_out",
-    "last": "conv_out",
-    "middle0": "mid_block.resnets.0",
-    "middle1": "mid_block.resnets.1",
-    "middle_attention": "mid_block.attentions.0",
-    "down0_0": "down_blocks.0.resnets.0",
-    "down1_0": "down_blocks.1.resnets.0",
-    "down1_0_attention": "down_blocks.1.attentions.0",
-    "up1_0": "up_blocks.0.resnets.0",
-    "up1_0_attention": "up_blocks.0.attentions.0",
-    "up1_1": "up_blocks.0.resnets.1",
-    "up1_1_attention": "up_blocks.0.attentions.1",
-    "up0_0": "up_blocks.1.resnets.0",
-    "up0_1": "up_blocks.1.resnets.1",
-}
 
 
 def theirs(path, shape):
     """The weight of diffusers at a path of ours, in our layout."""
     at, *inner, leaf = path
-    if inner:
-        of = ATTENTION if "attention" in at else BLOCK
-        inner = [of[name] for name in inner]
-    weight = FOUND[
-        ".".join([f"unet/{PLACES[at]}", *inner, "bias" if leaf == "bias" else "weight"])
-    ]
-    weight = weight.astype(np.float32)
-    if weight.ndim == 4:
-        weight = weight.transpose(2, 3, 1, 0)
-    elif weight.ndim == 2:
-        weight = weight.T
-    return weight.reshape(shape)  # a shortcut is theirs as a 1 x 1 convolution
+    of = ATTENTION if "attention" in at else RESIDUAL
+    places = [f"unet/{UNET[at]}", *(of[name] for name in inner)]
+    return weight(FOUND, places, leaf, shape)
 
 
 def test_it_computes_what_diffusers_does_with_the_same_weights():

@@ -6,13 +6,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.special import expit
-from scipy.stats import bernoulli, norm
+from scipy.stats import bernoulli, laplace, norm
 
 from jssl.ops.densities import (
     bernoulli_log_density,
     discretised_gaussian_log_density,
     gaussian_divergence,
     gaussian_log_density,
+    laplace_log_density,
     reparameterise,
 )
 
@@ -39,6 +40,13 @@ def test_gaussian_log_density_agrees_with_scipy_and_broadcasts_draws(x64):
     z, mean, log_variance = normal(0, 4, 5, 3), normal(1, 1, 5, 3), normal(2, 1, 5, 3)
     wanted = norm.logpdf(z, mean, np.exp(log_variance / 2)).sum(-1)
     got = gaussian_log_density(*map(jnp.asarray, (z, mean, log_variance)))
+    np.testing.assert_allclose(got, wanted, rtol=1e-12)
+
+
+def test_laplace_log_density_agrees_with_scipy_and_broadcasts(x64):
+    x, mean, log_scale = normal(0, 4, 5, 3), normal(1, 1, 5, 3), normal(2, 1, 5, 3)
+    wanted = laplace.logpdf(x, mean, np.exp(log_scale)).sum(-1)
+    got = laplace_log_density(*map(jnp.asarray, (x, mean, log_scale)))
     np.testing.assert_allclose(got, wanted, rtol=1e-12)
 
 

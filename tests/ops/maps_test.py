@@ -3,8 +3,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import lax
+from PIL import Image
 
-from jssl.ops.maps import doubled, max_cells
+from jssl.ops.maps import (
+    bicubic_enlarge,
+    bicubic_shrink,
+    doubled,
+    max_cells,
+    pixel_shuffle,
+    pixel_unshuffle,
+)
 
 PLAIN = ("NHWC", "HWIO", "NHWC")
 
@@ -83,3 +91,35 @@ def test_cells_hold_the_largest_of_their_rows_and_columns(h, w, side):
 def test_more_cells_than_pixels_are_refused(side):
     with pytest.raises(ValueError, match=f"side must be 1 to 3, got {side}"):
         max_cells(jnp.zeros((1, 3, 5, 1)), side)
+
+
+def test_a_pixel_shuffle_has_the_channels_of_torch():
+    """y[r i + a, r j + b, q] = x[i, j, r^2 q + r a + b], and its inverse."""
+    x = np.random.default_rng(0).normal(size=(2, 3, 4, 18)).astype(np.float32)
+    wanted = np.zeros((2, 9, 12, 2), np.float32)
+    for i, j, a, b, q in np.ndindex(3, 4, 3, 3, 2):
+        wanted[:, 3 * i + a, 3 * j + b, q] = x[:, i, j, 9 * q + 3 * a + b]
+    got = pixel_shuffle(jnp.asarray(x), 3)
+    np.testing.assert_array_equal(got, wanted)
+    np.testing.assert_array_equal(pixel_unshuffle(got, 3), x)
+
+
+@pytest.mark.parametrize("factor", [2, 4])
+def test_bicubic_resizing_is_that_of_pillow(factor):
+    x = np.random.default_rng(0).random((24, 16)).astype(np.float32)
+    for resize, size in (
+        (bicubic_shrink, (16 // factor, 24 // factor)),
+        (bicubic_enlarge, (16 * factor, 24 * factor)),
+    ):
+        wanted = Image.fromarray(x).resize(size, Image.Resampling.BICUBIC)
+        got = resize(jnp.asarray(x)[None, :, :, None], factor)[0, :, :, 0]
+        np.testing.assert_allclose(got, np.clip(wanted, 0, 1), atol=2e-6)
+
+
+def test_sizes_that_do_not_divide_are_refused(unhooked):
+    with pytest.raises(ValueError, match="multiples of 2, got 3 x 4"):
+        bicubic_shrink(jnp.zeros((1, 3, 4, 1)), 2)
+    with pytest.raises(ValueError, match="multiples of 2, got 3 x 4"):
+        pixel_unshuffle(jnp.zeros((1, 3, 4, 1)), 2)
+    with pytest.raises(ValueError, match=r"multiple of 2\^2, got 6"):
+        pixel_shuffle(jnp.zeros((1, 3, 4, 6)), 2)

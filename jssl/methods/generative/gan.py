@@ -52,9 +52,10 @@ def gan(
     """Generative adversarial network. A training batch is k minibatches, [k, n, ...].
 
     Args:
-      generator: z -> x, in the range of `prepare`. With batch norm do not average its
-        weights, because running statistics do not match averaged weights.
-      discriminator: x -> {"logits": [n], "h": [n, d]}; without batch norm if r1 > 0.
+      generator: z -> x, in the range of `prepare`, an array or several. With batch norm do
+        not average its weights, because running statistics do not match averaged weights.
+      discriminator: x -> {"logits": [n], "h": [n, d]}; without batch norm if r1 > 0. Losses
+        are means over all logits, if there are several of a sample.
       generator_tx: optimizer of the generator.
       discriminator_tx: optimizer of the discriminator.
       prior: (key, n) -> z, the noise of n samples.
@@ -160,14 +161,14 @@ def rows_of(batch: Batch) -> int:
 
 
 def check_samples(method: str, fake: Any, real: Any) -> None:
-    """Compares the shape of samples with that of the data.
+    """Compares the shapes of samples, arrays or pairs of arrays, with those of the data.
 
     Raises:
       ValueError: they differ.
     """
-    if fake.shape != real.shape:
+    came, wanted = jax.tree.map(lambda x: x.shape[1:], (fake, real))
+    if came != wanted:
         raise ValueError(
-            f"{method}: samples have shape {fake.shape[1:]}, but the data "
-            f"{real.shape[1:]}; a batch must be [k, n, ...], as from "
-            f"data.minibatches(source, k)"
+            f"{method}: samples have shape {came}, but the data {wanted}; a batch must be "
+            f"[k, n, ...], as from data.minibatches(source, k)"
         )

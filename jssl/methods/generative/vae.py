@@ -31,10 +31,13 @@ from jssl.ops.densities import (
     bernoulli_log_density,
     gaussian_divergence,
     gaussian_log_density,
+    laplace_log_density,
     reparameterise,
 )
 from jssl.ops.ramps import linear_rampup
 from jssl.pictures import Grid
+
+LIKELIHOODS = ("bernoulli", "gaussian", "laplace")
 
 
 class State(NamedTuple):
@@ -68,8 +71,10 @@ def vae(
         -> x's logits or means, shaped as x; each has y [n, c] as second argument if there
         is a condition.
       tx: optimizer of all weights.
-      likelihood: "bernoulli", for x in [0, 1], or "gaussian".
-      deviation: standard deviation of the Gaussian likelihood, of all entries.
+      likelihood: "bernoulli", for x in [0, 1], "gaussian" or "laplace", whose loss is the
+        absolute error.
+      deviation: of all entries, standard deviation of the Gaussian likelihood, or scale of
+        Laplace's.
       beta: weight of the divergence.
       warmup: updates in which beta rises linearly from 0; 0: none.
       free_bits: nats of a unit, on average, below which it is not penalized.
@@ -80,9 +85,9 @@ def vae(
         be evaluated on labels.
       made: name of the generated field.
     """
-    if likelihood not in ("bernoulli", "gaussian"):
+    if likelihood not in LIKELIHOODS:
         raise ValueError(
-            f'vae: likelihood must be "bernoulli" or "gaussian", got {likelihood!r}'
+            f"vae: likelihood must be {' or '.join(LIKELIHOODS)}, got {likelihood!r}"
         )
     look = augment or (lambda key, batch: prepare(batch))
     given = (lambda batch: (condition(batch),)) if condition else lambda batch: ()
@@ -92,7 +97,10 @@ def vae(
         x, out = (a.reshape(len(a), -1) for a in (x, out))
         if likelihood == "bernoulli":
             return bernoulli_log_density(x, out)
-        return gaussian_log_density(x, out, jnp.full_like(out, 2 * math.log(deviation)))
+        scale = jnp.full_like(out, math.log(deviation))
+        if likelihood == "laplace":
+            return laplace_log_density(x, out, scale)
+        return gaussian_log_density(x, out, 2 * scale)
 
     def init(key, batch):
         x, *y = first_row((prepare(batch), *given(batch)))

@@ -96,9 +96,7 @@ def test_the_current_keys_are_no_negatives():
 def test_the_slow_encoder_moves_by_one_part_in_ten():
     before, after, _ = stepped()
     online, _ = without_predictor(after.online)
-    wanted = jax.tree.map(
-        lambda old, new: 0.9 * old + 0.1 * new, before.params, online
-    )
+    wanted = jax.tree.map(lambda old, new: 0.9 * old + 0.1 * new, before.params, online)
     chex.assert_trees_all_close(after.params, wanted, rtol=1e-5, atol=1e-7)
 
 
@@ -119,9 +117,7 @@ def third():
     """Version three: its network, a first state and a compiled step."""
     net = network(predictor=MLP((16, 8)))
     tx = optax.adam(3e-3)
-    method = moco(
-        net, tx, two_views, steps=100, queue=0, temperature=0.2, momentum=0.9
-    )
+    method = moco(net, tx, two_views, steps=100, queue=0, temperature=0.2, momentum=0.9)
     state = jax.jit(method.init)(jax.random.key(0), {"image": images()})
     return net, state, jax.jit(method.step)
 

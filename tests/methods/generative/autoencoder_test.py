@@ -165,9 +165,7 @@ def test_a_code_scaled_with_its_rows_reconstructs_alike_and_costs_in_proportion(
     w, x = small(2)
     c = 0.5
     half = w | {"we": c * w["we"], "be": c * w["be"], "wd": w["wd"] / c}
-    one, two = (
-        moved(v, x, code=nn.relu, sparsity="l1", weight=0.3)[1] for v in (w, half)
-    )
+    one, two = (moved(v, x, code=nn.relu, sparsity="l1", weight=0.3)[1] for v in (w, half))
     assert one["l1"] > 0.1
     np.testing.assert_allclose(two["mse"], one["mse"], rtol=1e-12)
     np.testing.assert_allclose(two["l1"], c * one["l1"], rtol=1e-12)

@@ -36,9 +36,7 @@ def layers(tx, corrupt=None, error="squared"):
             error=error,
             prepare=field("below" if i else "image"),
         )
-        for i, (shape, width, spoil) in enumerate(
-            zip(shapes, WIDTHS, corrupt, strict=True)
-        )
+        for i, (shape, width, spoil) in enumerate(zip(shapes, WIDTHS, corrupt, strict=True))
     ]
 
 

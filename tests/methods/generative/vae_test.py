@@ -287,6 +287,18 @@ def test_samples_come_from_the_prior_and_their_key():
     np.testing.assert_array_equal(one, blank["image"])
 
 
+def test_the_loss_of_laplace_is_the_absolute_error_over_the_scale():
+    """At z = 0, which is decoded to M; with the scale s there is 3 log 2 s beside it."""
+    at_zero = {"mean": np.zeros((1, 2)), "log_variance": np.full((1, 2), -80.0)}
+    batch = copies(2)
+    for scale in (0.5, 2.0):
+        method = linear(at_zero, likelihood="laplace", deviation=scale, beta=0.0)
+        state = method.init(KEY, batch)
+        loss = method.step(KEY, state, batch)[1]["loss"]
+        wanted = np.abs(X - M).sum() / scale + 3 * np.log(2 * scale)
+        np.testing.assert_allclose(loss, wanted, rtol=1e-5)
+
+
 def test_an_unknown_likelihood_is_refused():
     with pytest.raises(ValueError, match='"bernoulli" or "gaussian", got \'poisson\''):
         vae(network({}), optax.sgd(0.1), likelihood="poisson")

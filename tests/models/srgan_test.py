@@ -1,0 +1,62 @@
+"""Networks of super-resolution: the published sizes, and a residual branch."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from toys import jitted
+
+from jssl.models.srgan import SRCNN, Judge, SRResNet
+from jssl.nets import linen
+
+LOW = jnp.zeros((1, 24, 24, 3))
+
+
+def count(module, x):
+    net = linen(module)
+    params, stats = jax.eval_shape(net.init, jax.random.key(0), x)
+    out = jax.eval_shape(net.apply, params, stats, x)[0]
+    return sum(leaf.size for leaf in jax.tree.leaves(params)), out
+
+
+def test_srresnet_has_the_layers_of_figure_4():
+    size, out = count(SRResNet(), LOW)
+    assert out["output"].shape == (1, 96, 96, 3) and out["h"].shape == (1, 64)
+    ends = 81 * 3 * 64 + 64 + 81 * 64 * 3 + 3
+    block = 2 * (9 * 64 * 64 + 2 * 64)
+    up = 9 * 64 * 256 + 256
+    prelu = 64 * (1 + 16 + 2)
+    assert size == ends + 16 * block + (9 * 64 * 64 + 2 * 64) + 2 * up + prelu
+
+
+def test_the_discriminator_has_the_layers_of_figure_4():
+    size, out = count(Judge(), jnp.zeros((1, 96, 96, 3)))
+    assert out["logits"].shape == (1,) and out["h"].shape == (1, 1024)
+    widths = [3, 64, 64, 128, 128, 256, 256, 512, 512]
+    convs = sum(9 * a * b for a, b in zip(widths, widths[1:], strict=False))
+    norms = 2 * sum(widths[2:])
+    dense = 6 * 6 * 512 * 1024 + 1024 + 1024 + 1
+    assert size == convs + 64 + norms + dense
+
+
+def test_srcnn_has_three_layers_on_the_enlarged_image():
+    size, out = count(SRCNN(), jnp.zeros((1, 24, 24, 1)))
+    assert out["output"].shape == (1, 96, 96, 1)
+    assert size == 81 * 64 + 64 + 64 * 32 + 32 + 25 * 32 + 1
+
+
+def test_srcnn_of_a_single_path_is_bicubic_interpolation():
+    net = jitted(SRCNN(2, (2, 2), (1, 1, 1)))
+    x = jax.random.uniform(jax.random.key(0), (1, 6, 6, 1))
+    params, stats = net.init(jax.random.key(1), x)
+    signs = jnp.array([1.0, -1.0])  # relu(x) - relu(-x) = x
+    weights = {
+        "conv0": signs.reshape(1, 1, 1, 2),
+        "conv1": jnp.eye(2).reshape(1, 1, 2, 2),
+        "conv2": signs.reshape(1, 1, 2, 1),
+    }
+    params = {
+        name: {"kernel": w, "bias": jnp.zeros(w.shape[-1])} for name, w in weights.items()
+    }
+    out, _ = net.apply(params, stats, x)
+    wanted = jnp.clip(jax.image.resize(x, (1, 12, 12, 1), "bicubic"), 0, 1)
+    np.testing.assert_allclose((out["output"] + 1) / 2, wanted, atol=1e-6)
