@@ -1,12 +1,11 @@
 """Video diffusion: a transformer of spacetime patches; images are one-frame videos.
 
     python -m jssl.main --config=experiments/video_diffusion.py
-    python -m jssl.main --config=experiments/video_diffusion.py:attention=spatial   (a
-    control) python -m jssl.main
-    --config=experiments/video_diffusion.py:reading=shortest=1,first=0.2 python -m jssl.main
-    --config=experiments/video_diffusion.py:first=0.5,continued=True python -m jssl.main
-    --config=experiments/video_diffusion.py:source=clips:FOLDER python -m jssl.main
-    --config=experiments/video_diffusion.py:paper
+    python -m jssl.main --config=experiments/video_diffusion.py:attention=spatial
+    python -m jssl.main --config=experiments/video_diffusion.py:reading=shortest=1,first=0.2
+    python -m jssl.main --config=experiments/video_diffusion.py:first=0.5,continued=True
+    python -m jssl.main --config=experiments/video_diffusion.py:source=clips:FOLDER
+    python -m jssl.main --config=experiments/video_diffusion.py:paper
 
 Brooks et al. 2024, a report without numbers; Peebles and Xie 2023,
 https://arxiv.org/abs/2212.09748. Reference: DiT-XL/2 on ImageNet of 256 pixels, FID 2.27

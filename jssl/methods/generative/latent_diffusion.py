@@ -99,7 +99,7 @@ def latent_diffusion(
 
     def refresh(key, state, collect):
         found = collect(moments, state)
-        mean, square = (found[name].mean(dtype="float64") for name in ("mean", "square"))
+        mean, square = (found[name].mean() for name in ("mean", "square"))
         deviation = (square - mean**2) ** 0.5
         return state._replace(scale=jnp.asarray(1 / deviation, jnp.float32)), None
 

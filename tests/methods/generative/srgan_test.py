@@ -26,8 +26,14 @@ JUDGE = jitted(Judge((4, 6), 8))
 KEY = jax.random.key(0)
 
 
+def mirrored(key, batch):
+    x = batch["image"]
+    return jnp.where(jax.random.bernoulli(key, 0.5, (len(x), 1, 1, 1)), x[:, :, ::-1], x)
+
+
 def tiny(tx):
-    method = srgan(MAKER, JUDGE, tx or optax.sgd(1e-3), tx or optax.sgd(0.1), factor=2)
+    txs = tx or optax.sgd(1e-3), tx or optax.sgd(0.1)
+    method = srgan(MAKER, JUDGE, *txs, factor=2, augment=mirrored)
     return method, {"image": images()[None], "index": jnp.arange(8)[None]}
 
 
