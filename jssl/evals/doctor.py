@@ -20,7 +20,7 @@ from jssl.evals.generation import prdc
 from jssl.evals.protocol import Features, of_settings
 from jssl.pictures import Lines
 
-POINT = {"z": 0.2, "h": 0.05}  # complete collapse: std below; h after a ReLU is positive
+POINT = {"z": 0.2, "h": 0.02}  # complete collapse: std below; h may have a large mean
 FLAT = 1.6  # dimensional collapse: effective rank below
 IDLE = 0.05  # no learning: the best loss is within this fraction of its value at chance
 ALIKE = 0.05  # mode collapse: samples/spread below
