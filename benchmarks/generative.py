@@ -4,10 +4,10 @@
     python benchmarks/generative.py write
 
 `run` trains the `laptop` of each model on the 5,000 digits, one after the other, and stores
-numbers and a picture in docs/generative/; what is there for the same budget is skipped, so
-that it can be interrupted and resumed. `write` makes the page. A twentieth of the epochs
-of `laptop` is trained first, and timed; all its lengths of training are then multiplied by
-the factor that fills the budget.
+numbers and a picture in docs/generative/; what is there for the same budget and knobs is
+skipped, so that it can be interrupted and resumed. `write` makes the page. A twentieth of
+the epochs of `laptop` is trained first, and timed; all its lengths of training are then
+multiplied by the factor that fills the budget.
 """
 
 import argparse
@@ -61,14 +61,18 @@ def run(options):
     import generative_models as models
     from PIL import Image
 
-    from jssl import session
+    from jssl import config, session
     from jssl.log import write_json
     from jssl.pictures import sheet
 
     KEPT.mkdir(parents=True, exist_ok=True)
     judge = models.judge(options.folder)
     for seed, name in itertools.product(range(options.seeds), options.only or NAMES):
-        out, settings = KEPT / f"{name}-{seed}.json", {"seconds": options.seconds}
+        settings = {"seconds": options.seconds, "knobs": {}}
+        if name in MODELS:
+            settings["knobs"] = dict(config.load(models.config_of(name, seed)).knobs)
+        settings = json.loads(json.dumps(settings))  # with lists for tuples
+        out = KEPT / f"{name}-{seed}.json"
         if out.exists() and json.loads(out.read_text())["settings"] == settings:
             continue
         print(f"{name}, seed {seed}", flush=True)
@@ -123,8 +127,12 @@ def page(kept=KEPT):
         found[known["model"]].append(known)
     found = {name: found[name] for name in NAMES if name in found}
     every = [known for runs in found.values() for known in runs]
-    for part in ("settings", "judge", "images"):
-        kinds = {json.dumps(known[part]) for known in every}
+    parts = {
+        "budget": {known["settings"]["seconds"] for known in every},
+        "classifier": {known["judge"]["digest"] for known in every},
+        "number of images": {known["images"] for known in every},
+    }
+    for part, kinds in parts.items():
         if len(kinds) != 1:
             raise ValueError(f"{kept} must have results of one {part}, has {len(kinds)}")
     given = [known["provenance"] for known in every]

@@ -116,6 +116,10 @@ def fit(engine, done):
     return run(0)
 
 
+def config_of(name, seed):
+    return f"{ROOT}/experiments/{name}.py:source=mnist,baselines=False,seed={seed}"
+
+
 def trained(spec, factor):
     """(engine and state of the last stage, seconds of all) of so many of the epochs."""
     knobs = config.load(spec).knobs
@@ -174,7 +178,7 @@ def bounds(name, features):
 
 def model(judge, name, seed, seconds):
     """(images, numbers) of a model trained for so many seconds."""
-    spec = f"{ROOT}/experiments/{name}.py:source=mnist,baselines=False,seed={seed}"
+    spec = config_of(name, seed)
     factor = PILOT * seconds / trained(spec, PILOT)[-1]
     engine, state, used = trained(spec, factor)
     features = Features(engine, state)

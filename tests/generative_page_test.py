@@ -57,11 +57,15 @@ def test_a_reference_has_no_costs(kept):
 
 
 @pytest.mark.parametrize(
-    "change", [{"settings": {"seconds": 5.0}}, {"judge": {"top1": 0.9, "digest": "d1"}}]
+    ("part", "change"),
+    [
+        ("budget", {"settings": {"seconds": 5.0}}),
+        ("classifier", {"judge": {"top1": 0.9, "digest": "d1"}}),
+    ],
 )
-def test_budgets_and_classifiers_are_not_mixed(kept, change):
+def test_budgets_and_classifiers_are_not_mixed(kept, part, change):
     (kept / "gan-0.json").write_text(json.dumps(result(0, "gan", **change)))
-    with pytest.raises(ValueError, match=f"one {next(iter(change))}, has 2"):
+    with pytest.raises(ValueError, match=f"one {part}, has 2"):
         generative.page(kept)
 
 
