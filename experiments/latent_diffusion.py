@@ -31,7 +31,7 @@ from jssl.models.heads import Classifier
 from jssl.models.unet import UNet
 from jssl.ops.diffusion import cosine_schedule, linear_schedule, scaled_linear_schedule
 
-STAMPS = "source=stamps,size=32,coder_epochs=60,epochs=200,batch=32"
+STAMPS = "source=stamps,size=32,coder_epochs=60,epochs=200"
 RUNS = {"": 1, FASHION: 1, STAMPS: 1}
 
 
@@ -188,7 +188,7 @@ SMALL = dict(
 @tiny(IMAGES, SMALL, source="captions:digits")
 def laptop(
     run: Run = Run(),
-    images: Images = Images(source="captions", epochs=30.0),
+    images: Images = Images(source="captions", epochs=15.0, batch=32),
     coder: Coder = Coder(
         coder_width=16, coder_multipliers=(1, 2), coder_blocks=1, coder_patch=2
     ),
@@ -212,7 +212,7 @@ def laptop(
         sampling_steps=25,
     ),
     coder_epochs: Positive = 10.0,
-    coder_lr: Positive = 2e-3,
+    coder_lr: Positive = 6e-3,
     lr: Positive = 2e-3,
 ) -> list[Stage]:
     """Codes of 7 x 7 x 4 of small images with captions: two minutes on two cores.

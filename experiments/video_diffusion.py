@@ -33,7 +33,7 @@ from jssl.models.heads import Classifier
 from jssl.models.vit import sizes
 from jssl.ops.diffusion import cosine_schedule, linear_schedule
 
-RUNS = {"": 3, "attention=spatial": 1, "first=0.5,continued=True": 1}
+RUNS = {"": 1, "attention=spatial": 1, "epochs=20": 1, "first=0.5,continued=True": 1}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +64,7 @@ class Diffusion:
 
     levels: Count = 200
     schedule: str = "cosine"
-    target: str = "v"
+    target: str = "x0"
     variant: str = "96x4x4/4"
     frames: Count = 2
     attention: str = "full"
@@ -130,9 +130,9 @@ TINY = dict(variant="12x2x2/4", levels=9, sampling_steps=2)
 @tiny(IMAGES | dict(source="bounce16"), **TINY)
 def laptop(
     run: Run = Run(),
-    images: Images = Images(source="bounce16", epochs=4.0, supervised_epochs=4.0),
+    images: Images = Images(source="bounce16", epochs=6.0, batch=16, supervised_epochs=4.0),
     diffusion: Diffusion = Diffusion(),
-    lr: Positive = 2e-3,
+    lr: Positive = 3e-3,
 ) -> list[Stage]:
     """Eight frames of 16 x 16 pixels, 64 patches: two or three minutes on two cores.
 
