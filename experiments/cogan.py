@@ -100,9 +100,9 @@ class Pairs:
 @tiny(CONVNET, noise=4, widths=(8, 4))
 def laptop(
     run: Run = Run(),
-    images: Images = Images(epochs=30.0),
-    pairs: Pairs = Pairs(),
-    widths: Counts = (64, 32),
+    images: Images = Images(epochs=60.0, batch=64),
+    pairs: Pairs = Pairs(lr=5e-4),
+    widths: Counts = (64, 32, 32),
 ) -> list[Stage]:
     """DCGAN's generators and strided discriminators: about two minutes on two cores.
 
@@ -112,6 +112,7 @@ def laptop(
     """
     train = images.load(run)
     first, *others = widths[::-1]
+    strides = *[2] * (len(widths) - 1), 1
     return [
         pairs.stage(
             run,
@@ -119,8 +120,8 @@ def laptop(
             train,
             optax.adam(pairs.lr, b1=0.5),
             ConvNet(widths[::-1]),
-            trunk=partial(Generator, train.image_shape, widths, 4, maps=True),
-            head=partial(coupled.DoublingHead, train.image_shape[-1]),
+            trunk=partial(Generator, train.image_shape, widths, 4, strides, maps=True),
+            head=partial(coupled.Head, train.image_shape[-1]),
             stem=partial(coupled.HalvingStem, first),
             judge=partial(Strided, others),
             span=(-1, 1),

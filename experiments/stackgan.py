@@ -13,6 +13,7 @@ holds.
 
 from dataclasses import dataclass
 
+import flax.linen as nn
 import jax
 import optax
 
@@ -21,6 +22,7 @@ from jssl.config import Count, Counts, Positive, tiny
 from jssl.data.described import measured
 from jssl.knobs import IMAGES, Data, Run, captions, with_labels
 from jssl.methods.generative.stackgan import stackgan, upon
+from jssl.models.conditional import Conditional, Strided
 from jssl.models.stackgan import FirstGenerator, PairDiscriminator, SecondGenerator
 from jssl.ops.cells import cell_means
 
@@ -43,6 +45,8 @@ class Game:
       first_judge: Channels of the maps of the discriminator of stage 1.
       second_judge: Channels of the maps of the discriminator of stage 2.
       reduce: Channels of the 1 x 1 convolutions of that discriminator.
+      spectral: Spectral norm in the discriminators, which read the text by a projection, in
+        place of batch norm and of the text at every place of their maps.
       noise: Numbers of noise of which an image of stage 1 is made.
       code: Numbers of a text, after conditioning augmentation and in the discriminators.
       words: Longest text that is made of the name of a class, in words.
@@ -60,6 +64,7 @@ class Game:
     first_judge: Counts = (64, 128, 256, 512)
     second_judge: Counts = (64, 128, 256, 512, 1024, 2048)
     reduce: tuple = (1024, 512)
+    spectral: bool = False
     noise: Count = 100
     code: Count = 128
     words: Count = 8
@@ -104,10 +109,16 @@ class Game:
         one = nets.linen(FirstGenerator((side, side, channels), *sizes))
         sizes = self.encoder, self.second, self.second_residual
         two = nets.linen(SecondGenerator(train.image_shape, *sizes))
-        judges = (
+        judges: tuple[nn.Module, nn.Module] = (
             PairDiscriminator(self.first_judge, self.code),
             PairDiscriminator(self.second_judge, self.code, self.reduce),
         )
+        if self.spectral:
+            one_judge, two_judge = map(Strided, (self.first_judge, self.second_judge))
+            judges = (
+                Conditional(one_judge, spectral=True),
+                Conditional(two_judge, spectral=True),
+            )
         return (
             method(one, judges[0], reduced, enlarged, txs[0]),
             method(
@@ -142,7 +153,7 @@ TINY |= SMALL | dict(first_epochs=0.03)
 @tiny(TINY, source="captions:digits")
 def laptop(
     run: Run = Run(),
-    images: Data = Data(source="captions", epochs=12.0),
+    images: Data = Data(source="captions", epochs=16.0, batch=64),
     game: Game = Game(
         small=2,
         first=(64, 32),
@@ -154,11 +165,12 @@ def laptop(
         first_judge=(32, 64),
         second_judge=(16, 32, 64),
         reduce=(),
+        spectral=True,
         noise=32,
         code=16,
         flip=False,
     ),
-    first_epochs: Positive = 20.0,
+    first_epochs: Positive = 30.0,
     lr: Positive = 5e-4,
     betas: tuple = (0.5, 0.999),
 ) -> list[Stage]:

@@ -13,7 +13,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jssl.models.dcgan import Doubled
+from jssl.models.dcgan import kept
 from jssl.models.intermediates import tap
 from jssl.models.norm import BatchNorm
 from jssl.models.prelu import PReLU
@@ -63,8 +63,8 @@ class CoupledDiscriminator(nn.Module):
         return self.trunks[-1](self.stems[1](x), train=train)
 
 
-class DoublingHead(nn.Module):
-    """DCGAN's last layer: maps [n, h, w, d] -> images [n, 2 h, 2 w, c] in [-1, 1].
+class Head(nn.Module):
+    """A convolution of stride 1: maps [n, h, w, d] -> images [n, h, w, c] in [-1, 1].
 
     Attributes:
       channels: c.
@@ -72,11 +72,11 @@ class DoublingHead(nn.Module):
     """
 
     channels: int
-    kernel: int = 4
+    kernel: int = 5
 
     @nn.compact
     def __call__(self, x):
-        return jnp.tanh(Doubled(self.channels, self.kernel, name="conv")(x))
+        return jnp.tanh(kept(self.channels, self.kernel, "conv")(x))
 
 
 class HalvingStem(nn.Module):

@@ -12,8 +12,8 @@ from jssl.models.cogan import (
     DigitsJudge,
     DigitsStem,
     DigitsTrunk,
-    DoublingHead,
     HalvingStem,
+    Head,
 )
 from jssl.models.conditional import Strided
 from jssl.models.dcgan import Generator
@@ -23,8 +23,8 @@ Z = jax.random.normal(jax.random.key(0), (3, 4))
 
 
 def generators(copies):
-    trunks = [Generator((8, 8, 1), (6, 4), 4, maps=True) for _ in range(copies)]
-    return jitted(CoupledGenerator(tuple(trunks), (DoublingHead(1), DoublingHead(1))))
+    trunks = [Generator((8, 8, 1), (6, 4), 4, (2, 1), maps=True) for _ in range(copies)]
+    return jitted(CoupledGenerator(tuple(trunks), (Head(1), Head(1))))
 
 
 def discriminators(copies):

@@ -17,8 +17,8 @@ from jssl.models import gan
 from jssl.models.cogan import (
     CoupledDiscriminator,
     CoupledGenerator,
-    DoublingHead,
     HalvingStem,
+    Head,
 )
 from jssl.models.conditional import Strided
 from jssl.models.dcgan import Generator
@@ -29,7 +29,7 @@ batch_axis = 1
 
 MAKER = jitted(
     CoupledGenerator(
-        (Generator((8, 8, 1), (6, 4), 4, maps=True),), (DoublingHead(1), DoublingHead(1))
+        (Generator((8, 8, 1), (6, 4), 4, (2, 1), maps=True),), (Head(1), Head(1))
     )
 )
 JUDGE = jitted(CoupledDiscriminator((HalvingStem(4), HalvingStem(4)), (Strided((6,)),)))
