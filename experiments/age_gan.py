@@ -59,8 +59,8 @@ def laptop(
     recognizer_epochs: Positive = 5.0,
     encoder_epochs: Positive = 6.0,
     distance: str = "identity",
-    steps: Count = 50,
-    step: Positive = 0.05,
+    steps: Count = 20,
+    step: Positive = 0.1,
 ) -> list[Stage]:
     """Digits and small networks, in three stages: about two minutes on two cores.
 

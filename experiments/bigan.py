@@ -6,8 +6,8 @@
 
 Donahue, Krahenbuhl and Darrell 2017, https://arxiv.org/abs/1605.09782. Reference, dense
 layers on MNIST, one nearest neighbor: 97.35 % on the layer before the code, 92.10 % on the
-code (a run of https://github.com/jeffdonahue/bigan, in its README). Ours: `paper` not run;
-`laptop` is what docs/results.md holds.
+code (a run of https://github.com/jeffdonahue/bigan, in its README). Ours, `laptop`, 5,000
+digits, one seed: 92.3 % on the layer before the code, 89.6 % on the code. `paper` not run.
 """
 
 from dataclasses import replace

@@ -6,8 +6,9 @@
     jssl sample --workdir=runs/ddpm --number=64 --out=samples.png
 
 Ho, Jain and Abbeel 2020, https://arxiv.org/abs/2006.11239. Reference: FID 3.17 on CIFAR-10
-(table 1), with Inception's features and 50,000 samples. Ours: `paper` not run; `laptop` is
-what docs/results.md holds.
+(table 1), with Inception's features and 50,000 samples. Ours, `laptop`, 5,000 digits, 5
+seeds: h learns (linear 76.8 %, untrained 47.4 %), but is far below raw pixels (89.9 %; kNN
+50.7 %, 93.4 %): it is made for samples. `paper` not run.
 """
 
 from collections.abc import Callable

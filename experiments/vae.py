@@ -8,7 +8,9 @@
 Kingma and Welling 2014, https://arxiv.org/abs/1312.6114. Reference, MNIST with pixels drawn
 anew in every step, 2 x 200 tanh units and 50 latent ones: 86.76 nats, minus the bound of
 5,000 draws (Burda et al. 2016, https://arxiv.org/abs/1509.00519, table 1, VAE, one
-stochastic layer, k = 1). Ours: `paper` not run; `laptop` is what docs/results.md holds.
+stochastic layer, k = 1). Ours, `laptop`, 5,000 digits, 5 seeds: 115.7 nats, 110.0 by 64
+draws; the code, 16 numbers: kNN 94.7 % (raw pixels 93.4 %, untrained 67.7 %), linear
+84.9 % (89.9 %, 56.2 %). `paper` not run.
 """
 
 import flax.linen as nn
