@@ -59,6 +59,16 @@ PLANS = {  # name: (what it is, config, topology)
         "v5e:16x16",
     ),
     "moco-v3-B-16x16": ("MoCo v3 ViT-B/16, 4,096", "moco.py:v3_vit", "v5e:16x16"),
+    "dit-XL-16x16": (
+        "DiT-XL, 256 patches, 256",
+        "video_diffusion.py:paper,source=blank:imagenet2012,size=256,variant=XL/16",
+        "v5e:16x16",
+    ),
+    "latent-diffusion-16x16": (
+        "latent diffusion, 1.45 billion weights, 768",
+        "latent_diffusion.py:paper,source=blank:imagenet2012,batch=768",
+        "v5e:16x16",
+    ),
 }
 COLUMNS = (
     "step",
