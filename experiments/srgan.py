@@ -46,6 +46,8 @@ class Enlargement:
       width: Channels of the maps of SRResNet.
       blocks: Residual blocks of SRResNet.
       kernel: Side of the first and last kernels of SRResNet.
+      added: Add the outputs of both networks to the bicubic interpolation, with which they
+        begin.
       srcnn: Channels of the two hidden layers of SRCNN.
       judge: Channels of the discriminator's maps, two layers each.
       hidden: Units of the discriminator's dense layer, which is h.
@@ -65,6 +67,7 @@ class Enlargement:
     width: Count = 64
     blocks: Count = 16
     kernel: Count = 9
+    added: bool = False
     srcnn: Counts = (64, 32)
     judge: Counts = (64, 128, 256, 512)
     hidden: Count = 1024
@@ -102,9 +105,11 @@ class Enlargement:
         look: dict = dict(factor=self.factor, augment=augment, prepare=prepare)
         enlarged = partial(super_resolution, **look)
         adam = lambda rate: optax.chain(optax.scale_by_adam(), optim.scale_by_rate(rate))
-        maker = nets.linen(SRResNet(self.factor, self.width, self.blocks, self.kernel))
+        sizes = self.factor, self.width, self.blocks, self.kernel
+        maker = nets.linen(SRResNet(*sizes, added=self.added))
         small = enlarged(
-            nets.linen(SRCNN(self.factor, self.srcnn)), adam(schedule(self.lr, steps))
+            nets.linen(SRCNN(self.factor, self.srcnn, added=self.added)),
+            adam(schedule(self.lr, steps)),
         )
         large = enlarged(maker, adam(schedule(self.lr, steps)))
         found = [
@@ -168,6 +173,7 @@ def laptop(
         width=32,
         blocks=4,
         kernel=5,
+        added=True,
         srcnn=(32, 16),
         judge=(16, 32, 64),
         hidden=128,

@@ -39,6 +39,8 @@ class SRResNet(nn.Module):
       width: channels of the maps.
       blocks: residual blocks.
       kernel: side of the first and of the last kernels.
+      added: add the output to the bicubic interpolation, with which it begins, as in VDSR
+        (Kim et al. 2016, https://arxiv.org/abs/1511.04587).
 
     Raises:
       ValueError: another factor.
@@ -48,6 +50,7 @@ class SRResNet(nn.Module):
     width: int = 64
     blocks: int = 16
     kernel: int = 9
+    added: bool = False
 
     @nn.compact
     def __call__(self, low, train=False):
@@ -69,7 +72,7 @@ class SRResNet(nn.Module):
         for i in range(doublings):
             x = pixel_shuffle(conv(4 * self.width, 3, f"up{i}")(x), 2)
             x = PReLU(name=f"up{i}_prelu")(x)
-        return {"output": conv(low.shape[-1], self.kernel, "out")(x), "h": h}
+        return {"output": _last(x, low, self.factor, self.kernel, self.added), "h": h}
 
 
 class Judge(nn.Module):
@@ -112,11 +115,13 @@ class SRCNN(nn.Module):
       factor: r.
       widths: channels of the two hidden maps.
       kernels: sides of the three kernels.
+      added: as in `SRResNet`.
     """
 
     factor: int = 4
     widths: Sequence[int] = (64, 32)
     kernels: Sequence[int] = (9, 1, 5)
+    added: bool = False
 
     @nn.compact
     def __call__(self, low, train=False):
@@ -125,4 +130,13 @@ class SRCNN(nn.Module):
         x = nn.relu(conv(self.widths[0], first, "conv0")(x))
         x = nn.relu(conv(self.widths[1], second, "conv1")(x))
         tap(self, "layers", x)
-        return {"output": conv(low.shape[-1], last, "conv2")(x), "h": x.mean((1, 2))}
+        output = _last(x, low, self.factor, last, self.added)
+        return {"output": output, "h": x.mean((1, 2))}
+
+
+def _last(x, low, factor, kernel, added):
+    """The last convolution, alone or added to the interpolation of the small image."""
+    init = nn.initializers.zeros if added else HE
+    size = (kernel, kernel)
+    output = nn.Conv(low.shape[-1], size, kernel_init=init, name="out")(x)
+    return output + 2 * bicubic_enlarge(low, factor) - 1 if added else output

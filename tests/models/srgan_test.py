@@ -3,10 +3,12 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-from toys import jitted
+import pytest
+from toys import images, jitted
 
 from jssl.models.srgan import SRCNN, Judge, SRResNet
 from jssl.nets import linen
+from jssl.ops.maps import bicubic_enlarge
 
 LOW = jnp.zeros((1, 24, 24, 3))
 
@@ -52,7 +54,7 @@ def test_srcnn_of_a_single_path_is_bicubic_interpolation():
     weights = {
         "conv0": signs.reshape(1, 1, 1, 2),
         "conv1": jnp.eye(2).reshape(1, 1, 2, 2),
-        "conv2": signs.reshape(1, 1, 2, 1),
+        "out": signs.reshape(1, 1, 2, 1),
     }
     params = {
         name: {"kernel": w, "bias": jnp.zeros(w.shape[-1])} for name, w in weights.items()
@@ -60,3 +62,11 @@ def test_srcnn_of_a_single_path_is_bicubic_interpolation():
     out, _ = net.apply(params, stats, x)
     wanted = jnp.clip(jax.image.resize(x, (1, 12, 12, 1), "bicubic"), 0, 1)
     np.testing.assert_allclose((out["output"] + 1) / 2, wanted, atol=1e-6)
+
+
+@pytest.mark.parametrize("net", [SRCNN(2, (4, 3), added=True), SRResNet(2, 4, 1, 3, True)])
+def test_a_network_whose_output_is_added_begins_as_bicubic_interpolation(net):
+    low = images()
+    variables = net.init(jax.random.key(0), low)
+    wanted = 2 * bicubic_enlarge(low, 2) - 1
+    np.testing.assert_allclose(net.apply(variables, low)["output"], wanted, atol=1e-6)
