@@ -188,7 +188,7 @@ SMALL = dict(
 @tiny(IMAGES, SMALL, source="captions:digits")
 def laptop(
     run: Run = Run(),
-    images: Images = Images(source="captions", epochs=15.0, batch=32),
+    images: Images = Images(source="captions", epochs=40.0, batch=64),
     coder: Coder = Coder(
         coder_width=16, coder_multipliers=(1, 2), coder_blocks=1, coder_patch=2
     ),
