@@ -68,12 +68,11 @@ class Block(nn.Module):
         if self.kind == "full":
             y = attend(y, there.repeat(places, 1)[:, None, None])
         elif self.kind == "spatial":
-            y = attend(y.reshape(-1, places, width)).reshape(u.shape)
+            y = attend(y.reshape(n, frames, places, width)).reshape(u.shape)
         else:
             y = y.reshape(n, frames, places, width).swapaxes(1, 2)
             keys = there.repeat(places, 0)[:, None, None]
-            y = attend(y.reshape(-1, frames, width), keys)
-            y = y.reshape(n, places, frames, width).swapaxes(1, 2).reshape(u.shape)
+            y = attend(y, keys).swapaxes(1, 2).reshape(u.shape)
         u = u + g1[:, None] * y
         dense = dict(kernel_init=XAVIER, dtype=self.dtype)
         y = nn.Dense(self.ratio * width, **dense, name="fc1")(

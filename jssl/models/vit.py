@@ -115,8 +115,8 @@ class DropPath(nn.Module):
 class Attention(nn.Module):
     """Multi-head softmax self-attention: [n, l, d] -> [n, l, d].
 
-    With a mask of bools that broadcasts to [n, heads, queries, keys], queries attend where
-    it is True.
+    Tokens in groups, [n, g, l, d], attend within their group. With a mask of bools that
+    broadcasts to [n, heads, queries, keys], or [n g, ...], queries attend where it is True.
 
     Attributes:
       heads: number of heads.
@@ -131,9 +131,10 @@ class Attention(nn.Module):
 
     @nn.compact
     def __call__(self, x, mask=None):
-        n, length, width = x.shape
+        shape, (length, width) = x.shape, x.shape[-2:]
+        x = x.reshape(-1, length, width)
         init = XAVIER_OF_THREE if self.joint_qkv_init else XAVIER
-        split = (n, length, self.heads, width // self.heads)
+        split = (len(x), length, self.heads, width // self.heads)
         q, k, v = (
             nn.Dense(width, kernel_init=init, dtype=self.dtype, name=name)(x).reshape(split)
             for name in ("query", "key", "value")
@@ -141,8 +142,9 @@ class Attention(nn.Module):
         if tapped(self, "attention"):
             logits = jnp.einsum("nqhd,nkhd->nhqk", q, k) / math.sqrt(q.shape[-1])
             logits = logits if mask is None else jnp.where(mask, logits, -jnp.inf)
-            tap(self, "attention", jax.nn.softmax(logits))
-        out = jax.nn.dot_product_attention(q, k, v, mask=mask).reshape(n, length, width)
+            weights = jax.nn.softmax(logits)
+            tap(self, "attention", weights.reshape(shape[0], -1, length, length))
+        out = jax.nn.dot_product_attention(q, k, v, mask=mask).reshape(shape)
         return nn.Dense(width, kernel_init=XAVIER, dtype=self.dtype, name="out")(out)
 
 

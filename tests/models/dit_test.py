@@ -10,6 +10,7 @@ import pytest
 
 from jssl.models.dit import Block, VideoTransformer
 from jssl.models.vit import Attention
+from jssl.nets import linen
 
 FOUND = np.load(Path(__file__).parents[1] / "golden" / "dit.npz")
 EMBEDDER = "transformer_blocks.0.norm1.emb"
@@ -112,6 +113,16 @@ def test_without_attention_across_frames_a_video_is_so_many_images():
         np.testing.assert_allclose(whole[:, t : t + 1], alone, atol=1e-5)
     full = jax.jit(small("full", time=0).apply)(params, x, i)["output"]
     assert np.abs(full - whole).max() > 1e-3
+
+
+@pytest.mark.parametrize("attention", ["full", "spatial", "factorized"])
+def test_attention_maps_have_a_row_a_video(attention):
+    net = linen(small(attention))
+    x, i = videos()
+    params, stats = net.init(jax.random.key(0), x, i)
+    for weights in net.apply(params, stats, x, i)[0]["attention"]:
+        assert len(weights) == len(x)
+        np.testing.assert_allclose(weights.sum(-1), 1, atol=1e-5)
 
 
 @pytest.mark.parametrize(("kind", "linked"), [
