@@ -138,7 +138,7 @@ def laptop(
     multiples: tuple = (0, 1, 3, 10),
     accept: str = "confidence",
 ) -> list[Stage]:
-    """A toy of EEG, whose subject is the seed; real EEG, or small images: two minutes.
+    """A toy of EEG, whose subject is the seed; real EEG, or small images: one minute.
 
     The evals are gains of classifiers by generated rows beside duplicates, noise, geometric
     distortions and, on the toy, rows of the true law; and the law of the generated rows.

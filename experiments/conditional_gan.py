@@ -99,7 +99,7 @@ def laptop(
     widths: Counts = (64, 32),
     norm: bool = True,
 ) -> list[Stage]:
-    """DCGAN's generator against a spectrally normalized critic: two minutes on two cores.
+    """DCGAN's generator against a spectrally normalized critic: one minute on two cores.
 
     Args:
       widths: Channels of the generator's maps; the discriminator has them in reverse.

@@ -8,8 +8,8 @@
 Ledig et al. 2017, https://arxiv.org/abs/1609.04802; SRCNN: Dong et al. 2014,
 https://arxiv.org/abs/1501.00092. Stages: "srcnn" and "content" by the squared error of
 pixels, "adversarial" from there. Reference, PSNR of luma on Set5 at factor 4: SRResNet
-32.05 dB, SRGAN with features of VGG 29.40 dB (not checked in the paper). Ours: not
-measured; `paper` not run.
+32.05 dB, SRGAN with features of VGG 29.40 dB (not checked in the paper). Ours:
+docs/results.md; `paper` not run.
 """
 
 from collections.abc import Callable
@@ -181,7 +181,7 @@ def laptop(
         adversarial_epochs=4.0,
     ),
 ) -> list[Stage]:
-    """Patches of photographs and small networks: about two minutes on two cores.
+    """Patches of photographs and small networks: about four minutes on two cores.
 
     Args:
       epochs: Passes over the training split, of SRCNN and of the stage "content".

@@ -134,7 +134,9 @@ def laptop(
     diffusion: Diffusion = Diffusion(),
     lr: Positive = 3e-3,
 ) -> list[Stage]:
-    """Eight frames of 16 x 16 pixels, 64 patches: two or three minutes on two cores.
+    """Eight frames of 16 x 16 pixels, 64 patches: about three minutes on two cores.
+
+    That is too short for whole digits: with epochs=20 they are better.
 
     Args:
       source: Data set: bounce16, clips:FOLDER, or images, which are one-frame videos.
