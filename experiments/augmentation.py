@@ -152,6 +152,8 @@ def laptop(
       multiples: Numbers of appended rows, in units of the training rows, from 0.
       accept: Rule of partial use: confidence, critic or knn.
     """
+    if accept == "critic" and generators.generator != "gan":
+        raise ValueError("augmentation: accept=critic needs generator=gan, for its critic")
     if images.source == "eeg_toy":
         train = images.read(run, True, subject=run.seed)
     else:
@@ -208,11 +210,15 @@ def geometric(train: Source, column: str) -> Callable:
         return turned
 
     def shifted(key, x):
-        """Trials as images of one row: up to 5 of 100 samples later, 10 % longer."""
+        """Trials as images of equal rows: up to 5 of 100 samples later, 10 % longer."""
         moved = random_geometric(
-            key, jnp.asarray(x)[:, None, :, None], shift=0.05, degrees=0.0, shear=0.0
+            key,
+            jnp.asarray(x)[:, None, :, None].repeat(3, 1),
+            shift=0.05,
+            degrees=0.0,
+            shear=0.0,
         )
-        return moved[:, 0, :, 0]
+        return moved[:, 1, :, 0]
 
     return shifted
 

@@ -125,12 +125,17 @@ class Enlargement:
             found.append(run.stage("features", method, train, count))
         several = data.minibatches(train, self.k)
         last = several.steps(self.adversarial_epochs)
-        fall = optax.piecewise_constant_schedule(self.adversarial_lr, {last // 2: 0.1})
+
+        def fall(updates):
+            """The rate of a player with so many updates a step."""
+            half = updates * (last // 2)
+            return optax.piecewise_constant_schedule(self.adversarial_lr, {half: 0.1})
+
         method = srgan(
             maker,
             nets.linen(Judge(self.judge, self.hidden)),
-            adam(fall),
-            adam(fall),
+            adam(fall(1)),
+            adam(fall(self.k)),
             adversarial=self.weight,
             features=fixed,
             scale=self.features_weight if fixed else 1.0,
@@ -193,7 +198,7 @@ def laptop(
     return enlargement.stages(run, train, steps, judged, optax.cosine_decay_schedule)
 
 
-@tiny(PHOTOS | TINY, stored=24, size=16)
+@tiny(PHOTOS | TINY, stored=32, size=24)
 def paper(
     run: Run = Run(save_every=10_000),
     images: Photos = Photos(source="tfds:imagenet2012", epochs=12.587, batch=16),

@@ -73,8 +73,12 @@ class Game:
 
     def methods(self, train, text, vocabulary, txs):
         """The methods of both stages; `txs` are optimizers of the players of each."""
-        h, _, channels = train.image_shape
+        h, w, channels = train.image_shape
         side = h // self.small
+        if h != w:
+            raise ValueError(
+                f"stackgan: images must be square, got {h} x {w}: give size={min(h, w)}"
+            )
         if h % self.small:
             raise ValueError(f"stackgan: small={self.small} does not divide {h} pixels")
 

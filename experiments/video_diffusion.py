@@ -197,9 +197,10 @@ def paper(
 
     Departures: the variance of samples is that of the posterior, there learned; latents are
     read from a file, in which they are scaled to bytes, and are not drawn anew in each
-    step; no flips of the images, which would be encoded again. No encoder is part of jssl:
-    with source=tfds:imagenet2012,size=256,variant=XL/16 the same transformer has the same
-    number of patches of pixels.
+    step; no flips of the images, which would be encoded again; bytes are read as numbers in
+    [-1, 1], so that latents have a smaller deviation than 1, and samples are clipped to
+    that range. No encoder is part of jssl: with source=tfds:imagenet2012,size=256,
+    variant=XL/16 the same transformer has the same number of patches of pixels.
 
     Args:
       source: Data set: npz:FILE of latents as bytes, image [n, 32, 32, 4] and label; or

@@ -176,13 +176,14 @@ def text(caption: str, source) -> dict[str, np.ndarray]:
     Raises:
       ValueError: data without captions, unknown words, or too many words.
     """
-    from jssl.data.captioned import tokenized, words
+    from jssl.data.captioned import PAD, tokenized, words
 
     columns = source.row_shapes()
     if "tokens" not in columns:
         raise ValueError(f"--caption: {source.data_name} has no captions")
     field, length = source.field_of("tokens"), columns["tokens"].shape[1]
-    spoken = words(caption)
+    padded = PAD in field.vocabulary
+    spoken = words(caption) if padded else caption.lower().split()
     for word in spoken:
         if word not in field.vocabulary:
             near = difflib.get_close_matches(word, field.vocabulary, 3, 0.0)
@@ -195,6 +196,13 @@ def text(caption: str, source) -> dict[str, np.ndarray]:
             f"--caption: captions of {source.data_name} have at most {length} words, got "
             f"{len(spoken)}"
         )
+    if not padded:
+        if len(spoken) != length:
+            raise ValueError(
+                f"--caption: captions of {source.data_name} have {length} words, such as "
+                f"those of {', '.join(field.vocabulary)}; got {len(spoken)}"
+            )
+        return {"tokens": np.array([field.vocabulary.index(x) for x in spoken], np.int32)}
     tokens, mask = tokenized([caption], field.vocabulary, length)
     return {"tokens": tokens[0]} | ({field.mask: mask[0]} if field.mask in columns else {})
 

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from jssl import data
 from jssl.checkpoint import Checkpoints
 from jssl.config import load
-from jssl.sample import main, write
+from jssl.sample import main, text, write
 from jssl.session import describe
 
 EXPERIMENTS = Path(__file__).parent.parent / "experiments"
@@ -139,6 +140,16 @@ def test_a_text_is_a_condition_and_an_image_is_decoded_from_its_code(run, tmp_pa
     )
     np.testing.assert_array_equal(kept, seed)
     np.testing.assert_array_equal(kept[0], kept[1])
+
+
+def test_the_words_of_a_caption_of_fixed_length_are_those_of_the_data():
+    source = data.load("bounce16", 4)
+    tokens = text("3 up-left", source)["tokens"]
+    np.testing.assert_array_equal(tokens, [3, 10])
+    with pytest.raises(ValueError, match="captions of bounce16 have 2 words.*got 1"):
+        text("3", source)
+    with pytest.raises(ValueError, match="has the word 'left'"):
+        text("3 left", source)
 
 
 MISTAKES = {

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
+from zipfile import BadZipFile
 
 import numpy as np
 from jaxtyping import Float, Integer
@@ -177,12 +178,13 @@ def eeg_features(path: str, /) -> Dataset:
     Each number has mean 0 and variance 1 over train.
 
     Raises:
-      ValueError: a file without these arrays, or with fewer than five trials.
+      ValueError: a file without these arrays, with fewer than five trials, with negative
+        classes, or with numbers that are not finite.
     """
     try:
         with np.load(Path(path).expanduser(), allow_pickle=False) as file:
             x, y, trial = (np.asarray(file[name]) for name in ("x", "y", "trial"))
-    except (OSError, KeyError, ValueError) as reason:
+    except (OSError, EOFError, TypeError, KeyError, ValueError, BadZipFile) as reason:
         raise ValueError(
             f"{path} must be an npz file of x, y and trial: {reason}"
         ) from reason
@@ -192,6 +194,11 @@ def eeg_features(path: str, /) -> Dataset:
             f"{path} must have x float[n, channels, bands], y int[n] and five trials or "
             f"more in trial[n], got {x.dtype}{list(x.shape)}, {y.dtype}{list(y.shape)} and "
             f"{len(np.unique(trial))} trials"
+        )
+    if y.min() < 0 or not np.isfinite(x).all():
+        raise ValueError(
+            f"{path} must have classes y from 0 (add 1 to SEED's -1, 0, 1) and finite x, "
+            f"got y from {y.min()} and {(~np.isfinite(x)).sum()} other numbers"
         )
     trials = np.unique(trial)
     fifth = len(trials) // 5

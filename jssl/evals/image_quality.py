@@ -22,6 +22,7 @@ Each = Float[np.ndarray, " n"]
 
 BT601 = (65.481 / 255, 128.553 / 255, 24.966 / 255)
 RADIUS, DEVIATION = 5, 1.5
+ROWS = 500  # in float64 at a time
 
 
 def psnr(x: Images, y: Images) -> Each:
@@ -68,6 +69,7 @@ def image_quality(
 
     `embed` returns "input" and the reconstructions, images [N, h, w, c] in [0, 1]. Those of
     the first name are "psnr" and "ssim", those of others "psnr/NAME" and "ssim/NAME".
+    Images smaller than 11 x 11 within the border have no SSIM.
 
     Args:
       names: outputs of the method with the reconstructions.
@@ -84,12 +86,21 @@ def image_quality(
             x, y = (np.asarray(features(split, key)) for key in ("input", name))
         except KeyError as error:
             raise ValueError(f"the {split} split has no {name!r}: {error}") from error
-        x, y = _pair("image_quality", x, y)
-        if luma and x.shape[-1] == 3:
-            x, y = ((a @ np.array(BT601))[..., None] for a in (x, y))
+        if x.shape != y.shape or x.ndim != 4:
+            raise ValueError(
+                f"image_quality needs images [n, h, w, c], got {list(x.shape)} as 'input' "
+                f"and {list(y.shape)} as {name!r}"
+            )
         inside = slice(border, -border or None)
-        x, y = x[:, inside, inside], y[:, inside, inside]
-        return {"psnr": float(psnr(x, y).mean()), "ssim": float(ssim(x, y).mean())}
+        found: dict[str, list[Each]] = {"psnr": [], "ssim": []}
+        for first in range(0, len(x), ROWS):
+            pair = [a[first : first + ROWS, inside, inside] for a in (x, y)]
+            if luma and x.shape[-1] == 3:
+                pair = [(a @ np.array(BT601))[..., None] + 16 / 255 for a in pair]
+            found["psnr"].append(psnr(*pair))
+            if min(pair[0].shape[1:3]) > 2 * RADIUS:
+                found["ssim"].append(ssim(*pair))
+        return {k: float(np.concatenate(each).mean()) for k, each in found.items() if each}
 
     def run(features: Features, final: bool) -> dict:
         found = {}

@@ -85,7 +85,7 @@ def motion(field: str = "video", *, side: int = 8, k: int = 10, floor: float = 0
                 "path": path_error(centers_of_mass(x)),
                 "object": float((first == last).mean()),
                 "class": float((first == labels).mean()),
-                "direction": float((toward(x) == wanted).all(1).mean()),
+                "direction": float((toward(x) == wanted).all(1)[ends > 0].mean()),
             }
 
         frames = (x.reshape(len(x) * x.shape[1], -1) for x in (real, made))

@@ -1,8 +1,10 @@
 """StackGAN's networks: two generators of a text, and discriminators of images with texts.
 
-Zhang et al. 2017, section 3 and appendix, https://arxiv.org/abs/1612.03242, with the layers
-of their released code. A text is a vector t [n, e]. A generator is given a sample of the
-text's Gaussian (conditioning augmentation),
+Zhang et al. 2017, section 3 and appendix, https://arxiv.org/abs/1612.03242, with the widths
+of their released code; there the last map before a residual block of a discriminator has no
+activation, and the first batch norm of a generator is of units, not of channels. A text is
+a vector t [n, e]. A generator is given a sample of the text's Gaussian (conditioning
+augmentation),
 
     c = mu(t) + sigma(t) eps,    eps ~ N(0, I)
 

@@ -3,7 +3,8 @@
     full:     the data, and m N generated rows
     partial:  the same of accepted rows only, from at most `cap` m N proposals
 
-Classes are equally frequent among the added rows. m = 0 returns the data.
+Classes are equally frequent among the added rows, unless `cap` ends the proposals before.
+m = 0 returns the data.
 
 Luo and Lu, "EEG Data Augmentation for Emotion Recognition Using a Conditional Wasserstein
 GAN", EMBC 2018; Luo, Zhu, Wan and Lu, "Data Augmentation for Enhancing EEG-based Emotion
@@ -42,24 +43,24 @@ def augment_dataset(
     distort: Callable[[PRNGKeyArray, np.ndarray], np.ndarray],
     multiple: float | int,
 ) -> tuple[More, MoreLabels]:
-    """Appends distorted copies of rows: whole copies of the data, then some of the rows.
+    """Appends distorted copies of rows, each copy of the data in a random order.
 
     Args:
-      key: of the distortions, and of the rows of an incomplete copy.
+      key: of the distortions and the orders.
       x, y: N rows and their labels.
       distort: (key, rows) -> rows of the same labels.
       multiple: m; round(m N) rows are appended.
 
     >>> x, y = np.array([[1.0], [2.0]]), np.array([0, 1])
     >>> more = augment_dataset(jax.random.key(0), x, y, lambda key, x: -x, 1.5)
-    >>> more[0].ravel().tolist()[:4], len(more[1])
-    ([1.0, 2.0, -1.0, -2.0], 5)
+    >>> more[0].ravel().tolist()[:2], sorted(more[0].ravel().tolist()[2:4]), len(more[1])
+    ([1.0, 2.0], [-2.0, -1.0], 5)
     """
     choose, key = jax.random.split(key)
     count = _appended(x, multiple)
-    whole, rest = divmod(count, len(x))
-    some = np.asarray(jax.random.permutation(choose, len(x)))[:rest]
-    rows = np.concatenate([np.tile(np.arange(len(x)), whole), some]).astype(int)
+    keys = (jax.random.fold_in(choose, i) for i in range(count // len(x) + 1))
+    orders = [np.asarray(jax.random.permutation(key, len(x))) for key in keys]
+    rows = np.concatenate(orders)[:count]
     parts = np.split(rows, np.arange(len(x), count, len(x))) if count else []
     made = [
         np.asarray(distort(jax.random.fold_in(key, i), x[part]), x.dtype)

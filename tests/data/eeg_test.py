@@ -120,3 +120,12 @@ def test_features_of_a_recording_are_split_by_trial(tmp_path):
     np.savez(tmp_path / "three.npz", x=x[..., 0], y=trial % 3, trial=trial)
     with pytest.raises(ValueError, match=r"x float\[n, channels, bands\]"):
         load(f"eeg_features:{tmp_path / 'three.npz'}", 4)
+    for bad in (dict(y=trial % 3 - 1), dict(x=x + np.inf)):
+        np.savez(tmp_path / "four.npz", **dict(x=x, y=trial % 3, trial=trial) | bad)
+        with pytest.raises(ValueError, match="must have classes y from 0 .* and finite x"):
+            load(f"eeg_features:{tmp_path / 'four.npz'}", 4)
+    np.save(tmp_path / "five.npy", x)
+    (tmp_path / "six.npz").write_bytes(b"")
+    for name in ("five.npy", "six.npz"):
+        with pytest.raises(ValueError, match="must be an npz file of x, y and trial"):
+            load(f"eeg_features:{tmp_path / name}", 4)

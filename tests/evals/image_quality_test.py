@@ -1,5 +1,6 @@
 """PSNR and SSIM: the numbers of scikit-image, see tests/golden/make_ssim.py."""
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -74,3 +75,19 @@ def test_other_arrays_are_refused(unhooked):
         ssim(x[:, :10], y[:, :10])
     with pytest.raises(ValueError, match="has no 'other'"):
         image_quality(["other"])(Reconstructions(x, y), True)
+
+
+def test_images_smaller_than_the_window_have_no_structural_similarity():
+    x, y = (a[:, :12, :12] for a in pair("gray"))
+    assert set(image_quality(border=1)(Reconstructions(x, y), True)) == {"psnr"}
+    found = image_quality()(Reconstructions(x, y), True)
+    np.testing.assert_allclose(found["ssim"], ssim(x, y).mean(), rtol=1e-12)
+
+
+def test_parts_of_the_rows_have_the_mean_of_all(monkeypatch):
+    x, y = pair("color")
+    whole = image_quality(luma=True)(Reconstructions(x, y), True)
+    monkeypatch.setattr(sys.modules["jssl.evals.image_quality"], "ROWS", 3)
+    parts = image_quality(luma=True)(Reconstructions(x, y), True)
+    for name in ("psnr", "ssim"):
+        np.testing.assert_allclose(parts[name], whole[name], rtol=1e-12)

@@ -64,3 +64,13 @@ def test_paths_are_those_of_the_center():
 def test_a_method_without_videos_is_refused():
     with pytest.raises(ValueError, match="must generate videos as 'video'"):
         motion()(Videos(lambda x: x[:, 0]), True)
+
+
+def test_a_single_frame_has_no_direction():
+    short = Videos(lambda x: x)
+    for table in short.splits.values():
+        ends = np.where(np.arange(len(table["label"])) % 3, 8, 1)
+        video = table["video"] * (np.arange(8) < ends[:, None])[..., None, None, None]
+        table |= {"video": video, "length": ends}
+    found = motion()(short, True)
+    assert found["direction"] == found["direction/real"] == 1

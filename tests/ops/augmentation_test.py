@@ -77,7 +77,7 @@ def test_the_number_of_rounds_is_limited():
 
 def test_copies_are_whole_and_then_of_distinct_rows():
     x, y = augment_dataset(KEY, X, Y, lambda key, x: x + 100, 1.5)
-    np.testing.assert_array_equal(x[6:12], X + 100)
+    np.testing.assert_array_equal(np.sort(x[6:12], 0), X + 100)
     last = x[12:] - 100
     assert len(np.unique(last, axis=0)) == 3
     np.testing.assert_array_equal(Y[np.int64(last[:, 0] / 2)], y[12:])
@@ -111,3 +111,10 @@ def test_neighbors_are_of_the_class_alone():
 def test_a_negative_multiple_is_refused():
     with pytest.raises(ValueError, match="must be 0 or more, got -1"):
         augment_full(KEY, draw, X, Y, -1)
+
+
+def test_half_of_a_copy_is_of_all_classes():
+    """Rows are often sorted by class; callers take the first of many appended rows."""
+    y = np.repeat(np.arange(2), 50)
+    _, more = augment_dataset(KEY, np.zeros((100, 1)), y, lambda key, x: x, 3)
+    assert 15 < more[100:150].sum() < 35

@@ -26,7 +26,7 @@ import optax
 from jssl.learner import fresh
 from jssl.losses import adversarial
 from jssl.method import Method, Prepare, field, first_row, identity
-from jssl.methods.generative.gan import State, alternate, check_samples, minibatch
+from jssl.methods.generative.gan import State, alternate, check_samples, minibatch, once
 from jssl.nets import Net
 from jssl.ops.rotations import rotate_all
 from jssl.pictures import Grid, in_range
@@ -122,7 +122,7 @@ def conditional_gan(
         real, y = prepare(now), one_hot(now["label"])
         fake = jax.lax.stop_gradient(generate(maker.params, maker.stats, y, make)[0])
         on_real, after = judged(params, stats, real, y, one)
-        on_fake, after = judged(params, _once(stats, after), fake, y, two)
+        on_fake, after = judged(params, once(stats, after), fake, y, two)
         on_real, on_fake = on_real["logits"], on_fake["logits"]
         value = of_discriminator(on_real, on_fake)
         metrics = {
@@ -179,9 +179,3 @@ def conditional_gan(
         }
 
     return Method(init, step, embed, render=render, generate=samples)
-
-
-def _once(before, after):
-    """Statistics after a first pass, with which a second one repeats no power iteration."""
-    kept = {kind: before[kind] for kind in ("spectral",) if kind in before}
-    return after | kept if kept else after

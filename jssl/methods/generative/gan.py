@@ -160,6 +160,16 @@ def rows_of(batch: Batch) -> int:
     return jax.tree.leaves(batch)[0].shape[1]
 
 
+def once(before: Any, after: Any) -> Any:
+    """Statistics after a pass, with the vectors of spectral norm of those before it.
+
+    A further pass in the same step begins its power iteration where the first one did, and
+    thus judges with the same normalized weights.
+    """
+    kept = {kind: before[kind] for kind in ("spectral",) if kind in before}
+    return after | kept if kept else after
+
+
 def check_samples(method: str, fake: Any, real: Any) -> None:
     """Compares the shapes of samples, arrays or pairs of arrays, with those of the data.
 

@@ -26,7 +26,7 @@ import optax
 from jssl.learner import Learner, fresh
 from jssl.losses.adversarial import matching_aware_discriminator, non_saturating_generator
 from jssl.method import Above, Augment, Method, Prepare, field, first_row, identity
-from jssl.methods.generative.gan import State, alternate, check_samples, minibatch
+from jssl.methods.generative.gan import State, alternate, check_samples, minibatch, once
 from jssl.nets import Net
 from jssl.ops.densities import gaussian_divergence
 from jssl.pictures import Grid, in_range
@@ -104,12 +104,12 @@ def stackgan(
             fake, _ = generator.apply(maker.params, maker.stats, *given, train=True)
             fake = jax.lax.stop_gradient(fake["image"])
             other, known = mismatched(pairs, text)
-            on_real, stats = judged(params, stats, real, text)
-            on_wrong, stats = judged(params, stats, real[other], text)
-            on_fake, stats = judged(params, stats, fake, text)
+            on_real, after = judged(params, stats, real, text)
+            on_wrong, after = judged(params, once(stats, after), real[other], text)
+            on_fake, after = judged(params, once(stats, after), fake, text)
             on_wrong = jnp.where(known, on_wrong, on_fake)
             value = matching_aware_discriminator(on_real, on_wrong, on_fake)
-            return value, (stats, {
+            return value, (after, {
                 "disc/loss": value,
                 "disc/real_right": (on_real > 0).mean(),
                 "disc/wrong_right": (on_wrong < 0).mean(),

@@ -119,7 +119,7 @@ def game(judge, **more):
     fake = lambda p, z, t, eps: {"image": z * 0 + 9, "mean": eps * 0, "log_sigma": eps * 0}
     return stackgan(
         network((), fake),
-        network(jnp.zeros(()), judge),
+        judge if isinstance(judge, Net) else network(jnp.zeros(()), judge),
         optax.sgd(0.0),
         optax.sgd(0.0),
         lambda key, n: (jnp.zeros((n, 1)), jnp.zeros((n, 1))),
@@ -145,6 +145,25 @@ def test_the_discriminator_is_asked_for_real_wrong_and_fake_pairs():
     method = game(lambda p, x, t: {"logits": value(x, t), "h": x})
     _, metrics = method.step(KEY, method.init(KEY, alone), alone)
     np.testing.assert_allclose(metrics["disc/loss"], soft(0.0) + soft(2.0), rtol=1e-6)
+
+
+def test_three_passes_of_a_step_begin_the_same_power_iteration():
+    """Logits that count the passes since the vectors of spectral norm were kept."""
+
+    def apply(params, stats, x, text, train=False, keys={}):
+        count = stats["spectral"]
+        out = {"logits": count + 0 * x[:, 0], "h": x}
+        return out, {"spectral": count + 1, "norm": stats["norm"] + 1}
+
+    first = {"spectral": jnp.zeros(()), "norm": jnp.zeros(())}
+    judge = Net(lambda key, x, text: ({"w": jnp.zeros(())}, first), apply)
+    x = jnp.arange(4.0)[None, :, None]
+    batch = {"image": x, "text": x, "index": jnp.arange(4)[None]}
+    method = game(judge)
+    after, metrics = method.step(KEY, method.init(KEY, batch), batch)
+    np.testing.assert_allclose(metrics["disc/loss"], 2 * np.log(2), rtol=1e-6)
+    kept = after.own.discriminator.stats
+    assert (float(kept["spectral"]), float(kept["norm"])) == (1, 3)
 
 
 def test_logits_of_zero_cost_twice_log_two():
