@@ -37,7 +37,7 @@ def band_filter(
       band: low and high, in Hz.
 
     Raises:
-      ValueError: not 0 <= low < high.
+      ValueError: not 0 <= low < high, or no frequency of the signals is in the band.
 
     >>> t = jnp.arange(100) / 100
     >>> slow, fast = jnp.sin(2 * jnp.pi * 3 * t), jnp.sin(2 * jnp.pi * 20 * t)
@@ -49,7 +49,12 @@ def band_filter(
     if not 0 <= low < high:
         raise ValueError(f"band_filter: band must be 0 <= low < high, got {low}, {high}")
     frequency = np.fft.rfftfreq(x.shape[-1], 1 / rate)
-    inside = jnp.asarray((low <= frequency) & (frequency < high))
+    inside = (low <= frequency) & (frequency < high)
+    if not inside.any():
+        raise ValueError(
+            f"band_filter: {x.shape[-1]} samples at the rate {rate} have no frequency from "
+            f"{low} to {high}: give longer windows, a higher rate or another band"
+        )
     return jnp.fft.irfft(jnp.fft.rfft(x) * inside, x.shape[-1]).astype(x.dtype)
 
 

@@ -67,6 +67,8 @@ def test_the_power_of_a_band_is_that_of_the_periodogram(x64):
     np.testing.assert_allclose(np.square(filtered).mean(1), wanted, rtol=1e-9)
     with pytest.raises(ValueError, match="0 <= low < high, got 4, 4"):
         band_filter(jnp.asarray(x), 200, (4, 4))
+    with pytest.raises(ValueError, match="rate 50 have no frequency from 31 to 50"):
+        band_filter(jnp.asarray(x), 50, (31, 50))
     with pytest.raises(ValueError, match="are no window of 800"):
         de_features(jnp.asarray(x), 200, window=4)
 
