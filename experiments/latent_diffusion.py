@@ -234,7 +234,7 @@ def laptop(
     return _stages(run, images, train, coder, prior, coder_epochs, *rates)
 
 
-@tiny(IMAGES, SMALL, source="digits")
+@tiny(IMAGES, SMALL, source="digits", size=8)
 def paper(
     run: Run = Run(save_every=10_000, eval_every=-1),
     images: Images = Images(

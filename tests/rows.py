@@ -112,6 +112,10 @@ CASES = {
         (X, Y),
     ),
     "least_squares_generator": (losses.least_squares_generator, (X,)),
+    "matching_aware_discriminator": (
+        losses.matching_aware_discriminator,
+        (X, X[::-1], X * X),
+    ),
     "minimax_generator": (losses.minimax_generator, (X,)),
     "hinge_generator": (losses.hinge_generator, (X,)),
     "wasserstein_generator": (losses.wasserstein_generator, (X,)),

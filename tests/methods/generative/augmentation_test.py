@@ -35,8 +35,9 @@ def tiny(tx):
     batch = {"image": images(), "label": jnp.arange(8) % 3, "index": jnp.arange(8)}
     batch = {name: x[None] for name, x in batch.items()}
     slow, fast = tx or optax.sgd(1e-4), tx or optax.adam(1e-2)
+    show = lambda x: x.reshape(-1, 8, 8, 1)
     return augmentation(
-        MAKER, CRITIC, slow, fast, partial(normal, 4), 3, prepare=flat
+        MAKER, CRITIC, slow, fast, partial(normal, 4), 3, prepare=flat, show=show
     ), batch
 
 

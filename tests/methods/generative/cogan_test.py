@@ -43,7 +43,7 @@ def normal(width, key, n):
 def tiny(tx):
     one, two = ({"image": x[None], "index": jnp.arange(8)[None]} for x in domains())
     method = cogan(
-        MAKER, JUDGE, tx or optax.sgd(1e-3), tx or optax.sgd(0.1), partial(normal, 4)
+        MAKER, JUDGE, tx or optax.sgd(1e-4), tx or optax.sgd(0.1), partial(normal, 4)
     )
     return method, {"first": one, "second": two}
 

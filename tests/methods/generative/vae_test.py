@@ -300,5 +300,5 @@ def test_the_loss_of_laplace_is_the_absolute_error_over_the_scale():
 
 
 def test_an_unknown_likelihood_is_refused():
-    with pytest.raises(ValueError, match='"bernoulli" or "gaussian", got \'poisson\''):
+    with pytest.raises(ValueError, match="gaussian or laplace, got 'poisson'"):
         vae(network({}), optax.sgd(0.1), likelihood="poisson")
