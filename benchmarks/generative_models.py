@@ -134,7 +134,7 @@ def trained(spec, factor):
 
 
 def sampler(engine):
-    """How many numbers of a state its samples depend on, found in the traced program."""
+    """Counts the numbers of a state that samples depend on, in the traced program."""
     generate, key = engine.stage.method.generate, jax.random.key(0)
     trace = jax.make_jaxpr(lambda state, rows: generate(key, state, rows))
     jaxpr = trace(engine.shapes, engine.rows).jaxpr
@@ -144,7 +144,7 @@ def sampler(engine):
 
 
 def parameters(state):
-    """How many numbers were trained, in all networks of a state."""
+    """Counts the trained numbers in all networks of a state."""
     learners = jax.tree.leaves(state, is_leaf=lambda x: isinstance(x, Learner))
     params = [x.params for x in learners if isinstance(x, Learner)]
     return sum(x.size for x in jax.tree.leaves(params))

@@ -62,7 +62,9 @@ def laptop(
     steps: Count = 20,
     step: Positive = 0.1,
 ) -> list[Stage]:
-    """Digits and small networks, in three stages: about two minutes on two cores.
+    """Digits and small networks, in three stages: about two minutes on one core.
+
+    The evals compile all steps of the inversion in one program, which takes minutes more.
 
     Stages: "recognizer" of the classes, "gan" conditioned on the attribute, "inversion".
 

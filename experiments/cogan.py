@@ -105,7 +105,7 @@ def laptop(
     pairs: Pairs = Pairs(lr=5e-4),
     widths: Counts = (64, 32, 32),
 ) -> list[Stage]:
-    """DCGAN's generators and strided discriminators: about four minutes on two cores.
+    """DCGAN's generators and strided discriminators: about six minutes on one core.
 
     Args:
       epochs: Passes over the images of a domain, half of the training split.

@@ -215,7 +215,7 @@ def laptop(
     coder_lr: Positive = 6e-3,
     lr: Positive = 2e-3,
 ) -> list[Stage]:
-    """Codes of 7 x 7 x 4 of small images with captions: about five minutes on two cores.
+    """Codes of 7 x 7 x 4 of small images with captions: about twelve minutes on one core.
 
     Without captions a text is the name of the image's class; without classes there is none.
 

@@ -186,7 +186,7 @@ def laptop(
         adversarial_epochs=4.0,
     ),
 ) -> list[Stage]:
-    """Patches of photographs and small networks: about four minutes on two cores.
+    """Patches of photographs and small networks: about three minutes on one core.
 
     Args:
       epochs: Passes over the training split, of SRCNN and of the stage "content".

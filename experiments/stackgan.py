@@ -179,7 +179,7 @@ def laptop(
     lr: Positive = 2e-4,
     betas: tuple = (0.5, 0.999),
 ) -> list[Stage]:
-    """Digits of 14 pixels, then of 28, of their captions: about five minutes on two cores.
+    """Digits of 14 pixels, then of 28, of their captions: about ten minutes on one core.
 
     Args:
       epochs: Passes over the training split of stage 2.
