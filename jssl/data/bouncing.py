@@ -80,7 +80,7 @@ def bounce16(
 
 def _videos(table, part, frames, size, shortest):
     image, label = (np.repeat(table[x], _SHARE[part], 0) for x in ("image", "label"))
-    bits = np.random.PCG64([len(label), frames, size])
+    bits = np.random.PCG64([list(_SHARE).index(part), len(label), frames, size])
     draw = lambda most, *shape: (
         np.int64(bits.random_raw(int(np.prod(shape))).reshape(shape) >> np.uint64(11))
         % most

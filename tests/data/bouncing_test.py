@@ -70,3 +70,9 @@ def test_shorter_videos_are_black_after_their_end():
     np.testing.assert_array_equal(bright.sum(1), table["length"])
     with pytest.raises(ValueError, match="shortest 9 and frames 8"):
         load("bounce16", 32, shortest=9)
+
+
+def test_val_and_test_move_differently():
+    source = load("bounce16", 32)
+    val, test = (source.split(part).table["tokens"][:, 1] for part in ("val", "test"))
+    assert 0.15 < np.mean(val == test) < 0.35  # one of four directions, by chance
