@@ -29,7 +29,7 @@ from jssl.models.heads import Classifier
 from jssl.models.unet import UNet
 from jssl.ops.diffusion import cosine_schedule, linear_schedule, scaled_linear_schedule
 
-RUNS = {"": 5, FASHION: 1}
+RUNS = {"": 5, FASHION: 1, "source=photographs,size=32,epochs=20": 1}
 
 
 @dataclass(frozen=True, kw_only=True)

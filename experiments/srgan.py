@@ -34,7 +34,13 @@ from jssl.models.heads import Classifier
 from jssl.models.srgan import SRCNN, Judge, SRResNet
 from jssl.papers import PHOTOS, Photos, of_layer
 
-RUNS = {"": 1, "content=features": 1}
+PHOTOGRAPHS = "source=photographs"
+RUNS = {
+    "": 1,
+    PHOTOGRAPHS: 1,
+    f"{PHOTOGRAPHS},content=features": 1,
+    "source=mnist,size=28,factor=2": 1,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,7 +179,7 @@ TINY = dict(
 @tiny(DATA | TINY, source="photos", size=16)
 def laptop(
     run: Run = Run(),
-    images: Data = Data(source="photographs", size=48, epochs=8.0, batch=16),
+    images: Data = Data(source="photos", size=48, epochs=8.0, batch=16),
     enlargement: Enlargement = Enlargement(
         width=32,
         blocks=4,
