@@ -64,8 +64,6 @@ def laptop(
 ) -> list[Stage]:
     """Digits and small networks, in three stages: about two minutes on one core.
 
-    The evals compile all steps of the inversion in one program, which takes minutes more.
-
     Stages: "recognizer" of the classes, "gan" conditioned on the attribute, "inversion".
 
     Args:

@@ -27,7 +27,7 @@ from jssl.methods.generative.ddpm import ddpm
 from jssl.models.convnet import ConvNet
 from jssl.models.heads import Classifier
 from jssl.models.unet import UNet
-from jssl.ops.diffusion import cosine_schedule, linear_schedule, scaled_linear_schedule
+from jssl.ops.diffusion import SCHEDULES, TARGETS
 
 RUNS = {"": 5, FASHION: 1, "source=photographs,size=32,epochs=20": 1}
 
@@ -84,11 +84,7 @@ class Diffusion:
     ) -> Method:
         """The method for images of a source, with averaged weights."""
         classes = train.classes if self.conditional else 0
-        make = one_of("schedule", self.schedule, {
-            "cosine": cosine_schedule,
-            "linear": linear_schedule,
-            "scaled_linear": scaled_linear_schedule,
-        })  # fmt: skip
+        make = one_of("schedule", self.schedule, SCHEDULES)
         net = UNet(
             self.width,
             self.multipliers,
@@ -104,7 +100,7 @@ class Diffusion:
             nets.linen(net),
             optax.chain(adam, ema_weights(self.average)),
             make(self.levels),
-            target=one_of("target", self.target, {k: k for k in ("epsilon", "x0", "v")}),
+            target=one_of("target", self.target, TARGETS),
             steps=self.sampling_steps,
             eta=self.eta,
             variance=one_of("variance", self.variance, {k: k for k in ("small", "large")}),

@@ -27,12 +27,11 @@ from jssl.papers import PAPER, ImageNet
 def laptop(
     run: Run = Run(save_every=500),
     images: Images = Images(epochs=60.0),
-    small: Small = Small(widths=(16, 32, 64)),
+    small: Small = Small(widths=(16, 32, 64), strides=(1, 2, 2)),
     count: Count = 24,
     choice: str = "max",
     tile: Count = 7,
     shift: float = 2.0,
-    strides: Counts = (1, 2, 2),
     width: Count = 32,
     hidden: Count = 128,
 ) -> list[Stage]:
@@ -51,7 +50,7 @@ def laptop(
       width: Width of a tile's description; nine of them make h.
       hidden: Width of the layer between h and the logits.
     """
-    train, encoder = images.load(run), small.encoder(strides=strides)
+    train, encoder = images.load(run), small.encoder()
     method = jigsaw(
         nets.linen(ContextFree(encoder, count, width, hidden)),
         small.adamw(train.steps(images.epochs)),

@@ -29,7 +29,7 @@ from jssl.models.convnet import ConvNet
 from jssl.models.cross_attention import TextEncoder
 from jssl.models.heads import Classifier
 from jssl.models.unet import UNet
-from jssl.ops.diffusion import cosine_schedule, linear_schedule, scaled_linear_schedule
+from jssl.ops.diffusion import SCHEDULES, TARGETS
 
 STAMPS = "source=stamps,size=32,coder_epochs=60,epochs=200"
 RUNS = {"": 1, FASHION: 1, STAMPS: 1}
@@ -122,11 +122,7 @@ class Prior:
 
     def method(self, text, vocabulary, adam):
         """The method of the field "latent"; `text` is the condition, or None."""
-        make = one_of("schedule", self.schedule, {
-            "cosine": cosine_schedule,
-            "linear": linear_schedule,
-            "scaled_linear": scaled_linear_schedule,
-        })  # fmt: skip
+        make = one_of("schedule", self.schedule, SCHEDULES)
         encoder = TextEncoder(
             vocabulary,
             self.text_width,
@@ -150,7 +146,7 @@ class Prior:
             nets.linen(net),
             optax.chain(adam, ema_weights(self.average)),
             make(self.levels),
-            target=one_of("target", self.target, {k: k for k in ("epsilon", "x0", "v")}),
+            target=one_of("target", self.target, TARGETS),
             steps=self.sampling_steps,
             eta=self.eta,
             clip=False,

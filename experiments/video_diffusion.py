@@ -31,7 +31,7 @@ from jssl.models.dense import Dense
 from jssl.models.dit import VideoTransformer
 from jssl.models.heads import Classifier
 from jssl.models.vit import sizes
-from jssl.ops.diffusion import cosine_schedule, linear_schedule
+from jssl.ops.diffusion import SCHEDULES, TARGETS
 
 RUNS = {"": 1, "attention=spatial": 1, "epochs=20": 1, "first=0.5,continued=True": 1}
 
@@ -42,7 +42,7 @@ class Diffusion:
 
     Attributes:
       levels: Number T of noise levels.
-      schedule: Noise levels: cosine or linear.
+      schedule: Noise levels: cosine, linear or scaled_linear.
       target: Prediction of the network: epsilon, x0 or v.
       variant: Size of the transformer and side of a patch in pixels, such as B/4, or
         WIDTHxDEPTHxHEADS/4.
@@ -101,15 +101,12 @@ class Diffusion:
             continues=self.first > 0,
             **net,
         )
-        make = one_of("schedule", self.schedule, {
-            "cosine": cosine_schedule,
-            "linear": linear_schedule,
-        })  # fmt: skip
+        make = one_of("schedule", self.schedule, SCHEDULES)
         return video_diffusion(
             nets.linen(network),
             optax.chain(adam, ema_weights(self.average)),
             make(self.levels),
-            target=one_of("target", self.target, {k: k for k in ("epsilon", "x0", "v")}),
+            target=one_of("target", self.target, TARGETS),
             steps=self.sampling_steps,
             eta=self.eta,
             condition=condition,

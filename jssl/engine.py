@@ -17,7 +17,7 @@ from jssl import sharding
 from jssl.config import Stage
 from jssl.data import Source
 from jssl.learner import rates
-from jssl.method import trained
+from jssl.method import identity, trained
 
 
 class Engine:
@@ -190,13 +190,19 @@ class Engine:
         return found
 
     def _compiled(self, fn, decode):
-        """Compiles fn(*args, batch), cached by fn."""
+        """Compiles fn(*args, batch), cached by fn; of a `dispatched` one only its ends."""
         key = fn, decode == self.stage.data.decode
         if key not in self._programs:
-            self._programs[key] = jax.jit(
-                lambda args, batch, context: fn(*args, decode(batch, context)),
-                out_shardings=self.everywhere,
-            )
+            compiled = partial(jax.jit, out_shardings=self.everywhere)
+            if getattr(fn, "dispatched", False):
+                decoded, whole = jax.jit(decode), compiled(identity)
+                self._programs[key] = lambda args, batch, context: whole(
+                    fn(*args, decoded(batch, context))
+                )
+            else:
+                self._programs[key] = compiled(
+                    lambda args, batch, context: fn(*args, decode(batch, context))
+                )
         return self._programs[key]
 
 

@@ -1,7 +1,7 @@
 """Features of a trained method: its outputs for rows of the data, as input of evals."""
 
 from collections.abc import Callable, Mapping
-from functools import cached_property
+from functools import cached_property, wraps
 from numbers import Real
 from typing import Any, NamedTuple
 
@@ -192,9 +192,14 @@ class Features:
         if what == "generated":
             if what not in self._functions:
                 generate = self.engine.stage.method.generate
-                self._functions[what] = lambda key, state, batch: generate(
-                    jax.random.fold_in(key, batch["index"][0]), state, batch
-                )
+
+                @wraps(generate)
+                def keyed(key, state, batch):
+                    return generate(
+                        jax.random.fold_in(key, batch["index"][0]), state, batch
+                    )
+
+                self._functions[what] = keyed
             key = jax.random.fold_in(self.engine.keys["render"], 0)
             return self._functions[what], key, self.state
         return self._embed(*what), self.state

@@ -309,14 +309,25 @@ class Small:
       lr: Peak learning rate: linear warm-up over the first 5 % of the steps, then cosine
         decay to 0.
       widths: Channels of each layer of the encoder.
+      strides: Stride of each layer of the encoder; 2 everywhere if empty.
     """
 
     lr: Positive = 2e-3
     widths: Counts = (32, 64, 128)
+    strides: tuple = ()
 
     def encoder(self, **more: Any) -> ConvNet:
-        """Images [n, h, w, c] -> [n, widths[-1]]."""
-        return ConvNet(self.widths, **more)
+        """Images [n, h, w, c] -> [n, widths[-1]].
+
+        Raises:
+          ValueError: strides that are not one for each width.
+        """
+        if self.strides and len(self.strides) != len(self.widths):
+            raise ValueError(
+                f"strides must be one for each of the {len(self.widths)} widths, or empty, "
+                f"got {self.strides}"
+            )
+        return ConvNet(self.widths, self.strides, **more)
 
     def adamw(self, steps: int) -> optax.GradientTransformation:
         """AdamW for a training of `steps` steps."""

@@ -141,6 +141,16 @@ def no_samples(key, state, batch):
     return {}
 
 
+def dispatched(fn):
+    """Marks a `generate` that compiles its own parts and is called outside `jit`.
+
+    For searches by gradients of convolutions, which XLA compiles for minutes where their
+    steps are unrolled in one program, and runs slowly on CPU where they are a loop.
+    """
+    fn.dispatched = True
+    return fn
+
+
 class Method(NamedTuple, Generic[State]):
     """A learning method, as pure functions of its state.
 
@@ -153,7 +163,7 @@ class Method(NamedTuple, Generic[State]):
       embed: (state, batch) -> {"h": [n, d], ...}.
       refresh: (key, state, collect) -> (state, order).
       render: (key, state, batch, collect) -> {name: picture}.
-      generate: (key, state, batch) -> {field: [n, ...]}.
+      generate: (key, state, batch) -> {field: [n, ...]}; may be `dispatched`.
     """
 
     init: Init

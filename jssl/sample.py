@@ -17,6 +17,7 @@ import difflib
 import json
 import math
 from collections.abc import Mapping
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +118,7 @@ def drawn(
     if generate is no_samples:
         raise ValueError(f"the method of the stage {stage.name} generates no samples")
 
+    @wraps(generate)
     def samples(key, state, batch):
         n, first = len(batch["index"]), batch["index"][0]
         rows = {k: jnp.broadcast_to(x, (n, *np.shape(x))) for k, x in given.items()}

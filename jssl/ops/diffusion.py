@@ -14,7 +14,7 @@ https://arxiv.org/abs/2006.11239
 """
 
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
@@ -132,6 +132,14 @@ def cosine_schedule(steps: int) -> Schedule:
     u = np.arange(steps + 1) / steps
     f = np.cos((u + 0.008) / 1.008 * np.pi / 2) ** 2
     return schedule(np.minimum(1 - f[1:] / f[:-1], 0.999))
+
+
+SCHEDULES = {
+    "cosine": cosine_schedule,
+    "linear": linear_schedule,
+    "scaled_linear": scaled_linear_schedule,
+}
+TARGETS: dict[str, Target] = {x: x for x in get_args(Target)}
 
 
 @compares_rows(like="i")
@@ -471,5 +479,5 @@ def _samples(function, i, **arrays):
 
 
 def _known(target):
-    if target not in ("epsilon", "x0", "v"):
+    if target not in TARGETS:
         raise ValueError(f"target must be epsilon, x0 or v, got {target!r}")

@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import optax
 
 from jssl.learner import Learner, fresh, minimize, noise_keys
-from jssl.method import Method, Prepare, field, first_row, identity
+from jssl.method import Method, Prepare, dispatched, field, first_row, identity
 from jssl.methods.generative import gan
 from jssl.methods.transfer.distil import Frozen
 from jssl.nets import Net
@@ -136,14 +136,24 @@ def age_gan(
         found = {"z": z, "input": show(x), "reconstruction": show(image(state, z, y))}
         return dict(conditional.embed(state.gan, batch)) | found
 
-    def generate(key, state, batch):
+    @jax.jit
+    def begun(state, batch):
         x, y = prepare(batch), attribute(batch)
-        far = jax.tree_util.Partial(apart, state, seen(state, x), y)
-        z, _ = invert(far, encoded(state, x), steps=steps, lr=lr)
+        return x, y, seen(state, x), encoded(state, x)
+
+    @jax.jit
+    def edited(state, z):
         each = [show(image(state, z, jnp.full(len(z), k))) for k in range(classes)]
-        wanted = jnp.arange(len(z)), batch.get("label", y)
-        edits = jnp.stack(each, 1)
-        return {made: edits[wanted], "edits": edits, "original": show(x)}
+        return jnp.stack(each, 1)
+
+    @dispatched
+    def generate(key, state, batch):
+        x, y, wanted, z = begun(state, batch)
+        far = jax.tree_util.Partial(apart, state, wanted, y)
+        z, _ = invert(far, z, steps=steps, lr=lr)
+        edits = edited(state, z)
+        each = jnp.arange(len(z)), batch.get("label", y)
+        return {made: edits[each], "edits": edits, "original": show(x)}
 
     def render(key, state, batch, collect):
         few = generate(key, state, {name: x[:8] for name, x in batch.items()})
@@ -162,8 +172,7 @@ def invert(
     """The codes of least distance among those that Adam visits, and their distances.
 
     Each step is a dispatch, compiled once; a loop within a program would be slow on CPU for
-    gradients of convolutions. Under `jit`, as in evals, the steps are unrolled. Rows are
-    independent of each other.
+    gradients of convolutions. Rows are independent of each other.
 
     Args:
       distance: z [n, d] -> [n], a `jax.tree_util.Partial` of its arrays.

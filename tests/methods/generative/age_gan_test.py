@@ -9,9 +9,13 @@ import optax
 import pytest
 from toys import images, jitted
 
+from jssl import Stage
+from jssl.data import dataset
+from jssl.engine import Engine
+from jssl.features import Features
 from jssl.learner import fresh
 from jssl.method import Method, field
-from jssl.methods.generative.age_gan import age_gan, invert
+from jssl.methods.generative.age_gan import _searched, age_gan, invert
 from jssl.methods.generative.conditional_gan import conditional_gan
 from jssl.methods.generative.gan import State
 from jssl.models import gan
@@ -242,3 +246,23 @@ def test_mistakes_are_refused():
     )
     with pytest.raises(ValueError, match=r"shape of z, \(4,\), got \(3,\)"):
         method.init(KEY, batch)
+
+
+def test_evals_dispatch_the_steps_of_the_inversion_too():
+    """On two batches of the engine: what a call outside of it returns."""
+    method, _, _ = begun()
+    x = np.asarray(255 * images()).astype(np.uint8)
+    x = np.concatenate([x, 255 - x])
+    rows = {"image": x, "label": np.arange(16, dtype=np.int32) % 3}
+    source = dataset("toy", {"train": rows}, 8, labeled=True)
+    engine = Engine(Stage(name="edit", method=method, data=source, steps=1))
+    before = _searched._cache_size()
+    features = Features(engine, engine.begin({}))
+    edits = features.generated("train")["edits"]
+    # The first step reads moments that are not sharded yet. Unrolled steps add no program.
+    assert 1 <= _searched._cache_size() - before <= 2
+    assert edits.shape == (16, 3, 8, 8, 1)
+    second = {"image": jnp.asarray(x[8:] / 255), "label": jnp.arange(8, 16) % 3}
+    second |= {"index": jnp.arange(8, 16)}
+    wanted = method.generate(KEY, features.state, second)["edits"]
+    np.testing.assert_allclose(edits[8:], wanted, atol=1e-5)
