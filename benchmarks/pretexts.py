@@ -1,11 +1,12 @@
-"""Generates docs/pretexts.md: pretext tasks compared, and their most important knobs.
+"""Generates docs/pretexts.md: pretext tasks and their knobs compared.
 
-    python benchmarks/pretexts.py run [--only layers jigsaw] [--seeds 3]
+    python benchmarks/pretexts.py run [--seeds 3] [--only rotation jigsaw]
     python benchmarks/pretexts.py write
 
-`run` trains the runs of each table, one after the other, and stores numbers in
-docs/pretexts/; what is there for the same configuration is skipped, so that it can be
-interrupted and resumed. `write` makes the page.
+`run` trains the methods of the table of layers with one network and one budget, and stores
+their probes in docs/pretexts/; what is there for the same config is skipped, so that it can
+be interrupted and resumed. `write` makes the page, with the other tables from the results
+in docs/results/, which are those of `benchmarks/results.py`.
 """
 
 import argparse
@@ -17,60 +18,54 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from results import KEPT as RESULTS
+from results import ROOT, digest
 
-ROOT = Path(__file__).parent.parent
 KEPT = ROOT / "docs" / "pretexts"
-PROBES = {"linear": ("linear", ".1f"), "kNN": ("knn", ".1f")}
+# Knobs of all rows of the table of layers, and those of each row. "EXPERIMENT@BASELINE" is
+# a baseline of an experiment.
+COMMON = (
+    "source=stamps,size=32,epochs=40,batch=64,widths=(16,32,64,64,64),"
+    "strides=(2,1,2,1,1),supervised_epochs=40"
+)
+ROWS = {
+    "random": ("rotation@untrained network", {}),
+    "random, rescaled": ("rotation", {"epochs": 2, "lr": 1e-9}),
+    "supervised": ("rotation@supervised reference", {}),
+    "rotation": ("rotation", {}),
+    "jigsaw": ("jigsaw", {"tile": 9}),
+}
+LAYERS = [f"layer {i}" for i in range(1, 6)]
 
 
 class Table(NamedTuple):
-    """A table of the page.
+    """A table of kept results.
 
     Attributes:
       title: heading.
       about: text below the heading.
-      common: knobs of all runs.
-      rows: configs by name, EXPERIMENT or EXPERIMENT:KNOBS; a name with "@" before it is a
-        baseline of that config: "@untrained network" is its network without training.
-      columns: metric and format of each column, by heading.
+      experiment: whose results the rows are.
+      rows: knobs by name, as in its RUNS.
+      columns: heading: metric, format. Fractions with one decimal are in percent.
     """
 
     title: str
     about: str
-    common: str
+    experiment: str
     rows: dict[str, str]
-    columns: dict[str, tuple[str, str]] = PROBES
+    columns: dict[str, tuple[str, str]]
 
 
-LAYERS = {f"conv{i}": (f"layer {i}", ".1f") for i in range(1, 6)}
-TABLES = {
-    "layers": Table(
-        "Probes of every layer",
-        "Accuracy, in percent, of an exact linear probe on each of five convolutions of "
-        "16, 32, 64, 64 and 64 channels, whose maps are averaged to at most 600 numbers, "
-        "on the 630 training and 78 test images of `stamps` (16 topics). All have the same "
-        "network, 60 epochs of batches of 64, and the other knobs of their `laptop`. "
-        "*Random, rescaled* has statistics of batch norm that are measured on the data, "
-        "after Krähenbühl et al. 2016.",
-        "source=stamps,size=32,epochs=60,batch=64,widths=(16,32,64,64,64),"
-        "strides=(2,1,2,1,1),supervised_epochs=60",
-        {
-            "random": "rotation@untrained network",
-            "random, rescaled": "rotation:lr=1e-9",
-            "supervised": "rotation@supervised reference",
-            "rotation": "rotation",
-            "jigsaw": "jigsaw:tile=9",
-        },
-        LAYERS | {"h": ("linear", ".1f")},
-    ),
-    "jigsaw": Table(
+PROBES = {"linear": ("linear", ".1f"), "kNN": ("knn", ".1f")}
+TABLES = [
+    Table(
         "Jigsaw: the set of permutations",
-        "Number of permutations, and the rule they are chosen by: of large, middle or "
-        "small Hamming distance. Digits, 20 epochs. *Puzzles* is the accuracy in the "
+        "Number of permutations and rule of their choice (maximal, middle or minimal mean "
+        "Hamming distance), on the digits, 20 epochs. *Puzzles* is the accuracy in the "
         "pretext task on the last batch of training.",
-        "source=mnist,epochs=20",
+        "jigsaw",
         {
-            f"{count}, {choice}": f"jigsaw:count={count},choice={choice}"
+            f"{count}, {choice}": f"epochs=20,count={count},choice={choice}"
             for count, choice in (
                 (4, "max"),
                 (24, "max"),
@@ -81,19 +76,7 @@ TABLES = {
         },
         {"puzzles": ("jigsaw_accuracy", ".2f")} | PROBES,
     ),
-}
-
-
-def runs(only, seeds):
-    """(table, name, config, baseline or "", seed) of every run."""
-    for seed in range(seeds):
-        for key in only or TABLES:
-            table = TABLES[key]
-            for name, given in table.rows.items():
-                experiment, _, baseline = given.partition("@")
-                experiment, _, knobs = experiment.partition(":")
-                words = ",".join(filter(None, [table.common, knobs, f"seed={seed}"]))
-                yield key, name, f"experiments/{experiment}.py:{words}", baseline, seed
+]
 
 
 def run(options):
@@ -106,76 +89,90 @@ def run(options):
     from jssl.log import Log, write_json
 
     KEPT.mkdir(parents=True, exist_ok=True)
-    for key, name, spec, baseline, seed in runs(options.only, options.seeds):
-        slug = re.sub(r"\W+", "-", f"{key}-{name}-{seed}")
-        out, known = KEPT / f"{slug}.json", {"config": spec, "baseline": baseline}
-        if out.exists() and json.loads(out.read_text())["known"] == known:
-            continue
-        print(f"{key}: {name}, seed {seed}", flush=True)
-        bound = config.load(f"{ROOT}/{spec}")
-        stage = bound.stages()[-1]
-        stage = stage.baselines[baseline] if baseline else stage
-        stage = replace(stage, baselines={}, eval_every=0, save_every=0, render_every=0)
-        folder = options.folder / slug
-        folder.mkdir(parents=True, exist_ok=True)
-        engine = Engine(stage)
-        done = loop.run(engine, folder, {}, Log(folder))
-        numbers = dict(done.metrics)
-        if any(metric.startswith("layer ") for metric, _ in TABLES[key].columns.values()):
-            numbers |= evals.layer_probes()(Features(engine, done.state), True)
-        facts = {"seconds": done.seconds, "provenance": session.provenance()}
-        write_json(out, {"table": key, "row": name, "seed": seed, "known": known,
-                         "numbers": numbers} | facts)  # fmt: skip
+    for seed in range(options.seeds):
+        for name in options.only or ROWS:
+            given, knobs = ROWS[name]
+            experiment, _, baseline = given.partition("@")
+            words = [f"{knob}={value}" for knob, value in (knobs | {"seed": seed}).items()]
+            config_of = config.load(f"{ROOT}/experiments/{experiment}.py:{COMMON}", words)
+            known = {"experiment": given, "knobs": dict(config_of.knobs)}
+            known = json.loads(json.dumps(known))  # with lists for tuples
+            slug = re.sub(r"\W+", "-", f"{name}-{seed}")
+            out, folder = KEPT / f"{slug}.json", options.folder / slug
+            if out.exists() and json.loads(out.read_text())["config"] == known:
+                continue
+            print(f"{name}, seed {seed}", flush=True)
+            stage = config_of.stages()[-1]
+            stage = stage.baselines[baseline] if baseline else stage
+            stage = replace(stage, baselines={}, evals={}, eval_every=0, save_every=0)
+            folder.mkdir(parents=True, exist_ok=True)
+            engine = Engine(stage)
+            done = loop.run(engine, folder, {}, Log(folder))
+            features = Features(engine, done.state)
+            numbers = evals.layer_probes()(features, True)
+            facts = {"seconds": done.seconds, "provenance": session.provenance()}
+            write_json(out, {"row": name, "seed": seed, "config": known,
+                             "numbers": numbers} | facts)  # fmt: skip
 
 
 def cell(values, form):
-    """Mean and standard error over the seeds; fractions as percentages where ".1f"."""
-    scale = 100 if form == ".1f" else 1
-    values = scale * np.asarray(values, float)
+    """Mean and standard error over the seeds."""
     if not len(values):
         return ""
+    values = (100 if form == ".1f" else 1) * np.asarray(values, float)
     mean = format(values.mean(), form)
     if len(values) == 1:
         return mean
     return f"{mean} ± {format(values.std(ddof=1) / np.sqrt(len(values)), form)}"
 
 
-def shown(key, found):
-    """A section of the page: title, text and table."""
-    table = TABLES[key]
+def markdown(columns, rows):
+    """A table of rows {name: [{metric: number} of each seed]}; no seed: missing."""
     lines = [
-        f"| | seeds | {' | '.join(table.columns)} |",
-        "|---" * (len(table.columns) + 2) + "|",
+        f"| | seeds | {' | '.join(columns)} |",
+        "|---" * (len(columns) + 2) + "|",
     ]
-    for name in table.rows:
-        each = [known for known in found if known["row"] == name]
+    for name, each in rows.items():
         cells = [
-            cell([x["numbers"][m] for x in each if m in x["numbers"]], form)
-            for m, form in table.columns.values()
+            cell([numbers[metric] for numbers in each if metric in numbers], form)
+            for metric, form in columns.values()
         ]
-        if each:
-            lines.append(f"| {name} | {len(each)} | {' | '.join(cells)} |")
-    return f"## {table.title}\n\n{table.about}\n\n" + "\n".join(lines) + "\n"
+        lines.append(f"| {name} | {len(each) or 'missing'} | {' | '.join(cells)} |")
+    return "\n".join(lines)
 
 
-def page(kept=KEPT):
+def results_of(experiment, knobs, kept=RESULTS):
+    """The metrics of the last stage of each seed of an experiment with these knobs."""
+    stem = f"{experiment}-{digest(knobs)}" if knobs else experiment
+    paths = [p for p in kept.glob(f"{stem}-*.json") if p.stem[len(stem) + 1 :].isdigit()]
+    found = [json.loads(path.read_text())["stages"] for path in sorted(paths)]
+    return [list(stages.values())[-1]["metrics"] for stages in found]
+
+
+def page(kept=KEPT, results=RESULTS):
     """The page, as markdown.
 
     Raises:
-      ValueError: no results.
+      ValueError: no layers were probed.
     """
     every = [json.loads(path.read_text()) for path in sorted(kept.glob("*.json"))]
     if not every:
-        raise ValueError(f"{kept} has no results: run `python {sys.argv[0]} run` first")
+        raise ValueError(f"{kept} has no results: run `python benchmarks/pretexts.py run`")
+    layers = {n: [x["numbers"] for x in every if x["row"] == n] for n in ROWS}
+    names = {f"conv{i + 1}": (layer, ".1f") for i, layer in enumerate(LAYERS)}
     sections = []
-    for key in TABLES:
-        found = [known for known in every if known["table"] == key]
-        if found:
-            sections.append(shown(key, found))
+    for table in TABLES:
+        rows = {
+            name: results_of(table.experiment, knobs, results)
+            for name, knobs in table.rows.items()
+        }
+        text = markdown(table.columns, rows)
+        sections.append(f"## {table.title}\n\n{table.about}\n\n{text}\n")
     given = [known["provenance"] for known in every]
     several = lambda values: ", ".join(sorted(set(values)))
     return PAGE.format(
         folder=kept.name,
+        layers=markdown(names, layers),
         sections="\n".join(sections),
         machine=several(f"{g['machine']}, {g['devices']}" for g in given),
         jax=several(g["versions"]["jax"] for g in given),
@@ -188,15 +185,25 @@ PAGE = """# Pretext tasks
     python benchmarks/pretexts.py run
     python benchmarks/pretexts.py write
 
-Generated by these commands; numbers are stored in `docs/{folder}/`. Probes are in percent
-of the test split. Cells are the mean over the seeds, ± its standard error where there are
-several; with one seed, differences of a few points are noise.
+Generated by these commands. Probes are in percent of the test split. Cells are the mean
+over the seeds, ± its standard error; with one seed, differences of a few points are noise.
+Rows that are missing have not been run yet.
 
-{sections}
-## Runs
+## Probes of every layer
+
+Accuracy of an exact linear probe on each of five convolutions of 16, 32, 64, 64 and 64
+channels, whose maps are averaged to at most 600 numbers, on the 630 training and 78 test
+images of `stamps` (16 topics): one test image is 1.3 points. All rows have the same network
+and 40 epochs of batches of 64, and the other knobs of their `laptop`; methods of tiles
+encode each tile by this network. *Random, rescaled* has statistics of batch norm that are
+measured on the data, as in the data-dependent initialization of Krähenbühl et al. 2016.
+Numbers are stored in `docs/{folder}/`.
+
+{layers}
 
 Machine: {machine}. JAX {jax}. Commits: {commits}.
-"""
+
+{sections}"""
 
 
 def main():
@@ -204,9 +211,10 @@ def main():
     kinds = parser.add_subparsers(dest="command", required=True)
     running = kinds.add_parser("run")
     add = running.add_argument
-    add("--only", nargs="+", default=[], choices=TABLES, help="tables")
+    add("--only", nargs="+", default=[], choices=ROWS, help="rows of the table of layers")
     add("--seeds", type=int, default=1)
-    add("--folder", type=Path, default=ROOT / "runs" / "pretexts", help="of the runs")
+    folder = ROOT / "runs" / "pretexts"
+    add("--folder", type=Path, default=folder, help="of the runs")
     kinds.add_parser("write")
     options = parser.parse_args()
     if options.command == "run":

@@ -22,6 +22,12 @@ from jssl.ops.permutations import permutation_set
 from jssl.ops.puzzles import cut_tiles, normalize_tiles
 from jssl.papers import PAPER, ImageNet
 
+RUNS = {
+    "": 1,
+    **{f"epochs=20,count={count},choice=max": 1 for count in (4, 24, 96)},
+    **{f"epochs=20,count=24,choice={choice}": 1 for choice in ("middle", "min")},
+}
+
 
 @tiny(CONVNET, strides=(1, 2), width=4, hidden=8, count=4, tile=2, shift=0.0)
 def laptop(
