@@ -221,6 +221,35 @@ def is_colored(ab: Float[Array, "n h w 2"], threshold: float = 5.0) -> Bool[Arra
     return (jnp.abs(ab) > threshold).any((1, 2, 3))
 
 
+def lightness(images: Float[Array, "n h w c"]) -> Float[Array, "n h w 1"]:
+    """L of RGB images in [0, 1], less 50 and divided by 100: a network's gray input.
+
+    Raises:
+      ValueError: when there are not three channels.
+
+    >>> lightness(jnp.ones((1, 1, 1, 3))).round(3).item()    # white
+    0.5
+    """
+    return (rgb_to_lab(images)[..., :1] - 50) / 100
+
+
+def colored(
+    light: Float[Array, "n h w 1"], ab: Float[Array, "n k l 2"]
+) -> Float[Array, "n h w 3"]:
+    """RGB images [n, h, w, 3] of L, from 0 to 100, and of a and b at a lower resolution.
+
+    Raises:
+      ValueError: when shapes do not fit.
+
+    >>> gray = colored(jnp.full((1, 4, 4, 1), 50.0), jnp.zeros((1, 2, 2, 2)))
+    >>> gray.shape, gray.mean().round(2).item()
+    ((1, 4, 4, 3), 0.4699999988079071)
+    """
+    sizes = expect("colored", light=(light, "n h w 1"), ab=(ab, "n k l 2"))
+    shape = sizes["n"], sizes["h"], sizes["w"], 2
+    return lab_to_rgb(jnp.concatenate([light, jax.image.resize(ab, shape, "linear")], -1))
+
+
 def _three(function, image, names):
     if jnp.ndim(image) == 0 or image.shape[-1] != 3:
         raise ValueError(
