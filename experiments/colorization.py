@@ -1,7 +1,7 @@
 """Colorization: classification of the colors of a gray image.
 
     python -m jssl.main --config=experiments/colorization.py
-    python -m jssl.main --config=experiments/colorization.py:source=stamps,size=32
+    python -m jssl.main --config=experiments/colorization.py:source=stamps,size=32,epochs=50
     python -m jssl.main --config=experiments/colorization.py:mix=1.0
     python -m jssl.main --config=experiments/colorization.py:paper
 
@@ -25,7 +25,7 @@ from jssl.models.heads import Classifier
 from jssl.ops.lab import ab_bins, lightness
 from jssl.papers import LINEAR, PAPER, ImageNet, LinearEvaluation, behind, of_layer
 
-STAMPS = "source=stamps,size=32"
+STAMPS = "source=stamps,size=32,epochs=50,supervised_epochs=30"
 RUNS = {"": 1, STAMPS: 5, f"{STAMPS},mix=1.0": 1}
 
 
