@@ -39,6 +39,7 @@ class AlexNet(nn.Module):
       hidden_norm: batch norm of the dense layers, in place of their biases, as in RotNet.
       split: groups of channels in convolutions 2, 4 and 5; 2 in the original.
       groups: groups of the batch norm.
+      maps: return the last pooled maps [n, h', w', widths[-1]], before dense layers.
       dtype: dtype of the computation.
 
     Raises:
@@ -53,6 +54,7 @@ class AlexNet(nn.Module):
     hidden_norm: bool = False
     split: int = 1
     groups: int = 1
+    maps: bool = False
     dtype: Any = None
 
     @nn.compact
@@ -80,6 +82,8 @@ class AlexNet(nn.Module):
             tap(self, "layers", x)
             if i in (0, 1, 4):
                 x = pooled(x)
+        if self.maps:
+            return x.astype(jnp.promote_types(x.dtype, jnp.float32))
         x = x.reshape(len(x), -1)
         for i, width in enumerate(self.hidden):
             x = nn.Dropout(self.dropout, deterministic=not train)(nn.relu(x))
