@@ -39,6 +39,7 @@ class AlexNet(nn.Module):
       hidden_norm: batch norm of the dense layers, in place of their biases, as in RotNet.
       split: groups of channels in convolutions 2, 4 and 5; 2 in the original.
       groups: groups of the batch norm.
+      affine: whether the batch norm of convolutions has a learned scale and offset.
       dtype: dtype of the computation.
 
     Raises:
@@ -53,6 +54,7 @@ class AlexNet(nn.Module):
     hidden_norm: bool = False
     split: int = 1
     groups: int = 1
+    affine: bool = True
     dtype: Any = None
 
     @nn.compact
@@ -76,7 +78,8 @@ class AlexNet(nn.Module):
                 dtype=self.dtype,
                 name=f"conv{i}",
             )(x)
-            x = nn.relu(BatchNorm(self.groups, name=f"norm{i}")(x, train))
+            norm = BatchNorm(self.groups, self.affine, self.affine, name=f"norm{i}")
+            x = nn.relu(norm(x, train))
             tap(self, "layers", x)
             if i in (0, 1, 4):
                 x = pooled(x)
