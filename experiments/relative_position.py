@@ -69,7 +69,7 @@ def laptop(
       width: Width of a patch's description; h is the mean of the nine.
       hidden: Width of the layer between a pair and its logits.
     """
-    train, encoder = images.load(run), small.encoder(strides=strides)
+    train, encoder = images.load(run), small.encoder(strides=strides, maps=True)
     method = relative_position(
         nets.linen(PatchPairs(encoder, width, (hidden,))),
         small.adamw(train.steps(images.epochs)),

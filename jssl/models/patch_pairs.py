@@ -20,7 +20,8 @@ class PatchPairs(nn.Module):
     `PatchPairs(AlexNet(padding=5, affine=False, hidden=()), 4096, (4096, 4096))`.
 
     Attributes:
-      encoder: encoder of a patch, [m, p, p, c] -> [m, k].
+      encoder: encoder of a patch, [m, p, p, c] -> [m, ...], which is flattened: with maps,
+        the next layer knows where in the patch a feature is.
       width: d, units of the layer that describes a patch (fc6).
       hidden: units of the layers between a pair and its logits (fc7, fc8); all but the last
         of several have batch norm.
@@ -68,6 +69,6 @@ def described(encoder, width, patches, train):
     """Descriptions of patches [n, k, p, p, c], each by itself, [n, k, width]."""
     n, k = patches.shape[:2]
     x = encoder(patches.reshape(n * k, *patches.shape[2:]), train=train)
-    x = nn.Dense(width, name="patch")(x)
+    x = nn.Dense(width, name="patch")(x.reshape(n * k, -1))
     x = nn.relu(BatchNorm(scale=False, bias=False, name="patch_norm")(x, train))
     return x.reshape(n, k, width)

@@ -26,7 +26,7 @@ def images(channels=1):
 
 
 def network():
-    return jitted(PatchPairs(ConvNet((8, 16)), width=8, hidden=(16,)))
+    return jitted(PatchPairs(ConvNet((8, 16), maps=True), width=8, hidden=(16,)))
 
 
 def tiny(tx):
