@@ -14,7 +14,7 @@ import math
 from jssl import Stage, baselines, evals, nets, optim, views
 from jssl.config import Count, Counts, Fraction, tiny
 from jssl.knobs import CONVNET, Images, Run, Small
-from jssl.method import field
+from jssl.method import field, identity
 from jssl.methods.pretext.jigsaw import jigsaw, laid_out
 from jssl.models.alexnet import WIDTHS, AlexNet
 from jssl.models.jigsaw import ContextFree
@@ -37,6 +37,7 @@ def laptop(
     count: Count = 24,
     choice: str = "max",
     tile: Count = 7,
+    normalize: bool = True,
     shift: float = 2.0,
     width: Count = 32,
     hidden: Count = 128,
@@ -50,6 +51,7 @@ def laptop(
       choice: Choice of permutations by their distances: max, maxmin, middle or min.
       tile: Side of a tile in pixels (digits: 2); less than a third of the image's leaves
         a gap.
+      normalize: Standardize each tile; off, brightness betrays the places of tiles.
       shift: Largest shift of an image before it is cut, in pixels.
       widths: Channels of each layer of the tile encoder.
       strides: Stride of each layer of the tile encoder.
@@ -63,7 +65,9 @@ def laptop(
         permutation_set(9, count, choice),
         tile,
         views.on(views.View(size=train.side, shift=shift)),
+        normalize=normalize,
     )
+    even = normalize_tiles if normalize else identity
     classifier = nets.linen(ContextFree(encoder, train.classes, width, hidden))
     return [
         baselines.pretrain_stage(
@@ -72,7 +76,7 @@ def laptop(
             train,
             method,
             laid_out(classifier),
-            prepare=field("image", lambda x: normalize_tiles(cut_tiles(x, tile))),
+            prepare=field("image", lambda x: even(cut_tiles(x, tile))),
             chance={"loss": math.log(count)},
         )
     ]

@@ -37,6 +37,7 @@ from jssl.data.nested import minibatches, pair
 from jssl.data.photographs import photographs
 from jssl.data.prepared import tfds
 from jssl.data.shards import shards
+from jssl.data.shortcuts import shortcuts
 from jssl.data.source import Batch, Source, dataset, inform_once, warn_once
 from jssl.data.stamps import stamps
 from jssl.data.subsets import apart, columns, drawn, labels_per_class, subset
@@ -97,6 +98,7 @@ _LOADERS: dict[str, Callable[..., Dataset]] = {
     "eeg_features": eeg_features,
     "eeg_toy": eeg_toy,
     "captions": captions,
+    "shortcuts": shortcuts,
 }
 IN_FILES = ("folder", "hf", "tar", "tfds")
 """Data sets of encoded images, which have the knobs `corrupt` and `resident`."""
@@ -130,7 +132,8 @@ def load(
 
     Args:
       name: "digits", "mnist", "fashion_mnist", "fashion_mnist:FOLDER", "photos", "ring8"
-        (points), "captions" and "captions:digits" (digits with captions), "folder:PATH",
+        (points), "shortcuts:ARTIFACT" (textures and digits that betray pretext tasks),
+        "captions" and "captions:digits" (digits with captions), "folder:PATH",
         "npz:FILE", "hf:FOLDER" (Arrow or Parquet), "tar:FOLDER"
         (shards of WebDataset), "cifar10:FOLDER", "cifar100:FOLDER", "stl10:FOLDER" (the
         official binary archives), "tfds:NAME", or "blank:NAME" for black images

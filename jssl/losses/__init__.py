@@ -63,7 +63,7 @@ from jssl.losses.information import (
     mine,
     nwj_bound,
 )
-from jssl.losses.metric import margin, triplet
+from jssl.losses.metric import counting, margin, triplet
 from jssl.losses.predictive import cpc, cpc_per_step, nce, nce_log_z, proximal
 from jssl.losses.reconstruction import (
     bernoulli_cross_entropy,
@@ -105,6 +105,7 @@ __all__ = [
     "causal_lm",
     "cd_gradients",
     "clip",
+    "counting",
     "cpc",
     "cpc_per_step",
     "data2vec",

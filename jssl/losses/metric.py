@@ -76,3 +76,46 @@ def margin(
     distance = norm(a - b)
     push = jnp.square(jax.nn.relu(margin - distance))
     return (match * jnp.square(distance) + (1 - match) * push).mean()
+
+
+def counting(
+    whole: Float[Array, "n d"],
+    tiles: Float[Array, "n t d"],
+    other: Float[Array, "n d"],
+    margin: ScalarLike = 10.0,
+) -> tuple[Float[Array, ""], dict[str, Array]]:
+    r"""Counting loss: counts of tiles add up to those of the whole image, not of another.
+
+    .. math:: \frac{1}{n} \sum_i \lVert \phi(D x_i) - s_i \rVert^2 +
+              \max(0, \alpha - \lVert \phi(D y_i) - s_i \rVert^2),
+              \qquad s_i = \sum_j \phi(T_j x_i)
+
+    Squared norms are sums over the d counts. Without the second term, counts of 0 cost
+    nothing; with it they cost alpha.
+
+    Noroozi, Pirsiavash and Favaro 2017, eq. 5. https://arxiv.org/abs/1708.06734
+
+    Args:
+      whole: counts of the downsampled images.
+      tiles: counts of the tiles of the same images.
+      other: counts of other images, downsampled.
+      margin: alpha.
+
+    Returns:
+      The loss, and its terms before the margin: "same", the mean of the first norm, and
+      "different", that of the second.
+
+    Raises:
+      ValueError: when shapes differ.
+
+    >>> whole, tiles = jnp.array([[2.0, 1.0]]), jnp.array([[[1.0, 1.0], [0.0, 0.0]]])
+    >>> loss, terms = counting(whole, tiles, jnp.array([[3.0, 1.0]]))
+    >>> print(loss, terms["same"], terms["different"])    # 1 + (10 - 4)
+    7.0 1.0 4.0
+    """
+    expect("counting", whole=(whole, "n d"), tiles=(tiles, "n t d"), other=(other, "n d"))
+    whole, tiles, other = widen(whole, tiles, other)
+    total = tiles.sum(1)
+    same, different = (jnp.square(x - total).sum(-1) for x in (whole, other))
+    loss = (same + jax.nn.relu(margin - different)).mean()
+    return loss, {"same": same.mean(), "different": different.mean()}

@@ -40,6 +40,7 @@ class AlexNet(nn.Module):
       split: groups of channels in convolutions 2, 4 and 5; 2 in the original.
       groups: groups of the batch norm.
       maps: return the last pooled maps [n, h', w', widths[-1]], before dense layers.
+      affine: whether the batch norm of convolutions has a learned scale and offset.
       dtype: dtype of the computation.
 
     Raises:
@@ -55,6 +56,7 @@ class AlexNet(nn.Module):
     split: int = 1
     groups: int = 1
     maps: bool = False
+    affine: bool = True
     dtype: Any = None
 
     @nn.compact
@@ -78,7 +80,8 @@ class AlexNet(nn.Module):
                 dtype=self.dtype,
                 name=f"conv{i}",
             )(x)
-            x = nn.relu(BatchNorm(self.groups, name=f"norm{i}")(x, train))
+            norm = BatchNorm(self.groups, self.affine, self.affine, name=f"norm{i}")
+            x = nn.relu(norm(x, train))
             tap(self, "layers", x)
             if i in (0, 1, 4):
                 x = pooled(x)

@@ -4,7 +4,7 @@ import numpy as np
 import optax
 import pytest
 
-from jssl.losses.metric import margin, triplet
+from jssl.losses.metric import counting, margin, triplet
 
 
 @pytest.fixture(autouse=True)
@@ -56,4 +56,34 @@ def test_margin_is_its_loop(kind):
 def test_no_gradient_flows_through_a_distance_of_zero():
     z = draw(4, 3)
     slope = jax.grad(lambda a: triplet(a, z, z) + margin(a, z, jnp.zeros(4)))(z)
+    np.testing.assert_array_equal(slope, 0)
+
+
+def test_counting_is_its_loop():
+    whole, other, tiles = draw(6, 3), draw(6, 3, seed=1), draw(6, 4, 3, seed=2)
+    total, near, far = 0, 0, 0
+    for x, y, t in zip(*map(np.asarray, (whole, other, tiles)), strict=True):
+        same = sum((x[k] - sum(t[j, k] for j in range(4))) ** 2 for k in range(3))
+        different = sum((y[k] - sum(t[j, k] for j in range(4))) ** 2 for k in range(3))
+        total += same + max(0, 12.0 - different)
+        near, far = near + same, far + different
+    value, terms = counting(whole, tiles, other, margin=12.0)
+    np.testing.assert_allclose(value, total / 6, rtol=1e-12)
+    np.testing.assert_allclose(
+        [terms["same"], terms["different"]], [near / 6, far / 6], rtol=1e-12
+    )
+
+
+def test_counting_nothing_costs_the_margin():
+    zero = jnp.zeros((5, 3))
+    value, terms = counting(zero, jnp.zeros((5, 4, 3)), zero, margin=7.0)
+    assert (value, terms["same"]) == (7, 0)
+
+
+def test_counts_that_add_up_and_differ_by_the_margin_cost_nothing():
+    tiles = jnp.abs(draw(6, 4, 3))
+    whole = tiles.sum(1)
+    far = whole.at[:, 0].add(3.2)  # squared, 10.24
+    assert counting(whole, tiles, far)[0] == pytest.approx(0, abs=1e-12)
+    slope = jax.grad(lambda y: counting(whole, tiles, y)[0])(far)
     np.testing.assert_array_equal(slope, 0)

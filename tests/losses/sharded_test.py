@@ -224,6 +224,10 @@ LOSSES = {
     "i_jepa": Loss(per_sample(siamese.i_jepa)),
     "triplet": Loss(per_sample(metric.triplet), 3 * ONE),
     "margin": Loss(per_sample(metric.margin), integers=True),
+    "counting": Loss(
+        per_sample(lambda x, t, y: metric.counting(x, t, y)[0]),
+        ((ROWS, 5), (ROWS, 4, 5), (ROWS, 5)),
+    ),
     "squared_error": Loss(per_sample(reconstruction.squared_error)),
     "deepcluster": Loss(per_sample(clustering.deepcluster), ONE, integers=True),
     "softmax_squared_error": Loss(per_sample(consistency.softmax_squared_error)),

@@ -15,7 +15,7 @@ import optax
 from jaxtyping import Array, Integer
 
 from jssl.learner import Learner, fresh, minimize, noise_keys
-from jssl.method import Augment, Method, Prepare, field, first_row
+from jssl.method import Augment, Method, Prepare, field, first_row, identity
 from jssl.nets import Net
 from jssl.ops.puzzles import cut_tiles, lay_out, normalize_tiles, shuffle, unshuffle
 from jssl.pictures import Grid, in_range
@@ -45,6 +45,7 @@ def jigsaw(
     tile: int,
     augment: Augment | None = None,
     *,
+    normalize: bool = True,
     prepare: Prepare = field("image"),
 ) -> Method[Learner]:
     """Classification of tile permutations.
@@ -60,6 +61,7 @@ def jigsaw(
       augment: (key, batch) -> one view of each row, which is cut into tiles, normalized as
         `prepare` does; None: `prepare`. The paper converts some views to gray and shifts
         color channels.
+      normalize: standardize tiles one by one; off, their brightness betrays their places.
       prepare: batch -> x, the images to cut outside training. Tiles are then normalized one
         by one.
     """
@@ -71,9 +73,10 @@ def jigsaw(
         )
     known, net = jnp.asarray(known, jnp.int32), laid_out(net)
     look = augment or (lambda key, batch: prepare(batch))
+    even = normalize_tiles if normalize else identity
 
     def in_order(batch):
-        return normalize_tiles(cut_tiles(prepare(batch), tile))
+        return even(cut_tiles(prepare(batch), tile))
 
     def init(key, batch):
         return fresh(tx, *net.init(key, first_row(in_order(batch))))
@@ -89,7 +92,7 @@ def jigsaw(
         view, place, draw = jax.random.split(key, 3)
         images = look(view, batch)
         y = jax.random.randint(draw, (len(images),), 0, len(known))
-        tiles = shuffle(normalize_tiles(cut_tiles(images, tile, place)), known[y])
+        tiles = shuffle(even(cut_tiles(images, tile, place)), known[y])
         return minimize(tx, loss, state, tiles, y, noise_keys(key))
 
     def embed(state, batch):
@@ -98,7 +101,7 @@ def jigsaw(
     def render(key, state, batch, collect):
         shown = cut_tiles(prepare(batch)[:8], tile)
         y = jax.random.randint(key, (len(shown),), 0, len(known))
-        laid = shuffle(normalize_tiles(shown), known[y])
+        laid = shuffle(even(shown), known[y])
         guessed = net.apply(state.weights, state.stats, laid)[0]["logits"].argmax(-1)
         puzzle = shuffle(shown, known[y])
         moments = [puzzle, unshuffle(puzzle, known[guessed]), shown]
