@@ -32,7 +32,17 @@ RUNS = {"": 3, V2: 1, f"{FASHION},epochs=10,supervised_epochs=4": 1}
 SMALL = dict(blocks=1, inner=8)
 
 
-@tiny(IMAGES, SMALL, patch=4, stride=2, crop=3, steps=1, widths=(4, 8), strides=(1, 2))
+@tiny(
+    IMAGES,
+    SMALL,
+    patch=4,
+    stride=2,
+    crop=3,
+    steps=1,
+    groups=2,
+    widths=(4, 8),
+    strides=(1, 2),
+)
 def laptop(
     run: Run = Run(save_every=500),
     images: Images = Images(),
@@ -43,6 +53,7 @@ def laptop(
     first: Count = 2,
     steps: Count = 3,
     directions: Count = 1,
+    groups: Count = 4,
     scale: Positive = 0.1,
     norm: str = "none",
     widths: Counts = (16, 32, 64),
@@ -65,6 +76,8 @@ def laptop(
       first: First number of rows ahead that is predicted; patches must not overlap.
       steps: Number of predictions, each a row further ahead.
       directions: Number of directions of the predictions: 1 (down), 2 (and up) or 4.
+      groups: Parts of the batch that are compared within themselves; the paper compares
+        the 16 images of a device.
       scale: Factor of the predictions.
       norm: Norm of the encoder's layers: none or layer.
       widths: Channels of each layer of the patch encoder.
@@ -87,9 +100,11 @@ def laptop(
         stride=stride,
         first=first,
         scale=scale,
+        groups=groups,
         distort=distorted(crop, change),
     )
     classifier = nets.linen(Classifier(PatchMean(encoder), train.classes))
+    compared = images.batch // groups * cells(train.image_shape, patch, stride)
     return [
         baselines.pretrain_stage(
             run,
@@ -97,9 +112,7 @@ def laptop(
             train,
             method,
             on_grid(classifier, patch, stride),
-            chance={
-                "loss": math.log(images.batch * cells(train.image_shape, patch, stride))
-            },
+            chance={"loss": math.log(compared)},
         )
     ]
 
