@@ -30,10 +30,9 @@ RUNS = {"": 5, "margin=0.0": 1, f"{FASHION},epochs=10,supervised_epochs=10": 1}
 def laptop(
     run: Run = Run(save_every=500),
     images: Images = Images(epochs=30.0),
-    small: Small = Small(),
+    small: Small = Small(strides=(1, 2, 2)),
     margin: float = 10.0,
     shift: float = 2.0,
-    strides: Counts = (1, 2, 2),
     hidden: Count = 128,
     units: Count = 64,
 ) -> list[Stage]:
@@ -49,7 +48,7 @@ def laptop(
       hidden: Width of the layer between h and the counts.
       units: Number of counts.
     """
-    train, encoder = images.load(run), small.encoder(strides=strides)
+    train, encoder = images.load(run), small.encoder()
     method = counting(
         nets.linen(Siamese(encoder, MLP((hidden, units)))),
         small.adamw(train.steps(images.epochs)),

@@ -40,14 +40,13 @@ CHANCE = {"loss": math.log(8)}
 def laptop(
     run: Run = Run(save_every=500),
     images: Images = Images(epochs=60.0),
-    small: Small = Small(widths=(16, 32, 64)),
+    small: Small = Small(widths=(16, 32, 64), strides=(1, 2, 2)),
     patch: Count = 7,
     gap: int = 2,
     jitter: int = 1,
     chroma: str = "drop",
     pixelate: Fraction = 0.0,
     shift: float = 2.0,
-    strides: Counts = (1, 2, 2),
     width: Count = 64,
     hidden: Count = 128,
 ) -> list[Stage]:
@@ -69,7 +68,7 @@ def laptop(
       width: Width of a patch's description; h is the mean of the nine.
       hidden: Width of the layer between a pair and its logits.
     """
-    train, encoder = images.load(run), small.encoder(strides=strides, maps=True)
+    train, encoder = images.load(run), small.encoder(maps=True)
     method = relative_position(
         nets.linen(PatchPairs(encoder, width, (hidden,))),
         small.adamw(train.steps(images.epochs)),

@@ -11,8 +11,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from jssl.ops.lab import rgb_to_lab
 from jssl.ops.shapes import expect
-from jssl.views.color import LAB, gaussian_blur, normalize, rgb_to_lab
+from jssl.views.color import LAB, gaussian_blur, normalize
 
 # ITU-R BT.601, full range, as in JPEG.
 RGB_TO_YCBCR = (
