@@ -1,4 +1,4 @@
-"""Conversions between RGB and hue, saturation and value."""
+"""Conversions between RGB and hue, saturation, value and chroma."""
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -78,6 +78,39 @@ def join_hsv(
     k = hue + jnp.array([5, 3, 1], hue.dtype) / 6
     k = 6 * (k - jnp.floor(k))
     return value - value * saturation * jnp.clip(jnp.minimum(k, 4 - k), 0, 1)
+
+
+def hue_and_chroma(
+    images: Float[Array, "n h w c"],
+) -> tuple[Float[Array, "n h w"], Float[Array, "n h w"]]:
+    """Hue of RGB in [0, 1), and chroma, the largest difference of channels.
+
+    Raises:
+      ValueError: when there are not three channels.
+
+    >>> hue, chroma = hue_and_chroma(jnp.array([0.25, 0.75, 0.25]).reshape(1, 1, 1, 3))
+    >>> round(hue.item(), 4), chroma.item()
+    (0.3333, 0.5)
+    """
+    _three("hue_and_chroma", images)
+    hue, saturation, value = split_hsv(images)
+    return hue[..., 0], (saturation * value)[..., 0]
+
+
+def with_hue_and_chroma(
+    gray: Float[Array, "n h w"], hue: Float[Array, "n h w"], chroma: Float[Array, "n h w"]
+) -> Float[Array, "n h w 3"]:
+    """RGB images of given hue and chroma whose channels have the mean `gray`.
+
+    Channels beyond [0, 1] are clipped, which changes the mean.
+
+    >>> with_hue_and_chroma(*jnp.array([0.5, 0.0, 0.3]).reshape(3, 1, 1, 1)).round(3)
+    Array([[[[0.7, 0.4, 0.4]]]], dtype=float32)
+    """
+    one = jnp.ones_like(hue)[..., None]
+    pure = join_hsv(hue[..., None], one, one)
+    colors = gray[..., None] + chroma[..., None] * (pure - pure.mean(-1, keepdims=True))
+    return jnp.clip(colors, 0, 1)
 
 
 def _three(function, image):
