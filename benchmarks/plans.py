@@ -1,8 +1,8 @@
 """The plans in docs/pods.md: large steps, compiled for slices that are not here.
 
-    pip install 'jssl[plan]'
-    python benchmarks/plans.py run [--only mae-L]      minutes each; kept in docs/plans/
-    python benchmarks/plans.py write                   the tables of docs/pods.md
+pip install 'jssl[plan]'
+python benchmarks/plans.py run [--only mae-L]      minutes each; kept in docs/plans/
+python benchmarks/plans.py write                   the tables of docs/pods.md
 """
 
 import argparse

@@ -328,6 +328,21 @@ def mean_image(train: Source) -> jax.Array:
     return jnp.asarray(train.column("image").mean(0) / 255).ravel()
 
 
+def in_color(train: Source) -> Source:
+    """A source, after a check that its images have three channels.
+
+    Raises:
+      ValueError: they are gray, or have other channels.
+    """
+    channels = train.image_shape[-1]
+    if channels != 3:
+        raise ValueError(
+            f"{train.data_name} must have images in color, of 3 channels, got {channels}: "
+            "give another data set, such as source=photos"
+        )
+    return train
+
+
 def with_labels(train: Source, **changes: Any) -> Source:
     """The same source, with labels in its batches."""
     return replace(train, labeled=True, **changes)

@@ -392,6 +392,16 @@ def of_layer(net: Net, layer: int, pooled: Callable | None = None) -> Net:
     return net._replace(apply=apply)
 
 
+def behind(fixed: Callable, net: Net) -> Net:
+    """A network whose input is a fixed function of the images: lightness, edges."""
+
+    def apply(params, stats, images, **how):
+        inputs = images if how.get("method") else fixed(images)
+        return net.apply(params, stats, inputs, **how)
+
+    return Net(lambda key, images: net.init(key, fixed(images)), apply)
+
+
 # Knobs of tests.
 TUNED = dict(tune_epochs=0.03, tune_batch=16)
 FEW_CIFAR = DATA | dict(source="photos", epochs=0.02, labels=2, labeled_batch=16)

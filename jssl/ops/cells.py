@@ -1,4 +1,4 @@
-"""Means and maxima over a grid of cells, as in adaptive pooling."""
+"""Means and maxima over a grid of cells, as in adaptive pooling, and their first pixels."""
 
 from collections.abc import Sequence
 
@@ -44,6 +44,32 @@ def cell_maxima(x: Float[Array | np.ndarray, "n *places d"], cells: Sequence[int
         ]
         x = jnp.stack(parts, axis)
     return x
+
+
+def first_pixels(maps: Float[Array, "n h w c"], shape: Sequence[int]) -> Array:
+    """The first pixel of each s x s cell: [n, ceil(h / s), ceil(w / s), c].
+
+    The targets of a network with one prediction for each cell: subsampling, without means,
+    which would mix colors.
+
+    Args:
+      maps: [n, h, w, c].
+      shape: of the predictions, [n, h', w', ...]; s is ceil(h / h').
+
+    Raises:
+      ValueError: when there are no such cells.
+
+    >>> first_pixels(jnp.arange(16.0).reshape(1, 4, 4, 1), (1, 2, 2, 9))[0, ..., 0].tolist()
+    [[0.0, 2.0], [8.0, 10.0]]
+    """
+    every = -(-maps.shape[1] // shape[1])
+    cells = maps[:, ::every, ::every]
+    if cells.shape[:3] != tuple(shape[:3]):
+        raise ValueError(
+            "first_pixels: there must be one prediction for each cell of s x s pixels, got "
+            f"predictions {list(shape)} for maps {list(maps.shape)}"
+        )
+    return cells
 
 
 def _shares(cells, length):

@@ -6,6 +6,8 @@ them; operations on single images are also available. Images are
 float [n, h, w, c] in [0, 1], and the key is the first argument of random functions.
 """
 
+from jssl.ops.hsv import hsv_to_rgb, rgb_to_hsv
+from jssl.ops.lab import rgb_to_lab
 from jssl.views.color import (
     CIFAR10,
     CIFAR10_PIXELS,
@@ -18,11 +20,8 @@ from jssl.views.color import (
     contrast,
     gaussian_blur,
     grayscale,
-    hsv_to_rgb,
     hue,
     normalize,
-    rgb_to_hsv,
-    rgb_to_lab,
     saturation,
     solarize,
 )

@@ -23,6 +23,7 @@ from jax import lax
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from jssl.ops.hsv import join_hsv, split_hsv, value_and_chroma
 from jssl.ops.shapes import expect
 
 
@@ -46,23 +47,17 @@ CIFAR10_PIXELS = Statistics(
 LAB = Statistics((50.0, 6.025, -6.6895), (50.0, 92.208, 101.1675))
 
 LUMA = (0.2989, 0.5870, 0.1140)
-RGB_TO_XYZ = (
-    (0.412453, 0.357580, 0.180423),
-    (0.212671, 0.715160, 0.072169),
-    (0.019334, 0.119193, 0.950227),
-)
-D65 = (0.95047, 1.0, 1.08883)  # XYZ of the white point
 
 STYLES = ("torchvision", "tensorflow", "simclr_v2")  # of color jitter
 BORDERS = {"zero": "constant", "edge": "edge", "reflect": "reflect"}  # modes of jnp.pad
 
 
-def _channels(function: str, image, allowed: tuple[int, ...] = (1, 3)) -> int:
+def _channels(function: str, image) -> int:
     channels = expect(function, image=(image, "h w c"))["c"]
-    if channels not in allowed:
+    if channels not in (1, 3):
         raise ValueError(
-            f"{function}: image must have {' or '.join(map(str, allowed))} channels, "
-            f"last (1 is gray, 3 is RGB), got {list(image.shape)}"
+            f"{function}: image must have 1 or 3 channels, last (1 is gray, 3 is RGB), got "
+            f"{list(image.shape)}"
         )
     return channels
 
@@ -126,56 +121,6 @@ def saturation(image: Float[Array, "h w c"], factor: ArrayLike) -> Float[Array, 
     return _blend(image, _luma(image), factor)
 
 
-def _value_and_chroma(r, g, b):
-    """The maximum of R, G and B, and its distance from their minimum, [h, w, 1] each."""
-    # No reduction: XLA's over an axis of three is several times slower on CPU.
-    value = jnp.maximum(jnp.maximum(r, g), b)
-    return value, value - jnp.minimum(jnp.minimum(r, g), b)
-
-
-def _to_hsv(image):
-    """Hue, saturation and value, [h, w, 1] each and in [0, 1]."""
-    r, g, b = image[..., :1], image[..., 1:2], image[..., 2:]
-    value, chroma = _value_and_chroma(r, g, b)
-    per = jnp.where(chroma > 0, 1 / jnp.where(chroma > 0, chroma, 1), 0) / 6
-    # Comparisons of channels, not with their maximum: a compiler that fuses may compute the
-    # maximum from other roundings than r, and equality would then select a wrong branch.
-    hue = jnp.where(
-        (r >= g) & (r >= b),
-        (g - b) * per,
-        jnp.where(g >= b, 1 / 3 + (b - r) * per, 2 / 3 + (r - g) * per),
-    )
-    return hue - jnp.floor(hue), chroma / jnp.where(value > 0, value, 1), value
-
-
-def _from_hsv(hue, saturation, value):
-    # f(5), f(3), f(1) with k = (n + 6 H) mod 6: no gathers and no branches. Broadcast over
-    # the channels: on CPU a concatenation would compute everything three times.
-    k = hue + jnp.array([5, 3, 1], hue.dtype) / 6
-    k = 6 * (k - jnp.floor(k))
-    return value - value * saturation * jnp.clip(jnp.minimum(k, 4 - k), 0, 1)
-
-
-def rgb_to_hsv(image: Float[Array, "h w c"]) -> Float[Array, "h w 3"]:
-    """Converts RGB to hue, saturation and value in [0, 1]; the hue of gray is 0.
-
-    >>> rgb_to_hsv(jnp.array([[[0.0, 0.5, 0.0]]])).ravel().round(4)  # dark green, 120/360
-    Array([0.3333, 1.    , 0.5   ], dtype=float32)
-    """
-    _channels("rgb_to_hsv", image, (3,))
-    return jnp.concatenate(_to_hsv(image), axis=-1)
-
-
-def hsv_to_rgb(image: Float[Array, "h w c"]) -> Float[Array, "h w 3"]:
-    """Converts HSV to RGB, the inverse of `rgb_to_hsv`; hue is taken modulo 1.
-
-    >>> hsv_to_rgb(jnp.array([[[0.5, 1.0, 1.0]]])).ravel()  # cyan
-    Array([0., 1., 1.], dtype=float32)
-    """
-    _channels("hsv_to_rgb", image, (3,))
-    return _from_hsv(image[..., :1], image[..., 1:2], image[..., 2:])
-
-
 def hue(image: Float[Array, "h w c"], shift: ArrayLike) -> Float[Array, "h w c"]:
     """Shifts the hue, H + shift modulo 1, in turns: 1/3 maps red to green.
 
@@ -184,8 +129,8 @@ def hue(image: Float[Array, "h w c"], shift: ArrayLike) -> Float[Array, "h w c"]
     """
     if _channels("hue", image) == 1:
         return image
-    h, s, v = _to_hsv(image)
-    return _from_hsv(h + jnp.asarray(shift, image.dtype), s, v)
+    h, s, v = split_hsv(image)
+    return join_hsv(h + jnp.asarray(shift, image.dtype), s, v)
 
 
 def color_jitter(
@@ -305,34 +250,11 @@ def _tensorflow_part(x, part, f, c, s, additive):
         delta, f = jnp.where(part == 0, f, 0), jnp.where(part == 0, 1, f)
     if s:
         # S <- f S at constant H and V blends with V; S <= 1 limits f to V / chroma.
-        value, chroma = _value_and_chroma(x[..., :1], x[..., 1:2], x[..., 2:])
+        value, chroma = value_and_chroma(x[..., :1], x[..., 1:2], x[..., 2:])
         most = jnp.where(chroma > 0, value / jnp.where(chroma > 0, chroma, 1), 1)
         other = jnp.where(part == 2, value, other)
         f = jnp.where(part == 2, jnp.minimum(f, most), f)
     return jnp.clip(f * x + (1 - f) * other + delta, 0, 1)
-
-
-def rgb_to_lab(image: Float[Array, "h w c"]) -> Float[Array, "h w 3"]:
-    """Converts sRGB to CIE L*a*b* under D65: L in [0, 100], a and b around zero.
-
-    Each channel is linearized and transformed to XYZ relative to the white point. With
-    f(t) the cube root (linear near zero): L = 116 f(Y) - 16, a = 500 (f(X) - f(Y)),
-    b = 200 (f(Y) - f(Z)).
-
-    >>> rgb_to_lab(jnp.ones((1, 1, 3))).ravel().round(1) + 0.0  # white
-    Array([100.,   0.,   0.], dtype=float32)
-    """
-    _channels("rgb_to_lab", image, (3,))
-    linear = jnp.where(
-        image > 0.04045,
-        ((jnp.maximum(image, 0.04045) + 0.055) / 1.055) ** 2.4,
-        image / 12.92,
-    )
-    weights = jnp.array(RGB_TO_XYZ, image.dtype) / jnp.array(D65, image.dtype)[:, None]
-    t = sum(linear[..., i : i + 1] * weights[:, i] for i in range(3))
-    f = jnp.where(t > 0.008856, jnp.maximum(t, 0.008856) ** (1 / 3), 7.787 * t + 16 / 116)
-    x, y, z = f[..., :1], f[..., 1:2], f[..., 2:]
-    return jnp.concatenate([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=-1)
 
 
 def solarize(

@@ -22,6 +22,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, PRNGKeyArray, Shaped
 
+from jssl.ops.lab import rgb_to_lab
 from jssl.views.batch import Crops, Images, at_least_single, float_images, image_keys
 from jssl.views.color import (
     BORDERS,
@@ -31,7 +32,6 @@ from jssl.views.color import (
     grayscale,
     jitter_from,
     normalize,
-    rgb_to_lab,
     solarize,
 )
 from jssl.views.geometry import (
