@@ -1,4 +1,4 @@
-"""Generates docs/shortcuts.md: pretext tasks that are solved by artifacts, and the remedies.
+"""Generates docs/shortcuts.md: pretext tasks solved by artifacts, and the remedies.
 
     python benchmarks/shortcuts.py run [--seeds 3] [--only fringes light]
     python benchmarks/shortcuts.py write
@@ -115,7 +115,10 @@ def run(options):
     KEPT.mkdir(parents=True, exist_ok=True)
     for seed, name in itertools.product(range(options.seeds), options.only or CASES):
         for remedy in CASES[name].remedies:
-            out, config = KEPT / f"{slug(name, remedy, seed)}.json", spec(name, remedy, seed)
+            out, config = (
+                KEPT / f"{slug(name, remedy, seed)}.json",
+                spec(name, remedy, seed),
+            )
             if out.exists() and json.loads(out.read_text())["config"] == config:
                 continue
             print(config, flush=True)
@@ -124,11 +127,13 @@ def run(options):
                 drawn = Image.fromarray(sheet(images[:12] / 255, 12))
                 drawn.save(KEPT / f"{name}.png", optimize=True)
             known = {"case": name, "remedy": remedy, "seed": seed, "config": config}
-            write_json(out, known | {"numbers": numbers, "provenance": session.provenance()})
+            write_json(
+                out, known | {"numbers": numbers, "provenance": session.provenance()}
+            )
 
 
 def measure(config, pretext):
-    """Images of val, and accuracies of the pretext task and of the content, for a config."""
+    """Images of val, and accuracies of pretext task and content, of a config."""
     import jax
 
     from jssl import evals
@@ -188,7 +193,13 @@ def table(found):
             column = lambda key, runs=runs: cell([x["numbers"][key] for x in runs])
             chance = f"{100 * ACCURACY[case.pretext][1]:.1f}"
             words = case.pretext.replace("_", " "), case.shortcut, remedy, str(len(runs))
-            cells = *words, column("pretext"), chance, column("content"), column("untrained")
+            cells = (
+                *words,
+                column("pretext"),
+                chance,
+                column("content"),
+                column("untrained"),
+            )
             lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 

@@ -9,12 +9,14 @@ Doersch, Gupta and Efros 2015, section 3.1, https://arxiv.org/abs/1505.05192; No
 Favaro 2016, section 3.3, https://arxiv.org/abs/1603.09246
 """
 
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
 from jssl.data.embedded import mnist
 from jssl.data.fields import Dataset, Labels
 from jssl.data.toys import normal_pairs
+from jssl.ops.lab import lab_to_rgb
 
 SIZES = {"train": 2_000, "val": 500, "test": 500}  # of textures
 ORIENTATIONS = 8
@@ -208,19 +210,4 @@ def mosaicked(
 
 
 def _rgb(light, ab):
-    """CIE Lab to sRGB, under D65, clipped to [0, 1]."""
-    y = (light + 16) / 116
-    f = np.stack([y + ab[..., 0] / 500, y, y - ab[..., 1] / 200], -1)
-    xyz = np.where(f > 6 / 29, f**3, (f - 16 / 116) / 7.787) * [0.95047, 1.0, 1.08883]
-    linear = (xyz @ np.linalg.inv(RGB_TO_XYZ).T).clip(0, 1)
-    root = 1.055 * linear ** (1 / 2.4) - 0.055
-    return np.where(linear > 0.0031308, root, 12.92 * linear)
-
-
-RGB_TO_XYZ = np.array(
-    [
-        [0.412453, 0.357580, 0.180423],
-        [0.212671, 0.715160, 0.072169],
-        [0.019334, 0.119193, 0.950227],
-    ]
-)
+    return np.asarray(lab_to_rgb(jnp.float32(np.concatenate([light[..., None], ab], -1))))
