@@ -22,6 +22,8 @@ class MLP(nn.Module):
         offset), "scale" (scale only) or "affine".
       last_bias: whether the last dense layer has a bias; ignored before a norm.
       groups: groups of the batch norm.
+      relu: whether the input is rectified first, for encoders whose h is before its
+        activation, as AlexNet's.
 
     Raises:
       ValueError: if `layers` exceeds the number of hidden layers.
@@ -32,10 +34,12 @@ class MLP(nn.Module):
     last_norm: str = ""
     last_bias: bool = True
     groups: int = 1
+    relu: bool = False
 
     @nn.compact
     def __call__(self, x, train=False, layers=None):
         *hidden, last = self.widths
+        x = nn.relu(x) if self.relu else x
         if layers is not None and not 0 <= layers <= len(hidden):
             raise ValueError(
                 f"MLP: layers must be 0 to {len(hidden)}, its hidden layers, got {layers}"

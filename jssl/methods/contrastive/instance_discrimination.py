@@ -31,7 +31,7 @@ from jssl.nets import Net
 from jssl.ops.chunked import row_logsumexp
 from jssl.ops.memory import bank_init, bank_read, bank_write
 from jssl.ops.vectors import cosine, dots, unit
-from jssl.pictures import Grid, in_range
+from jssl.pictures import Grid, in_range, thumbnails
 
 
 class State(NamedTuple):
@@ -137,11 +137,8 @@ def instance_discrimination(
         learner = state.learner
         return net.apply(learner.weights, learner.stats, prepare(batch))[0]
 
-    def thumbnails(batch):
-        """Inputs reduced to at most 32 pixels, so that a whole split fits in memory."""
-        x = prepare(batch)
-        every = -(-x.shape[1] // 32)
-        return x[:, ::every, ::every].astype(jnp.float16)
+    def shown_small(batch):
+        return thumbnails(prepare(batch))
 
     def render(key, state, batch, collect):
         images = jax.eval_shape(prepare, batch)
@@ -149,7 +146,7 @@ def instance_discrimination(
             return {}
         z = unit(embed(state, batch)["z"][:8])
         found = np.asarray(jax.lax.top_k(dots(z, state.bank), min(7, size))[1])
-        known, asked = np.asarray(collect(thumbnails)), np.asarray(thumbnails(batch)[:8])
+        known, asked = np.asarray(collect(shown_small)), np.asarray(shown_small(batch)[:8])
         shown = np.concatenate([asked[:, None], known[found]], 1)
         heads = ("query", *(f"nearest {i + 1}" for i in range(found.shape[1])))
         return {"retrieval from the memory bank": Grid(in_range(shown), heads)}
