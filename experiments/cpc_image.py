@@ -28,7 +28,7 @@ from jssl.papers import LINEAR, PAPER, ImageNet, LinearEvaluation
 from jssl.views.channels import drop_colors
 
 V2 = "norm=layer,directions=4,patch=12,first=3,steps=2,jitter=0.8"
-RUNS = {"": 3, V2: 1, f"{FASHION},epochs=10,supervised_epochs=4": 1}
+RUNS = {"": 3, V2: 1, f"{FASHION},epochs=7,supervised_epochs=4": 1}
 SMALL = dict(blocks=1, inner=8)
 
 
@@ -45,7 +45,7 @@ SMALL = dict(blocks=1, inner=8)
 )
 def laptop(
     run: Run = Run(save_every=500),
-    images: Images = Images(),
+    images: Images = Images(epochs=20.0),
     patch: Count = 8,
     stride: Count = 4,
     crop: int = 7,
@@ -210,7 +210,7 @@ def paper(
     return published(run, images, probe, train, method, on_grid(net, patch, stride), falls)
 
 
-@tiny(PAPER, LINEAR, RESIDUAL, SMALL, directions=2, target=4)
+@tiny(PAPER, LINEAR, RESIDUAL, SMALL, first=2, directions=2, target=4)
 def v2(
     run: Run = Run(save_every=1000),
     images: ImageNet = ImageNet(

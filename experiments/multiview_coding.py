@@ -18,9 +18,9 @@ from functools import partial
 import jax.numpy as jnp
 import optax
 
-from jssl import Stage, baselines, evals, nets, optim
+from jssl import Stage, baselines, evals, nets, optim, views
 from jssl.config import Count, Counts, Fraction, Positive, one_of, tiny
-from jssl.knobs import CONVNET, Run, Small, ViewedImages
+from jssl.knobs import CONVNET, Images, Run, Small
 from jssl.methods.contrastive.multiview_coding import multiview_coding, pairs
 from jssl.models.heads import MLP, Classifier
 from jssl.models.multiview import Concatenated, PerView
@@ -33,7 +33,7 @@ RUNS = {"": 5, "source=stamps,size=32,epochs=120,supervised_epochs=60": 3}
 @tiny(CONVNET, projector=(4,), negatives=8)
 def laptop(
     run: Run = Run(),
-    images: ViewedImages = ViewedImages(batch=256, supervised_epochs=30.0),
+    images: Images = Images(batch=256, supervised_epochs=30.0),
     small: Small = Small(),
     look: str = "",
     graph: str = "core",
@@ -42,10 +42,11 @@ def laptop(
     temperature: Positive = 0.1,
     momentum: Fraction = 0.5,
     projector: Counts = (64,),
+    area: Fraction = 1.0,
 ) -> list[Stage]:
     """A small convolutional network for each view: about two minutes on two cores.
 
-    Views are crops of the recipe, moved and mirrored alike, without its changes of color.
+    All views of an image have the same crop, and color images are mirrored half the time.
     Depth is that of sources with a column "depth", such as doom:my_way_home. The supervised
     baseline has the same views and encoders.
 
@@ -59,14 +60,15 @@ def laptop(
       temperature: Temperature of the similarities.
       momentum: Momentum of the bank's rows.
       projector: Widths of the layers of each view's head.
+      area: Smallest area of a crop, as a fraction of the image's; 1: no crops.
     """
     train = images.load(run)
     color = train.image_shape[-1] == 3
     look = look or ("lab" if color else "halves")
     names, split = one_of("look", look, VIEWS)
     whole = with_depth if "depth" in look else lambda batch: batch["image"]
-    plain = dict(jitter=0.0, gray=0.0, blur=0.0)
-    view = replace(images.recipe_of(train)[0], **plain)
+    crop = (area, 1.0) if area < 1 else None
+    view = views.View(size=train.side, area=crop, flip=0.5 if color else 0.0)
     prepare = lambda batch: split(whole(batch))
     encoders = tuple(small.encoder() for _ in names)
     heads = tuple(MLP(projector) for _ in names)

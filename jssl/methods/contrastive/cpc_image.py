@@ -13,6 +13,7 @@ to i, and z' the latents of all patches of all images of the batch. Rows closer 
 not predicted, since their patches share pixels.
 """
 
+from collections.abc import Callable
 from functools import partial
 
 import jax
@@ -62,7 +63,7 @@ def cpc_image(
     scale: float = 1.0,
     groups: int = 1,
     augment: Augment | None = None,
-    distort: Augment | None = None,
+    distort: Callable[[jax.Array, jax.Array], jax.Array] | None = None,
     prepare: Prepare = field("image"),
 ) -> Method[Learner]:
     """Prediction of the latents of patches in later rows among those of the batch.
@@ -99,9 +100,18 @@ def cpc_image(
     def nats(out, way):
         """The loss of each number of rows ahead, in one direction, [steps]."""
         z, contexts = columns(facing(out["z"], way)), columns(out["contexts"][way])
+        weights, rows = scale * out["weights"][way], z.shape[1]
+        if (last := first + len(weights) - 1) >= rows:
+            raise ValueError(
+                f"cpc_image: a grid of {rows} rows has none {last} rows ahead: give fewer "
+                f"steps, or smaller patches"
+            )
         parts = [x.reshape(groups, -1, *x.shape[1:]) for x in (z, contexts)]
-        each = partial(cpc_per_step, negatives="all", first=first)
-        return jax.vmap(each, (0, 0, None))(*parts, scale * out["weights"][way]).mean(0)
+
+        def each(z, contexts):
+            return cpc_per_step(z, contexts, weights, "all", first)
+
+        return jax.vmap(each)(*parts).mean(0)
 
     def loss(params, stats, patches, keys):
         out, stats = net.apply(params, stats, patches, train=True, keys=keys)

@@ -128,17 +128,19 @@ def multiview_coding(
     def constants(z, rows, log_z, count):
         """log Z of each pair: estimated in the first step, the same ever after."""
         for i, j in contrasted:
-            found = nce_log_z(z[i], *rows[j], size, temperature)
+            own, others = rows[j]
+            found = nce_log_z(z[i], own, others, size, temperature)
             log_z = log_z.at[i, j].set(jnp.where(count == 0, found, log_z[i, j]))
         return log_z
 
     def contrast(z, i, j, rows, log_z):
         """The loss of anchors of view i among candidates of view j."""
-        if kind == "nce":
-            return nce(z[i], *rows[j], log_z[i, j], size, temperature)
+        if kind == "batch":
+            return info_nce(z[i], z[j], None, temperature)
+        own, others = rows[j]
         if kind == "softmax":
-            return info_nce(z[i], *rows[j], temperature)
-        return info_nce(z[i], z[j], None, temperature)
+            return info_nce(z[i], own, others, temperature)
+        return nce(z[i], own, others, log_z[i, j], size, temperature)
 
     def loss(params, stats, x, rows, log_z, count, keys):
         out, stats = net.apply(params, stats, x, train=True, keys=keys)

@@ -258,6 +258,13 @@ def test_a_batch_that_does_not_divide_into_groups_is_refused():
         method.step(KEY, state, {"image": images()})
 
 
+def test_predictions_beyond_the_grid_are_refused():
+    method = cpc_image(network(2), optax.sgd(0.1), **HOW)
+    state = method.init(KEY, {"image": images()})
+    with pytest.raises(ValueError, match="a grid of 3 rows has none 3 rows ahead"):
+        method.step(KEY, state, {"image": images()})
+
+
 def oracle(sign):
     """A network whose latents are pixels, and whose contexts are those 2 rows below."""
 

@@ -1,6 +1,7 @@
 """CMC: its losses by double loops, its banks before and after, and its graphs of views."""
 
 from functools import cache
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +10,7 @@ import optax
 import pytest
 from toys import images, jitted, noisy
 
-from jssl import nets
+from jssl import config, nets
 from jssl.methods.contrastive.multiview_coding import multiview_coding, pairs
 from jssl.models.convnet import ConvNet
 from jssl.models.heads import MLP
@@ -204,6 +205,12 @@ def test_the_full_graph_has_no_first_view(graph, same):
     assert (abs(values[0] - values[1]) < 1e-5) == same
 
 
+def experiment(name):
+    """A function of experiments/multiview_coding.py."""
+    path = Path(__file__).parents[3] / "experiments" / "multiview_coding.py"
+    return config.functions(path)["laptop"].__globals__[name]
+
+
 @pytest.mark.parametrize(
     ("kind", "wanted"),
     [
@@ -219,6 +226,18 @@ def test_features_of_zero_cost_what_chance_costs(kind, wanted):
     state = state._replace(learner=state.learner._replace(params=params))
     _, metrics = jax.jit(method.step)(KEY, state, data(2))
     np.testing.assert_allclose(metrics["loss"], wanted, rtol=1e-5)
+    told = experiment("chance")(kind, NAMES, "core", M, 5)
+    np.testing.assert_allclose(told, wanted, rtol=1e-12)
+
+
+def test_depth_is_a_channel_beside_the_colors():
+    image = jax.random.uniform(KEY, (2, 4, 4, 3))
+    depth = jnp.arange(32, dtype=jnp.uint8).reshape(2, 4, 4) * 8
+    whole = experiment("with_depth")({"image": image, "depth": depth})
+    np.testing.assert_array_equal(whole[..., :3], image)
+    np.testing.assert_allclose(255 * whole[..., 3], depth, rtol=1e-6)
+    with pytest.raises(ValueError, match="need a source with a column depth"):
+        experiment("with_depth")({"image": image})
 
 
 @pytest.mark.parametrize(
