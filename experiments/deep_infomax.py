@@ -18,7 +18,7 @@ import optax
 from jssl import Stage, baselines, evals, nets, optim, views
 from jssl.config import Count, Counts, Positive, tiny
 from jssl.data import Source
-from jssl.knobs import DATA, FASHION, IMAGES, Data, Images, Run, Small, with_labels
+from jssl.knobs import DATA, FASHION, IMAGES, Data, Images, Run, with_labels
 from jssl.methods.contrastive.deep_infomax import deep_infomax
 from jssl.methods.transfer.linear import after, linear
 from jssl.models.heads import MLP, Classifier
@@ -40,7 +40,8 @@ SMALL = dict(widths=(4, 8), hidden=8, width=4, units=8, judge=(8, 4))
 def laptop(
     run: Run = Run(),
     images: Images = Images(),
-    small: Small = Small(lr=1e-3, widths=(16, 32, 64)),
+    lr: Positive = 1e-3,
+    widths: Counts = (16, 32, 64),
     judge_lr: Positive = 3e-4,
     alpha: float = 0.5,
     beta: float = 1.0,
@@ -55,6 +56,8 @@ def laptop(
     """A small convolutional network on small images: about two minutes on two cores.
 
     Args:
+      lr: Peak learning rate: linear warm-up over the first 5 % of the steps, then cosine
+        decay to 0.
       widths: Channels of the convolutions.
       judge_lr: Learning rate of Adam for the discriminator of the prior.
       alpha: Weight of the global term.
@@ -68,10 +71,10 @@ def laptop(
       judge: Units of the hidden layers of the discriminator.
     """
     train = images.load(run)
-    encoder = InfoMaxEncoder(small.widths, hidden, local)
+    encoder = InfoMaxEncoder(widths, hidden, local)
     method = deep_infomax(
         nets.linen(InfoMax(encoder, width, units)),
-        small.adamw(train.steps(images.epochs)),
+        optim.adamw(lr, train.steps(images.epochs)),
         nets.linen(MLP((*judge, 1), norm=False)),
         optax.adam(judge_lr),
         alpha=alpha,

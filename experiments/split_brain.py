@@ -12,6 +12,7 @@ docs/results.md.
 """
 
 import math
+from dataclasses import replace
 from functools import partial
 
 import jax.numpy as jnp
@@ -37,7 +38,6 @@ from jssl.models.colorization import (
     SplitBrain,
     SplitClassifier,
 )
-from jssl.models.convnet import ConvNet
 from jssl.ops.lab import ab_bins
 from jssl.papers import LINEAR, PAPER, ImageNet, LinearEvaluation, behind, of_layer
 
@@ -93,9 +93,9 @@ def laptop(
         return seen[..., :3] - 0.5, seen[..., 3:] - 0.5
 
     prepare = split_depth if deep else field("image", split_lab)
-    widths = tuple(max(1, width // 2) for width in small.widths)
-    one = Cells(ConvNet(widths, maps=True), halves.second.outputs, up)
-    two = Cells(ConvNet(widths, maps=True), halves.first.outputs, up)
+    half = replace(small, widths=tuple(max(1, width // 2) for width in small.widths))
+    one = Cells(half.encoder(maps=True), halves.second.outputs, up)
+    two = Cells(half.encoder(maps=True), halves.first.outputs, up)
     method = split_brain(
         nets.linen(SplitBrain(one, two)),
         small.adamw(train.steps(images.epochs)),
@@ -110,7 +110,7 @@ def laptop(
             images,
             train,
             method,
-            nets.linen(SplitClassifier(ConvNet(widths), ConvNet(widths), train.classes)),
+            nets.linen(SplitClassifier(half.encoder(), half.encoder(), train.classes)),
             prepare=prepare,
             chance=chance,
         )
