@@ -34,6 +34,14 @@ ROWS = {
     "supervised": ("rotation@supervised reference", {}),
     "rotation": ("rotation", {}),
     "jigsaw": ("jigsaw", {"tile": 9}),
+    "relative position": ("relative_position", {"patch": 8}),
+    "counting": ("counting", {}),
+    "context encoder": ("context_encoder", {}),
+    "colorization": ("colorization", {}),
+    "split-brain": ("split_brain", {}),
+    "noise as targets": ("noise_as_targets", {}),
+    "instance discrimination": ("instance_discrimination", {}),
+    "contrastive multiview": ("multiview_coding", {}),
 }
 LAYERS = [f"layer {i}" for i in range(1, 6)]
 
@@ -75,6 +83,48 @@ TABLES = [
             )
         },
         {"puzzles": ("jigsaw_accuracy", ".2f")} | PROBES,
+    ),
+    Table(
+        "Instance discrimination: width and noise samples",
+        "Numbers of the embedding, with the softmax over all 3,500 digits; noise samples "
+        "of noise-contrastive estimation, with 64 numbers; and a learned weight vector of "
+        "each image in place of the memory bank. *kNN of z* is the paper's measure.",
+        "instance_discrimination",
+        {f"width {width}": f"width={width}" for width in (8, 16, 32)}
+        | {"width 64": "", "width 128": "width=128"}
+        | {f"{noise:,} noise samples": f"noise={noise}" for noise in (1, 10, 100, 1000)}
+        | {
+            "1,000, proximal term": "noise=1000,momentum=0.0,proximal=30.0",
+            "parametric softmax": "parametric=True",
+        },
+        {"kNN of z": ("knn/z", ".1f")} | PROBES,
+    ),
+    Table(
+        "Deep InfoMax: global and local terms, estimators",
+        "Weights of the global term (alpha), the local term (beta) and the prior (gamma), "
+        "and the estimator of mutual information, on the digits.",
+        "deep_infomax",
+        {
+            "both, JSD": "",
+            "global and prior": "alpha=1.0,beta=0.0,gamma=1.0",
+            "local and prior": "alpha=0.0",
+            "local": "alpha=0.0,gamma=0.0",
+            "both, DV": "measure=dv",
+            "both, InfoNCE": "measure=nce",
+        },
+        PROBES,
+    ),
+    Table(
+        "Context encoder: the mask",
+        "Kind of the hole, and the adversarial term, on the digits.",
+        "context_encoder",
+        {
+            "center": "",
+            "random blocks": "mask=blocks",
+            "random region": "mask=region",
+            "center, adversarial": "adversarial=0.01",
+        },
+        {"PSNR": ("psnr", ".1f")} | PROBES,
     ),
 ]
 
@@ -195,9 +245,10 @@ Accuracy of an exact linear probe on each of five convolutions of 16, 32, 64, 64
 channels, whose maps are averaged to at most 600 numbers, on the 630 training and 78 test
 images of `stamps` (16 topics): one test image is 1.3 points. All rows have the same network
 and 40 epochs of batches of 64, and the other knobs of their `laptop`; methods of tiles
-encode each tile by this network. *Random, rescaled* has statistics of batch norm that are
-measured on the data, as in the data-dependent initialization of Krähenbühl et al. 2016.
-Numbers are stored in `docs/{folder}/`.
+encode each tile by this network, split-brain has two networks of half the width, and
+contrastive multiview coding one of this width for lightness and one for color. *Random,
+rescaled* has statistics of batch norm that are measured on the data, as in the
+data-dependent initialization of Krähenbühl et al. 2016. Numbers are stored in `docs/{folder}/`.
 
 {layers}
 
