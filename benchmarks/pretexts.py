@@ -248,7 +248,8 @@ and 40 epochs of batches of 64, and the other knobs of their `laptop`; methods o
 encode each tile by this network, split-brain has two networks of half the width, and
 contrastive multiview coding one of this width for lightness and one for color. *Random,
 rescaled* has statistics of batch norm that are measured on the data, as in the
-data-dependent initialization of Krähenbühl et al. 2016. Numbers are stored in `docs/{folder}/`.
+data-dependent initialization of Krähenbühl et al. 2016. Numbers are stored in
+`docs/{folder}/`.
 
 {layers}
 
