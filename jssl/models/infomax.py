@@ -150,4 +150,4 @@ def nearly_identity(key, shape, dtype=jnp.float32):
     True
     """
     noise = jax.random.uniform(key, shape, dtype, -0.01, 0.01)
-    return jnp.where(jnp.eye(*shape, dtype=bool), 1, noise)
+    return jnp.where(jnp.eye(shape[0], shape[1], dtype=bool), 1, noise)

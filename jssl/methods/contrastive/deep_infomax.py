@@ -45,8 +45,8 @@ class State(NamedTuple):
 def deep_infomax(
     net: Net,
     tx: optax.GradientTransformation,
-    discriminator: Net | None = None,
-    discriminator_tx: optax.GradientTransformation | None = None,
+    discriminator: Net,
+    discriminator_tx: optax.GradientTransformation,
     augment: Augment | None = None,
     *,
     alpha: float = 0.0,
@@ -77,10 +77,9 @@ def deep_infomax(
         raise ValueError(
             f"deep_infomax: measure must be one of {', '.join(MEASURES)}, got {measure!r}"
         )
-    if gamma and (discriminator is None or discriminator_tx is None):
+    if not (alpha or beta):
         raise ValueError(
-            "deep_infomax: the prior needs a discriminator and its optimizer; without "
-            "them gamma must be 0"
+            "deep_infomax: alpha and beta are 0: give one of the two terms a weight"
         )
     look = augment or (lambda key, batch: prepare(batch))
 

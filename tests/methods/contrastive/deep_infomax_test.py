@@ -161,6 +161,7 @@ def critic(measure, steps=1500):
     method = deep_infomax(
         Net(lambda key, x: (jnp.zeros((SYMBOLS, SYMBOLS)), ()), apply),
         optax.adam(0.05),
+        *(discriminator(), optax.sgd(0.1)),
         alpha=1.0,
         beta=0.0,
         gamma=0.0,
@@ -198,7 +199,7 @@ def test_scores_of_zero_have_the_textbook_losses():
     np.testing.assert_allclose(found, [2 * np.log(2), 0, np.log(1 + 2 * 5)], atol=1e-12)
 
 
-def test_the_picture_is_of_the_scores_of_the_own_code_and_another_ones():
+def test_the_picture_is_of_the_scores_of_the_own_code_and_of_another():
     method, batch = tiny(None)
     state = jax.jit(method.init)(KEY, batch)
     out = method.embed(state, batch)
@@ -242,8 +243,8 @@ def test_the_published_network_has_its_shapes():
 def test_what_cannot_be_played_is_refused_in_one_line():
     with pytest.raises(ValueError, match="one of jsd, dv, nce, got 'kl'"):
         tiny(None, measure="kl")
-    with pytest.raises(ValueError, match="needs a discriminator"):
-        deep_infomax(network(), optax.sgd(0.1), gamma=0.1)
+    with pytest.raises(ValueError, match="alpha and beta are 0"):
+        tiny(None, alpha=0.0, beta=0.0)
     with pytest.raises(ValueError, match="compares the samples of a batch"):
         method, batch = tiny(optax.MultiSteps(optax.sgd(0.1), 2))
         method.init(KEY, batch)
