@@ -115,6 +115,21 @@ def table(found, columns):
     return "\n".join(lines)
 
 
+def failures(found):
+    """One line for each run whose FID is over ten times the median of its model."""
+    lines = []
+    for name, runs in found.items():
+        usual = np.median([known["numbers"]["fid"] for known in runs])
+        for known in runs:
+            fid, seed = known["numbers"]["fid"], known["seed"]
+            if fid > 10 * usual:
+                lines.append(
+                    f"- Seed {seed} of {NAMES[name]} failed: FID {fid:,.0f}, where the "
+                    f"median of the seeds is {usual:.2f}; the means above include it.\n"
+                )
+    return "".join(lines)
+
+
 def page(kept=KEPT):
     """The page, as markdown.
 
@@ -145,6 +160,7 @@ def page(kept=KEPT):
         digest=every[0]["judge"]["digest"],
         cost=table(found, COST),
         samples=table(found, SAMPLES),
+        failures=failures(found),
         pictures="\n".join(shown),
         machine=several(f"{g['machine']}, {g['devices']}" for g in given),
         jax=several(g["versions"]["jax"] for g in given),
@@ -206,7 +222,7 @@ below 1 for copies.
 - Latent diffusion is given the class names of the test digits as texts; the other models
   know no classes. Its *JSD* is therefore near 0 if it obeys.
 - Samples of DBN and VAE are means of the pixels, not binary draws.
-
+{failures}
 The first 40 samples of seed 0:
 
 {pictures}

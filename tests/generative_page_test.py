@@ -48,6 +48,12 @@ def test_a_row_has_the_mean_over_the_seeds_and_its_standard_error(kept):
     assert "{" not in page
 
 
+def test_a_run_that_failed_is_named(kept):
+    numbers = result(2)["numbers"] | {"fid": 500.0}
+    (kept / "vae-2.json").write_text(json.dumps(result(2) | {"numbers": numbers}))
+    assert "- Seed 2 of VAE failed: FID 500," in generative.page(kept)
+
+
 def test_a_reference_has_no_costs(kept):
     known = result(0, "real") | {"numbers": {"fid": 0.1}}
     (kept / "real-0.json").write_text(json.dumps(known))
