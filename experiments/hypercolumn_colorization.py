@@ -30,7 +30,7 @@ TINY = dict(stages=((4,), (8,)), hidden=(8,), width=8, bins=4, places=4)
 @tiny(DATA | TINY, source="photos", supervised_epochs=0.03)
 def laptop(
     run: Run = Run(),
-    images: Images = Images(source="photos", epochs=5.0),
+    images: Images = Images(source="photos", epochs=8.0),
     lr: Positive = 2e-3,
     stages: tuple = ((16,), (32,), (64,)),
     hidden: Counts = (128,),

@@ -104,8 +104,9 @@ def with_hue_and_chroma(
 
     Channels beyond [0, 1] are clipped, which changes the mean.
 
-    >>> with_hue_and_chroma(*jnp.array([0.5, 0.0, 0.3]).reshape(3, 1, 1, 1)).round(3)
-    Array([[[[0.7, 0.4, 0.4]]]], dtype=float32)
+    >>> rgb = with_hue_and_chroma(*jnp.array([0.5, 0.0, 0.3]).reshape(3, 1, 1, 1))
+    >>> [round(x, 3) for x in rgb.ravel().tolist()]
+    [0.7, 0.4, 0.4]
     """
     one = jnp.ones_like(hue)[..., None]
     pure = join_hsv(hue[..., None], one, one)

@@ -1,6 +1,7 @@
 """Colorization: the weights of colors, the loss by loops, and pictures at temperatures."""
 
 from functools import cache
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +10,7 @@ import optax
 import pytest
 from toys import jitted, noisy
 
-from jssl import nets
+from jssl import config, nets
 from jssl.methods.pretext.colorization import TEMPERATURES, colorization
 from jssl.models.colorization import Cells, ConvolutionalAlexNet
 from jssl.models.convnet import ConvNet
@@ -185,3 +186,17 @@ def test_the_convolutional_alexnet_has_the_maps_and_weights_of_the_released_one(
         "fc6": 4096 * 256 * 36,
         "fc7": 4096 * 4096,
     }
+
+
+@pytest.mark.parametrize("name", ["colorization", "split_brain"])
+def test_the_published_rates_are_those_of_the_released_solvers(name):
+    """train_alexnet/solver0.prototxt to solver3.prototxt, of 450,000 steps of 80 images."""
+    path = Path(__file__).parents[3] / "experiments" / f"{name}.py"
+    stage, linear = config.load(f"{path}:paper,source=blank:imagenet2012").stages()
+    assert abs(stage.steps / 450_000 - 1) < 1e-3 and stage.data.batch == 80
+    assert abs(linear.steps / 140_000 - 1) < 1e-2 and linear.data.batch == 256
+    shapes = jax.eval_shape(stage.data.decode, stage.data.shapes())
+    state = jax.eval_shape(stage.method.init, jax.random.key(0), shapes)
+    after, _ = jax.eval_shape(stage.method.step, jax.random.key(0), state, shapes)
+    assert jax.tree.map(jnp.shape, after) == jax.tree.map(jnp.shape, state)
+    assert stage.refresh_every in (0, stage.steps)
