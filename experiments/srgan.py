@@ -26,8 +26,9 @@ from jssl.config import Count, Counts, Positive, one_of, tiny
 from jssl.data import Source
 from jssl.knobs import DATA, Data, Run
 from jssl.method import Augment, Prepare, field, identity
-from jssl.methods.generative.srgan import begun, srgan, super_resolution
+from jssl.methods.generative.srgan import begun, srgan
 from jssl.methods.pretext.rotation import rotation
+from jssl.methods.pretext.super_resolution import super_resolution
 from jssl.methods.transfer.distil import frozen
 from jssl.models.convnet import ConvNet
 from jssl.models.heads import Classifier

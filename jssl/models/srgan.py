@@ -5,6 +5,7 @@ All take low-resolution images in [0, 1]; high-resolution ones are in [-1, 1]. L
 https://arxiv.org/abs/1501.00092
 """
 
+import math
 from collections.abc import Sequence
 
 import flax.linen as nn
@@ -73,6 +74,48 @@ class SRResNet(nn.Module):
             x = pixel_shuffle(conv(4 * self.width, 3, f"up{i}")(x), 2)
             x = PReLU(name=f"up{i}_prelu")(x)
         return {"output": _last(x, low, self.factor, self.kernel, self.added), "h": h}
+
+
+class Enlarger(nn.Module):
+    """A strided encoder, then pixel shuffles: SRResNet's with a bottleneck in between.
+
+    Images [n, h, w, c] -> {"output": images [n, r h, r w, c], "h": [n, d]}, the mean of the
+    encoder's maps. Each pixel shuffle doubles the maps, until they have the size of the
+    output or are larger and are cropped.
+
+    Attributes:
+      encoder: images -> maps [n, h', w', d].
+      factor: r.
+      widths: channels after each pixel shuffle; unused ones are left out.
+      added: as in `SRResNet`.
+
+    Raises:
+      ValueError: too few widths.
+    """
+
+    encoder: nn.Module
+    factor: int = 2
+    widths: Sequence[int] = (64, 32, 32)
+    added: bool = True
+
+    @nn.compact
+    def __call__(self, low, train=False):
+        x = self.encoder(low, train=train)
+        h, (height, width) = x.mean((1, 2)), (self.factor * s for s in low.shape[1:3])
+        doublings = math.ceil(math.log2(max(height / x.shape[1], width / x.shape[2])))
+        if doublings > len(self.widths):
+            raise ValueError(
+                f"Enlarger: {doublings} pixel shuffles enlarge maps of {x.shape[1]} x "
+                f"{x.shape[2]} to {height} x {width}, got widths {tuple(self.widths)}"
+            )
+        for i, channels in enumerate(self.widths[:doublings]):
+            x = nn.relu(pixel_shuffle(conv(4 * channels, 3, f"up{i}")(x), 2))
+        top, left = (x.shape[1] - height) // 2, (x.shape[2] - width) // 2
+        x = x[:, top : top + height, left : left + width]
+        return {"output": _last(x, low, self.factor, 3, self.added), "h": h}
+
+    def filters(self, train=False):
+        return self.encoder.filters()
 
 
 class Judge(nn.Module):

@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from jssl.ops.shapes import expect
 
@@ -147,6 +147,45 @@ def bicubic_shrink(images: Float[Array, "n H W c"], factor: int) -> Float[Array,
     n, h, w, c = images.shape
     shape = n, h // factor, w // factor, c
     return jnp.clip(jax.image.resize(images, shape, "bicubic"), 0, 1)
+
+
+def box_shrink(images: Float[Array, "n H W c"], factor: int) -> Float[Array, "n h w c"]:
+    """Downsamples images to the means of cells of factor x factor pixels.
+
+    Raises:
+      ValueError: when the images are not float[n, h, w, c], or `factor` does not divide
+        height and width.
+
+    >>> box_shrink(jnp.arange(4.0).reshape(1, 2, 2, 1), 2).item()
+    1.5
+    """
+    sizes = expect("box_shrink", images=(images, "n h w c"))
+    n, h, w, c = (sizes[x] for x in "nhwc")
+    _divides("box_shrink", factor, h, w)
+    cells = images.reshape(n, h // factor, factor, w // factor, factor, c)
+    return cells.mean((2, 4))
+
+
+def random_shrink(
+    key: PRNGKeyArray, images: Float[Array, "n H W c"], factor: int
+) -> Float[Array, "n h w c"]:
+    """Downsamples each image by one of three kernels: bicubic, triangular or a box.
+
+    The first two are widened against aliasing. Of one kernel alone a network may learn the
+    inverse, without regard of what the image shows.
+
+    Raises:
+      ValueError: when the images are not float[n, h, w, c], or `factor` does not divide
+        height and width.
+
+    >>> gray = jnp.full((1, 4, 4, 1), 0.5)
+    >>> random_shrink(jax.random.key(0), gray, 2)[0, :, :, 0].tolist()
+    [[0.5, 0.5], [0.5, 0.5]]
+    """
+    small = [bicubic_shrink(images, factor), box_shrink(images, factor)]
+    small.append(jax.image.resize(images, small[0].shape, "linear"))
+    chosen = jax.random.randint(key, (len(images), 1, 1, 1), 0, len(small))
+    return jnp.select([chosen == i for i in range(len(small))], small)
 
 
 def bicubic_enlarge(

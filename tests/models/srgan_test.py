@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from toys import images, jitted
 
-from jssl.models.srgan import SRCNN, Judge, SRResNet
+from jssl.models.convnet import ConvNet
+from jssl.models.srgan import SRCNN, Enlarger, Judge, SRResNet
 from jssl.nets import linen
 from jssl.ops.maps import bicubic_enlarge
 
@@ -64,9 +65,35 @@ def test_srcnn_of_a_single_path_is_bicubic_interpolation():
     np.testing.assert_allclose((out["output"] + 1) / 2, wanted, atol=1e-6)
 
 
-@pytest.mark.parametrize("net", [SRCNN(2, (4, 3), added=True), SRResNet(2, 4, 1, 3, True)])
+@pytest.mark.parametrize(
+    "net",
+    [
+        SRCNN(2, (4, 3), added=True),
+        SRResNet(2, 4, 1, 3, True),
+        Enlarger(ConvNet((4, 3), (1, 2), maps=True), 2, (4, 4)),
+    ],
+)
 def test_a_network_whose_output_is_added_begins_as_bicubic_interpolation(net):
     low = images()
     variables = net.init(jax.random.key(0), low)
     wanted = 2 * bicubic_enlarge(low, 2) - 1
     np.testing.assert_allclose(net.apply(variables, low)["output"], wanted, atol=1e-6)
+
+
+@pytest.mark.parametrize(("side", "shuffles"), [(14, 3), (16, 3), (20, 3)])
+def test_pixel_shuffles_double_the_maps_up_to_the_size_of_the_output(side, shuffles):
+    """Maps of 4, 4 and 5 for images of 28, 32 and 40 pixels; larger ones are cropped."""
+    module = Enlarger(ConvNet((4, 4, 4), (1, 2, 2), maps=True), 2, (6,) * shuffles)
+    size, out = count(module, jnp.zeros((1, side, side, 1)))
+    assert out["output"].shape == (1, 2 * side, 2 * side, 1) and out["h"].shape == (1, 4)
+    encoder = 9 * 4 + 2 * 9 * 16 + 3 * 2 * 4
+    up = 9 * 4 * 24 + 24 + (shuffles - 1) * (9 * 6 * 24 + 24)
+    assert size == encoder + up + 9 * 6 + 1
+
+
+def test_too_few_pixel_shuffles_are_refused():
+    module = Enlarger(ConvNet((4, 4), maps=True), 2, (4, 4))
+    with pytest.raises(
+        ValueError, match="3 pixel shuffles enlarge maps of 2 x 2 to 16 x 16"
+    ):
+        linen(module).init(jax.random.key(0), images())

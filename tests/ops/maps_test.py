@@ -8,10 +8,12 @@ from PIL import Image
 from jssl.ops.maps import (
     bicubic_enlarge,
     bicubic_shrink,
+    box_shrink,
     doubled,
     max_cells,
     pixel_shuffle,
     pixel_unshuffle,
+    random_shrink,
 )
 
 PLAIN = ("NHWC", "HWIO", "NHWC")
@@ -123,3 +125,30 @@ def test_sizes_that_do_not_divide_are_refused(unhooked):
         pixel_unshuffle(jnp.zeros((1, 3, 4, 1)), 2)
     with pytest.raises(ValueError, match=r"multiple of 2\^2, got 6"):
         pixel_shuffle(jnp.zeros((1, 3, 4, 6)), 2)
+
+
+@pytest.mark.parametrize("factor", [1, 2, 3])
+def test_a_box_keeps_the_mean_and_is_that_of_pillow(factor):
+    x = jnp.asarray(np.random.default_rng(0).uniform(size=(2, 6, 12, 1)), jnp.float32)
+    small = np.asarray(box_shrink(x, factor))
+    np.testing.assert_allclose(small.mean((1, 2)), x.mean((1, 2)), rtol=1e-6)
+    for image, found in zip(np.asarray(x)[..., 0], small[..., 0], strict=True):
+        size = 12 // factor, 6 // factor
+        wanted = Image.fromarray(image).resize(size, Image.Resampling.BOX)
+        np.testing.assert_allclose(found, wanted, atol=1e-6)
+    with pytest.raises(ValueError, match="box_shrink: height and width must be multiples"):
+        box_shrink(x, 5)
+
+
+def test_each_image_is_shrunk_by_one_of_three_kernels():
+    x = jnp.asarray(np.random.default_rng(1).uniform(size=(300, 8, 8, 1)), jnp.float32)
+    small = random_shrink(jax.random.key(0), x, 2)
+    filters = (Image.Resampling.BICUBIC, Image.Resampling.BOX, Image.Resampling.BILINEAR)
+    wanted = [
+        [Image.fromarray(image).resize((4, 4), kind) for image in np.asarray(x)[..., 0]]
+        for kind in filters
+    ]
+    wanted = np.clip(np.array([[np.asarray(i) for i in kind] for kind in wanted]), 0, 1)
+    same = np.abs(wanted - small[..., 0]).max((2, 3)) < 1e-5  # [3, 300]
+    assert (same.sum(0) == 1).all()
+    assert np.abs(same.mean(1) - 1 / 3).max() < 0.1

@@ -14,7 +14,6 @@ alone, by `super_resolution`, which also trains SRCNN (Dong et al. 2014,
 https://arxiv.org/abs/1501.00092); `bicubic` learns nothing.
 """
 
-from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
@@ -22,69 +21,26 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jssl.learner import Learner, fresh, minimize, noise_keys
+from jssl.learner import Learner, fresh, noise_keys
 from jssl.losses.adversarial import minimax_discriminator, non_saturating_generator
 from jssl.method import Augment, Method, Prepare, field, first_row
 from jssl.methods.generative import gan
 from jssl.methods.generative.gan import alternate, minibatch
+from jssl.methods.pretext.super_resolution import (
+    check_size,
+    drawing,
+    peak_ratio,
+    rows,
+    squared_error,
+)
 from jssl.methods.transfer.distil import Frozen
 from jssl.nets import Net
-from jssl.ops.maps import bicubic_enlarge, bicubic_shrink
-from jssl.pictures import Grid
-
-IMAGE = field("image")
+from jssl.ops.maps import bicubic_shrink
 
 
 class State(NamedTuple):
     players: gan.State
     features: Frozen | tuple[()]
-
-
-def super_resolution(
-    net: Net,
-    tx: optax.GradientTransformation,
-    *,
-    factor: int = 4,
-    augment: Augment | None = None,
-    prepare: Prepare = IMAGE,
-    made: str = "image",
-) -> Method[Learner]:
-    """Super-resolution by the mean squared error: SRResNet, SRCNN.
-
-    Args:
-      net: images [n, h, w, c] in [0, 1] -> {"output": images in [-1, 1], "h": [n, d]}, with
-        sides multiplied by `factor`.
-      tx: its optimizer.
-      factor: of the reduction.
-      augment: (key, batch) -> x of training, e.g. crops; None: `prepare`.
-      prepare: batch -> x, images in [0, 1].
-      made: name of the generated field.
-    """
-    look = augment or (lambda key, batch: prepare(batch))
-
-    def init(key, batch):
-        x = first_row(look(key, batch))
-        learner = fresh(tx, *net.init(key, bicubic_shrink(x, factor)))
-        check_size(net, learner, x, factor)
-        return learner
-
-    def loss(params, stats, x, keys):
-        low = bicubic_shrink(x, factor)
-        out, stats = net.apply(params, stats, low, train=True, keys=keys)
-        value = squared_error(out["output"], x)
-        return value, (stats, {"loss": value, "psnr": peak_ratio(value)})
-
-    def step(key, state, batch):
-        view, noise = jax.random.split(key)
-        return minimize(tx, loss, state, look(view, batch), noise_keys(noise))
-
-    def embed(state, batch):
-        x = prepare(batch)
-        low = bicubic_shrink(x, factor)
-        out = dict(net.apply(state.weights, state.stats, low)[0])
-        return rows(x, low, out.pop("output")) | out
-
-    return Method(init, step, embed, **drawing(embed, factor, made))
 
 
 def srgan(
@@ -98,7 +54,7 @@ def srgan(
     features: Net | None = None,
     scale: float = 1.0,
     augment: Augment | None = None,
-    prepare: Prepare = IMAGE,
+    prepare: Prepare = field("image"),
     made: str = "image",
 ) -> Method[State]:
     """SRGAN. A training batch is k minibatches, [k, n, ...]; h is the discriminator's.
@@ -195,63 +151,3 @@ def begun(state: State, content: Learner, features: Frozen | tuple[()] = ()) -> 
     maker = state.players.generator._replace(params=content.params, stats=content.stats)
     players = state.players._replace(generator=maker)
     return State(players, features or state.features)
-
-
-def squared_error(output: jax.Array, x: jax.Array) -> jax.Array:
-    """Mean squared error of an output in [-1, 1] of images in [0, 1], which are scaled."""
-    return jnp.square(output - (2 * x - 1)).mean()
-
-
-def peak_ratio(error: jax.Array) -> jax.Array:
-    """Peak signal-to-noise ratio, in decibels, of a mean squared error in [-1, 1].
-
-    >>> float(peak_ratio(jnp.array(0.04)))    # 10 log10(2^2 / 0.04)
-    20.0
-    """
-    return 10 * jnp.log10(4 / jnp.maximum(error, 1e-12))
-
-
-def rows(x: jax.Array, low: jax.Array, output: jax.Array) -> dict[str, jax.Array]:
-    """Outputs of `embed`: images, and what two ways make of their reductions."""
-    factor = x.shape[1] // low.shape[1]
-    return {
-        "input": x,
-        "reconstruction": jnp.clip((output + 1) / 2, 0, 1),
-        "bicubic": bicubic_enlarge(low, factor),
-    }
-
-
-def check_size(net: Net, learner: Learner, x: jax.Array, factor: int) -> None:
-    """Raises ValueError unless a network enlarges reduced images to their size."""
-    low = bicubic_shrink(x, factor)
-    out = jax.eval_shape(net.apply, learner.params, learner.stats, low)[0]["output"]
-    if out.shape != x.shape:
-        raise ValueError(
-            f"srgan: the network must enlarge images of {low.shape[1:]} to {x.shape[1:]}, "
-            f"it makes {out.shape[1:]}: give both the same factor"
-        )
-
-
-def drawing(embed: Callable, factor: int, made: str) -> dict[str, Callable]:
-    """`generate` and `render` of a method whose `embed` has the outputs of `rows`.
-
-    Both have the reduced image, two enlargements of it, and the original.
-    """
-
-    def generate(key, state, batch):
-        out = embed(state, batch)
-        low = bicubic_shrink(out["input"], factor)
-        return {
-            "low": low.repeat(factor, 1).repeat(factor, 2),
-            "bicubic": out["bicubic"],
-            made: out["reconstruction"],
-            "original": out["input"],
-        }
-
-    def render(key, state, batch, collect):
-        columns = generate(key, state, {name: x[:8] for name, x in batch.items()})
-        if columns[made].shape[-1] not in (1, 3):
-            return {}
-        return {"enlarged": Grid(jnp.stack([*columns.values()], 1), tuple(columns))}
-
-    return {"render": render, "generate": generate}

@@ -13,7 +13,8 @@ from toys import images, jitted
 
 from jssl import config
 from jssl.learner import fresh
-from jssl.methods.generative.srgan import begun, srgan, super_resolution
+from jssl.methods.generative.srgan import begun, srgan
+from jssl.methods.pretext.super_resolution import super_resolution
 from jssl.methods.transfer.distil import Frozen
 from jssl.models.srgan import SRCNN, Judge, SRResNet
 from jssl.nets import Net
