@@ -9,7 +9,6 @@ of SRCNN and SRResNet, whose numbers are of images and not of representations, a
 experiments/srgan.py. Ours: docs/results.md.
 """
 
-from functools import partial
 
 from jssl import Stage, baselines, evals, nets, views
 from jssl.config import Count, Counts, one_of, tiny
@@ -34,11 +33,10 @@ RUNS = {
 def laptop(
     run: Run = Run(),
     images: Images = Images(epochs=30.0),
-    small: Small = Small(),
+    small: Small = Small(strides=(1, 1, 2)),
     factor: Count = 4,
     error: str = "squared",
     shrink: str = "bicubic",
-    strides: Counts = (1, 1, 2),
     decoder: Counts = (64, 32, 16, 16),
     added: bool = True,
     shift: float = 2.0,
@@ -52,15 +50,13 @@ def laptop(
       factor: Factor between the sides of an image and of its reduction.
       error: Error of pixels: squared or absolute.
       shrink: Reduction in training: bicubic, or random: bicubic, triangular or a box.
-      strides: Stride of each layer of the encoder.
       decoder: Channels after each pixel shuffle; unused ones are left out.
       added: Add the output to the bicubic interpolation, with which it begins.
       shift: Largest shift of an image before it is reduced, in pixels.
     """
     train = images.load(run)
-    encoder = partial(small.encoder, strides=tuple(strides))
     method = super_resolution(
-        nets.linen(Enlarger(encoder(maps=True), factor, tuple(decoder), added)),
+        nets.linen(Enlarger(small.encoder(maps=True), factor, tuple(decoder), added)),
         small.adamw(train.steps(images.epochs)),
         factor=factor,
         error=error,
@@ -73,7 +69,7 @@ def laptop(
             images,
             train,
             method,
-            nets.linen(Classifier(encoder(), train.classes)),
+            nets.linen(Classifier(small.encoder(), train.classes)),
             prepare=field("image", lambda x: bicubic_shrink(x, factor)),
             pictures={"quality": evals.image_quality(("reconstruction", "bicubic"))},
         )
