@@ -189,7 +189,7 @@ def test_the_convolutional_alexnet_has_the_maps_and_weights_of_the_released_one(
 
 
 @pytest.mark.parametrize("name", ["colorization", "split_brain"])
-def test_the_published_rates_are_those_of_the_released_solvers(name):
+def test_the_published_lengths_are_those_of_the_released_solvers(name):
     """train_alexnet/solver0.prototxt to solver3.prototxt, of 450,000 steps of 80 images."""
     path = Path(__file__).parents[3] / "experiments" / f"{name}.py"
     stage, linear = config.load(f"{path}:paper,source=blank:imagenet2012").stages()
