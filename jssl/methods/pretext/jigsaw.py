@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Integer
+from jaxtyping import Array, Int, Integer
 
 from jssl.learner import Learner, fresh, minimize, noise_keys
 from jssl.method import Augment, Method, Prepare, field, first_row, identity
@@ -36,6 +36,23 @@ def laid_out(net: Net) -> Net:
         return out, stats
 
     return net._replace(apply=apply)
+
+
+def rows_of_nine(
+    method: str, permutations: Integer[np.ndarray | Array, "count 9"]
+) -> Int[Array, "count 9"]:
+    """Permutations of nine tiles, after a check.
+
+    Raises:
+      ValueError: a row is no permutation of the numbers 0 to 8.
+    """
+    known = np.asarray(permutations)
+    if known.shape[1:] != (9,) or (np.sort(known, axis=1) != np.arange(9)).any():
+        raise ValueError(
+            f"{method}: permutations must be rows of the numbers 0 to 8, got "
+            f"{known.dtype}{list(known.shape)}"
+        )
+    return jnp.asarray(known, jnp.int32)
 
 
 def jigsaw(
@@ -65,13 +82,7 @@ def jigsaw(
       prepare: batch -> x, the images to cut outside training. Tiles are then normalized one
         by one.
     """
-    known = np.asarray(permutations)
-    if known.shape[1:] != (9,) or (np.sort(known, axis=1) != np.arange(9)).any():
-        raise ValueError(
-            f"jigsaw: permutations must be rows of the numbers 0 to 8, got "
-            f"{known.dtype}{list(known.shape)}"
-        )
-    known, net = jnp.asarray(known, jnp.int32), laid_out(net)
+    known, net = rows_of_nine("jigsaw", permutations), laid_out(net)
     look = augment or (lambda key, batch: prepare(batch))
     even = normalize_tiles if normalize else identity
 
