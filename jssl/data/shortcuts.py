@@ -9,6 +9,8 @@ Doersch, Gupta and Efros 2015, section 3.1, https://arxiv.org/abs/1505.05192; No
 Favaro 2016, section 3.3, https://arxiv.org/abs/1603.09246
 """
 
+from typing import Any
+
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
@@ -20,7 +22,7 @@ from jssl.ops.lab import lab_to_rgb
 
 SIZES = {"train": 2_000, "val": 500, "test": 500}  # of textures
 ORIENTATIONS = 8
-FREQUENCY, BANDWIDTH = 0.2, 0.1  # of textures, in cycles per pixel
+FREQUENCY, BANDWIDTH = 0.12, 0.1  # of textures, in cycles per pixel
 MOSAIC = np.array([[0, 1], [1, 2]])
 """The color that each pixel of a sensor measures: red, green, green, blue."""
 TINTS = 20 * np.array([[1, 0], [0, 1], [-1, 0], [0, -1]])
@@ -69,9 +71,10 @@ def shortcuts(
         )
     if over == "mnist":
         known = mnist(size=size)
+        tables: Any = known.splits
         contents = {
             part: (table["image"][..., 0] / 255, table["label"])
-            for part, table in known.splits.items()
+            for part, table in tables.items()
         }
         classes, names, license = known.classes, known.fields["label"], known.license
     else:
@@ -99,7 +102,7 @@ def _with_artifact(kind, bits, gray, strength):
         return aberrated(gray, 2.0 * strength)
     if kind == "light":
         turns = (bits.random_raw(n) >> np.uint64(11)) / 2**53
-        return lit(gray, np.pi * (0.5 * turns - 0.75), min(0.6 * strength, 1.0))
+        return lit(gray, np.pi * (0.25 + 0.5 * turns), min(0.6 * strength, 1.0))
     if kind == "mosaic":
         tint = (bits.random_raw(n) >> np.uint64(62)).astype(np.int32)  # the top two bits
         return mosaicked(gray, tint, 0.25 * strength)
@@ -111,7 +114,7 @@ def textures(
 ) -> Float[np.ndarray, "n size size"]:
     """Stationary noise of one orientation, mean 0 and variance 1: waves across the angle.
 
-    White noise is filtered by Gaussians in the frequency domain, about a frequency of 0.2
+    White noise is filtered by Gaussians in the frequency domain, about a frequency of 0.12
     cycles per pixel in the direction of the label. The correlation of pixels is below 0.01
     at a distance of 7.
 

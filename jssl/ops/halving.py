@@ -33,13 +33,13 @@ def halve(
             f"halve: the sides of images must be even, got {h} x {w}: choose another size"
         )
     down, across = (_matrices(side, images.dtype) for side in (h, w))
-    highest = dict(precision=lax.Precision.HIGHEST)
+    highest = lax.Precision.HIGHEST
     if key is None:
-        half = jnp.einsum("yh,nhwc->nywc", down[0], images, **highest)
-        return jnp.einsum("xw,nywc->nyxc", across[0], half, **highest)
+        half = jnp.einsum("yh,nhwc->nywc", down[0], images, precision=highest)
+        return jnp.einsum("xw,nywc->nyxc", across[0], half, precision=highest)
     chosen = jax.random.randint(key, (n,), 0, len(FILTERS))
-    half = jnp.einsum("nyh,nhwc->nywc", down[chosen], images, **highest)
-    return jnp.einsum("nxw,nywc->nyxc", across[chosen], half, **highest)
+    half = jnp.einsum("nyh,nhwc->nywc", down[chosen], images, precision=highest)
+    return jnp.einsum("nxw,nywc->nyxc", across[chosen], half, precision=highest)
 
 
 def _matrices(side: int, dtype) -> Float[Array, "f m s"]:

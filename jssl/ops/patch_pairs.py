@@ -209,6 +209,6 @@ def _resampled(
     places = (pixels + 0.5) / ratio - 0.5  # of pixels among the reduced ones
     up = jnp.where(pixels < side, jax.nn.relu(1 - abs(places[:, None] - pixels)), 0)
     down, up = (x / jnp.maximum(x.sum(1, keepdims=True), 1e-6) for x in (down, up))
-    both = jnp.matmul(up, down, precision=lax.Precision.HIGHEST)
-    highest = dict(precision=lax.Precision.HIGHEST)
-    return jnp.einsum("yh,xw,hwc->yxc", both, both, patch, **highest)
+    highest = lax.Precision.HIGHEST
+    both = jnp.matmul(up, down, precision=highest)
+    return jnp.einsum("yh,xw,hwc->yxc", both, both, patch, precision=highest)
