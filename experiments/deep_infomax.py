@@ -40,7 +40,7 @@ SMALL = dict(widths=(4, 8), hidden=8, width=4, units=8, judge=(8, 4))
 def laptop(
     run: Run = Run(),
     images: Images = Images(),
-    lr: Positive = 1e-3,
+    lr: Positive = 3e-3,
     widths: Counts = (16, 32, 64),
     judge_lr: Positive = 3e-4,
     alpha: float = 0.5,

@@ -113,7 +113,7 @@ def noise_as_targets(
         if len(getattr(images, "shape", ())) != 4:
             return {}
         own = state.targets[state.labels]  # of each sample
-        asked = np.linspace(0, size - 1, min(8, size)).astype(int)
+        asked = jax.random.permutation(key, size)[:8]
         near = np.asarray(jax.lax.top_k(dots(own[asked], own), min(8, size))[1])
         heads = ("image", *(f"nearest {i}" for i in range(1, near.shape[1])))
         shown = in_range(np.asarray(collect(small))[near])
