@@ -11,7 +11,6 @@ over union in segmentation, fine-tuned (not checked in the paper). Ours: docs/re
 """
 
 import math
-from functools import partial
 
 from jssl import Stage, baselines, evals, nets, optim, views
 from jssl.config import Count, Counts, tiny
@@ -42,7 +41,7 @@ RUNS = {
 def laptop(
     run: Run = Run(save_every=500),
     images: Images = Images(source="photos", epochs=20.0),
-    small: Small = Small(widths=(16, 32, 64)),
+    small: Small = Small(widths=(16, 32, 64), strides=(1, 2, 1)),
     count: Count = 24,
     choice: str = "max",
     inpaint: float = 1.0,
@@ -50,7 +49,6 @@ def laptop(
     tile: Count = 8,
     spacing: Count = 20,
     shift: float = 2.0,
-    strides: Counts = (1, 2, 1),
     width: Count = 32,
     hidden: Count = 128,
     decoder: Counts = (32, 16),
@@ -75,8 +73,8 @@ def laptop(
       decoder: Channels of the maps of the missing tile, each half as large as the next.
     """
     train, bins = in_color(images.load(run)), ab_bins(spacing)
-    encoder = partial(small.encoder, strides=tuple(strides))
-    net = DamagedPuzzle(encoder(maps=True), count, len(bins), width, hidden, tuple(decoder))
+    encoder = small.encoder(maps=True)
+    net = DamagedPuzzle(encoder, count, len(bins), width, hidden, tuple(decoder))
     method = damaged_jigsaw(
         nets.linen(net),
         small.adamw(train.steps(images.epochs)),
@@ -88,7 +86,7 @@ def laptop(
         color=color,
         sigma=spacing / 2,
     )
-    classifier = nets.linen(ContextFree(encoder(), train.classes, width, hidden))
+    classifier = nets.linen(ContextFree(small.encoder(), train.classes, width, hidden))
     return [
         baselines.pretrain_stage(
             run,

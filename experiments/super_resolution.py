@@ -9,7 +9,6 @@ of SRCNN and SRResNet, whose numbers are of images and not of representations, a
 experiments/srgan.py. Ours: docs/results.md.
 """
 
-
 from jssl import Stage, baselines, evals, nets, views
 from jssl.config import Count, Counts, one_of, tiny
 from jssl.knobs import CONVNET, FASHION, Images, Run, Small
