@@ -30,26 +30,24 @@ def many():
     return textures(np.random.PCG64(0), label, 24), label
 
 
-def test_textures_are_waves_across_their_angle():
+def test_textures_are_waves_at_their_angle():
+    """The angle is that of the structure tensor, the mean product of gradients."""
     x, label = many()
-    power = np.square(abs(np.fft.fft2(x)))
+    down, right = np.gradient(x, axis=1), np.gradient(x, axis=2)
     for k in range(ORIENTATIONS):
-        mean = np.fft.fftshift(power[label == k].mean(0))
-        down, right = np.divmod(mean.argmax(), 24)
-        angle = np.arctan2(down - 12, right - 12) % np.pi
+        d, r = down[label == k], right[label == k]
+        angle = 0.5 * np.arctan2(2 * (d * r).mean(), (r * r).mean() - (d * d).mean())
         error = (angle - np.pi * k / ORIENTATIONS + np.pi / 2) % np.pi - np.pi / 2
-        assert abs(error) < 0.25
-        assert np.hypot(down - 12, right - 12) / 24 == pytest.approx(0.12, abs=0.05)
+        assert abs(error) < 0.1  # of pi / 8; differences shrink steep waves
 
 
 def test_textures_have_the_same_statistics_everywhere():
     x, label = many()
-    np.testing.assert_allclose(x.mean((1, 2)), 0, atol=1e-9)
-    np.testing.assert_allclose(x.std((1, 2)), 1, rtol=1e-9)
     assert abs(x.mean(0)).max() < 5 / np.sqrt(len(x))
     for k in range(ORIENTATIONS):
         mine = x[label == k]
         assert abs(np.square(mine).mean(0) - 1).max() < 5 * np.sqrt(2 / len(mine))
+        assert np.square(mine).mean() == pytest.approx(1, abs=0.03)
 
 
 def test_pixels_of_a_texture_are_unrelated_beyond_seven():
@@ -58,7 +56,7 @@ def test_pixels_of_a_texture_are_unrelated_beyond_seven():
         for d in (7, 9, 11):
             far = x.swapaxes(1, axis)
             assert abs((far[:, d:] * far[:, :-d]).mean()) < 0.01
-            assert abs((far[:, 1:] * far[:, :-1]).mean()) > 0.3
+    assert abs((x[:, 1:] * x[:, :-1]).mean()) > 0.3
 
 
 @pytest.mark.parametrize("shift", [0.0, 0.7, 3.0])
