@@ -117,7 +117,7 @@ def cpc_image(
         out, stats = net.apply(params, stats, patches, train=True, keys=keys)
         each = jnp.stack([nats(out, way) for way in out["contexts"]]).mean(0)
         value = each.mean()
-        ahead = {f"{first + i} rows ahead": x for i, x in enumerate(each)}
+        ahead = {f"loss/k{first + i}": x for i, x in enumerate(each)}
         return value, (stats, {"loss": value, **ahead})
 
     def step(key, state, batch):

@@ -88,8 +88,8 @@ def test_the_loss_is_that_of_the_pseudo_code_in_every_direction(groups, target):
         each.append(np.mean(per_k, 0))
     each = np.mean(each, 0)
     np.testing.assert_allclose(metrics["loss"], each.mean(), rtol=1e-5)
-    np.testing.assert_allclose(metrics["2 rows ahead"], each[0], rtol=1e-5)
-    np.testing.assert_allclose(metrics["3 rows ahead"], each[1], rtol=1e-5)
+    np.testing.assert_allclose(metrics["loss/k2"], each[0], rtol=1e-5)
+    np.testing.assert_allclose(metrics["loss/k3"], each[1], rtol=1e-5)
 
 
 @pytest.mark.parametrize("blocks", [1, 3])
