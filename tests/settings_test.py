@@ -148,6 +148,8 @@ IMAGENET = {  # epochs, and images of a step
     "deepcluster.py:paper,network=vgg": (200, 256),
     "rotation.py:imagenet": (50, 192),
     "jigsaw.py:paper,count=64": (70, 256),
+    "colorization.py:paper": (28.1, 80),
+    "split_brain.py:paper": (28.1, 80),
 }
 
 
