@@ -26,7 +26,7 @@ ACCURACY = {  # of a pretext task: metric of its step, accuracy of guessing
     "jigsaw": ("jigsaw_accuracy", 1 / 24),
     "colorization": ("color_accuracy", 1 / 4),
 }
-GRID = (1e-3, 1e-2, 1e-1)  # penalties of the linear probe
+GRID = (1e-2,)  # penalty of the linear probe
 REPEATS = 4  # passes over val, with other patches each
 
 
@@ -56,7 +56,7 @@ CASES = {
     "fringes": Case(
         "relative_position",
         "color fringes of a lens",
-        f"source=shortcuts:aberration,epochs=8,{SQUARES}",
+        f"source=shortcuts:aberration,epochs=4,{SQUARES}",
         CHROMA,
     ),
     "fringes-digits": Case(
@@ -68,13 +68,13 @@ CASES = {
     "edges": Case(
         "relative_position",
         "edges that continue",
-        "source=shortcuts:none,epochs=8,size=48,patch=10,shift=0.0",
+        "source=shortcuts:none,epochs=8,size=48,patch=10,shift=0.0,width=128,hidden=256",
         {"none": "gap=0,jitter=0", "gap and jitter": "gap=7,jitter=1"},
     ),
     "light": Case(
         "jigsaw",
         "a gradient of light",
-        "source=shortcuts:light,epochs=8,size=48,tile=12,shift=0.0",
+        "source=shortcuts:light,epochs=6,size=48,tile=12,shift=0.0",
         {"none": "normalize=False", "normalized tiles": "normalize=True"},
     ),
     "light-digits": Case(
@@ -86,7 +86,7 @@ CASES = {
     "mosaic": Case(
         "colorization",
         "the mosaic of a sensor",
-        "source=shortcuts:mosaic,epochs=4,shift=0.0,spacing=20",
+        "source=shortcuts:mosaic,epochs=3,shift=0.0,spacing=20",
         {"none": "size=16", "half the size": "size=32,reading=reduce=2"},
     ),
 }
