@@ -184,8 +184,6 @@ def cifar(
     42.5, 63.4, 78.4 and 80.4 %, with parametric=True 63.0 %. A linear SVM has 75.4 %;
     "linear" is not its protocol.
 
-    Departures: neighbors are those of embeddings after training, there of the bank.
-
     Args:
       lr: Initial learning rate for a batch of 256; scales with the batch.
       features: Numbers of the embedding.
