@@ -170,13 +170,13 @@ def laptop(
         second_judge=(16, 32, 64),
         reduce=(),
         spectral=True,
-        kl=0.1,
+        kl=0.02,
         noise=32,
-        code=16,
+        code=64,
         flip=False,
     ),
     first_epochs: Positive = 50.0,
-    lr: Positive = 2e-4,
+    lr: Positive = 1e-3,
     betas: tuple = (0.5, 0.999),
 ) -> list[Stage]:
     """Digits of 14 pixels, then of 28, of their captions: about ten minutes on one core.
