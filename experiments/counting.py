@@ -23,7 +23,7 @@ from jssl.models.heads import MLP, Classifier, Siamese, Trunk
 from jssl.ops.halving import halve
 from jssl.papers import LINEAR, PAPER, ImageNet, LinearEvaluation, of_layer
 
-RUNS = {"": 5, "margin=0.0": 1, f"{FASHION},epochs=10,supervised_epochs=10": 1}
+RUNS = {"": 1, "margin=0.0": 1, f"{FASHION},epochs=10,supervised_epochs=10": 1}
 
 
 @tiny(CONVNET, strides=(1, 2), hidden=8, units=8, shift=0.0)

@@ -28,7 +28,7 @@ from jssl.papers import LINEAR, PAPER, ImageNet, LinearEvaluation
 from jssl.views.channels import drop_colors
 
 V2 = "norm=layer,directions=4,patch=12,first=3,steps=2,jitter=0.8"
-RUNS = {"": 3, V2: 1, f"{FASHION},epochs=7,supervised_epochs=4": 1}
+RUNS = {"": 1, V2: 1, f"{FASHION},epochs=7,supervised_epochs=4": 1}
 SMALL = dict(blocks=1, inner=8)
 
 

@@ -29,8 +29,8 @@ STAMPS = "source=stamps,size=32,epochs=100,supervised_epochs=30"
 RUNS = {
     "": 1,
     "inpaint=0,color=0": 1,
-    STAMPS: 5,
-    f"{STAMPS},inpaint=0,color=0": 5,
+    STAMPS: 1,
+    f"{STAMPS},inpaint=0,color=0": 1,
     f"{STAMPS},color=0": 1,
     f"{STAMPS},inpaint=0": 1,
 }

@@ -27,7 +27,7 @@ from jssl.models.multiview import Concatenated, PerView
 from jssl.papers import RESNET, ImageNet, Large, LinearEvaluation
 from jssl.views.channels import VIEWS
 
-RUNS = {"": 5, "source=stamps,size=32,batch=128,epochs=100,supervised_epochs=40": 3}
+RUNS = {"": 1, "source=stamps,size=32,batch=128,epochs=100,supervised_epochs=40": 1}
 
 
 @tiny(CONVNET, projector=(4,), negatives=8)

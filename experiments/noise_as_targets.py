@@ -24,7 +24,7 @@ from jssl.ops.edges import sobel
 from jssl.papers import PAPER, ImageNet
 
 RUNS = {
-    "": 5,
+    "": 1,
     "period=0": 1,
     "period=3": 1,
     "batch=16,lr=1e-3": 1,
