@@ -17,7 +17,7 @@ in the border of a central hole, in order that the prediction continues what is 
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -85,6 +85,7 @@ def context_encoder(
             f"context_encoder: adversarial={adversarial} needs a discriminator (judge) and "
             f"its optimizer (judge_tx)"
         )
+    critic_net = cast(Net, judge)  # without one it is not called
     look = augment or (lambda key, batch: prepare(batch))
     cut = lambda x: x[:, *window]
 
@@ -97,7 +98,7 @@ def context_encoder(
         return out["output"], stats
 
     def judged(params, stats, x, key):
-        out, stats = judge.apply(params, stats, x, train=True, keys=noise_keys(key))
+        out, stats = critic_net.apply(params, stats, x, train=True, keys=noise_keys(key))
         return out["logits"], stats
 
     def init(key, batch):
@@ -112,7 +113,7 @@ def context_encoder(
             )
         if not adversarial:
             return State(painter, ())
-        return State(painter, fresh(judge_tx, *judge.init(two, cut(x))))
+        return State(painter, fresh(judge_tx, *critic_net.init(two, cut(x))))
 
     def judge_loss(params, stats, real, fake, key):
         one, two = jax.random.split(key)
