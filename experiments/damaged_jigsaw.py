@@ -69,7 +69,7 @@ def laptop(
       widths: Channels of each layer of the tile encoder.
       strides: Stride of each layer of the tile encoder.
       width: Width of a tile's description; nine of them make h.
-      hidden: Width of the layer between h and the three heads.
+      hidden: Width of the layer between h and the logits.
       decoder: Channels of the maps of the missing tile, each half as large as the next.
     """
     train, bins = in_color(images.load(run)), ab_bins(spacing)
@@ -141,7 +141,7 @@ def paper(
       widths: Channels of the convolutions.
       split: Groups of channels in convolutions 2, 4 and 5.
       width: Width of a tile's description; nine of them make h.
-      hidden: Width of the layer between h and the three heads.
+      hidden: Width of the layer between h and the logits.
       decoder: Channels of the maps of the missing tile, each half as large as the next.
     """
     share = (images.size / images.stored) ** 2

@@ -47,15 +47,15 @@ class DamagedPuzzle(nn.Module):
     Gray tiles [n, k, t, t, 1] -> {"logits": [n, count], "missing": the Lab colors of a tile
     [n, t, t, 3], "cells": scores of colors [n, k, t', t', bins], "h": [n, k width]}.
 
-    The permutation and the missing tile are read from the layer on all descriptions; the
-    colors of a tile from its own maps and that layer.
+    The permutation and the missing tile are read from the descriptions of all tiles; the
+    colors of a tile from its own maps as well.
 
     Attributes:
       encoder: encoder of a tile, [m, t, t, 1] -> maps [m, t', t', d].
       count: number of permutations.
       bins: number of colors.
       width: size of the description of a tile.
-      hidden: units of the layer on all descriptions.
+      hidden: units of the layer between h and the logits.
       decoder: channels of the maps of the missing tile, each half as large as the next.
       pool: describe tiles by the means of their maps; else by the maps.
     """
@@ -78,7 +78,7 @@ class DamagedPuzzle(nn.Module):
         logits = nn.Dense(self.count, name="head")(every)
 
         first = math.ceil(side / 2 ** len(self.decoder))
-        x = nn.Dense(first**2 * self.decoder[0], name="seed")(every)
+        x = nn.Dense(first**2 * self.decoder[0], name="seed")(h)
         x = x.reshape(n, first, first, -1)
         for i, width in enumerate((*self.decoder[1:], 3)):
             x = nn.relu(Norm(name=f"norm{i}")(x, train))
@@ -87,7 +87,7 @@ class DamagedPuzzle(nn.Module):
         missing = x[:, low : low + side, low : low + side]
 
         d = maps.shape[-1]
-        around = jnp.repeat(nn.Dense(d, name="around")(every), k, axis=0)[:, None, None]
+        around = jnp.repeat(nn.Dense(d, name="around")(h), k, axis=0)[:, None, None]
         x = nn.relu(nn.Conv(d, (1, 1), name="inside")(maps) + around)
         cells = nn.Conv(self.bins, (1, 1), name="colors")(x)
         cells = cells.reshape(n, k, *cells.shape[1:])
