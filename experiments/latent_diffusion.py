@@ -32,7 +32,7 @@ from jssl.models.unet import UNet
 from jssl.ops.diffusion import SCHEDULES, TARGETS
 
 STAMPS = "source=stamps,size=32,coder_epochs=60,epochs=200"
-RUNS = {"": 1, FASHION: 1, STAMPS: 1}
+RUNS = {"": 1, f"{FASHION},coder_epochs=4,epochs=14": 1, STAMPS: 1}
 
 
 @dataclass(frozen=True, kw_only=True)
