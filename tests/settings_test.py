@@ -148,6 +148,8 @@ IMAGENET = {  # epochs, and images of a step
     "deepcluster.py:paper,network=vgg": (200, 256),
     "rotation.py:imagenet": (50, 192),
     "jigsaw.py:paper,count=64": (70, 256),
+    "relative_position.py:paper": (74, 56),
+    "counting.py:paper": (40, 256),
 }
 
 
