@@ -61,7 +61,7 @@ CASES = {
     ),
     "fringes-digits": Case(
         "relative_position",
-        "the same on digits",
+        "color fringes, on digits",
         "source=shortcuts:aberration,reading=over=mnist,size=28,epochs=4,shift=0.0",
         CHROMA,
     ),
@@ -79,7 +79,7 @@ CASES = {
     ),
     "light-digits": Case(
         "jigsaw",
-        "the same on digits",
+        "a gradient of light, on digits",
         "source=shortcuts:light,reading=over=mnist,size=28,epochs=4,shift=0.0",
         {"none": "normalize=False", "normalized tiles": "normalize=True"},
     ),

@@ -77,6 +77,11 @@ SOLO = Recipe(
     "nesterov", 0.2, 512, 100, statistics=views.CIFAR10, data="cifar",
 )  # fmt: skip
 
+ROTNET = Recipe(
+    "RotNet's rates", "nesterov", 0.01, 192, 35, decay=5e-4,
+    falls={5: 0.2, 15: 0.2, 25: 0.2},
+)  # fmt: skip
+
 RECIPES = {
     "simclr.py:paper": SIMCLR,
     "simclr.py:cifar": SIMCLR_CIFAR,
@@ -115,6 +120,13 @@ RECIPES = {
         "nesterov", 0.01, 192, 35, decay=5e-4, falls={5: 0.2, 15: 0.2, 25: 0.2},
         area=(224 / 256) ** 2, norm=True, std=(2 / 1000) ** 0.5,
     ),
+    "relative_position.py:paper": ROTNET._replace(
+        source="RotNet's rates; the deviations are those of patches with an RMS of 50",
+        statistics=views.Statistics(
+            views.IMAGENET.mean, tuple(x / 50 for x in views.IMAGENET.std)
+        ),
+    ),
+    "counting.py:paper": ROTNET,
     "linear.py:paper": SIMCLR._replace(
         source="the protocol of Kolesnikov et al. 2019 with SimCLR's numbers",
         decay=0.0, filter="bilinear", statistics=views.IMAGENET, std=0.01,

@@ -150,6 +150,8 @@ IMAGENET = {  # epochs, and images of a step
     "jigsaw.py:paper,count=64": (70, 256),
     "colorization.py:paper": (28.1, 80),
     "split_brain.py:paper": (28.1, 80),
+    "relative_position.py:paper": (74, 56),
+    "counting.py:paper": (40, 256),
 }
 
 
