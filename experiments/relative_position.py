@@ -25,7 +25,7 @@ from jssl.methods.pretext.relative_position import relative_position
 from jssl.models.alexnet import WIDTHS, AlexNet
 from jssl.models.heads import Trunk
 from jssl.models.patch_pairs import PatchClassifier, PatchPairs
-from jssl.ops.patch_pairs import PAIRS, patch_grid, standardize
+from jssl.ops.patch_pairs import PAIRS, nine_patches, standardize
 from jssl.papers import LINEAR, PAPER, ImageNet, LinearEvaluation, of_layer
 
 RUNS = {
@@ -86,7 +86,7 @@ def laptop(
             train,
             method,
             laid_out(nets.linen(PatchClassifier(encoder, train.classes, width))),
-            prepare=field("image", lambda x: standardize(patch_grid(x, patch, gap))),
+            prepare=field("image", lambda x: standardize(nine_patches(x, patch, gap))),
             chance=CHANCE,
         )
     ]

@@ -42,7 +42,7 @@ WEIGHTS = np.float32(1 / (8 * np.bincount(POSITIONS)[POSITIONS]))
 horizontal and vertical neighbors there are six pairs each, of diagonal ones four."""
 
 
-def patch_grid(
+def nine_patches(
     images: Shaped[Array, "n h w c"],
     patch: int,
     gap: int,
@@ -65,16 +65,16 @@ def patch_grid(
     Raises:
       ValueError: when the images are not [n, h, w, c], or smaller than a shifted grid.
 
-    >>> patch_grid(jnp.arange(25).reshape(1, 5, 5, 1), patch=1, gap=1)[0].ravel().tolist()
+    >>> nine_patches(jnp.arange(25).reshape(1, 5, 5, 1), patch=1, gap=1)[0].ravel().tolist()
     [0, 2, 4, 10, 12, 14, 20, 22, 24]
     """
-    expect("patch_grid", images=(images, "n h w c", "any"))
+    expect("nine_patches", images=(images, "n h w c", "any"))
     n, h, w, c = images.shape
     span = 3 * patch + 2 * gap
     need = span + 2 * jitter
     if patch < 1 or gap < 0 or jitter < 0 or min(h, w) < need:
         raise ValueError(
-            f"patch_grid: 3 x 3 patches of {patch} pixels with gaps of {gap} and a jitter "
+            f"nine_patches: 3 x 3 patches of {patch} pixels with gaps of {gap} and a jitter "
             f"of {jitter} need images of {need} x {need}, got {h} x {w}: choose a smaller "
             f"patch, gap or jitter"
         )

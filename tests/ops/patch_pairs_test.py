@@ -7,9 +7,9 @@ import pytest
 from PIL import Image
 
 from jssl.ops import patch_pairs
-from jssl.ops.patch_pairs import OFFSETS, PAIRS, POSITIONS, WEIGHTS, patch_grid
+from jssl.ops.patch_pairs import OFFSETS, PAIRS, POSITIONS, WEIGHTS, nine_patches
 
-cut = jax.jit(patch_grid, static_argnames=("patch", "gap", "jitter"))
+cut = jax.jit(nine_patches, static_argnames=("patch", "gap", "jitter"))
 COLORS = jax.random.uniform(jax.random.key(0), (4, 9, 6, 6, 3))
 
 
@@ -80,7 +80,7 @@ def test_patches_never_overlap_if_the_gap_is_twice_the_jitter():
 
 def test_a_grid_that_does_not_fit_is_refused(unhooked):
     with pytest.raises(ValueError, match="need images of 20 x 20, got 19 x 30"):
-        patch_grid(jnp.zeros((1, 19, 30, 1)), 4, 3, jax.random.key(0), 1)
+        nine_patches(jnp.zeros((1, 19, 30, 1)), 4, 3, jax.random.key(0), 1)
 
 
 def test_dropping_keeps_one_centered_channel_and_a_hundredth_of_noise():

@@ -21,7 +21,7 @@ from jssl.method import Augment, Method, Prepare, field, first_row
 from jssl.methods.pretext.jigsaw import laid_out
 from jssl.nets import Net
 from jssl.ops import patch_pairs
-from jssl.ops.patch_pairs import PAIRS, POSITIONS, WEIGHTS, patch_grid, standardize
+from jssl.ops.patch_pairs import PAIRS, POSITIONS, WEIGHTS, nine_patches, standardize
 from jssl.ops.puzzles import lay_out
 from jssl.pictures import Grid, in_range
 
@@ -80,7 +80,7 @@ def relative_position(
 
     def remedied(key, images):
         place, resolution, color = jax.random.split(key, 3)
-        patches = patch_grid(images, patch, gap, place, jitter)
+        patches = nine_patches(images, patch, gap, place, jitter)
         if pixelate:
             patches = patch_pairs.pixelate(resolution, patches, pixelate)
         if chroma == "drop":
@@ -88,7 +88,7 @@ def relative_position(
         return normal(patches)
 
     def regular(batch):
-        return normal(patch_grid(prepare(batch), patch, gap))
+        return normal(nine_patches(prepare(batch), patch, gap))
 
     def init(key, batch):
         return fresh(tx, *net.init(key, first_row(regular(batch))))
@@ -111,7 +111,7 @@ def relative_position(
 
     def render(key, state, batch, collect):
         images = prepare(batch)[:8]
-        rows, shown = jnp.arange(len(images)), patch_grid(images, patch, gap)
+        rows, shown = jnp.arange(len(images)), nine_patches(images, patch, gap)
         y = jax.random.permutation(key, 8)[: len(images)]
         logits = net.apply(state.weights, state.stats, normal(shown))[0]["logits"]
         guessed = logits[rows, jnp.asarray(AROUND)[y]].argmax(-1)

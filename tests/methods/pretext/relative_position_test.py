@@ -13,7 +13,14 @@ from jssl import nets
 from jssl.methods.pretext.relative_position import relative_position
 from jssl.models.convnet import ConvNet
 from jssl.models.patch_pairs import PatchPairs
-from jssl.ops.patch_pairs import OFFSETS, PAIRS, POSITIONS, WEIGHTS, patch_grid, standardize
+from jssl.ops.patch_pairs import (
+    OFFSETS,
+    PAIRS,
+    POSITIONS,
+    WEIGHTS,
+    nine_patches,
+    standardize,
+)
 
 headline = "loss"
 
@@ -94,7 +101,7 @@ def test_the_loss_is_the_double_loop_of_the_paper():
 
 def knowing(picture, sign=1.0):
     """A network that knows the picture: it finds each patch in it, and compares."""
-    pieces = standardize(patch_grid(picture[None], 4, 0)).reshape(9, -1)
+    pieces = standardize(nine_patches(picture[None], 4, 0)).reshape(9, -1)
     places = np.stack(np.divmod(np.arange(9), 3), 1)
 
     def apply(params, stats, patches, train=False, keys={}, capture=(), method=None):
@@ -199,7 +206,7 @@ def test_projection_holds_in_training_and_in_embedding():
 def test_h_is_the_mean_of_descriptions_of_patches_each_by_itself():
     method, batch, state, _ = stepped()
     h = jax.jit(method.embed)(state, batch)["h"]
-    patches = standardize(patch_grid(batch["image"], 3, 1))
+    patches = standardize(nine_patches(batch["image"], 3, 1))
     alone = [
         network().apply(state.params, state.stats, jnp.repeat(patches[:, k : k + 1], 9, 1))
         for k in range(9)
@@ -210,6 +217,6 @@ def test_h_is_the_mean_of_descriptions_of_patches_each_by_itself():
 def test_logits_of_a_pair_depend_on_its_two_patches_alone():
     _, batch, state, _ = stepped()
     run = jax.jit(lambda x: network().apply(state.params, state.stats, x)[0]["logits"])
-    patches = standardize(patch_grid(batch["image"], 3, 1))
+    patches = standardize(nine_patches(batch["image"], 3, 1))
     moved = abs(run(patches.at[:, 5].multiply(-1.0)) - run(patches)).max((0, 2)) > 1e-6
     np.testing.assert_array_equal(moved, (PAIRS == 5).any(1))
