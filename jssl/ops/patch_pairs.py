@@ -75,8 +75,8 @@ def nine_patches(
     if patch < 1 or gap < 0 or jitter < 0 or min(h, w) < need:
         raise ValueError(
             f"nine_patches: 3 x 3 patches of {patch} pixels with gaps of {gap} and a "
-            f"jitter of {jitter} need images of {need} x {need}, got {h} x {w}: choose a smaller "
-            f"patch, gap or jitter"
+            f"jitter of {jitter} need images of {need} x {need}, got {h} x {w}: choose a "
+            f"smaller patch, gap or jitter"
         )
     step = (patch + gap) * jnp.stack(jnp.divmod(jnp.arange(9), 3), 1)  # [9, 2]
     free = jnp.array([h, w]) - span
