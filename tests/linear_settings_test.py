@@ -82,6 +82,12 @@ ROTNET = Recipe(
     falls={5: 0.2, 15: 0.2, 25: 0.2},
 )  # fmt: skip
 
+COLORS = Recipe(
+    "feature_learning_tests/linear of richzhang/colorization: 140,000 steps of 256 images",
+    "sgd", 0.01, 256, 28, decay=5e-4, falls={8: 0.1, 16: 0.1, 24: 0.1}, statistics=None,
+    norm=True,
+)  # fmt: skip
+
 RECIPES = {
     "simclr.py:paper": SIMCLR,
     "simclr.py:cifar": SIMCLR_CIFAR,
@@ -127,6 +133,27 @@ RECIPES = {
         ),
     ),
     "counting.py:paper": ROTNET,
+    "colorization.py:paper": COLORS,
+    "split_brain.py:paper": COLORS,
+    "context_encoder.py:paper": Recipe(
+        "as DeepCluster's, with the rate of none", "sgd", 0.1, 256, 30, decay=1e-4,
+    ),
+    "instance_discrimination.py:paper": MOCO,
+    "instance_discrimination.py:cifar": SOLO._replace(
+        source="as SimCLR's for CIFAR-10, with plain momentum", rule="sgd",
+    ),
+    "multiview_coding.py:paper": MOCO._replace(
+        source="LinearProbing.py of HobbitLong/CMC", epochs=60,
+        falls={30: 0.2, 40: 0.2, 50: 0.2}, statistics=None,
+    ),
+    "cpc_image.py:paper": Recipe(
+        "arXiv:1807.03748, section 3.2: 50,000, 25,000 and 10,000 steps of 2,048 images",
+        "sgd", 0.1, 2048, 136, falls={80: 0.1, 120: 0.1}, area=(256 / 300) ** 2,
+        statistics=None,
+    ),
+    "cpc_image.py:v2": Recipe(
+        "none is known to us", "sgd", 0.8, 2048, 90, area=(260 / 300) ** 2, statistics=None,
+    ),
     "linear.py:paper": SIMCLR._replace(
         source="the protocol of Kolesnikov et al. 2019 with SimCLR's numbers",
         decay=0.0, filter="bilinear", statistics=views.IMAGENET, std=0.01,
