@@ -35,7 +35,7 @@ def _colors(function, images, extra=0):
         )
 
 
-def lab_views(images: Float[Array, "n h w 3"]) -> Views:
+def lab_views(images: Float[Array, "n h w c"]) -> Views:
     """Lightness L and chrominance ab of CIE Lab, normalized to about [-1, 1].
 
     >>> [x.shape for x in lab_views(jnp.ones((2, 4, 4, 3)))]
@@ -46,7 +46,7 @@ def lab_views(images: Float[Array, "n h w 3"]) -> Views:
     return lab[..., :1], lab[..., 1:]
 
 
-def ycbcr_views(images: Float[Array, "n h w 3"]) -> Views:
+def ycbcr_views(images: Float[Array, "n h w c"]) -> Views:
     """Luma Y and chroma CbCr, mapped linearly from their ranges to [-1, 1].
 
     >>> y, c = ycbcr_views(jnp.ones((1, 1, 1, 3)))    # white
@@ -59,7 +59,7 @@ def ycbcr_views(images: Float[Array, "n h w 3"]) -> Views:
     return 2 * y - 1, jnp.concatenate([2 * cb, 2 * cr], -1)
 
 
-def depth_views(images: Float[Array, "n h w 4"]) -> Views:
+def depth_views(images: Float[Array, "n h w c"]) -> Views:
     """Color and depth, of images whose fourth channel is depth, mapped to [-1, 1].
 
     >>> [x.shape for x in depth_views(jnp.ones((2, 4, 4, 4)))]
@@ -69,7 +69,7 @@ def depth_views(images: Float[Array, "n h w 4"]) -> Views:
     return 2 * images[..., :3] - 1, 2 * images[..., 3:] - 1
 
 
-def lab_depth_views(images: Float[Array, "n h w 4"]) -> Views:
+def lab_depth_views(images: Float[Array, "n h w c"]) -> Views:
     """L, ab and depth, three views of images whose fourth channel is depth.
 
     >>> [x.shape for x in lab_depth_views(jnp.ones((2, 4, 4, 4)))]
@@ -130,8 +130,8 @@ VIEWS = {
 
 
 def drop_colors(
-    key: PRNGKeyArray, images: Float[Array, "n h w 3"], probability: float
-) -> Float[Array, "n h w 3"]:
+    key: PRNGKeyArray, images: Float[Array, "n h w c"], probability: float
+) -> Float[Array, "n h w c"]:
     """Keep one channel, drawn at random, of some of the images; the others become 0.
 
     Closes the shortcut of chromatic aberration: Doersch, Gupta and Efros, ICCV 2015,

@@ -44,7 +44,8 @@ def test_luma_and_chroma_are_those_of_pillow():
     seen = np.stack(
         [np.asarray(Image.fromarray(x[..., :3]).convert("YCbCr")) for x in PIXELS]
     )
-    np.testing.assert_allclose(255 * (luma + 1) / 2, seen[..., :1], atol=0.6)  # rounded
+    # Pillow cuts off what is behind the point.
+    np.testing.assert_allclose(255 * (luma + 1) / 2, seen[..., :1] + 0.5, atol=0.51)
     np.testing.assert_allclose(128 + 255 * chroma / 2, seen[..., 1:], atol=1.1)
 
 
@@ -100,5 +101,5 @@ def test_dropped_colors_leave_one_channel_of_some_images():
     assert abs(single.mean() - 0.4) < 0.04
     assert (left[~single] == 1).all()
     assert abs(left[single].mean(0) - 1 / 3).max() < 0.06
-    hues = {colorsys.rgb_to_hsv(*x)[0] for x in left[single]}
+    hues = {colorsys.rgb_to_hsv(*map(float, x))[0] for x in left[single]}
     assert hues == {0.0, 1 / 3, 2 / 3}  # pure red, green, blue
