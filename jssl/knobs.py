@@ -320,12 +320,13 @@ class Small:
         """Images [n, h, w, c] -> [n, widths[-1]].
 
         Raises:
-          ValueError: strides that are not one for each width.
+          ValueError: strides that are not one positive number for each width.
         """
-        if self.strides and len(self.strides) != len(self.widths):
+        whole = all(isinstance(x, int) and x > 0 for x in self.strides)
+        if self.strides and not (whole and len(self.strides) == len(self.widths)):
             raise ValueError(
-                f"strides must be one for each of the {len(self.widths)} widths, or empty, "
-                f"got {self.strides}"
+                f"strides must be one positive number for each of the {len(self.widths)} "
+                f"widths, or empty, got {self.strides}"
             )
         return ConvNet(self.widths, self.strides, **more)
 

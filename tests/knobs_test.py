@@ -12,7 +12,7 @@ from sklearn.datasets import load_sample_images
 
 from jssl import config, views
 from jssl.data import Crops
-from jssl.knobs import Data, FewLabels, Images, Run, ViewedImages
+from jssl.knobs import Data, FewLabels, Images, Run, Small, ViewedImages
 from jssl.papers import ImageNet
 
 ROOT = Path(__file__).parent.parent
@@ -156,3 +156,10 @@ def test_crops_are_of_data_that_have_whole_photographs():
     assert len(replace(large, hold_out=True).load(Run())) == 1_271_167
     assert len(Images(source="digits").load(Run())) == 1_077
     assert len(Images(source="digits", hold_out=False).load(Run())) == 1_437
+
+
+@pytest.mark.parametrize("strides", [(2, 2), (0, 1, 2), (1.5, 1, 2)])
+def test_strides_are_one_positive_number_for_each_width(strides):
+    with pytest.raises(ValueError, match="one positive number for each of the 3 widths"):
+        Small(strides=strides).encoder()
+    assert Small(strides=(1, 2, 2)).encoder().strides == (1, 2, 2)

@@ -25,7 +25,7 @@ from jssl.ops.kmeans import kmeans
 from jssl.ops.order import balanced_order
 from jssl.ops.vectors import unit
 from jssl.ops.whitening import pca_whiten
-from jssl.pictures import Grid, in_range
+from jssl.pictures import Grid, in_range, thumbnails
 
 HEAD = (jax.tree_util.DictKey("head"),)
 
@@ -116,17 +116,15 @@ def deepcluster(
         opt = jax.tree_util.tree_map_with_path(restarted, learner.opt, tx.init(params))
         return learner._replace(params=params, opt=opt)
 
-    def thumbnails(batch):
-        """Inputs reduced to at most 32 pixels, so that a whole split fits in memory."""
-        x = prepare(batch)
-        every = -(-x.shape[1] // 32)
-        return x[:, ::every, ::every].astype(jnp.float16)
+    def reduced(batch):
+        """Inputs reduced so that a whole split fits in memory."""
+        return thumbnails(prepare(batch))
 
     def render(key, state, batch, collect):
         images = jax.eval_shape(prepare, batch)
         if not isinstance(images, jax.ShapeDtypeStruct) or len(images.shape) != 4:
             return {}
-        images, found = collect(thumbnails), np.asarray(state.clusters)
+        images, found = collect(reduced), np.asarray(state.clusters)
         known = np.unique(found)
         shown = known[np.linspace(0, len(known) - 1, min(8, len(known))).astype(int)]
         rows = [np.resize(np.flatnonzero(found == cluster)[:8], 8) for cluster in shown]
