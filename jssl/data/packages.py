@@ -20,11 +20,13 @@ class Package:
       name: in its registry.
       folder: of the data, from the root of the package.
       registry: "debian" or "npm".
+      file: in the folder, of this package alone; for a folder that packages share.
     """
 
     name: str
     folder: str
     registry: str = "debian"
+    file: str = ""
 
     @property
     def unpacked(self) -> Path:
@@ -38,7 +40,8 @@ class Package:
 
     def found(self) -> Path | None:
         """Folder of the data; None if it is missing."""
-        return next((place for place in self.places() if place.is_dir()), None)
+        there = (x for x in self.places() if x.is_dir() and (x / self.file).exists())
+        return next(there, None)
 
     def commands(self) -> str:
         """Shell commands that unpack the package into the cache folder, without root.

@@ -105,13 +105,17 @@ COLLECTIONS = {
             "47f83352d1418532",
         ),
         Collection(
-            Package("lomiri-wallpapers-16.04", "usr/share/backgrounds"),
+            Package(
+                "lomiri-wallpapers-16.04",
+                "usr/share/backgrounds",
+                file=f"{_LOMIRI[0]}.jpg",
+            ),
             tuple(f"{name}.jpg" for name in _LOMIRI),
             "CC-BY-4.0, CC-BY-SA-4.0, CC0-1.0",
             "55389509fc9c92ff",
         ),
         Collection(
-            Package("plasma-workspace-wallpapers", "usr/share/wallpapers"),
+            Package("plasma-workspace-wallpapers", "usr/share/wallpapers", file=_PLASMA[0]),
             tuple(f"{name}/contents/images/2560x1600.jpg" for name in _PLASMA),
             "GPL-2+",
             "f5cdefe272d234f7",

@@ -24,6 +24,17 @@ def test_an_unpacked_package_comes_before_an_installed_one(places):
     assert require("a source", DEB) == [unpacked]
 
 
+def test_a_folder_that_packages_share_needs_the_file_of_this_one(places):
+    one, other = (Package(x, "usr/share/both", file=f"{x}.jpg") for x in ("one", "other"))
+    folder = places / "root/usr/share/both"
+    folder.mkdir(parents=True)
+    (folder / "other.jpg").touch()
+    assert one.found() is None
+    assert other.found() == folder
+    with pytest.raises(ValueError, match="needs one, found in none of"):
+        require("a source", one, other)
+
+
 def test_packages_of_npm_are_looked_for_in_the_cache_alone(places):
     (places / "root/package").mkdir(parents=True)
     assert NPM.found() is None

@@ -109,6 +109,15 @@ def test_the_fixed_lists_have_58_photographs_a_fifth_held_out_each():
     assert all(len(set(x.names)) == len(x.names) for x in COLLECTIONS.values())
 
 
+def test_a_folder_of_another_package_is_not_that_of_the_collection(places):
+    (places / "root/usr/share/backgrounds/mate").mkdir(parents=True)
+    (places / "root/usr/share/wallpapers/other").mkdir(parents=True)
+    assert load("photographs", 8, size=32, stride=8).license == "CC BY 2.0"
+    for name in ("lomiri-wallpapers-16.04", "plasma-workspace-wallpapers"):
+        with pytest.raises(ValueError, match=f"needs {name}, .*apt-get download"):
+            load(f"photographs:{name}", 8)
+
+
 @pytest.mark.parametrize("name", FOUND)
 def test_the_real_photographs_are_those_of_the_fixed_splits(name, monkeypatch):
     monkeypatch.undo()
