@@ -13,8 +13,6 @@ on conv4. Ours: `paper` not run; `laptop` is in docs/results.md.
 import math
 from functools import partial
 
-import optax
-
 from jssl import Stage, baselines, evals, nets, optim, views
 from jssl.config import Count, Counts, Fraction, tiny
 from jssl.knobs import CONVNET, Images, Run, Small, in_color
@@ -141,15 +139,7 @@ def paper(
     falls = {240 / 450: 1 / 3, 300 / 450: 0.3, 400 / 450: 1 / 3}
     method = colorization(
         net,
-        optax.chain(
-            optax.add_decayed_weights(decay, optim.matrices),
-            optax.scale_by_adam(),
-            optim.scale_by_rate(
-                optax.piecewise_constant_schedule(
-                    images.peak, {round(at * steps): x for at, x in falls.items()}
-                )
-            ),
-        ),
+        optim.decayed_adam(optim.falling(images.peak, steps, falls), decay=decay),
         bins,
         augment,
         neighbors=neighbors,

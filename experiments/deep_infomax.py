@@ -170,8 +170,7 @@ def paper(
     if classifier_epochs and train.classes:
         labeled = with_labels(train, batch=classifier_batch)
         steps = labeled.steps(classifier_epochs)
-        falls = {steps // 3: 0.1, 2 * steps // 3: 0.1}
-        rate = optax.piecewise_constant_schedule(classifier_lr, falls)
+        rate = optim.falling(classifier_lr, steps, {1 / 3: 0.1, 2 / 3: 0.1})
         layer = MLP((head,), last_norm="affine")
         classifier = linear(
             net,

@@ -140,13 +140,13 @@ def paper(
     train, augment, prepare = images.viewed(run, view)
     steps, dtype = train.steps(images.epochs), images.dtype or None
     maps = ConvolutionalVGG(stages, hidden, kernel, dropout, maps=True, dtype=dtype)
-    falls = {round(at * steps): 0.1 for at in (0.5, 0.75, 0.875)}
+    falls = {0.5: 0.1, 0.75: 0.1, 0.875: 0.1}
     method = hypercolumn_colorization(
         nets.linen(Hypercolumns(maps, bins, width, dropout, std=1e-4)),
         optax.chain(
             optax.add_decayed_weights(decay, optim.matrices),
             optax.trace(0.9),
-            optim.scale_by_rate(optax.piecewise_constant_schedule(images.peak, falls)),
+            optim.scale_by_rate(optim.falling(images.peak, steps, falls)),
         ),
         bins,
         augment,

@@ -16,8 +16,6 @@ import math
 from dataclasses import replace
 from functools import partial
 
-import optax
-
 from jssl import Stage, baselines, evals, nets, optim, sharding, views
 from jssl.config import Count, Fraction, Positive, tiny
 from jssl.knobs import CONVNET, GARMENTS, Run, Small, ViewedImages
@@ -34,6 +32,7 @@ RUNS = {
     f"{GARMENTS},epochs=20,supervised_epochs=10": 1,
 }
 BANK = [("bank$", sharding.rows_sharded)]
+FALLS = {0.6: 0.1, 0.8: 0.1}  # of the learning rate, after shares of the steps
 
 
 @tiny(CONVNET, width=4)
@@ -136,7 +135,7 @@ def paper(
     net = network(resnet.encoder(images, zero_last=False), features)
     method = instance_discrimination(
         net,
-        falling_sgd(images.peak, steps, (0.6, 0.8), decay),
+        optim.decayed_sgd(optim.falling(images.peak, steps, FALLS), decay=decay),
         augment,
         size=train.size,
         noise=noise,
@@ -146,7 +145,7 @@ def paper(
         prepare=prepare,
         chunk=chunk,
     )
-    plain = dict(tx=partial(optim.decayed_sgd, decay=0.0), falls={0.6: 0.1, 0.8: 0.1})
+    plain = dict(tx=partial(optim.decayed_sgd, decay=0.0), falls=FALLS)
     return [
         run.stage(
             "pretrain",
@@ -203,7 +202,7 @@ def cifar(
     net = network(encoder, features, train.size if parametric else 0)
     method = instance_discrimination(
         net,
-        falling_sgd(images.peak, steps, (0.6, 0.8), decay),
+        optim.decayed_sgd(optim.falling(images.peak, steps, FALLS), decay=decay),
         augment,
         size=train.size,
         noise=noise,
@@ -253,10 +252,3 @@ def of_embedding(train, k, temperature):
     judge = evals.knn(k, temperature, name="z")
     run = lambda features, final: {"knn/z": judge(features, final)["knn"]}
     return {"knn/z": replace(judge, run=run)}
-
-
-def falling_sgd(lr, steps, shares, decay):
-    """SGD with momentum, whose rate falls tenfold after these shares of the steps."""
-    falls = {round(share * steps): 0.1 for share in shares}
-    schedule = optax.piecewise_constant_schedule(lr, falls)
-    return optim.decayed_sgd(schedule, decay=decay)

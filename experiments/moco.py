@@ -110,9 +110,9 @@ def paper(
     """
     train, augment, prepare = images.viewed(run, f"moco_v{version}")
     steps = train.steps(images.epochs)
-    falls = {int(0.6 * steps): 0.1, int(0.8 * steps): 0.1}
+    falls = {0.6: 0.1, 0.8: 0.1}
     schedule, temperature, head = one_of("version", version, {
-        1: (optax.piecewise_constant_schedule(images.peak, falls), 0.07, (128,)),
+        1: (optim.falling(images.peak, steps, falls), 0.07, (128,)),
         2: (images.schedule(train), 0.2, (2048, 128)),
     })  # fmt: skip
     head = MLP(projector or head, norm=False)
@@ -129,7 +129,7 @@ def paper(
         prepare=prepare,
     )
     judged = evals.knn_if_labeled(train)
-    plain = dict(tx=partial(optim.decayed_sgd, decay=0.0), falls={0.6: 0.1, 0.8: 0.1})
+    plain = dict(tx=partial(optim.decayed_sgd, decay=0.0), falls=falls)
     return [
         run.stage("pretrain", method, train, steps, evals=judged, rules=QUEUE),
         *probe.stages(run, images, train, net, online, **plain),

@@ -16,7 +16,6 @@ from dataclasses import replace
 from functools import partial
 
 import jax.numpy as jnp
-import optax
 
 from jssl import Stage, baselines, evals, nets, optim, views
 from jssl.config import Count, Counts, Fraction, Positive, one_of, tiny
@@ -175,13 +174,12 @@ def paper(
     crop = images.crop_and_flip(area=(area, 1.0), statistics=None)
     train, cropped, prepare = images.viewed(run, crop)
     steps = train.steps(images.epochs)
-    falls = {int(share * steps): 0.1 for share in (1 / 2, 2 / 3, 5 / 6)}
-    schedule = optax.piecewise_constant_schedule(images.peak, falls)
+    falls = {1 / 2: 0.1, 2 / 3: 0.1, 5 / 6: 0.1}
     encoders = tuple(resnet.encoder(images, zero_last=False) for _ in names)
     net = nets.linen(PerView(encoders, tuple(MLP(projector) for _ in names)))
     method = multiview_coding(
         net,
-        optim.decayed_sgd(schedule, decay=1e-4),
+        optim.decayed_sgd(optim.falling(images.peak, steps, falls), decay=1e-4),
         lambda key, batch: split(cropped(key, batch)),
         views=names,
         size=train.size,

@@ -15,8 +15,6 @@ import math
 from dataclasses import replace
 from functools import partial
 
-import optax
-
 from jssl import Stage, baselines, evals, nets, optim, views
 from jssl.config import Count, Counts, Positive, tiny
 from jssl.knobs import CONVNET, DATA, FASHION, Data, Images, Run, Small
@@ -125,9 +123,8 @@ def paper(
 
 def _falling(lr, steps, shares):
     """SGD with Nesterov momentum, whose rate falls fivefold after these shares of steps."""
-    falls = {round(share * steps): 0.2 for share in shares}
-    schedule = optax.piecewise_constant_schedule(lr, falls)
-    return optim.decayed_sgd(schedule, decay=5e-4, nesterov=True)
+    rate = optim.falling(lr, steps, dict.fromkeys(shares, 0.2))
+    return optim.decayed_sgd(rate, decay=5e-4, nesterov=True)
 
 
 @tiny(PAPER, LINEAR, stride=1, widths=(4,) * 5, hidden=(8, 8))
@@ -164,7 +161,7 @@ def imagenet(
     """
     train, augment, prepare = images.viewed(run, images.crop_and_flip())
     steps = train.steps(images.epochs)
-    falls = {round(share * steps): 0.1 for share in (0.3, 0.6, 0.9)}
+    rate = optim.falling(images.peak, steps, {0.3: 0.1, 0.6: 0.1, 0.9: 0.1})
     encoder = AlexNet(
         stride,
         widths=widths,
@@ -176,9 +173,7 @@ def imagenet(
     net = nets.linen(Classifier(encoder, 4, relu=True))
     method = rotation(
         net,
-        optim.decayed_sgd(
-            optax.piecewise_constant_schedule(images.peak, falls), decay=5e-4, nesterov=True
-        ),
+        optim.decayed_sgd(rate, decay=5e-4, nesterov=True),
         augment,
         prepare=prepare,
     )

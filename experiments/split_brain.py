@@ -16,7 +16,6 @@ from dataclasses import replace
 from functools import partial
 
 import jax.numpy as jnp
-import optax
 
 from jssl import Stage, baselines, evals, nets, optim, views
 from jssl.config import Count, Counts, one_of, tiny
@@ -188,15 +187,7 @@ def paper(
     falls = {240 / 450: 1 / 3, 300 / 450: 0.3, 400 / 450: 1 / 3}
     method = split_brain(
         net,
-        optax.chain(
-            optax.add_decayed_weights(decay, optim.matrices),
-            optax.scale_by_adam(),
-            optim.scale_by_rate(
-                optax.piecewise_constant_schedule(
-                    images.peak, {round(at * steps): x for at, x in falls.items()}
-                )
-            ),
-        ),
+        optim.decayed_adam(optim.falling(images.peak, steps, falls), decay=decay),
         halves,
         lambda key, batch: split_lab(augment(key, batch)),
         prepare=lambda batch: split_lab(prepare(batch)),

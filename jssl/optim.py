@@ -1,7 +1,7 @@
 """Learning-rate schedules and optax transformations shared by pre-training papers."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -22,6 +22,17 @@ def warmup_cosine(peak: float, warmup: int, steps: int, end: float = 0.0) -> opt
     warmup = max(min(warmup, steps - 1), 0)
     start = 0.0 if warmup else peak
     return optax.warmup_cosine_decay_schedule(start, peak, warmup, max(steps, 1), end)
+
+
+def falling(peak: float, steps: int, falls: Mapping[float, float]) -> optax.Schedule:
+    """A rate that is multiplied by falls[share] from each share of the steps on.
+
+    >>> schedule = falling(1.0, steps=10, falls={0.6: 0.1, 0.8: 0.5})
+    >>> [round(float(schedule(i)), 3) for i in (0, 6, 7, 9)]
+    [1.0, 0.1, 0.1, 0.05]
+    """
+    at = {round(share * steps): factor for share, factor in falls.items()}
+    return optax.piecewise_constant_schedule(peak, at)
 
 
 def scale_by_rate(learning_rate: optax.ScalarOrSchedule) -> optax.GradientTransformation:
@@ -69,6 +80,21 @@ def decayed_sgd(
     trace = optax.trace(momentum, nesterov) if momentum else optax.identity()
     return optax.chain(
         optax.add_decayed_weights(decay), trace, scale_by_rate(learning_rate)
+    )
+
+
+def decayed_adam(
+    learning_rate: optax.ScalarOrSchedule, *, decay: float
+) -> optax.GradientTransformation:
+    """Adam, where the decay is added to the gradient of all weights but biases and norms.
+
+    This is the weight decay of Caffe and of `torch.optim.Adam`; that of `adamw` is
+    decoupled from the gradient's moments.
+    """
+    return optax.chain(
+        optax.add_decayed_weights(decay, matrices),
+        optax.scale_by_adam(),
+        scale_by_rate(learning_rate),
     )
 
 

@@ -282,8 +282,7 @@ class LinearEvaluation:
         steps = train.steps(self.linear_epochs)
         peak = self.linear_lr * train.batch / 256
         if falls:
-            at = {int(share * steps): factor for share, factor in falls.items()}
-            schedule = optax.piecewise_constant_schedule(peak, at)
+            schedule = optim.falling(peak, steps, falls)
         else:
             early = train.steps(warmup) if warmup else 0
             schedule = optim.warmup_cosine(peak, early, steps)

@@ -57,6 +57,26 @@ def trajectory(tx, steps=5):
     return params
 
 
+def test_decayed_adam_has_the_decay_in_its_moments_as_adam_of_torch():
+    rate, decay = 0.1, 0.3
+    found = trajectory(optim.decayed_adam(rate, decay=decay))
+    w, m, v = np.arange(1.0, 7.0).reshape(2, 3), 0.0, 0.0
+    for i in range(5):
+        grad = np.sin(w + i) + decay * w
+        m, v = 0.9 * m + 0.1 * grad, 0.999 * v + 0.001 * grad**2
+        m_hat, v_hat = m / (1 - 0.9 ** (i + 1)), v / (1 - 0.999 ** (i + 1))
+        w = w - rate * m_hat / (np.sqrt(v_hat) + 1e-8)
+    np.testing.assert_allclose(found["w"], w, rtol=1e-5)
+    b = trajectory(optax.adam(rate))["b"]  # a bias is not decayed
+    np.testing.assert_allclose(found["b"], b, rtol=1e-6)
+
+
+def test_a_rate_falls_at_the_nearest_step_of_each_share():
+    schedule = optim.falling(2.0, 100, {0.57: 0.1, 0.8: 0.5})  # 0.57 * 100 < 57 in floats
+    found = [float(schedule(i)) for i in (56, 57, 79, 80)]
+    np.testing.assert_allclose(found, [2.0, 0.2, 0.2, 0.1], rtol=1e-6)
+
+
 def test_lars_with_the_rate_in_the_momentum_is_that_of_optax():
     schedule = optax.linear_schedule(0.5, 0.1, 5)
     ours = trajectory(optim.lars(schedule, 0.01, rate_in_momentum=True))
