@@ -10,14 +10,13 @@ the epochs of `laptop` is trained first, and timed; all its lengths of training 
 multiplied by the factor that fills the budget.
 """
 
-import argparse
 import itertools
 import json
-import sys
 from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
+from pages import cell, command, provenance
 
 ROOT = Path(__file__).parent.parent
 KEPT = ROOT / "docs" / "generative"
@@ -89,16 +88,6 @@ def run(options):
         write_json(out, known | {"numbers": numbers} | facts)
 
 
-def cell(values, form):
-    """Mean and standard error over the seeds."""
-    if not values:
-        return ""
-    mean, n = format(np.mean(values), form), len(values)
-    if n == 1 or len(set(values)) == 1:
-        return mean
-    return f"{mean} ± {format(np.std(values, ddof=1) / np.sqrt(n), form)}"
-
-
 def table(found, columns):
     lines = [
         f"| model | seeds | {' | '.join(columns)} |",
@@ -150,8 +139,6 @@ def page(kept=KEPT):
     for part, kinds in parts.items():
         if len(kinds) != 1:
             raise ValueError(f"{kept} must have results of one {part}, has {len(kinds)}")
-    given = [known["provenance"] for known in every]
-    several = lambda values: ", ".join(sorted(set(values)))
     shown = [f"**{NAMES[x]}**\n\n![]({kept.name}/{x}.png)\n" for x in found]
     return PAGE.format(
         seconds=every[0]["settings"]["seconds"],
@@ -162,11 +149,9 @@ def page(kept=KEPT):
         samples=table(found, SAMPLES),
         failures=failures(found),
         pictures="\n".join(shown),
-        machine=several(f"{g['machine']}, {g['devices']}" for g in given),
-        jax=several(g["versions"]["jax"] for g in given),
-        commits=several(g["commit"] for g in given),
         seeds=max(len(runs) for runs in found.values()),
         folder=kept.name,
+        **provenance(every),
     )
 
 
@@ -233,24 +218,7 @@ Seconds depend on the load of the machine.
 """
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    kinds = parser.add_subparsers(dest="command", required=True)
-    running = kinds.add_parser("run")
-    add = running.add_argument
-    add("--seconds", type=float, default=120.0, help="of training, for each model")
-    add("--seeds", type=int, default=3)
-    add("--only", nargs="+", default=[], choices=NAMES)
-    folder = ROOT / "runs" / "generative"
-    add("--folder", type=Path, default=folder, help="of the classifier's checkpoint")
-    kinds.add_parser("write")
-    options = parser.parse_args()
-    if options.command == "run":
-        run(options)
-    else:
-        KEPT.with_suffix(".md").write_text(page())
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    seconds = {"type": float, "default": 120.0, "help": "of training, for each model"}
+    out, folder = KEPT.with_suffix(".md"), ROOT / "runs" / "generative"
+    command(__doc__, run, page, out, NAMES, 3, folder, [("--seconds", seconds)])

@@ -9,17 +9,12 @@ be interrupted and resumed. `write` makes the page, with the other tables from t
 in docs/results/, which are those of `benchmarks/results.py`.
 """
 
-import argparse
 import json
 import re
-import sys
 from dataclasses import replace
-from pathlib import Path
-from typing import NamedTuple
 
-import numpy as np
-from results import KEPT as RESULTS
-from results import ROOT, digest
+from pages import PROBES, RESULTS, Table, command, markdown, provenance, section
+from results import ROOT
 
 KEPT = ROOT / "docs" / "pretexts"
 # Knobs of all rows of the table of layers, and those of each row. "EXPERIMENT@BASELINE" is
@@ -44,37 +39,18 @@ ROWS = {
     "instance discrimination": ("instance_discrimination", {}),
     "contrastive multiview": ("multiview_coding", {}),
 }
+BANK = "instance_discrimination"
 LAYERS = [f"layer {i}" for i in range(1, 6)]
 
 
-class Table(NamedTuple):
-    """A table of kept results.
-
-    Attributes:
-      title: heading.
-      about: text below the heading.
-      experiment: whose results the rows are.
-      rows: knobs by name, as in its RUNS.
-      columns: heading: metric, format. Fractions with one decimal are in percent.
-    """
-
-    title: str
-    about: str
-    experiment: str
-    rows: dict[str, str]
-    columns: dict[str, tuple[str, str]]
-
-
-PROBES = {"linear": ("linear", ".1f"), "kNN": ("knn", ".1f")}
 TABLES = [
     Table(
         "Jigsaw: the set of permutations",
         "Number of permutations and rule of their choice (maximal, middle or minimal mean "
         "Hamming distance), on the digits, 20 epochs. *Puzzles* is the accuracy in the "
         "pretext task on the last batch of training.",
-        "jigsaw",
         {
-            f"{count}, {choice}": f"epochs=20,count={count},choice={choice}"
+            f"{count}, {choice}": f"jigsaw:epochs=20,count={count},choice={choice}"
             for count, choice in (
                 (4, "max"),
                 (24, "max"),
@@ -90,40 +66,37 @@ TABLES = [
         "Numbers of the embedding, with the softmax over all 3,500 digits; noise samples "
         "of noise-contrastive estimation, with 64 numbers; and a learned weight vector of "
         "each image in place of the memory bank. *kNN of z* is the paper's measure.",
-        "instance_discrimination",
-        {f"width {width}": f"width={width}" for width in (8, 16, 32)}
-        | {"width 64": "", "width 128": "width=128"}
-        | {f"{noise:,} noise samples": f"noise={noise}" for noise in (1, 10, 100, 1000)}
+        {f"width {width}": f"{BANK}:width={width}" for width in (8, 16, 32)}
+        | {"width 64": BANK, "width 128": f"{BANK}:width=128"}
+        | {f"{n:,} noise samples": f"{BANK}:noise={n}" for n in (1, 10, 100, 1000)}
         | {
-            "1,000, proximal term": "noise=1000,momentum=0.0,proximal=30.0",
-            "parametric softmax": "parametric=True",
+            "1,000, proximal term": f"{BANK}:noise=1000,momentum=0.0,proximal=30.0",
+            "parametric softmax": f"{BANK}:parametric=True",
         },
-        {"kNN of z": ("knn/z", ".1f")} | PROBES,
+        {"kNN of z": ("knn/z", ".1%")} | PROBES,
     ),
     Table(
         "Deep InfoMax: global and local terms, estimators",
         "Weights of the global term (alpha), the local term (beta) and the prior (gamma), "
         "and the estimator of mutual information, on the digits.",
-        "deep_infomax",
         {
-            "both, JSD": "",
-            "global and prior": "alpha=1.0,beta=0.0,gamma=1.0",
-            "local and prior": "alpha=0.0",
-            "local": "alpha=0.0,gamma=0.0",
-            "both, DV": "measure=dv",
-            "both, InfoNCE": "measure=nce",
+            "both, JSD": "deep_infomax",
+            "global and prior": "deep_infomax:alpha=1.0,beta=0.0,gamma=1.0",
+            "local and prior": "deep_infomax:alpha=0.0",
+            "local": "deep_infomax:alpha=0.0,gamma=0.0",
+            "both, DV": "deep_infomax:measure=dv",
+            "both, InfoNCE": "deep_infomax:measure=nce",
         },
         PROBES,
     ),
     Table(
         "Context encoder: the mask",
         "Kind of the hole, and the adversarial term, on the digits.",
-        "context_encoder",
         {
-            "random region": "",
-            "random blocks": "mask=blocks",
-            "center": "mask=central",
-            "center, adversarial": "mask=central,adversarial=0.01",
+            "random region": "context_encoder",
+            "random blocks": "context_encoder:mask=blocks",
+            "center": "context_encoder:mask=central",
+            "center, adversarial": "context_encoder:mask=central,adversarial=0.01",
         },
         {"PSNR": ("psnr", ".1f")} | PROBES,
     ),
@@ -166,40 +139,6 @@ def run(options):
                              "numbers": numbers} | facts)  # fmt: skip
 
 
-def cell(values, form):
-    """Mean and standard error over the seeds."""
-    if not len(values):
-        return ""
-    values = (100 if form == ".1f" else 1) * np.asarray(values, float)
-    mean = format(values.mean(), form)
-    if len(values) == 1:
-        return mean
-    return f"{mean} ± {format(values.std(ddof=1) / np.sqrt(len(values)), form)}"
-
-
-def markdown(columns, rows):
-    """A table of rows {name: [{metric: number} of each seed]}; no seed: missing."""
-    lines = [
-        f"| | seeds | {' | '.join(columns)} |",
-        "|---" * (len(columns) + 2) + "|",
-    ]
-    for name, each in rows.items():
-        cells = [
-            cell([numbers[metric] for numbers in each if metric in numbers], form)
-            for metric, form in columns.values()
-        ]
-        lines.append(f"| {name} | {len(each) or 'missing'} | {' | '.join(cells)} |")
-    return "\n".join(lines)
-
-
-def results_of(experiment, knobs, kept=RESULTS):
-    """The metrics of the last stage of each seed of an experiment with these knobs."""
-    stem = f"{experiment}-{digest(knobs)}" if knobs else experiment
-    paths = [p for p in kept.glob(f"{stem}-*.json") if p.stem[len(stem) + 1 :].isdigit()]
-    found = [json.loads(path.read_text())["stages"] for path in sorted(paths)]
-    return [list(stages.values())[-1]["metrics"] for stages in found]
-
-
 def page(kept=KEPT, results=RESULTS):
     """The page, as markdown.
 
@@ -210,24 +149,12 @@ def page(kept=KEPT, results=RESULTS):
     if not every:
         raise ValueError(f"{kept} has no results: run `python benchmarks/pretexts.py run`")
     layers = {n: [x["numbers"] for x in every if x["row"] == n] for n in ROWS}
-    names = {f"conv{i + 1}": (layer, ".1f") for i, layer in enumerate(LAYERS)}
-    sections = []
-    for table in TABLES:
-        rows = {
-            name: results_of(table.experiment, knobs, results)
-            for name, knobs in table.rows.items()
-        }
-        text = markdown(table.columns, rows)
-        sections.append(f"## {table.title}\n\n{table.about}\n\n{text}\n")
-    given = [known["provenance"] for known in every]
-    several = lambda values: ", ".join(sorted(set(values)))
+    names = {f"conv{i + 1}": (layer, ".1%") for i, layer in enumerate(LAYERS)}
     return PAGE.format(
         folder=kept.name,
         layers=markdown(names, layers),
-        sections="\n".join(sections),
-        machine=several(f"{g['machine']}, {g['devices']}" for g in given),
-        jax=several(g["versions"]["jax"] for g in given),
-        commits=several(g["commit"] for g in given),
+        sections="\n".join(section(table, results) for table in TABLES),
+        **provenance(every),
     )
 
 
@@ -259,23 +186,6 @@ Machine: {machine}. JAX {jax}. Commits: {commits}.
 {sections}"""
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    kinds = parser.add_subparsers(dest="command", required=True)
-    running = kinds.add_parser("run")
-    add = running.add_argument
-    add("--only", nargs="+", default=[], choices=ROWS, help="rows of the table of layers")
-    add("--seeds", type=int, default=1)
-    folder = ROOT / "runs" / "pretexts"
-    add("--folder", type=Path, default=folder, help="of the runs")
-    kinds.add_parser("write")
-    options = parser.parse_args()
-    if options.command == "run":
-        run(options)
-    else:
-        KEPT.with_suffix(".md").write_text(page())
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    out, folder = KEPT.with_suffix(".md"), ROOT / "runs" / "pretexts"
+    command(__doc__, run, page, out, only=ROWS, seeds=1, folder=folder)

@@ -8,16 +8,15 @@ numbers and pictures in docs/shortcuts/; what is there for the same config is sk
 that it can be interrupted and resumed. `write` makes the page.
 """
 
-import argparse
 import itertools
 import json
-import sys
 import time
 from collections import defaultdict
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from pages import cell, command, provenance
 
 ROOT = Path(__file__).parent.parent
 KEPT = ROOT / "docs" / "shortcuts"
@@ -176,12 +175,6 @@ def measure(config, pretext):
     return val.column("image"), numbers
 
 
-def cell(values):
-    """Mean and standard error over the seeds, in percent."""
-    mean, n = f"{100 * np.mean(values):.1f}", len(values)
-    return mean if n == 1 else f"{mean} ± {100 * np.std(values, ddof=1) / n**0.5:.1f}"
-
-
 def table(found):
     columns = ("pretext task", "shortcut", "remedy", "seeds", "pretext", "chance")
     lines = [f"| {' | '.join((*columns, 'content', 'untrained'))} |", "|---" * 8 + "|"]
@@ -190,7 +183,7 @@ def table(found):
             runs = found.get((name, remedy), [])
             if not runs:
                 continue
-            column = lambda key, runs=runs: cell([x["numbers"][key] for x in runs])
+            column = lambda key, runs=runs: cell([x["numbers"][key] for x in runs], ".1%")
             chance = f"{100 * ACCURACY[case.pretext][1]:.1f}"
             words = case.pretext.replace("_", " "), case.shortcut, remedy, str(len(runs))
             cells = (
@@ -223,8 +216,6 @@ def page(kept=KEPT):
     if not found:
         raise ValueError(f"{kept} has no results: python benchmarks/shortcuts.py run")
     every = [known for runs in found.values() for known in runs]
-    given = [known["provenance"] for known in every]
-    several = lambda values: ", ".join(sorted(set(values)))
     drawn = [
         f"**{case.shortcut}** ({case.pretext.replace('_', ' ')})\n\n"
         f"![]({kept.name}/{name}.png)\n"
@@ -238,10 +229,8 @@ def page(kept=KEPT):
         table=table(found),
         pictures="\n".join(drawn),
         configs="\n".join(configs),
-        machine=several(f"{g['machine']}, {g['devices']}" for g in given),
-        jax=several(g["versions"]["jax"] for g in given),
-        commits=several(g["commit"] for g in given),
         folder=kept.name,
+        **provenance(every),
     )
 
 
@@ -292,20 +281,5 @@ Machine: {machine}. JAX {jax}. Commits: {commits}. {seconds:.0f} seconds of trai
 """
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    kinds = parser.add_subparsers(dest="command", required=True)
-    running = kinds.add_parser("run")
-    running.add_argument("--seeds", type=int, default=3)
-    running.add_argument("--only", nargs="+", default=[], choices=CASES)
-    kinds.add_parser("write")
-    options = parser.parse_args()
-    if options.command == "run":
-        run(options)
-    else:
-        KEPT.with_suffix(".md").write_text(page())
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    command(__doc__, run, page, KEPT.with_suffix(".md"), only=CASES, seeds=3)

@@ -21,9 +21,13 @@ from jssl.method import field
 from jssl.methods.semisupervised.mixmatch import mixmatch
 from jssl.models.heads import Classifier
 from jssl.models.wide_resnet import WideResNet
+from jssl.ops.mixing import MIXED
 from jssl.papers import FEW_CIFAR, CifarFewLabels
 
-RUNS = {"": 3}
+ABLATIONS = ("k=1", "k=3", "k=4", "temperature=1.0", "averaged=True", "alpha=0.0")
+RUNS = dict.fromkeys(
+    ["", *ABLATIONS, *(f"mixed={rows}" for rows in MIXED if rows != "all")], 3
+)
 
 
 @tiny(FEW_LABELS)
@@ -34,6 +38,8 @@ def laptop(
     k: Count = 2,
     temperature: Positive = 0.5,
     alpha: float = 0.75,
+    mixed: str = "all",
+    averaged: bool = False,
     interleaved: bool = False,
 ) -> list[Stage]:
     """A small convolutional network, a hundred labels: about two minutes on two cores.
@@ -45,7 +51,9 @@ def laptop(
       weight: Final weight of the guessed labels; it rises linearly from 0.
       k: Views of an unlabeled image, whose predictions are averaged.
       temperature: Temperature that sharpens a guess.
-      alpha: Parameter of the Beta distribution of the mixing shares.
+      alpha: Parameter of the Beta distribution of the mixing shares; 0: no mixup.
+      mixed: Rows that are mixed: all, labeled, unlabeled, or both apart from each other.
+      averaged: Guess labels by the averaged weights.
       interleaved: Batch statistics of the released code, in batches of interleaved rows;
         needs batch and labeled_batch to be equal.
     """
@@ -60,6 +68,8 @@ def laptop(
         k=k,
         temperature=temperature,
         alpha=alpha,
+        mixed=mixed,
+        averaged=averaged,
         interleaved=interleaved,
     )
     return [baselines.few_label_stage(run, images, train, method, augment=view)]

@@ -15,6 +15,8 @@ from jssl.ops.explicit import compares_rows
 from jssl.ops.precision import widen
 from jssl.ops.shapes import expect
 
+MIXED = ("all", "labeled", "unlabeled", "apart")  # rows that `mixmatch_batch` mixes
+
 
 @compares_rows(like="x")
 def mixup(
@@ -81,6 +83,7 @@ def mixmatch_batch(
     u: Float[Array, "n k *d"],
     q: Float[Array, "n c"],
     alpha: ScalarLike = 0.75,
+    mixed: str = "all",
 ) -> tuple[
     tuple[Float[Array, "b *d"], Float[Array, "b c"]],
     tuple[Float[Array, "nk *d"], Float[Array, "nk c"]],
@@ -95,10 +98,15 @@ def mixmatch_batch(
     sample. Unlabeled rows are returned in order of samples: view j of sample i is row
     i k + j.
 
+    `mixed` other than "all" is an ablation of the paper (table 4): "labeled" or
+    "unlabeled" mixes only these rows, with each other, and "apart" both, each kind with
+    its own.
+
     Berthelot et al. 2019, "MixMatch", algorithm 1. https://arxiv.org/abs/1905.02249
 
     Raises:
-      ValueError: when shapes do not fit, or an argument is not floating.
+      ValueError: when shapes do not fit, or an argument is not floating; an unknown
+        value of `mixed`.
 
     >>> x, u = jnp.zeros((2, 3)), jnp.zeros((4, 2, 3))
     >>> p, q = jnp.eye(5)[:2], jnp.eye(5)[:4]
@@ -114,11 +122,19 @@ def mixmatch_batch(
         u=(u, " ".join(["n", "k", *tail])),
         q=(q, "n c"),
     )
+    if mixed not in MIXED:
+        raise ValueError(f"mixmatch_batch: mixed must be one of {MIXED}, got {mixed!r}")
     b, k = sizes["b"], sizes["k"]
-    inputs = jnp.concatenate([x, u.reshape(-1, *x.shape[1:])])  # [b + nk, ...]
-    targets = jnp.concatenate(widen(p, jnp.repeat(q, k, axis=0)))
-    inputs, targets, _ = mixup(key, inputs, targets, alpha)
-    return (inputs[:b], targets[:b]), (inputs[b:], targets[b:])
+    u, q = u.reshape(-1, *x.shape[1:]), jnp.repeat(q, k, axis=0)  # [nk, ...], [nk, c]
+    p, q = widen(p, q)
+    if mixed == "all":
+        both = jnp.concatenate([x, u]), jnp.concatenate([p, q])
+        inputs, targets, _ = mixup(key, *both, alpha)
+        return (inputs[:b], targets[:b]), (inputs[b:], targets[b:])
+    one, two = jax.random.split(key)
+    known = mixup(one, x, p, alpha)[:2] if mixed != "unlabeled" else (x, p)
+    unknown = mixup(two, u, q, alpha)[:2] if mixed != "labeled" else (u, q)
+    return known, unknown
 
 
 @compares_rows(like="arrays")

@@ -1,3 +1,5 @@
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -92,6 +94,25 @@ def test_mixmatch_mixes_every_sample_with_one_of_the_whole_pool():
     assert sorted(partners) == list(range(11))  # a shuffle
 
 
+@pytest.mark.parametrize("kind", ["labeled", "unlabeled", "apart"])
+def test_ablations_of_mixmatch_mix_no_labeled_row_with_an_unlabeled_one(kind):
+    b, n, k, c = 5, 4, 2, 14
+    x, u = jnp.eye(13)[:b], jnp.eye(13)[b:].reshape(n, k, 13)
+    p, q = jnp.eye(c)[:b], jnp.eye(c)[b : b + n]
+    mix = jax.jit(partial(mixmatch_batch, mixed=kind))
+    (x2, p2), (u2, q2) = mix(KEY, x, p, u, q)
+    u, q = u.reshape(-1, 13), np.repeat(q, k, axis=0)
+    for part, own, inputs, targets in (
+        ("labeled", slice(b), (x, x2), (p, p2)),
+        ("unlabeled", slice(b, 13), (u, u2), (q, q2)),
+    ):
+        shares = np.asarray(inputs[1])[:, own]
+        np.testing.assert_allclose(shares.sum(1), 1, rtol=1e-6)  # of rows of its kind
+        np.testing.assert_allclose(targets[1], shares @ targets[0], atol=1e-6)
+        still = np.array_equal(inputs[0], inputs[1])
+        assert still == (kind not in ("apart", part))
+
+
 @pytest.mark.parametrize(("n", "m"), [(6, 3), (64, 3), (5, 2), (2, 3), (4, 1)])
 def test_interleaving_twice_is_doing_nothing(n, m):
     arrays = [np.arange(2 * n).reshape(n, 2) + 1000 * i for i in range(m)]
@@ -113,6 +134,7 @@ def test_wrong_shapes_and_dtypes_are_refused(unhooked):
         (mixup, (KEY, x, y[:1], 1.0), r"y must be float\[n=2, c\]"),
         (mixup, (KEY, x.astype(int), y, 1.0), r"x must be float"),
         (mixmatch_batch, (KEY, x, y, x, y), r"u must be float\[n, k, d1=3\]"),
+        (partial(mixmatch_batch, mixed="some"), (KEY, x, y, x[:, None], y), "mixed must"),
         (interleave, ([x, y],), r"arrays_1 must be any\[n=2, d1=3\]"),
     ]
     for function, arguments, message in cases:

@@ -41,6 +41,8 @@ def mixmatch(
     k: int = 2,
     temperature: float = 0.5,
     alpha: float = 0.75,
+    mixed: str = "all",
+    averaged: bool = False,
     interleaved: bool = False,
     prepare: Prepare = field("image"),
 ) -> Method[State]:
@@ -56,7 +58,9 @@ def mixmatch(
       ramp: steps of the linear ramp of w.
       k: views of an unlabeled image.
       temperature: T.
-      alpha: parameter of the Beta distribution of mixing coefficients.
+      alpha: parameter of the Beta distribution of mixing coefficients; 0: no mixup.
+      mixed: rows that are mixed, an ablation of the paper: see `ops.mixing.mixmatch_batch`.
+      averaged: guess by averaged weights, another ablation; needs `ema_weights` in `tx`.
       interleaved: batch statistics of the released code: of each view for its guess, then
         of each of k + 1 batches of interleaved mixed rows, the first of which updates the
         running statistics. False: of all views, and of all mixed rows.
@@ -116,11 +120,12 @@ def mixmatch(
         repeated = jax.tree.map(lambda x: jnp.repeat(x, k, axis=0), batch["unlabeled"])
         both = part(dict(batch) | {"unlabeled": repeated}, "labeled", "unlabeled")
         x, u = jnp.split(augment(look, both), [n])
-        guessed = jax.nn.softmax(of_views(learner.params, learner.stats, u, noise))
+        guesser = learner.weights if averaged else learner.params
+        guessed = jax.nn.softmax(of_views(guesser, learner.stats, u, noise))
         q = guess_labels(guessed.reshape(many, k, -1), temperature)
         p = jax.nn.one_hot(labeled["label"], q.shape[1], dtype=q.dtype)
         u = u.reshape(many, k, *u.shape[1:])
-        (x, p), (u, mixed_q) = mixmatch_batch(mix, x, p, u, q, alpha)
+        (x, p), (u, mixed_q) = mixmatch_batch(mix, x, p, u, q, alpha, mixed)
         w = weight * linear_rampup(state.count, ramp)
         learner, metrics = minimize(tx, loss, learner, x, p, u, mixed_q, w, other)
         metrics["certainty"] = q.max(1).mean()

@@ -131,6 +131,19 @@ def test_an_image_seen_once_and_left_alone_agrees_with_its_guess():
     np.testing.assert_allclose(metrics["loss"], metrics["labeled"], rtol=1e-6)
 
 
+def test_guesses_by_averaged_weights_are_those_of_the_average():
+    how = dict(weight=30.0, ramp=4, k=3, alpha=0.0, averaged=True)
+    m = mixmatch(network(), TX, noisier, **how)
+    _, step, state = compiled(0.0)
+    learner = step(KEY, state, few_labels())[0].learner  # its average lags behind
+    average = learner._replace(params=learner.ema)
+    q = guesses(average, views(few_labels())[1])
+    _, metrics = jax.jit(m.step)(KEY, state._replace(learner=learner), few_labels())
+    np.testing.assert_allclose(metrics["certainty"], q.max(1).mean(), rtol=1e-4)
+    own = guesses(learner, views(few_labels())[1]).max(1).mean()
+    assert abs(metrics["certainty"] - own) > 1e-4
+
+
 def test_a_guess_is_certain_of_something_and_its_error_bounded():
     _, step, state = compiled(0.75)
     for i in range(5):
