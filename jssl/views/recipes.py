@@ -20,7 +20,7 @@ symmetry, small rotations and shifts instead of flips.
 """
 
 import difflib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -214,6 +214,28 @@ def recipe(name: str, **changes: Any) -> tuple[View, ...]:
         hint = f"; did you mean {close[0]!r}?" if close else ""
         raise ValueError(f"recipe: no {name!r} among {sorted(RECIPES)}{hint}")
     return tuple(replace(view, **changes) for view in RECIPES[name])
+
+
+def resized(
+    views: Sequence[View], size: int, patch: int = 1, **changes: Any
+) -> tuple[View, ...]:
+    """Views for another image size, the large ones `size`, others in proportion.
+
+    Args:
+      views: such as those of a multi-crop recipe.
+      size: side in pixels of the largest view.
+      patch: of which every side is a multiple, the nearest one.
+      changes: further fields of every view.
+
+    >>> [view.size for view in resized(recipe("swav"), 112, patch=16)]
+    [112, 112, 48, 48, 48, 48, 48, 48]
+    """
+    largest = max(view.size for view in views)
+
+    def side(view):
+        return max(round(view.size * size / largest / patch), 1) * patch
+
+    return tuple(replace(view, size=side(view), **changes) for view in views)
 
 
 def augment(name: str, **changes: Any) -> Callable:
