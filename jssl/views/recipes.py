@@ -94,11 +94,11 @@ _SWAV_LOCAL = replace(_SWAV, size=96, area=(0.05, 0.14))
 
 
 # DINO: Caron et al., 2021, https://arxiv.org/abs/2104.14294
-def _dino(large: tuple[float, float], small: tuple[float, float] | None):
+def _dino(large: tuple[float, float], small: tuple[float, float] | None, count: int = 8):
     views = tuple(replace(view, area=large) for view in _BARLOW)
     if small is None:
         return views
-    return views + (replace(_BARLOW[0], size=96, area=small, blur=0.5),) * 8
+    return views + (replace(_BARLOW[0], size=96, area=small, blur=0.5),) * count
 
 
 # W-MSE: Ermolov et al., 2021, https://arxiv.org/abs/2007.06346: colors before the crop.
@@ -176,6 +176,7 @@ RECIPES: dict[str, tuple[View, ...]] = {
     "dino_resnet": _dino((0.14, 1.0), (0.05, 0.14)),
     "dino_two_views": _dino((0.14, 1.0), None),
     "ibot": _dino((0.4, 1.0), (0.05, 0.4)),
+    "ibot_small": _dino((0.25, 1.0), (0.05, 0.25), 10),  # of ViT-S
     "dinov2": _dino((0.32, 1.0), (0.05, 0.32)),
     "wmse": (_WMSE,) * 2,
     "ijepa": (_IJEPA,),
