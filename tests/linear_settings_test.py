@@ -77,6 +77,8 @@ SOLO = Recipe(
     "nesterov", 0.2, 512, 100, statistics=views.CIFAR10, data="cifar",
 )  # fmt: skip
 
+DINO = Recipe("eval_linear.py of facebookresearch/dino", "sgd", 0.004, 1024, 100)
+
 ROTNET = Recipe(
     "RotNet's rates", "nesterov", 0.01, 192, 35, decay=5e-4,
     falls={5: 0.2, 15: 0.2, 25: 0.2},
@@ -105,6 +107,11 @@ RECIPES = {
     "simsiam.py:cifar": Recipe(
         "MoCo's of facebookresearch/simsiam, where --lars is not given, with its cosine",
         "sgd", 30.0, 256, 100, statistics=views.CIFAR10, data="cifar",
+    ),
+    "dino.py:paper": DINO,
+    "dino.py:cifar": SOLO,
+    "ibot.py:paper": DINO._replace(
+        source="evaluation/eval_linear.py of bytedance/ibot, whose rate is the best of many"
     ),
     "vicreg.py:paper": Recipe(
         "README and evaluate.py of facebookresearch/vicreg: --lr-head 0.02",
