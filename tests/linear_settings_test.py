@@ -122,6 +122,10 @@ RECIPES = {
         "main_linprobe.py and FINETUNE.md of facebookresearch/mae",
         "lars", 6.4, 16384, 90, warmup=10, filter="bicubic", norm=True,
     ),
+    "i_jepa.py:paper": Recipe(
+        "arXiv:2301.08243, appendix A, with one of its rates and weight decays",
+        "lars", 3.2, 16384, 50, falls={15: 0.1, 30: 0.1, 45: 0.1}, norm=True,
+    ),
     "deepcluster.py:paper": Recipe(
         "eval_linear.py of facebookresearch/deepcluster; its crops and its rate, which "
         "falls by a sixth, are departures",

@@ -149,7 +149,10 @@ class Attention(nn.Module):
 
 
 class Block(nn.Module):
-    """A pre-norm transformer block: x + attention(norm(x)), then x + mlp(norm(x))."""
+    """A pre-norm transformer block: x + attention(norm(x)), then x + mlp(norm(x)).
+
+    The mask is that of `Attention`.
+    """
 
     heads: int
     drop_path: float = 0.0
@@ -159,11 +162,11 @@ class Block(nn.Module):
     joint_qkv_init: bool = True
 
     @nn.compact
-    def __call__(self, x, train=False):
+    def __call__(self, x, train=False, mask=None):
         dense = dict(kernel_init=XAVIER, dtype=self.dtype)
         drop = DropPath(self.drop_path)
         y = Attention(self.heads, self.dtype, self.joint_qkv_init, name="attention")(
-            norm(self.dtype, "norm1", self.eps)(x)
+            norm(self.dtype, "norm1", self.eps)(x), mask
         )
         x = x + drop(y, train)
         y = nn.Dense(self.ratio * x.shape[-1], **dense, name="fc1")(
@@ -182,9 +185,9 @@ def blocks(depth, heads, dtype, drop_path=0.0, remat=False, name="block", **more
     ]
 
 
-def run(stack, x, train):
+def run(stack, x, train, mask=None):
     for block in stack:
-        x = block(x, train)
+        x = block(x, train, mask)
     return x
 
 
@@ -213,6 +216,8 @@ class Encoder(nn.Module):
         of DINO; else they are refused.
       joint_qkv_init: see `Attention`.
       token_std: standard deviation of the class token's initialization.
+      class_token: whether there is a class token; else the mean of the patch tokens has its
+        place in the output.
       residual_dtype: dtype of the sums of the residual branches and of the final norm;
         None: `dtype`. With float32, rounding errors of the branches in bfloat16 do not
         accumulate, as under torch's autocast.
@@ -236,6 +241,7 @@ class Encoder(nn.Module):
     interpolate: bool = False
     joint_qkv_init: bool = True
     token_std: float = 0.02
+    class_token: bool = True
     residual_dtype: Any = None
 
     def setup(self):
@@ -247,7 +253,8 @@ class Encoder(nn.Module):
             )
         self.embedding = nn.Dense(self.width, kernel_init=XAVIER, dtype=self.dtype)
         token = nn.initializers.normal(self.token_std)
-        self.cls = self.param("cls", token, (1, 1, self.width))
+        place = (1, 1, self.width)
+        self.cls = self.param("cls", token, place) if self.class_token else jnp.zeros(place)
         if self.grid:
             places = (1, 1 + math.prod(self.grid), self.width)
             init = partial(as_fixed, grid=self.grid) if self.sincos_init else TOKEN
@@ -270,8 +277,13 @@ class Encoder(nn.Module):
             x = block(x, train)
             if keep is None:
                 grid = *self.cut(images), self.width
-                tap(self, "layers", x[:, 1:].reshape(len(x), *grid))
-        return self.norm(x) if self.final_norm else x
+                tap(self, "layers", x[:, int(self.class_token) :].reshape(len(x), *grid))
+        return self.finished(x)
+
+    def finished(self, x):
+        """The output for that of a block: normalized, the class token or a mean first."""
+        x = self.norm(x) if self.final_norm else x
+        return x if self.class_token else jnp.concatenate([x.mean(1, keepdims=True), x], 1)
 
     def embedded(self, images, keep=None, mask=None, token=None):
         """The input of the blocks, [n, 1 + l, d] or, with `keep`, [n, 1 + k, d].
@@ -288,6 +300,8 @@ class Encoder(nn.Module):
         if mask is not None:
             x = jnp.where(mask[..., None], token.astype(x.dtype), x)
         x = x + positions.astype(x.dtype)
+        if not self.class_token:
+            return x
         cls = jnp.broadcast_to(cls.astype(x.dtype), (len(x), 1, self.width))
         return jnp.concatenate([cls, x], axis=1)
 
@@ -297,7 +311,7 @@ class Encoder(nn.Module):
         for block in self.blocks:
             x = block(x, False)
             found.append(x)
-        return [self.norm(x) for x in found[-count:]]
+        return [self.finished(x) for x in found[-count:]]
 
     def widened(self, x):
         """x in the dtype of the residual sums."""

@@ -247,3 +247,26 @@ def test_the_last_blocks_are_normalized_class_tokens_side_by_side():
     shorter = encoder.clone(depth=2).apply({"params": two}, IMAGES)
     wanted = np.concatenate([shorter[:, 0], whole[:, 0], whole[:, 1:].mean(1)], 1)
     np.testing.assert_allclose(h, wanted, rtol=1e-5, atol=1e-6)
+
+
+def test_without_a_class_token_the_mean_of_the_patches_has_its_place():
+    encoder = vit.Encoder(8, 2, 2, 4, class_token=False)
+    out, variables = encoder.init_with_output(KEY, IMAGES)
+    assert "cls" not in variables["params"]
+    np.testing.assert_allclose(out[:, 0], out[:, 1:].mean(1), rtol=1e-5, atol=1e-6)
+    with_one = encoder.clone(class_token=True)
+    assert out.shape == with_one.init_with_output(KEY, IMAGES)[0].shape
+    some = encoder.apply(variables, IMAGES, jnp.tile(jnp.arange(9), (4, 1)))
+    np.testing.assert_allclose(some, out, rtol=1e-5, atol=1e-6)
+    _, moved = encoder.apply(variables, IMAGES, mutable=["layers"])
+    assert [x.shape for x in jax.tree.leaves(moved)] == [(4, 3, 3, 8)] * 2
+
+
+def test_a_masked_key_has_no_effect_on_the_other_tokens():
+    block, x = vit.Block(2), jax.random.normal(KEY, (2, 5, 8))
+    variables = block.init(KEY, x)
+    mask = (jnp.arange(5) < 4)[None, None, None]
+    out = block.apply(variables, x, False, mask)
+    np.testing.assert_allclose(
+        out[:, :4], block.apply(variables, x[:, :4]), rtol=1e-5, atol=1e-6
+    )
