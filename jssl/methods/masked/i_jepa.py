@@ -124,8 +124,7 @@ def i_jepa(
         patches = patchify(in_range(images), patch)
         parts = [masks.context, *masks.targets.swapaxes(0, 1)]
         within = jnp.stack([jax.vmap(_marked(patches.shape[1]))(x) for x in parts], 1)
-        gray = jnp.full_like(patches, 0.5)[:, None]
-        shown = jnp.where(within[..., None], patches[:, None], 0.8 * gray)
+        shown = jnp.where(within[..., None], patches[:, None], 0.5)
         shown = jnp.concatenate([patches[:, None], shown], 1)
         flat = shown.reshape(-1, *patches.shape[1:])
         pictures = unpatchify(flat, patch, images.shape[1:3])
