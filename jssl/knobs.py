@@ -230,6 +230,37 @@ class ViewedImages(Images):
 
 
 @dataclass(frozen=True, kw_only=True)
+class CroppedImages(ViewedImages):
+    """A small data set with augmented views of two sizes: multi-crop.
+
+    Attributes:
+      recipe: Recipe of the views: digits_multicrop, garments_multicrop, cifar_multicrop; or
+        one of two views, without small crops; empty: digits_multicrop for gray images,
+        cifar_multicrop for color.
+    """
+
+    def recipe_of(self, train: Source, patch: int = 1) -> tuple[views.View, ...]:
+        """The recipe's views, the large ones in the size of the images, not normalized.
+
+        Args:
+          train: the training split.
+          patch: side of a patch in pixels, of which the sides of small crops are multiples.
+        """
+        color = train.image_shape[-1] == 3
+        name = self.recipe or ("cifar_multicrop" if color else "digits_multicrop")
+        return views.resized(views.recipe(name), train.side, patch, statistics=None)
+
+    def augment(self, train: Source, patch: int = 1) -> Augment:
+        """(key, batch) -> groups of views, ([n, 2, h, w, c], [n, k, h', w', c]).
+
+        There is one group where all views have the same size. The args are those of
+        `recipe_of`.
+        """
+        several = self.recipe_of(train, patch)
+        return views.on(partial(views.multi_size, views=several))
+
+
+@dataclass(frozen=True, kw_only=True)
 class SomeLabels(Data):
     """A data set with few labels.
 

@@ -160,6 +160,129 @@ def all_but(name: str, tx: optax.GradientTransformation) -> optax.GradientTransf
     return optax.multi_transform({"moved": tx, "still": optax.set_to_zero()}, labels)
 
 
+class HeldState(NamedTuple):
+    """State of `held`: update count, and that of the transformation."""
+
+    count: jax.Array
+    inner: Any
+
+
+def held(
+    tx: optax.GradientTransformation, where: str, steps: int
+) -> optax.GradientTransformation:
+    """Applies `tx`, from update number `steps` on to weights whose path matches `where`.
+
+    Before that these have no update, and `tx` its initial state for them, as if there were
+    no gradients: Adam's moments and bias correction start then. At the end of a chain,
+    around `optax.identity()`, it also stops the weight decay in front of it. DINO's last
+    layer is fixed for an epoch: Caron et al. 2021, https://arxiv.org/abs/2104.14294
+
+    Args:
+      tx: without schedules, which would be late for these weights.
+      where: regex searched in the paths of the weights, e.g. "head/last".
+      steps: number of updates without them.
+
+    Raises:
+      ValueError: in `init`, if no path matches.
+
+    >>> tx, params = held(optax.trace(0.5), "last", 2), {"first": 0.0, "last": 0.0}
+    >>> state = tx.init(params)
+    >>> for _ in range(3):
+    ...     updates, state = tx.update({"first": 1.0, "last": 1.0}, state)
+    >>> float(updates["first"]), float(updates["last"])    # 1 + 0.5 + 0.25, and 1
+    (1.75, 1.0)
+    """
+
+    def labels(params):
+        found = _matching("held", where, params)
+        return jax.tree.map(lambda late: "late" if late else "now", found)
+
+    parts = optax.multi_transform({"now": tx, "late": tx}, labels)
+
+    def init(params):
+        return HeldState(jnp.zeros((), jnp.int32), parts.init(params))
+
+    def update(updates, state, params=None):
+        waits = state.count < steps
+        moves, inner = parts.update(updates, state.inner, params)
+        pause = lambda new, old: jnp.where(waits, old, new)
+        late = jax.tree.map(
+            pause, inner.inner_states["late"], state.inner.inner_states["late"]
+        )
+        inner = inner._replace(inner_states=dict(inner.inner_states) | {"late": late})
+        moves = jax.tree.map(
+            lambda u, late: pause(u, jnp.zeros_like(u)) if late else u,
+            moves,
+            _matching("held", where, updates),
+        )
+        return moves, HeldState(optax.safe_increment(state.count), inner)
+
+    return optax.GradientTransformation(init, update)
+
+
+def clip_each(most: float) -> optax.GradientTransformation:
+    """Clips the gradient of each weight array to a Euclidean norm of `most`; 0: never.
+
+    DINO's and iBOT's released codes clip each array, not all together as
+    `optax.clip_by_global_norm`.
+
+    >>> tx = clip_each(1.0)
+    >>> tx.update({"a": jnp.array([3.0, 4.0]), "b": jnp.array([0.5])}, ())[0]
+    {'a': Array([0.6, 0.8], dtype=float32), 'b': Array([0.5], dtype=float32)}
+    """
+
+    def clipped(u):
+        length = jnp.linalg.norm(u.ravel())
+        return u * jnp.where(length > most, most / jnp.maximum(length, most), 1.0)
+
+    def update(updates, state, params=None):
+        return (jax.tree.map(clipped, updates) if most else updates), state
+
+    return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
+
+
+def cosine(start: float, end: float, steps: int) -> optax.Schedule:
+    """Half a cosine from `start` to `end`, up or down: of weight decay, for example.
+
+    >>> [round(float(cosine(0.04, 0.4, 10)(i)), 3) for i in (0, 5, 10, 11)]
+    [0.04, 0.22, 0.4, 0.4]
+    """
+
+    def schedule(count):
+        done = jnp.clip(count / max(steps, 1), 0, 1)
+        return end + (start - end) * (1 + jnp.cos(jnp.pi * done)) / 2
+
+    return schedule
+
+
+def distillation_adamw(
+    learning_rate: optax.ScalarOrSchedule,
+    decay: optax.ScalarOrSchedule,
+    *,
+    freeze: int,
+    clip: float = 3.0,
+    last: str = "head/last",
+) -> optax.GradientTransformation:
+    """AdamW of DINO and iBOT: clipped gradients, decay by a schedule, a late last layer.
+
+    Args:
+      decay: of all matrices, tokens and positions; none of biases and norms.
+      freeze: updates before the first of the head's last layer.
+      clip: largest norm of the gradient of each array; 0: any.
+      last: regex searched in the paths of the weights.
+
+    Raises:
+      ValueError: in `init`, if no path matches `last`.
+    """
+    return optax.chain(
+        clip_each(clip),
+        held(optax.scale_by_adam(), last, freeze),
+        optax.add_decayed_weights(decay, matrices),
+        scale_by_rate(learning_rate),
+        held(optax.identity(), last, freeze),
+    )
+
+
 def scale_by_layer(
     decay: float, layers: int, layer: Callable[[str], int]
 ) -> optax.GradientTransformation:

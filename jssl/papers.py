@@ -105,6 +105,23 @@ class Published(Pictures, ABC):
             look = partial(views.multi_view, views=several)
         else:
             several, look = (looks,), looks
+        return self._viewed(run, labeled, several, look)
+
+    def cropped(
+        self, run: Run, recipe: str, patch: int = 1
+    ) -> tuple[Source, Augment, Prepare]:
+        """As `viewed`, with views in groups of one size, as `views.multi_size`.
+
+        The sides of small crops are multiples of `patch`. A recipe of views of one size
+        gives one group.
+        """
+        several = views.recipe(recipe)
+        largest = max(view.size for view in several)
+        several = views.resized(several, self.scaled(largest), patch)
+        look = partial(views.multi_size, views=several)
+        return self._viewed(run, False, several, look)
+
+    def _viewed(self, run, labeled, several, look):
         statistics = several[0].statistics
 
         def prepare(batch):
@@ -153,6 +170,11 @@ class ImageNet(Published, Photos):
     def seen(self, run: Run, labeled: bool, several: Sequence[views.View]) -> Source:
         if not self.whole:
             return self.load(run, labeled)
+        if len({(view.size, view.area) for view in several}) > 1:
+            raise ValueError(
+                "multi-crop needs whole=False: crops of several sizes are cut on the "
+                f"device, from squares of stored={self.stored} pixels"
+            )
         count, size, area, ratio, method = views.crop_of(several)
         crops = data.Crops(count=count, size=size, area=area, ratio=ratio, filter=method)
         return self.load(run, labeled, crops)

@@ -9,6 +9,8 @@ from tiers import module
 WAITING = {  # the parameters that follow the trained ones
     "byol": lambda state: state.target.params,
     "mean_teacher": lambda state: state.teacher.params,
+    "i_jepa": lambda state: state.target.params,
+    "data2vec": lambda state: state.teacher.params,
     "mixmatch": lambda state: (),
     "dbn": lambda state: (),
 }

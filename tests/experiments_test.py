@@ -88,6 +88,7 @@ NEED_LABELS = {
     "linear",
     "mean_teacher",
     "mixmatch",
+    "s4l",
     "stackgan",
     "supervised",
     "vat",

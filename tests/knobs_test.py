@@ -3,6 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -12,10 +13,11 @@ from sklearn.datasets import load_sample_images
 
 from jssl import config, views
 from jssl.data import Crops
-from jssl.knobs import Data, FewLabels, Images, Run, Small, ViewedImages
+from jssl.knobs import CroppedImages, Data, FewLabels, Images, Run, Small, ViewedImages
 from jssl.papers import ImageNet
 
 ROOT = Path(__file__).parent.parent
+KEY = jax.random.key(0)
 
 
 def photographs(folder, sizes):
@@ -91,6 +93,34 @@ def test_the_recipe_is_that_of_the_colors():
     )
 
 
+def test_multi_crop_has_groups_of_views_of_one_size_in_multiples_of_the_patch():
+    images = CroppedImages(source="digits", batch=16)
+    train = images.load(Run())
+    batch = {"image": jnp.ones((16, 8, 8, 1))}
+    seen = jax.eval_shape(images.augment(train, patch=2), KEY, batch)
+    assert [x.shape for x in seen] == [(16, 2, 8, 8, 1), (16, 2, 4, 4, 1)]
+    (both,) = jax.eval_shape(replace(images, recipe="digits").augment(train), KEY, batch)
+    assert both.shape == (16, 2, 8, 8, 1)
+    photos = CroppedImages(source="photos")
+    sizes = [view.size for view in photos.recipe_of(photos.load(Run()), patch=8)]
+    assert sizes == [32, 32, 16, 16]
+    odd = views.resized(views.recipe("dino"), 28, patch=4)  # 96 / 224 of 28 pixels is 12
+    assert [view.size for view in odd] == [28] * 2 + [12] * 8
+
+
+def test_multi_crop_of_photographs_is_cut_on_the_device():
+    images = ImageNet(source="blank:imagenet2012", batch=4, workers=0, whole=False)
+    train, augment, prepare = images.cropped(Run(), "dinov2", patch=14)
+    batch = {"image": jnp.ones((4, 256, 256, 3))}
+    seen = jax.eval_shape(augment, KEY, batch)
+    assert [x.shape for x in seen] == [(4, 2, 224, 224, 3), (4, 8, 98, 98, 3)]
+    assert prepare(batch).shape == (4, 224, 224, 3)
+    (both,) = jax.eval_shape(images.cropped(Run(), "dino_two_views")[1], KEY, batch)
+    assert both.shape == (4, 2, 224, 224, 3)
+    with pytest.raises(ValueError, match="multi-crop needs whole=False: .*stored=256"):
+        replace(images, whole=True).cropped(Run(), "dino")
+
+
 @pytest.mark.parametrize(
     "file", sorted(ROOT.glob("experiments/*.py")), ids=lambda f: f.stem
 )
@@ -103,8 +133,6 @@ def test_every_config_of_pictures_has_the_knobs_that_read_them(file):
 
 
 def test_photos_views_keep_the_colors_of_most_pictures_and_their_size():
-    import jax
-
     image = np.stack([x[:64, :64] for x in load_sample_images().images])
     both = views.multi_view(
         jax.random.key(0), np.float32(image) / 255, views.recipe("photos", size=48)

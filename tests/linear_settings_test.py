@@ -77,6 +77,8 @@ SOLO = Recipe(
     "nesterov", 0.2, 512, 100, statistics=views.CIFAR10, data="cifar",
 )  # fmt: skip
 
+DINO = Recipe("eval_linear.py of facebookresearch/dino", "sgd", 0.004, 1024, 100)
+
 ROTNET = Recipe(
     "RotNet's rates", "nesterov", 0.01, 192, 35, decay=5e-4,
     falls={5: 0.2, 15: 0.2, 25: 0.2},
@@ -106,6 +108,11 @@ RECIPES = {
         "MoCo's of facebookresearch/simsiam, where --lars is not given, with its cosine",
         "sgd", 30.0, 256, 100, statistics=views.CIFAR10, data="cifar",
     ),
+    "dino.py:paper": DINO,
+    "dino.py:cifar": SOLO,
+    "ibot.py:paper": DINO._replace(
+        source="evaluation/eval_linear.py of bytedance/ibot, whose rate is the best of many"
+    ),
     "vicreg.py:paper": Recipe(
         "README and evaluate.py of facebookresearch/vicreg: --lr-head 0.02",
         "sgd", 0.02, 256, 100, decay=1e-6,
@@ -114,6 +121,10 @@ RECIPES = {
     "mae.py:paper": Recipe(
         "main_linprobe.py and FINETUNE.md of facebookresearch/mae",
         "lars", 6.4, 16384, 90, warmup=10, filter="bicubic", norm=True,
+    ),
+    "i_jepa.py:paper": Recipe(
+        "arXiv:2301.08243, appendix A, with one of its rates and weight decays",
+        "lars", 3.2, 16384, 50, falls={15: 0.1, 30: 0.1, 45: 0.1}, norm=True,
     ),
     "deepcluster.py:paper": Recipe(
         "eval_linear.py of facebookresearch/deepcluster; its crops and its rate, which "

@@ -48,6 +48,7 @@ ZERO_LAST = {  # the scale of the last batch norm of a block: 0 or 1 at first
     "simclr.py:paper": True,  # init_zero=True in resnet.py
     "byol.py:cifar": False,  # torchvision's resnet18() in solo-learn
     "vicreg.py:cifar": False,
+    "dino.py:cifar": False,
 }
 
 

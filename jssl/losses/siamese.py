@@ -165,7 +165,10 @@ def data2vec(
 
 
 def i_jepa(
-    p: Float[Array, "*n d"], targets: Float[Array, "*n d"], beta: float | None = 1.0
+    p: Float[Array, "*n d"],
+    targets: Float[Array, "*n d"],
+    beta: float | None = 1.0,
+    mask: Shaped[Array, "..."] | None = None,
 ) -> Float[Array, ""]:
     r"""I-JEPA: smooth L1 distance to the target encoder's normalized tokens.
 
@@ -174,19 +177,31 @@ def i_jepa(
     over all predicted tokens and features, \(\ell_\beta\) as in `data2vec`. `targets`
     is h, the target encoder's tokens at the predicted positions; they are normalized
     here, without parameters, and get no gradient. beta = None is the squared error of the
-    paper's text; beta = 1 is the authors' code.
+    paper's text; beta = 1 is the authors' code. With `mask`, which broadcasts to the shape
+    of the tokens, the mean is over tokens where it is 1 or True: blocks of several sizes
+    are padded to the largest.
 
     Assran et al. 2023, section 3. https://arxiv.org/abs/2301.08243
 
     Raises:
-      ValueError: when shapes differ, or beta is negative.
+      ValueError: when shapes differ, the mask does not broadcast, or beta is negative.
 
     >>> p, h = jnp.array([[0.0, 0.0]]), jnp.array([[5.0, 7.0]])
     >>> print(f"{i_jepa(p, h):.4f}")    # targets -1 and 1, off by 1 each: 1 - 1/2
     0.5000
     """
     p, targets = _alike("i_jepa", p=p, targets=targets)
-    return _smooth_l1(p - layer_norm(lax.stop_gradient(targets)), beta).mean()
+    error = _smooth_l1(p - layer_norm(lax.stop_gradient(targets)), beta)
+    if mask is None:
+        return error.mean()
+    axes = zip(mask.shape[::-1], p.shape[-2::-1], strict=False)
+    if mask.ndim >= p.ndim or any(size not in (1, whole) for size, whole in axes):
+        raise ValueError(
+            f"i_jepa: mask must broadcast to the tokens {p.shape[:-1]}, got {mask.shape}"
+        )
+    mask = jnp.broadcast_to(mask, error.shape[:-1]).astype(error.dtype)
+    count = mask.sum()
+    return (error.mean(-1) * mask).sum() / jnp.where(count > 0, count, 1)
 
 
 def _smooth_l1(x, beta):

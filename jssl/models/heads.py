@@ -96,6 +96,29 @@ class Classifier(nn.Module):
         return self.encoder.filters()
 
 
+class TwoTasks(nn.Module):
+    """Two linear classifiers on an encoder: images -> {"logits", "pretext", "h"}.
+
+    Attributes:
+      encoder: images -> h.
+      classes: number of classes, of "logits".
+      pretext: number of classes of the pretext task.
+    """
+
+    encoder: nn.Module
+    classes: int
+    pretext: int
+
+    @nn.compact
+    def __call__(self, images, train=False):
+        h = self.encoder(images, train=train)
+        logits = nn.Dense(self.classes, name="head")(h)
+        return {"logits": logits, "pretext": nn.Dense(self.pretext, name="task")(h), "h": h}
+
+    def filters(self, train=False):
+        return self.encoder.filters()
+
+
 class Siamese(nn.Module):
     """An encoder, a projector and an optional predictor: images -> {"h", "z"[, "p"]}.
 

@@ -21,7 +21,7 @@ import numpy as np
 from jssl.models.intermediates import tap, tapped
 from jssl.ops.masking import restore_tokens, take_tokens
 from jssl.ops.patches import patchify
-from jssl.ops.positions import sincos_2d
+from jssl.ops.positions import resize_positions, sincos_2d
 
 XAVIER = nn.initializers.xavier_uniform()
 XAVIER_OF_THREE = nn.initializers.variance_scaling(0.5, "fan_avg", "uniform")
@@ -149,7 +149,10 @@ class Attention(nn.Module):
 
 
 class Block(nn.Module):
-    """A pre-norm transformer block: x + attention(norm(x)), then x + mlp(norm(x))."""
+    """A pre-norm transformer block: x + attention(norm(x)), then x + mlp(norm(x)).
+
+    The mask is that of `Attention`.
+    """
 
     heads: int
     drop_path: float = 0.0
@@ -159,11 +162,11 @@ class Block(nn.Module):
     joint_qkv_init: bool = True
 
     @nn.compact
-    def __call__(self, x, train=False):
+    def __call__(self, x, train=False, mask=None):
         dense = dict(kernel_init=XAVIER, dtype=self.dtype)
         drop = DropPath(self.drop_path)
         y = Attention(self.heads, self.dtype, self.joint_qkv_init, name="attention")(
-            norm(self.dtype, "norm1", self.eps)(x)
+            norm(self.dtype, "norm1", self.eps)(x), mask
         )
         x = x + drop(y, train)
         y = nn.Dense(self.ratio * x.shape[-1], **dense, name="fc1")(
@@ -182,9 +185,9 @@ def blocks(depth, heads, dtype, drop_path=0.0, remat=False, name="block", **more
     ]
 
 
-def run(stack, x, train):
+def run(stack, x, train, mask=None):
     for block in stack:
-        x = block(x, train)
+        x = block(x, train, mask)
     return x
 
 
@@ -209,8 +212,12 @@ class Encoder(nn.Module):
         None: fixed sine-cosine positions, of any grid.
       sincos_init: learned positions begin as the fixed ones, as in MAE's fine-tuning, else
         N(0, 0.02).
+      interpolate: images of another grid have resized learned positions, as the small crops
+        of DINO; else they are refused.
       joint_qkv_init: see `Attention`.
       token_std: standard deviation of the class token's initialization.
+      class_token: whether there is a class token; else the mean of the patch tokens has its
+        place in the output.
       residual_dtype: dtype of the sums of the residual branches and of the final norm;
         None: `dtype`. With float32, rounding errors of the branches in bfloat16 do not
         accumulate, as under torch's autocast.
@@ -231,8 +238,10 @@ class Encoder(nn.Module):
     eps: float = 1e-6
     grid: tuple[int, int] | None = None
     sincos_init: bool = False
+    interpolate: bool = False
     joint_qkv_init: bool = True
     token_std: float = 0.02
+    class_token: bool = True
     residual_dtype: Any = None
 
     def setup(self):
@@ -244,7 +253,8 @@ class Encoder(nn.Module):
             )
         self.embedding = nn.Dense(self.width, kernel_init=XAVIER, dtype=self.dtype)
         token = nn.initializers.normal(self.token_std)
-        self.cls = self.param("cls", token, (1, 1, self.width))
+        place = (1, 1, self.width)
+        self.cls = self.param("cls", token, place) if self.class_token else jnp.zeros(place)
         if self.grid:
             places = (1, 1 + math.prod(self.grid), self.width)
             init = partial(as_fixed, grid=self.grid) if self.sincos_init else TOKEN
@@ -261,23 +271,47 @@ class Encoder(nn.Module):
         if self.final_norm:
             self.norm = norm(self.residual_dtype or self.dtype, eps=self.eps)
 
-    def __call__(self, images, keep=None, train=False):
-        n, h, w, _ = images.shape
+    def __call__(self, images, keep=None, train=False, mask=None, token=None):
+        x = self.embedded(images, keep, mask, token)
+        for block in self.blocks:
+            x = block(x, train)
+            if keep is None:
+                grid = *self.cut(images), self.width
+                tap(self, "layers", x[:, int(self.class_token) :].reshape(len(x), *grid))
+        return self.finished(x)
+
+    def finished(self, x):
+        """The output for that of a block: normalized, the class token or a mean first."""
+        x = self.norm(x) if self.final_norm else x
+        return x if self.class_token else jnp.concatenate([x.mean(1, keepdims=True), x], 1)
+
+    def embedded(self, images, keep=None, mask=None, token=None):
+        """The input of the blocks, [n, 1 + l, d] or, with `keep`, [n, 1 + k, d].
+
+        With `mask`, [n, l], the embeddings of masked patches are replaced by `token`, [d],
+        before positions are added.
+        """
         patches = patchify(images, self.patch)
-        cls, positions = self.located(h // self.patch, w // self.patch, patches.dtype)
+        cls, positions = self.located(*self.cut(images), patches.dtype)
         if keep is not None:
             patches = take_tokens(patches, keep)
             positions = jnp.take(positions[0], keep, axis=0)
         x = self.widened(self.embedding(patches))
+        if mask is not None:
+            x = jnp.where(mask[..., None], token.astype(x.dtype), x)
         x = x + positions.astype(x.dtype)
-        cls = jnp.broadcast_to(cls.astype(x.dtype), (n, 1, self.width))
-        x = jnp.concatenate([cls, x], axis=1)
+        if not self.class_token:
+            return x
+        cls = jnp.broadcast_to(cls.astype(x.dtype), (len(x), 1, self.width))
+        return jnp.concatenate([cls, x], axis=1)
+
+    def last_blocks(self, images, count):
+        """The normalized tokens [n, 1 + l, d] after each of the last `count` blocks."""
+        x, found = self.embedded(images), []
         for block in self.blocks:
-            x = block(x, train)
-            if keep is None:
-                grid = h // self.patch, w // self.patch, self.width
-                tap(self, "layers", x[:, 1:].reshape(n, *grid))
-        return self.norm(x) if self.final_norm else x
+            x = block(x, False)
+            found.append(x)
+        return [self.finished(x) for x in found[-count:]]
 
     def widened(self, x):
         """x in the dtype of the residual sums."""
@@ -288,10 +322,13 @@ class Encoder(nn.Module):
         if self.grid is None:
             grid = sincos_2d(self.width, rows, columns)
             return self.cls, jnp.asarray(grid, dtype)[None]  # the class token's is zero
-        if tuple(self.grid) != (rows, columns):
+        positions = self.positions
+        if self.interpolate:
+            positions = resize_positions(positions, (rows, columns), self.grid)
+        elif tuple(self.grid) != (rows, columns):
             text = "{}x{} patches have learned positions, the image has {}x{}: resize one"
             raise ValueError(text.format(*self.grid, rows, columns))
-        return self.cls + self.positions[:, :1], self.positions[:, 1:]
+        return self.cls + positions[:, :1], positions[:, 1:]
 
     def cut(self, images):
         """Rows and columns of patches of images [n, h, w, c]."""
@@ -376,6 +413,31 @@ class Pooled(nn.Module):
 
     def filters(self, train=False):
         return self.encoder.filters()
+
+
+class LastBlocks(nn.Module):
+    """Class tokens of the last blocks, concatenated: images -> h [n, blocks * d].
+
+    The features of DINO's linear evaluation: of four blocks with ViT-S; of one, and the
+    mean of its patch tokens, with ViT-B.
+
+    Attributes:
+      encoder: with a final norm, which is applied after each of the blocks.
+      blocks: number of the last blocks.
+      mean: whether the mean of the last patch tokens is added.
+    """
+
+    encoder: Encoder
+    blocks: int = 4
+    mean: bool = False
+
+    def __call__(self, images, train=False):
+        found = self.encoder.last_blocks(images, self.blocks)
+        parts = [x[:, 0] for x in found]
+        if self.mean:
+            parts.append(found[-1][:, 1:].mean(1))
+        h = jnp.concatenate(parts, axis=1)
+        return h.astype(jnp.promote_types(h.dtype, jnp.float32))
 
 
 class MaskedAutoencoder(nn.Module):

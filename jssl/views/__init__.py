@@ -39,8 +39,8 @@ from jssl.views.geometry import (
 )
 from jssl.views.mixing import cutmix, mixup, mixup_or_cutmix
 from jssl.views.randaugment import rand_augment
-from jssl.views.recipes import RECIPES, augment, on, recipe
-from jssl.views.view import View, crop_of, multi_crop, multi_view
+from jssl.views.recipes import RECIPES, augment, on, recipe, resized
+from jssl.views.view import View, crop_of, multi_crop, multi_size, multi_view
 
 __all__ = [
     "CIFAR10",
@@ -69,6 +69,7 @@ __all__ = [
     "mixup_or_cutmix",
     "motion",
     "multi_crop",
+    "multi_size",
     "multi_view",
     "normalize",
     "on",
@@ -76,6 +77,7 @@ __all__ = [
     "rand_augment",
     "random_erase",
     "recipe",
+    "resized",
     "rgb_to_hsv",
     "rgb_to_lab",
     "rotate",

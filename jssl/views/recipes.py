@@ -20,7 +20,7 @@ symmetry, small rotations and shifts instead of flips.
 """
 
 import difflib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -94,11 +94,11 @@ _SWAV_LOCAL = replace(_SWAV, size=96, area=(0.05, 0.14))
 
 
 # DINO: Caron et al., 2021, https://arxiv.org/abs/2104.14294
-def _dino(large: tuple[float, float], small: tuple[float, float] | None):
+def _dino(large: tuple[float, float], small: tuple[float, float] | None, count: int = 8):
     views = tuple(replace(view, area=large) for view in _BARLOW)
     if small is None:
         return views
-    return views + (replace(_BARLOW[0], size=96, area=small, blur=0.5),) * 8
+    return views + (replace(_BARLOW[0], size=96, area=small, blur=0.5),) * count
 
 
 # W-MSE: Ermolov et al., 2021, https://arxiv.org/abs/2007.06346: colors before the crop.
@@ -176,6 +176,7 @@ RECIPES: dict[str, tuple[View, ...]] = {
     "dino_resnet": _dino((0.14, 1.0), (0.05, 0.14)),
     "dino_two_views": _dino((0.14, 1.0), None),
     "ibot": _dino((0.4, 1.0), (0.05, 0.4)),
+    "ibot_small": _dino((0.25, 1.0), (0.05, 0.25), 10),  # of ViT-S
     "dinov2": _dino((0.32, 1.0), (0.05, 0.32)),
     "wmse": (_WMSE,) * 2,
     "ijepa": (_IJEPA,),
@@ -214,6 +215,28 @@ def recipe(name: str, **changes: Any) -> tuple[View, ...]:
         hint = f"; did you mean {close[0]!r}?" if close else ""
         raise ValueError(f"recipe: no {name!r} among {sorted(RECIPES)}{hint}")
     return tuple(replace(view, **changes) for view in RECIPES[name])
+
+
+def resized(
+    views: Sequence[View], size: int, patch: int = 1, **changes: Any
+) -> tuple[View, ...]:
+    """Views for another image size, the large ones `size`, others in proportion.
+
+    Args:
+      views: such as those of a multi-crop recipe.
+      size: side in pixels of the largest view.
+      patch: of which every side is a multiple, the nearest one.
+      changes: further fields of every view.
+
+    >>> [view.size for view in resized(recipe("swav"), 112, patch=16)]
+    [112, 112, 48, 48, 48, 48, 48, 48]
+    """
+    largest = max(view.size for view in views)
+
+    def side(view):
+        return max(round(view.size * size / largest / patch), 1) * patch
+
+    return tuple(replace(view, size=side(view), **changes) for view in views)
 
 
 def augment(name: str, **changes: Any) -> Callable:

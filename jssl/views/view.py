@@ -296,6 +296,27 @@ def multi_crop(
     return [x[:, i] for x in groups for i in range(x.shape[1])]
 
 
+def multi_size(
+    key: PRNGKeyArray,
+    images: Images | Crops,
+    views: Sequence[View],
+    axis_name: str | None = None,
+) -> tuple[Shaped[Array, "n _ S S c"], ...]:
+    """The views of `multi_crop`, stacked on axis 1 in groups of one size, in their order.
+
+    A method folds each group into the batch axis, for one pass of the network per size. If
+    all views have the same size there is one group.
+
+    >>> large, small = View(size=4), View(size=2, area=(0.1, 0.4))
+    >>> x = multi_size(jax.random.key(0), jnp.ones((5, 4, 4, 3)), (large, large, small))
+    >>> [group.shape for group in x]
+    [(5, 2, 4, 4, 3), (5, 1, 2, 2, 3)]
+    """
+    parts = _groups("multi_size", key, images, views, axis_name)
+    sized = itertools.groupby(parts, key=lambda x: x.shape[2:])
+    return tuple(jnp.concatenate([*same], axis=1) for _, same in sized)
+
+
 def multi_view(
     key: PRNGKeyArray,
     images: Images | Crops,

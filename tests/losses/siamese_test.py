@@ -137,6 +137,19 @@ def test_i_jepa_is_its_loop(beta):
     np.testing.assert_allclose(i_jepa(p, h, beta), wanted)
 
 
+def test_i_jepa_with_a_mask_is_its_mean_over_the_tokens_within():
+    p, h = 2 * draw(2 * 3, D).reshape(2, 3, D), draw(2 * 3, D, seed=1).reshape(2, 3, D)
+    some = jnp.array([True, False, True])
+    kept = jnp.array([0, 2])
+    value, slope = jax.value_and_grad(i_jepa)(p, h, 1.0, some)
+    wanted = jax.value_and_grad(lambda p: i_jepa(p[:, kept], h[:, kept]))(p)
+    np.testing.assert_allclose(value, wanted[0], rtol=1e-12)
+    np.testing.assert_allclose(slope, wanted[1], rtol=1e-12)
+    assert i_jepa(p, h, 1.0, jnp.zeros((2, 3))) == 0
+    with pytest.raises(ValueError, match=r"broadcast to the tokens \(2, 3\), got \(2,\)"):
+        i_jepa(p, h, 1.0, jnp.zeros(2))
+
+
 def test_i_jepa_is_nothing_at_its_target_and_stops_it():
     h = draw(N, D)
     target = jnp.stack([jnp.asarray(normalized(np.asarray(row))) for row in h])

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from jssl.models import vit
+from jssl.ops.positions import resize_positions, sincos_2d
 
 KEY = jax.random.key(0)
 IMAGES = jax.random.uniform(KEY, (4, 12, 12, 1))
@@ -202,3 +203,70 @@ def test_learned_positions_may_begin_as_the_fixed_ones():
     assert np.all(np.any(slope["positions"] != 0, -1))
     with pytest.raises(ValueError, match="give grid="):
         fixed.clone(sincos_init=True).init(KEY, IMAGES)
+
+
+def test_small_crops_have_resized_positions():
+    encoder = vit.Encoder(8, 1, 2, 4, grid=(3, 3), interpolate=True)
+    params = encoder.init(KEY, IMAGES)["params"]
+    fixed = encoder.clone(interpolate=False)
+    np.testing.assert_array_equal(
+        encoder.apply({"params": params}, IMAGES), fixed.apply({"params": params}, IMAGES)
+    )
+    small = IMAGES[:, :8, :8]
+    resized = resize_positions(params["positions"], (2, 2))
+    own = fixed.clone(grid=(2, 2)).apply({"params": params | {"positions": resized}}, small)
+    np.testing.assert_allclose(encoder.apply({"params": params}, small), own, rtol=1e-6)
+    with pytest.raises(ValueError, match="3x3 patches have .* the image has 2x2"):
+        fixed.apply({"params": params}, small)
+
+
+def test_a_masked_patch_is_seen_as_the_token_and_its_position_only():
+    encoder = vit.Encoder(8, 1, 2, 4)
+    variables, token = encoder.init(KEY, IMAGES), jnp.arange(8.0)
+    mask = jnp.arange(9) == 4
+    mask = jnp.broadcast_to(mask, (4, 9))
+    out = encoder.apply(variables, IMAGES, mask=mask, token=token)
+    other = IMAGES.at[:, 4:8, 4:8].set(0.3)
+    np.testing.assert_array_equal(
+        out, encoder.apply(variables, other, mask=mask, token=token)
+    )
+    bare = encoder.apply(variables, IMAGES, method="embedded")
+    seen = encoder.apply(variables, IMAGES, mask=mask, token=token, method="embedded")
+    place = sincos_2d(8, 3, 3)[4]
+    np.testing.assert_allclose(seen[:, 5], np.tile(place + token, (4, 1)), rtol=1e-5)
+    np.testing.assert_array_equal(np.delete(seen, 5, 1), np.delete(bare, 5, 1))
+
+
+def test_the_last_blocks_are_normalized_class_tokens_side_by_side():
+    encoder = vit.Encoder(8, 3, 2, 4)
+    module = vit.LastBlocks(encoder, 2, mean=True)
+    h, variables = module.init_with_output(KEY, IMAGES)
+    params = variables["params"]["encoder"]
+    whole = encoder.apply({"params": params}, IMAGES)
+    two = {k: v for k, v in params.items() if k != "block2"}
+    shorter = encoder.clone(depth=2).apply({"params": two}, IMAGES)
+    wanted = np.concatenate([shorter[:, 0], whole[:, 0], whole[:, 1:].mean(1)], 1)
+    np.testing.assert_allclose(h, wanted, rtol=1e-5, atol=1e-6)
+
+
+def test_without_a_class_token_the_mean_of_the_patches_has_its_place():
+    encoder = vit.Encoder(8, 2, 2, 4, class_token=False)
+    out, variables = encoder.init_with_output(KEY, IMAGES)
+    assert "cls" not in variables["params"]
+    np.testing.assert_allclose(out[:, 0], out[:, 1:].mean(1), rtol=1e-5, atol=1e-6)
+    with_one = encoder.clone(class_token=True)
+    assert out.shape == with_one.init_with_output(KEY, IMAGES)[0].shape
+    some = encoder.apply(variables, IMAGES, jnp.tile(jnp.arange(9), (4, 1)))
+    np.testing.assert_allclose(some, out, rtol=1e-5, atol=1e-6)
+    _, moved = encoder.apply(variables, IMAGES, mutable=["layers"])
+    assert [x.shape for x in jax.tree.leaves(moved)] == [(4, 3, 3, 8)] * 2
+
+
+def test_a_masked_key_has_no_effect_on_the_other_tokens():
+    block, x = vit.Block(2), jax.random.normal(KEY, (2, 5, 8))
+    variables = block.init(KEY, x)
+    mask = (jnp.arange(5) < 4)[None, None, None]
+    out = block.apply(variables, x, False, mask)
+    np.testing.assert_allclose(
+        out[:, :4], block.apply(variables, x[:, :4]), rtol=1e-5, atol=1e-6
+    )

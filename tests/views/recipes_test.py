@@ -49,6 +49,9 @@ TABLE = [
     ("ibot", "0", 224, (0.4, 1), 0.5, 0.8, BYOL, 0.2, 1, 0),
     ("ibot", "1", 224, (0.4, 1), 0.5, 0.8, BYOL, 0.2, 0.1, 0.2),
     ("ibot", "23456789", 96, (0.05, 0.4), 0.5, 0.8, BYOL, 0.2, 0.5, 0),
+    ("ibot_small", "0", 224, (0.25, 1), 0.5, 0.8, BYOL, 0.2, 1, 0),
+    ("ibot_small", "1", 224, (0.25, 1), 0.5, 0.8, BYOL, 0.2, 0.1, 0.2),
+    ("ibot_small", "23456789ab", 96, (0.05, 0.25), 0.5, 0.8, BYOL, 0.2, 0.5, 0),
     ("dinov2", "0", 224, (0.32, 1), 0.5, 0.8, BYOL, 0.2, 1, 0),
     ("dinov2", "1", 224, (0.32, 1), 0.5, 0.8, BYOL, 0.2, 0.1, 0.2),
     ("dinov2", "23456789", 96, (0.05, 0.32), 0.5, 0.8, BYOL, 0.2, 0.5, 0),
@@ -92,13 +95,13 @@ def test_a_recipe_is_its_row_of_the_published_table(row):
     name, indices, *values = row
     fields = ("size", "area", "flip", "jitter", "strength", "gray", "blur", "solarize")
     for i in indices:
-        view = recipe(name)[int(i)]
+        view = recipe(name)[int(i, 16)]
         assert [getattr(view, field) for field in fields] == values
         assert view.ratio == (3 / 4, 4 / 3)
 
 
 def test_the_table_above_is_of_every_view_of_every_recipe():
-    rows = {(name, int(i)) for name, indices, *_ in TABLE for i in indices}
+    rows = {(name, int(i, 16)) for name, indices, *_ in TABLE for i in indices}
     assert rows == {(name, i) for name, views in RECIPES.items() for i in range(len(views))}
 
 
@@ -145,7 +148,8 @@ def test_color_jitter_is_that_of_the_released_code():
 def test_the_border_of_the_blur_is_that_of_the_released_code():
     wanted = dict.fromkeys(
         ("moco_v2", "moco_v3", "moco_v3_resnet", "simsiam", "barlow_twins", "vicreg",
-         "dino", "dino_resnet", "dino_two_views", "ibot", "dinov2"),
+         "dino", "dino_resnet", "dino_two_views", "ibot", "ibot_small",
+         "dinov2"),
         "edge",
     )  # fmt: skip
     wanted |= {"swav": "reflect"}

@@ -13,6 +13,7 @@ from jssl.views import (
     crop_resize,
     grayscale,
     multi_crop,
+    multi_size,
     multi_view,
     normalize,
     recipe,
@@ -255,6 +256,11 @@ def test_views_of_different_sizes_come_as_a_list():
     for v, view in enumerate((large, small, large)):
         want = view(jax.random.fold_in(KEY, v), IMAGES)
         np.testing.assert_allclose(x[v], want, atol=1e-5)
+    groups = multi_size(KEY, IMAGES, (large, large, small, small))
+    wanted = multi_crop(KEY, IMAGES, (large, large, small, small))
+    assert [g.shape for g in groups] == [(16, 2, 8, 8, 3), (16, 2, 4, 4, 3)]
+    for found, want in zip(groups, (wanted[:2], wanted[2:]), strict=True):
+        np.testing.assert_array_equal(found, jnp.stack(want, 1))
     equal = multi_crop(KEY, IMAGES, (large, large))
     np.testing.assert_allclose(
         jnp.stack(equal, 1), multi_view(KEY, IMAGES, (large, large)), atol=1e-6
