@@ -18,7 +18,7 @@ from jssl.models.heads import MLP, Siamese
 headline = "loss"
 discrete = True  # another neighbor where two are equally near up to rounding
 KEY = jax.random.key(1)
-TAU = 0.2
+TAU = 0.5
 
 
 def network():
