@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 from flax.errors import InvalidRngError
 
 
@@ -123,6 +124,35 @@ def nnx(make: Callable[[Any], Any]) -> Net:
         return out, split(module)[3] if train else stats
 
     return Net(init, apply)
+
+
+def by_size(
+    net: Net, params: Any, stats: Any, groups: Any, head: str, **how: Any
+) -> tuple[dict[str, jax.Array], Any]:
+    """Outputs of multi-crop views in training: one pass per size, then one of the head.
+
+    The encoder has the batch statistics of the views of one size, the head those of all.
+
+    Args:
+      net: with functions `encode`, x -> {"h": [n, d]}, and `head`, h -> {name: [n, ...]}.
+      params, stats: of the network.
+      groups: views of one size each, ([n, v, ...], [n, w, ...]), or leaves of such.
+      head: name of the function that begins at h.
+      how: further arguments of `net.apply`, such as keys.
+
+    Returns:
+      The outputs of the head by name, [n, v + w, ...], and the new statistics.
+    """
+    each = []
+    for views in groups:
+        n, count = jax.tree.leaves(views)[0].shape[:2]
+        rows = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), views)
+        out, stats = net.apply(params, stats, rows, train=True, method="encode", **how)
+        each.append(out["h"].reshape(n, count, -1))
+    h = jnp.concatenate(each, 1)
+    rows = h.reshape(-1, h.shape[-1])
+    out, stats = net.apply(params, stats, rows, train=True, method=head, **how)
+    return {k: x.reshape(*h.shape[:2], *x.shape[1:]) for k, x in out.items()}, stats
 
 
 class _NoKey:

@@ -338,6 +338,7 @@ def lars(
     rate_in_momentum: bool = False,
     unscaled: str = "",
     clip: bool = False,
+    vectors: float = 1.0,
 ) -> optax.GradientTransformation:
     r"""LARS: step sizes proportional to each layer's weight norm, for very large batches.
 
@@ -360,6 +361,7 @@ def lars(
 
       clip: whether lr rho is at most lr, as in solo-learn's settings for CIFAR-10, where
         eta is 0.02.
+      vectors: factor of the learning rate of biases and norms; 0.024 in Barlow Twins.
 
     Raises:
       ValueError: in `init`, if no path matches `unscaled`.
@@ -381,7 +383,13 @@ def lars(
         optax.add_decayed_weights(weight_decay, matrices),
         optax.masked(ratio, scaled),
         *((scale, trace) if rate_in_momentum else (trace, scale)),
+        *([] if vectors == 1 else [optax.masked(optax.scale(vectors), _vectors)]),
     )
+
+
+def _vectors(params):
+    """Mask: True for biases and norms."""
+    return jax.tree.map(lambda x: x.ndim <= 1, params)
 
 
 def clipped_trust_ratio(

@@ -118,6 +118,23 @@ RECIPES = {
         "sgd", 0.02, 256, 100, decay=1e-6,
     ),
     "vicreg.py:cifar": SOLO,
+    "barlow_twins.py:paper": Recipe(
+        "evaluate.py of facebookresearch/barlowtwins", "sgd", 0.3, 256, 100, decay=1e-6,
+    ),
+    "barlow_twins.py:cifar": SOLO,
+    "nnclr.py:paper": SIMCLR._replace(
+        source="SimCLR's: that of NNCLR is not known to us", decay=0.0, filter="bilinear",
+        statistics=views.IMAGENET, std=0.01,
+    ),
+    "nnclr.py:cifar": SOLO,
+    "swav.py:paper": Recipe(
+        "eval_linear.py of facebookresearch/swav, on 8 GPUs", "sgd", 0.3, 256, 100,
+        decay=1e-6, statistics=views.IMAGENET_SWAV,
+    ),
+    "swav.py:cifar": SOLO,
+    "lejepa.py:paper": MOCO_V3._replace(
+        source="as DINO's, with batch norm: no rate is known to us", norm=True,
+    ),
     "mae.py:paper": Recipe(
         "main_linprobe.py and FINETUNE.md of facebookresearch/mae",
         "lars", 6.4, 16384, 90, warmup=10, filter="bicubic", norm=True,

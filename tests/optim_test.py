@@ -93,6 +93,15 @@ def test_the_two_conventions_of_lars_agree_while_the_rate_stands_still():
     assert np.abs(trajectory(inside)["w"] - trajectory(outside)["w"]).max() > 1e-4
 
 
+def test_barlow_twins_lars_has_a_rate_of_its_own_for_vectors():
+    """adjust_learning_rate in main.py of facebookresearch/barlowtwins."""
+    rates = optim.warmup_cosine(0.2, 2, 5), optim.warmup_cosine(0.0048, 2, 5)
+    one, other = (trajectory(optim.lars(rate, 0.1)) for rate in rates)
+    both = trajectory(optim.lars(rates[0], 0.1, vectors=0.0048 / 0.2))
+    np.testing.assert_allclose(both["w"], one["w"], rtol=1e-6)
+    np.testing.assert_allclose(both["b"], other["b"], rtol=1e-6)
+
+
 def test_larss_step_does_not_depend_on_the_scale_of_the_gradient():
     tx = optim.lars(0.3)
     params = {"w": jnp.ones((2, 2))}

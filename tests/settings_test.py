@@ -46,6 +46,11 @@ ZERO_LAST = {  # the scale of the last batch norm of a block: 0 or 1 at first
     "vicreg.py:paper": True,  # zero_init_residual=True in main_vicreg.py
     "byol.py:paper": True,  # Haiku's hk.nets.ResNet
     "simclr.py:paper": True,  # init_zero=True in resnet.py
+    "barlow_twins.py:paper": True,  # zero_init_residual=True in main.py
+    "barlow_twins.py:cifar": False,
+    "nnclr.py:cifar": False,
+    "swav.py:paper": False,  # ResNet in src/resnet50.py
+    "swav.py:cifar": False,
     "byol.py:cifar": False,  # torchvision's resnet18() in solo-learn
     "vicreg.py:cifar": False,
     "dino.py:cifar": False,

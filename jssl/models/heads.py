@@ -122,7 +122,8 @@ class TwoTasks(nn.Module):
 class Siamese(nn.Module):
     """An encoder, a projector and an optional predictor: images -> {"h", "z"[, "p"]}.
 
-    `project` omits the predictor, for target networks.
+    `project` omits the predictor, for target networks. `encode` ends at h, and `head`, to
+    z, begins there: views of different sizes are encoded apart, and projected together.
     """
 
     encoder: nn.Module
@@ -138,6 +139,12 @@ class Siamese(nn.Module):
     def project(self, images, train=False):
         h = self.encoder(images, train=train)
         return {"h": h, "z": self.projector(h, train=train)}
+
+    def encode(self, images, train=False):
+        return {"h": self.encoder(images, train=train)}
+
+    def head(self, h, train=False):
+        return {"z": self.projector(h, train=train)}
 
     def trunk(self, images, train=False):
         """The embedding and the projector's first hidden layer: {"h", "head1"}."""

@@ -8,11 +8,11 @@ also for SimCLR and BYOL, whose released code has none.
 Recipes have the normalization of their released code: ImageNet's for MoCo, NPID, SimSiam,
 BYOL, Barlow Twins, VICReg, SwAV (a deviation of 0.228 for 0.229), DINO, iBOT, DINOv2,
 I-JEPA and MAE, CIFAR-10's for MoCo, W-MSE, RotNet and Mean Teacher, Lab's for CMC, and
-[-1, 1] for MixMatch. SimCLR has none; VAT, and Mean Teacher with its convolutional network,
-have images whitened in advance. On CIFAR-10 BYOL, Barlow Twins and VICReg, which have no
-code of their authors for it, have those of solo-learn; SimSiam has CIFAR-10's statistics
-in place of ImageNet's. `prepare` of the method must normalize alike; `statistics=None`
-omits the normalization.
+[-1, 1] for MixMatch. SimCLR has none; VAT, and Mean Teacher with its convolutional
+network, have images whitened in advance. On CIFAR-10 BYOL, Barlow Twins, VICReg and SwAV,
+which have no code of their authors for it, have those of solo-learn; SimSiam has CIFAR-10's
+statistics in place of ImageNet's. `prepare` of the method must normalize alike;
+`statistics=None` omits the normalization.
 
 The recipes for 28 x 28 gray images are our own: larger crops (small ones contain only a
 stroke), only brightness and contrast jitter, and for digits, which have no mirror
@@ -91,6 +91,21 @@ _SWAV = replace(
     blur_border="reflect", blur_radius=11, statistics=IMAGENET_SWAV,
 )  # fmt: skip
 _SWAV_LOCAL = replace(_SWAV, size=96, area=(0.05, 0.14))
+# SwAV on CIFAR-10 by solo-learn: strong colors and Pillow's blur, no small crops.
+_SWAV_CIFAR = replace(
+    _SOLO, strength=(0.8, 0.8, 0.8, 0.2), blur=0.5, blur_border="edge", blur_radius=11
+)
+
+# LeJEPA: Balestriero and LeCun, 2025, https://arxiv.org/abs/2511.08544: one set of colors,
+# and a blur of 7 taps. Small crops of 98 pixels, for patches of 14.
+_LEJEPA = replace(
+    _SIMCLR, area=(0.3, 1.0), method="bilinear", strength=(0.4, 0.4, 0.2, 0.1),
+    jitter_style="torchvision", blur_border="reflect", blur_radius=3, solarize=0.2,
+    statistics=IMAGENET,
+)  # fmt: skip
+_LEJEPA_LOCAL = replace(_LEJEPA, size=98, area=(0.05, 0.3))
+# The same four times for Imagenette, by the released example.
+_LEJEPA_EXAMPLE = replace(_LEJEPA, area=(0.08, 1.0), strength=(0.8, 0.8, 0.8, 0.2))
 
 
 # DINO: Caron et al., 2021, https://arxiv.org/abs/2104.14294
@@ -172,11 +187,14 @@ RECIPES: dict[str, tuple[View, ...]] = {
     "vicreg": _BARLOW,
     "vicreg_cifar": (_VICREG_CIFAR,) * 2,
     "swav": (_SWAV,) * 2 + (_SWAV_LOCAL,) * 6,
+    "swav_cifar": (_SWAV_CIFAR,) * 2,
     "dino": _dino((0.4, 1.0), (0.05, 0.4)),
     "dino_resnet": _dino((0.14, 1.0), (0.05, 0.14)),
     "dino_two_views": _dino((0.14, 1.0), None),
     "ibot": _dino((0.4, 1.0), (0.05, 0.4)),
     "ibot_small": _dino((0.25, 1.0), (0.05, 0.25), 10),  # of ViT-S
+    "lejepa": (_LEJEPA,) * 2 + (_LEJEPA_LOCAL,) * 6,
+    "lejepa_imagenette": (_LEJEPA_EXAMPLE,) * 4,
     "dinov2": _dino((0.32, 1.0), (0.05, 0.32)),
     "wmse": (_WMSE,) * 2,
     "ijepa": (_IJEPA,),

@@ -43,6 +43,7 @@ TABLE = [
     ("moco_v3_resnet", "1", 224, (0.2, 1), 0.5, 0.8, BYOL, 0.2, 0.1, 0.2),
     ("swav", "01", 224, (0.14, 1), 0.5, 0.8, STRONG, 0.2, 0.5, 0),
     ("swav", "234567", 96, (0.05, 0.14), 0.5, 0.8, STRONG, 0.2, 0.5, 0),
+    ("swav_cifar", "01", 32, (0.08, 1), 0.5, 0.8, STRONG, 0.2, 0.5, 0),
     ("dino", "0", 224, (0.4, 1), 0.5, 0.8, BYOL, 0.2, 1, 0),
     ("dino", "1", 224, (0.4, 1), 0.5, 0.8, BYOL, 0.2, 0.1, 0.2),
     ("dino", "23456789", 96, (0.05, 0.4), 0.5, 0.8, BYOL, 0.2, 0.5, 0),
@@ -52,6 +53,9 @@ TABLE = [
     ("ibot_small", "0", 224, (0.25, 1), 0.5, 0.8, BYOL, 0.2, 1, 0),
     ("ibot_small", "1", 224, (0.25, 1), 0.5, 0.8, BYOL, 0.2, 0.1, 0.2),
     ("ibot_small", "23456789ab", 96, (0.05, 0.25), 0.5, 0.8, BYOL, 0.2, 0.5, 0),
+    ("lejepa", "01", 224, (0.3, 1), 0.5, 0.8, BYOL, 0.2, 0.5, 0.2),
+    ("lejepa", "234567", 98, (0.05, 0.3), 0.5, 0.8, BYOL, 0.2, 0.5, 0.2),
+    ("lejepa_imagenette", "0123", 224, (0.08, 1), 0.5, 0.8, STRONG, 0.2, 0.5, 0.2),
     ("dinov2", "0", 224, (0.32, 1), 0.5, 0.8, BYOL, 0.2, 1, 0),
     ("dinov2", "1", 224, (0.32, 1), 0.5, 0.8, BYOL, 0.2, 0.1, 0.2),
     ("dinov2", "23456789", 96, (0.05, 0.32), 0.5, 0.8, BYOL, 0.2, 0.5, 0),
@@ -122,7 +126,7 @@ SMALL = {name for name, views in RECIPES.items() if views[0].size <= 32}
 def test_normalization_is_that_of_the_released_code():
     none = OWN | {"simclr", "simclr_v2", "simclr_cifar", "mean_teacher_convnet", "vat"}
     shifted = {"rotnet", "mean_teacher"}
-    solo = {"byol_cifar", "barlow_twins_cifar", "vicreg_cifar"}
+    solo = {"byol_cifar", "barlow_twins_cifar", "vicreg_cifar", "swav_cifar"}
     wanted = {
         **dict.fromkeys(set(RECIPES) - SMALL, IMAGENET),
         **dict.fromkeys(SMALL, CIFAR10),
@@ -148,17 +152,19 @@ def test_color_jitter_is_that_of_the_released_code():
 def test_the_border_of_the_blur_is_that_of_the_released_code():
     wanted = dict.fromkeys(
         ("moco_v2", "moco_v3", "moco_v3_resnet", "simsiam", "barlow_twins", "vicreg",
-         "dino", "dino_resnet", "dino_two_views", "ibot", "ibot_small",
-         "dinov2"),
+         "dino", "dino_resnet", "dino_two_views", "ibot", "ibot_small", "dinov2",
+         "swav_cifar"),
         "edge",
     )  # fmt: skip
     wanted |= {"swav": "reflect"}
+    seven = {"lejepa": "reflect", "lejepa_imagenette": "reflect"}
     for name, views in RECIPES.items():
         for view in views:
             if view.blur:
-                assert view.blur_border == wanted.get(name, "zero"), name
+                assert view.blur_border == (wanted | seven).get(name, "zero"), name
                 # Pillow's blur is not truncated, and OpenCV's has 23 taps at any size.
-                assert view.blur_radius == (11 if name in wanted else None), name
+                radius = 3 if name in seven else 11 if name in wanted else None
+                assert view.blur_radius == radius, name
 
 
 def test_shifts_are_by_whole_pixels_with_the_border_of_the_released_code():
