@@ -85,11 +85,15 @@ NEED_LABELS = {
     "age_gan",
     "conditional_gan",
     "distil",
+    "interpolation_consistency",
     "linear",
     "mean_teacher",
     "mixmatch",
+    "pi_model",
+    "pseudo_label",
     "stackgan",
     "supervised",
+    "temporal_ensembling",
     "vat",
 }
 
