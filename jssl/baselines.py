@@ -24,7 +24,7 @@ from jax.interpreters.partial_eval import dce_jaxpr
 from jssl import evals, loop, optim
 from jssl.cache import cache_folder
 from jssl.config import Stage
-from jssl.data import Source, labels_per_class, pair
+from jssl.data import Source, labels_per_class, pair, random_labels
 from jssl.knobs import Images, Run, SomeLabels, with_labels
 from jssl.learner import GRAD_NORM
 from jssl.log import Log, write_json
@@ -173,8 +173,10 @@ def few_label_stage(
     Args:
       run: settings of all stages; its seed also draws the labels.
       few: labels and budget, network and optimizer, also of the method. Baselines predict
-        with averaged weights.
-      train: the unlabeled training source, which contains the labeled images.
+        with averaged weights. Wrong labels are those of the method and of the baseline with
+        the same labels.
+      train: the unlabeled training source. Labels are drawn from its split "train", which
+        is the source itself unless it has classes without labels.
       method: the method that is trained, on nested batches; embeds "logits".
       augment: (key, batch) -> one view of each row, as in the method.
       prepare: batch -> x, the network's input outside training, as in the method.
@@ -185,8 +187,10 @@ def few_label_stage(
     """
     judged = {"knn": evals.knn(), "linear": evals.linear_probe()}
     own = {"top1": evals.accuracy()} | judged
-    every = with_labels(train, batch=few.labeled_batch)
+    every = with_labels(train.split("train"), batch=few.labeled_batch)
     some = labels_per_class(every, few.labels, run.seed)
+    if few.wrong:
+        some = random_labels(some, few.wrong, run.seed)
     steps = train.steps(few.epochs)
     net, tx = net or few.classifier(every), tx or few.averaged_adam(train)
     reference = _of_labeled(supervised(net, tx, every.classes, augment, prepare=prepare))

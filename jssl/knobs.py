@@ -22,7 +22,7 @@ import numpy as np
 import optax
 
 from jssl import data, nets, optim, views
-from jssl.config import Count, Counts, Positive, Range, Stage, one_of
+from jssl.config import Count, Counts, Fraction, Positive, Range, Stage, one_of
 from jssl.data import Source
 from jssl.data.captioned import UNKNOWN, tokenized, vocabulary
 from jssl.learner import ema_weights
@@ -269,11 +269,34 @@ class SomeLabels(Data):
       batch: Unlabeled images per step.
       labels: Labeled images of each class, chosen by the seed.
       labeled_batch: Labeled images per step.
+      wrong: Fraction of the labels that are replaced by random ones, chosen by the seed.
+      classes: Number of classes that have labels, the first ones, which alone are in val
+        and test; 0: all.
+      mismatch: Fraction of the unlabeled images whose class has no labels; needs classes.
     """
 
     batch: Count = 100
     labels: Count = 10
     labeled_batch: Count = 50
+    wrong: Fraction = 0.0
+    classes: int = 0
+    mismatch: Fraction = 0.0
+
+    def load(self, run: Run, labeled: bool = False, patch: int = 1) -> Source:
+        """The unlabeled images; their split "train" has those that labels are drawn from.
+
+        Raises:
+          ValueError: foreign classes, and all classes have labels.
+        """
+        train = super().load(run, labeled, patch)
+        if self.classes:
+            return data.with_foreign(train, self.classes, self.mismatch, run.seed)
+        if self.mismatch:
+            raise ValueError(
+                f"mismatch needs classes, the number of classes with labels, such as "
+                f"classes=6, got mismatch={self.mismatch}"
+            )
+        return train
 
     def classifier(self, train: Source) -> Net:
         """The network of the baselines: images -> {"logits", "h"}."""

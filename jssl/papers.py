@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 
@@ -20,12 +21,14 @@ from jssl.config import Count, Fraction, Positive, Stage
 from jssl.data import Source
 from jssl.knobs import DATA, Data, Pictures, Run, SomeLabels, with_labels
 from jssl.learner import Learner
-from jssl.method import Augment, Prepare
+from jssl.method import Augment, Prepare, field
 from jssl.methods.transfer.linear import after, linear
 from jssl.methods.transfer.supervised import supervised
-from jssl.models.heads import LinearHead
+from jssl.models import cnn13
+from jssl.models.heads import Classifier, LinearHead
 from jssl.models.resnet import ResNet
 from jssl.nets import Net
+from jssl.ops.ramps import gaussian_rampdown, sigmoid_rampup
 from jssl.ops.whitening import contrast_normalize, zca
 
 
@@ -244,6 +247,87 @@ class CifarFewLabels(SomeLabels):
     hold_out: bool = False
     labels: Count = 400
     lr: Positive = 1e-3
+
+
+@dataclass(frozen=True, kw_only=True)
+class ThirteenLayers(CifarFewLabels):
+    """The setting of "Temporal Ensembling": 13 layers, Adam with ramps, shifts and noise.
+
+    Laine and Aila 2017, https://arxiv.org/abs/1610.02242, by their released code.
+
+    Attributes:
+      lr: Peak learning rate of Adam.
+      ramp: Fraction of the steps in which the learning rate, and the weight of unlabeled
+        images, rise: 80 of 300 epochs.
+      fall: Fraction of the steps, the last, in which the learning rate falls to 0 and
+        Adam's first momentum from 0.9 to 0.5: 50 of 300 epochs.
+      whiten: Whiten images by ZCA, fitted on the training images; off: normalize each image
+        by its own mean and deviation, as the paper does for SVHN.
+      flip: Probability of a horizontal flip; 0 for SVHN.
+      noise: Standard deviation of the Gaussian noise of a view.
+      dropout: Dropout rate.
+      layers: Kernel size and width of each convolution.
+    """
+
+    lr: Positive = 3e-3
+    ramp: Fraction = 4 / 15
+    fall: Fraction = 1 / 6
+    whiten: bool = True
+    flip: Fraction = 0.5
+    noise: float = 0.15
+    dropout: Fraction = 0.5
+    layers: tuple = cnn13.LAYERS
+
+    def prepare(self, train: Source) -> Prepare:
+        """The network's input outside training: whitened or normalized images."""
+        if self.whiten:
+            return field("image", whitened(train, epsilon=1e-5))
+        even = float(np.prod(train.image_shape)) ** 0.5
+        return field("image", partial(contrast_normalize, length=even))
+
+    def looks(self, prepare: Prepare, count: int = 1) -> Augment:
+        """(key, batch) -> a view [n, h, w, c] of each image, or `count` [n, count, ...].
+
+        Views of an image are flipped together; their shifts and noise are independent.
+        """
+        [shift] = views.recipe("mean_teacher_convnet", flip=0.0)
+        mirror = views.View(size=shift.size, flip=self.flip)
+
+        def look(key, images):
+            one, two = jax.random.split(key)
+            x = shift(one, images)
+            return x + self.noise * jax.random.normal(two, x.shape, x.dtype)
+
+        def augment(key, batch):
+            first, *rest = jax.random.split(key, 1 + count)
+            images = mirror(first, prepare(batch))
+            seen = [look(key, images) for key in rest]
+            return seen[0] if count == 1 else jnp.stack(seen, 1)
+
+        return augment
+
+    def adam(self, train: Source) -> optax.GradientTransformation:
+        """Adam for the whole training, with ramps of its rate and first momentum."""
+        steps = train.steps(self.epochs)
+        late = partial(gaussian_rampdown, total=steps, length=round(self.fall * steps))
+        rise = self.rise(train)
+        return optax.inject_hyperparams(optax.adam)(
+            learning_rate=lambda step: self.lr * sigmoid_rampup(step, rise) * late(step),
+            b1=lambda step: 0.5 + 0.4 * late(step),
+        )
+
+    def classifier(self, train: Source) -> Net:
+        """The network of 13 layers: images -> {"logits", "h"}."""
+        encoder = cnn13.CNN13(self.dropout, layers=self.layers, momentum=0.999)
+        return nets.linen(Classifier(encoder, train.classes))
+
+    def rise(self, train: Source) -> int:
+        """Steps of the ramp."""
+        return round(self.ramp * train.steps(self.epochs))
+
+    def known(self, train: Source) -> float:
+        """Fraction of the training images that are labeled."""
+        return self.labels * train.classes / train.size
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -85,12 +85,16 @@ NEED_LABELS = {
     "age_gan",
     "conditional_gan",
     "distil",
+    "interpolation_consistency",
     "linear",
     "mean_teacher",
     "mixmatch",
+    "pi_model",
+    "pseudo_label",
     "s4l",
     "stackgan",
     "supervised",
+    "temporal_ensembling",
     "vat",
 }
 

@@ -12,9 +12,10 @@ from PIL import Image
 from sklearn.datasets import load_sample_images
 
 from jssl import config, views
-from jssl.data import Crops
+from jssl.data import Crops, dataset
 from jssl.knobs import CroppedImages, Data, FewLabels, Images, Run, Small, ViewedImages
-from jssl.papers import ImageNet
+from jssl.method import field
+from jssl.papers import ImageNet, ThirteenLayers
 
 ROOT = Path(__file__).parent.parent
 KEY = jax.random.key(0)
@@ -191,3 +192,49 @@ def test_strides_are_one_positive_number_for_each_width(strides):
     with pytest.raises(ValueError, match="one positive number for each of the 3 widths"):
         Small(strides=strides).encoder()
     assert Small(strides=(1, 2, 2)).encoder().strides == (1, 2, 2)
+
+
+def thirteen(**knobs):
+    """The setting of "Temporal Ensembling" for 600 ramps from left to right, its source."""
+    image = np.broadcast_to(np.arange(32, dtype=np.uint8), (600, 32, 32))[..., None]
+    table = {"image": image, "label": np.arange(600) % 10}
+    train = dataset("toy", {"train": table}, 100)
+    return ThirteenLayers(**(dict(epochs=300.0, batch=100, labels=6) | knobs)), train
+
+
+def test_rate_and_momentum_have_the_ramps_of_temporal_ensembling():
+    """Of 300 epochs, 80 rise and 50 fall."""
+    images, train = thirteen()
+    tx, w = images.adam(train), {"w": jnp.zeros(())}
+    found = []
+    for epoch in (0, 40, 80, 250, 275, 300):
+        state = optax.tree.set(tx.init(w), count=jnp.int32(6 * epoch))
+        found.append(tx.update(w, state, w)[1].hyperparams)
+    rate = 0.003 * np.exp([-5, -1.25, 0, 0, -12.5 / 4, -12.5])
+    np.testing.assert_allclose([x["learning_rate"] for x in found], rate, rtol=1e-4)
+    late = np.exp([0, 0, 0, 0, -12.5 / 4, -12.5])
+    np.testing.assert_allclose([x["b1"] for x in found], 0.5 + 0.4 * late, rtol=1e-4)
+    assert images.rise(train) == 6 * 80
+    assert images.known(train) == 0.1
+
+
+def test_both_views_of_an_image_are_flipped_together_and_shifted_apart():
+    images, train = thirteen(noise=0.0)
+    batch = {"image": jnp.asarray(train.table["image"][:64], jnp.float32)}
+    x = images.looks(field("image"), 2)(jax.random.key(0), batch)
+    assert x.shape == (64, 2, 32, 32, 1)
+    rising = np.sign(x[:, :, 16, 20, 0] - x[:, :, 16, 10, 0])
+    np.testing.assert_array_equal(rising[:, 0], rising[:, 1])
+    assert 16 < (rising[:, 0] > 0).sum() < 48
+    shift = x[:, 0, 16, 16, 0] - x[:, 1, 16, 16, 0]
+    assert len(np.unique(shift)) > 5
+    plain = thirteen(noise=0.0, flip=0.0)[0].looks(field("image"))(jax.random.key(0), batch)
+    assert plain.shape == (64, 32, 32, 1)
+    assert (plain[:, 16, 20, 0] > plain[:, 16, 10, 0]).all()
+
+
+def test_without_whitening_each_image_has_mean_0_and_deviation_1():
+    images, train = thirteen(whiten=False)
+    x = images.prepare(train)({"image": jnp.asarray(train.table["image"][:2], jnp.float32)})
+    np.testing.assert_allclose(x.mean((1, 2, 3)), 0, atol=1e-5)
+    np.testing.assert_allclose(x.std((1, 2, 3)), 1, rtol=1e-4)

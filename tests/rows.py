@@ -15,7 +15,16 @@ from jssl.losses import energy, redundancy
 from jssl.ops import assignment, diffusion, divergences, kmeans, masking, mixing, targets
 from jssl.ops.chunked import row_logsumexp
 from jssl.ops.gibbs import RBM, gibbs
-from jssl.ops.memory import Queue, bank_read, bank_write, nearest, queue_push
+from jssl.ops.memory import (
+    Ensemble,
+    Queue,
+    bank_read,
+    bank_write,
+    ensemble_read,
+    ensemble_write,
+    nearest,
+    queue_push,
+)
 from jssl.ops.sinkhorn import sinkhorn
 from jssl.ops.vectors import dots, log_mean_exp, unit
 from jssl.ops.whitening import pca_whiten
@@ -32,6 +41,7 @@ PAIRS = jnp.stack([LABELS, LABELS + 1], 1)
 BITS = (X > 0).astype(jnp.float32)
 TABLE = jnp.asarray(RANDOM.normal(size=(9, 5)), jnp.float32)
 MACHINE = RBM(TABLE[:5, :3], TABLE[6], TABLE[7, :3])
+PAST = Ensemble(TABLE, jnp.arange(9))
 LEVELS = diffusion.linear_schedule(20)
 
 
@@ -160,6 +170,8 @@ OPS = {
     "nearest": (lambda x: nearest(TABLE, x), (X,)),
     "bank_read": (lambda i: bank_read(TABLE, i), (LABELS,)),
     "bank_write": (lambda i, x: bank_write(TABLE, i, x), (LABELS, X)),
+    "ensemble_read": (lambda i: ensemble_read(PAST, i), (LABELS,)),
+    "ensemble_write": (lambda i, x: ensemble_write(PAST, i, x), (LABELS, X)),
     "kmeans": (lambda x: kmeans.kmeans(KEY, x, 3, 4), (X,)),
     "kmeans++": (lambda x: kmeans.kmeans(KEY, x, 3, 4, "++", chunk=3), (X,)),
     "nearest_centroid": (lambda x: kmeans.nearest_centroid(x, TABLE), (X,)),

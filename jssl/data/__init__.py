@@ -40,7 +40,16 @@ from jssl.data.shards import shards
 from jssl.data.shortcuts import shortcuts
 from jssl.data.source import Batch, Source, dataset, inform_once, warn_once
 from jssl.data.stamps import stamps
-from jssl.data.subsets import apart, columns, drawn, labels_per_class, subset
+from jssl.data.subsets import (
+    apart,
+    columns,
+    drawn,
+    first_classes,
+    labels_per_class,
+    random_labels,
+    subset,
+    with_foreign,
+)
 from jssl.data.tables import hf
 from jssl.data.toys import ring8
 
@@ -65,11 +74,14 @@ __all__ = [
     "apart",
     "columns",
     "dataset",
+    "first_classes",
     "labels_per_class",
     "load",
     "minibatches",
     "pair",
+    "random_labels",
     "subset",
+    "with_foreign",
 ]
 
 _LOADERS: dict[str, Callable[..., Dataset]] = {

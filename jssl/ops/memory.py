@@ -1,13 +1,14 @@
 """Queues and memory banks of features from previous batches.
 
 A queue holds the newest rows of any samples; a bank holds one row per sample, addressed
-by the sample's index. Both are arrays that are passed in and returned. Under `pmap` and
-`shard_map` every device holds a full copy and writes the rows of all devices, so that
-the copies remain identical.
+by the sample's index, and so does an ensemble of past predictions. All are arrays that are
+passed in and returned. Under `pmap` and `shard_map` every device holds a full copy and
+writes the rows of all devices, so that the copies remain identical.
 
 He et al. 2020, "Momentum Contrast", https://arxiv.org/abs/1911.05722 (queue);
 Wu et al. 2018, "Non-Parametric Instance Discrimination",
-https://arxiv.org/abs/1805.01978 (bank).
+https://arxiv.org/abs/1805.01978 (bank); Laine and Aila 2017, "Temporal Ensembling",
+https://arxiv.org/abs/1610.02242 (ensemble).
 """
 
 from typing import NamedTuple
@@ -135,11 +136,100 @@ def bank_write(
     rows = unit(lax.stop_gradient(rows).astype(bank.dtype))
     index = _from_all_devices(index, axis_name)
     rows = _from_all_devices(rows, axis_name)
-    same = (index[:, None] == index[None]).astype(rows.dtype)  # [n, n]
-    rows = dots(same / same.sum(1, keepdims=True), rows.T)
+    rows = _mean_of_same(index, rows)
     moved = momentum * bank[index] + (1 - momentum) * rows
     moved = unit(moved)  # type: ignore[arg-type]
     return bank.at[index].set(moved)
+
+
+class Ensemble(NamedTuple):
+    """Exponential averages of the predictions for each sample, before bias correction.
+
+    Attributes:
+      sums: [size, c] Z; 0 for a sample without a prediction.
+      counts: int32 [size] the predictions that each row contains.
+    """
+
+    sums: Float[Array, "size c"]
+    counts: Int[Array, " size"]
+
+
+def ensemble_init(size: int, classes: int) -> Ensemble:
+    """Initialize an ensemble without predictions.
+
+    >>> ensemble_init(size=5, classes=2).sums.shape
+    (5, 2)
+    """
+    return Ensemble(jnp.zeros((size, classes)), jnp.zeros(size, jnp.int32))
+
+
+@compares_rows(like="index")
+def ensemble_read(
+    ensemble: Ensemble, index: Int[Array, " n"], decay: ScalarLike = 0.6
+) -> tuple[Float[Array, "n c"], Float[Array, " n"]]:
+    r"""Average predictions of samples, and a mask: 0 where there is none yet.
+
+    .. math:: \tilde z_i = Z_i / (1 - \alpha^{t_i})
+
+    t_i is the number of predictions for this sample, not of epochs: samples that an epoch
+    leaves out have the right average, too. No gradient flows back.
+
+    Laine and Aila 2017, "Temporal Ensembling", algorithm 2.
+    https://arxiv.org/abs/1610.02242
+
+    Raises:
+      ValueError: when the index is not int[n].
+
+    >>> ensemble = Ensemble(jnp.array([[0.4, 0.0], [0.0, 0.0]]), jnp.array([1, 0]))
+    >>> targets, known = ensemble_read(ensemble, jnp.array([1, 0]))
+    >>> targets.round(6).tolist(), known.tolist()    # 0.4 / (1 - 0.6)
+    ([[0.0, 0.0], [1.0, 0.0]], [0.0, 1.0])
+    """
+    expect("ensemble_read", index=(index, "n", "int"))
+    sums, counts = lax.stop_gradient(ensemble.sums)[index], ensemble.counts[index]
+    whole = 1 - jnp.asarray(decay, sums.dtype) ** counts
+    known = counts > 0
+    targets = sums / jnp.where(known, whole, 1)[:, None]
+    return targets, known.astype(sums.dtype)
+
+
+@compares_rows
+def ensemble_write(
+    ensemble: Ensemble,
+    index: Int[Array, " n"],
+    p: Float[Array, "n c"],
+    decay: ScalarLike = 0.6,
+    axis_name: str | None = None,
+) -> Ensemble:
+    r"""Add a prediction to the averages of samples, without gradient.
+
+    .. math:: Z_i \leftarrow \alpha Z_i + (1 - \alpha) p_i, \qquad t_i \leftarrow t_i + 1
+
+    Read before writing. If each sample occurs at most once in an epoch, a target then
+    contains the predictions of earlier epochs alone, as if all averages were moved at the
+    end of the epoch. A sample that occurs twice in a batch counts once, with the mean of
+    its two predictions.
+
+    Raises:
+      ValueError: when shapes differ or the index is not an integer array.
+
+    >>> ensemble = ensemble_init(size=2, classes=2)
+    >>> ensemble = ensemble_write(ensemble, jnp.array([1]), jnp.array([[1.0, 0.0]]), 0.75)
+    >>> ensemble.sums.tolist(), ensemble.counts.tolist()
+    ([[0.0, 0.0], [0.25, 0.0]], [0, 1])
+    """
+    sums, counts = ensemble
+    expect("ensemble_write", sums=(sums, "s c"), index=(index, "n", "int"), p=(p, "n c"))
+    index = _from_all_devices(index, axis_name)
+    p = _mean_of_same(index, _from_all_devices(lax.stop_gradient(p), axis_name))
+    moved = decay * sums[index] + (1 - decay) * p.astype(sums.dtype)
+    return Ensemble(sums.at[index].set(moved), counts.at[index].set(counts[index] + 1))
+
+
+def _mean_of_same(index, rows):
+    """Rows [n, d], each the mean of those with its index."""
+    same = (index[:, None] == index[None]).astype(rows.dtype)  # [n, n]
+    return dots(same / same.sum(1, keepdims=True), rows.T)
 
 
 def _directions(key, size, width):

@@ -39,7 +39,13 @@ from jssl.losses import (
     variational,
 )
 from jssl.ops.gather import gather, pmean
-from jssl.ops.memory import Queue, bank_write, queue_push
+from jssl.ops.memory import (
+    Ensemble,
+    Queue,
+    bank_write,
+    ensemble_write,
+    queue_push,
+)
 from jssl.ops.sinkhorn import sinkhorn
 from jssl.ops.vectors import dots
 
@@ -391,6 +397,9 @@ STATES = {
     ),
     "bank_write": lambda axis, z, i: bank_write(
         jnp.eye(5)[jnp.arange(10) % 5], i, z, axis_name=axis
+    ),
+    "ensemble_write": lambda axis, z, i: ensemble_write(
+        Ensemble(jnp.ones((10, 5)), jnp.arange(10)), i, z, axis_name=axis
     ),
 }
 

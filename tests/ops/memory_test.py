@@ -8,6 +8,9 @@ from jssl.ops.memory import (
     bank_init,
     bank_read,
     bank_write,
+    ensemble_init,
+    ensemble_read,
+    ensemble_write,
     nearest,
     queue_init,
     queue_push,
@@ -92,3 +95,52 @@ def test_no_gradient_enters_or_leaves_a_bank():
     np.testing.assert_array_equal(to_rows, 0)
     np.testing.assert_array_equal(to_bank, 0)
     assert bank_read(bank, jnp.array([[1, 3], [0, 0]])).shape == (2, 2, 2)
+
+
+def test_ensembles_moved_at_each_visit_are_the_papers_moved_after_each_epoch():
+    """Algorithm 2, with a count for each row: every epoch leaves out another row."""
+    decay, random = 0.6, np.random.default_rng(0)
+    ensemble, write = ensemble_init(5, 3), jax.jit(ensemble_write)
+    z, t, past = np.zeros((5, 3)), np.zeros(5), [[] for _ in range(5)]
+    for _ in range(6):
+        order, new = random.permutation(5)[:4], random.dirichlet(np.ones(3), 5)
+        for index in np.split(order, 2):
+            seen, known = ensemble_read(ensemble, jnp.array(index), decay)
+            np.testing.assert_array_equal(known, t[index] > 0)
+            whole = np.where(t > 0, 1 - decay**t, 1)[:, None]
+            np.testing.assert_allclose(seen, (z / whole)[index], rtol=1e-5)
+            ensemble = write(ensemble, jnp.array(index), jnp.float32(new[index]), decay)
+        z[order] = decay * z[order] + (1 - decay) * new[order]
+        t[order] += 1
+        for i in order:
+            past[i].append(new[i])
+    np.testing.assert_array_equal(ensemble.counts, t)
+    for i, rows in enumerate(past):
+        powers = decay ** np.arange(len(rows))[::-1]
+        total = (1 - decay) * powers @ np.stack(rows)
+        np.testing.assert_allclose(ensemble.sums[i], total, rtol=1e-5)
+    targets, _ = ensemble_read(ensemble, jnp.arange(5), decay)
+    np.testing.assert_allclose(targets.sum(1), 1, rtol=1e-5)
+
+
+def test_a_constant_prediction_is_its_own_average_from_the_first():
+    ensemble, q = ensemble_init(3, 2), jnp.array([[0.3, 0.7]])
+    for _ in range(4):
+        ensemble = ensemble_write(ensemble, jnp.array([1]), q)
+        np.testing.assert_allclose(ensemble_read(ensemble, jnp.array([1]))[0], q, rtol=1e-6)
+    np.testing.assert_array_equal(ensemble.sums[jnp.array([0, 2])], 0)
+
+
+def test_a_sample_that_comes_twice_is_predicted_once_by_the_mean():
+    rows = jnp.array([[1.0, 0.0], [0.0, 1.0], [0.2, 0.8]])
+    ensemble = ensemble_write(ensemble_init(3, 2), jnp.array([1, 1, 2]), rows, 0.5)
+    np.testing.assert_allclose(ensemble.sums, [[0, 0], [0.25, 0.25], [0.1, 0.4]])
+    assert ensemble.counts.tolist() == [0, 1, 1]
+
+
+def test_no_gradient_enters_or_leaves_an_ensemble():
+    ensemble, index = ensemble_init(3, 2), jnp.array([0, 2])
+    write = lambda p: ensemble_write(ensemble, index, p).sums.sum()
+    read = lambda sums: ensemble_read(ensemble._replace(sums=sums), index)[0].sum()
+    np.testing.assert_array_equal(jax.grad(write)(jnp.ones((2, 2))), 0)
+    np.testing.assert_array_equal(jax.grad(read)(jnp.ones((3, 2))), 0)
