@@ -85,11 +85,16 @@ NEED_LABELS = {
     "age_gan",
     "conditional_gan",
     "distil",
+    "fixmatch",
+    "flexmatch",
+    "freematch",
     "linear",
     "mean_teacher",
     "mixmatch",
+    "remixmatch",
     "stackgan",
     "supervised",
+    "uda",
     "vat",
 }
 

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -12,7 +13,7 @@ from sklearn.datasets import load_sample_images
 
 from jssl import config, views
 from jssl.data import Crops
-from jssl.knobs import Data, FewLabels, Images, Run, Small, ViewedImages
+from jssl.knobs import Data, FewLabels, Images, Run, Small, ViewedImages, WeakAndStrong
 from jssl.papers import ImageNet
 
 ROOT = Path(__file__).parent.parent
@@ -103,8 +104,6 @@ def test_every_config_of_pictures_has_the_knobs_that_read_them(file):
 
 
 def test_photos_views_keep_the_colors_of_most_pictures_and_their_size():
-    import jax
-
     image = np.stack([x[:64, :64] for x in load_sample_images().images])
     both = views.multi_view(
         jax.random.key(0), np.float32(image) / 255, views.recipe("photos", size=48)
@@ -112,6 +111,24 @@ def test_photos_views_keep_the_colors_of_most_pictures_and_their_size():
     assert both.shape == (2, 2, 48, 48, 3)
     assert np.isfinite(both).all()
     assert not np.allclose(both[:, 0], both[:, 1], atol=0.05)
+
+
+def test_weak_and_strong_views_are_those_of_the_colors():
+    for source, name, fill in (
+        ("digits", "fixmatch_digits", 0.0),
+        ("photos", "fixmatch", 0.5),
+    ):
+        images = WeakAndStrong(source=source, shift=1.0)
+        train = images.load(Run())
+        changes = dict(size=train.side, shift=1.0, pad=0, statistics=None)
+        weak, strong = views.recipe(name, **changes)
+        strong = replace(strong, erase_fill=fill)
+        batch = {"image": jnp.full((4, *train.image_shape), 0.7)}
+        looks = [look(jax.random.key(1), batch) for look in images.weak_and_strong(train)]
+        wanted = [view(jax.random.key(1), batch["image"]) for view in (weak, strong)]
+        np.testing.assert_array_equal(looks, wanted)
+    with pytest.raises(ValueError, match="a weak and a strong view, .* got 'simclr'"):
+        WeakAndStrong(source="photos", recipe="simclr").weak_and_strong(train)
 
 
 def test_few_labels_have_the_rates_of_mixmatch_and_vat():

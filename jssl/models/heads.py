@@ -96,6 +96,25 @@ class Classifier(nn.Module):
         return self.encoder.filters()
 
 
+class TurnClassifier(nn.Module):
+    """Two linear classifiers on an encoder: images -> {"logits", "turns": [n, 4], "h"}.
+
+    "turns" are the logits of the rotations of an image, "logits" those of `classes`.
+    """
+
+    encoder: nn.Module
+    classes: int
+
+    @nn.compact
+    def __call__(self, images, train=False):
+        h = self.encoder(images, train=train)
+        logits, turns = nn.Dense(self.classes, name="head"), nn.Dense(4, name="turns")
+        return {"logits": logits(h), "turns": turns(h), "h": h}
+
+    def filters(self, train=False):
+        return self.encoder.filters()
+
+
 class Siamese(nn.Module):
     """An encoder, a projector and an optional predictor: images -> {"h", "z"[, "p"]}.
 
