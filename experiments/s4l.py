@@ -18,7 +18,7 @@ from jssl.config import tiny
 from jssl.knobs import FEW_LABELS, FewLabels, Run
 from jssl.methods.semisupervised.s4l import s4l
 from jssl.models.convnet import ConvNet
-from jssl.models.heads import TwoTasks
+from jssl.models.heads import TurnClassifier
 
 RUNS = {"": 3}
 
@@ -41,7 +41,7 @@ def laptop(
     """
     train = images.load(run)
     view = images.view(train)
-    net = nets.linen(TwoTasks(ConvNet(images.widths), train.classes, 4))
+    net = nets.linen(TurnClassifier(ConvNet(images.widths), train.classes))
     method = s4l(net, images.averaged_adam(train), view, weight=weight, turned=turned)
     chance = {"rotation": math.log(4)}
     return [

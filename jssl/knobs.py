@@ -356,6 +356,39 @@ class FewLabels(SomeLabels):
 
 
 @dataclass(frozen=True, kw_only=True)
+class WeakAndStrong(FewLabels):
+    """A small data set with few labels, and a weak and a strong view of its images.
+
+    Attributes:
+      recipe: Recipe of a weak and a strong view; empty: fixmatch_digits for gray images,
+        fixmatch for color.
+    """
+
+    recipe: str = ""
+
+    def weak_and_strong(self, train: Source) -> tuple[Augment, Augment]:
+        """(key, batch) -> a weak view of each image, [n, h, w, c], and a strong one.
+
+        They are in the size of the images and not normalized, as `prepare`; the square of
+        the strong view is filled as the border is.
+
+        Raises:
+          ValueError: a recipe of other than two views, or without RandAugment.
+        """
+        color = train.image_shape[-1] == 3
+        name = self.recipe or ("fixmatch" if color else "fixmatch_digits")
+        changes = dict(size=train.side, shift=self.shift, pad=0, statistics=None)
+        both = views.recipe(name, **changes)
+        if len(both) != 2 or not both[1].randaugment:
+            raise ValueError(
+                f"recipe must have a weak and a strong view, as fixmatch does, got {name!r}"
+            )
+        weak, strong = both
+        fill = views.RandAugment(*strong.randaugment).fill
+        return views.on(weak), views.on(replace(strong, erase_fill=fill))
+
+
+@dataclass(frozen=True, kw_only=True)
 class Small:
     """A small convolutional network for images of 28 or 32 pixels, trained by AdamW.
 

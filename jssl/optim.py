@@ -75,11 +75,15 @@ def decayed_sgd(
     decay: float,
     momentum: float = 0.9,
     nesterov: bool = False,
+    mask: Callable[[Any], Any] | None = None,
 ) -> optax.GradientTransformation:
-    """SGD with momentum, where the decay is added to the gradient of all weights."""
+    """SGD with momentum, where the decay is added to the gradient.
+
+    It is that of all weights, or of those where `mask` of the weights is True.
+    """
     trace = optax.trace(momentum, nesterov) if momentum else optax.identity()
     return optax.chain(
-        optax.add_decayed_weights(decay), trace, scale_by_rate(learning_rate)
+        optax.add_decayed_weights(decay, mask), trace, scale_by_rate(learning_rate)
     )
 
 

@@ -20,15 +20,16 @@ from jssl import data, evals, nets, optim, views
 from jssl.config import Count, Fraction, Positive, Stage
 from jssl.data import Source
 from jssl.knobs import DATA, Data, Pictures, Run, SomeLabels, with_labels
-from jssl.learner import Learner
+from jssl.learner import Learner, ema_weights
 from jssl.method import Augment, Prepare, field
 from jssl.methods.transfer.linear import after, linear
 from jssl.methods.transfer.supervised import supervised
 from jssl.models import cnn13
 from jssl.models.heads import Classifier, LinearHead
 from jssl.models.resnet import ResNet
+from jssl.models.wide_resnet import WideResNet
 from jssl.nets import Net
-from jssl.ops.ramps import gaussian_rampdown, sigmoid_rampup
+from jssl.ops.ramps import fixmatch_cosine, gaussian_rampdown, sigmoid_rampup
 from jssl.ops.whitening import contrast_normalize, zca
 
 
@@ -331,6 +332,55 @@ class ThirteenLayers(CifarFewLabels):
 
 
 @dataclass(frozen=True, kw_only=True)
+class CifarWeakAndStrong(CifarFewLabels):
+    """FixMatch's setting for CIFAR-10: WRN-28-2, 2^20 steps of 64 + 448 images.
+
+    Attributes:
+      lr: Learning rate of SGD with Nesterov momentum of 0.9, which falls to 0.195 of it
+        along cos(7 pi t / 16).
+      shrink: Weight decay of kernels, as a part of their gradient.
+      decay: Decay of the averaged weights, which are used for predictions.
+      recipe: Recipe of a weak and a strong view.
+      flip: Probability of a horizontal flip; the papers have 0 for the digits of SVHN.
+      depth: Layers of the network, 6 k + 4.
+      widen: Factor of the widths of the network.
+    """
+
+    epochs: Positive = 9446.63
+    batch: Count = 448
+    labels: Count = 25
+    labeled_batch: Count = 64
+    lr: Positive = 0.03
+    shrink: Fraction = 5e-4
+    decay: Fraction = 0.999
+    recipe: str = "fixmatch"
+    flip: Fraction = 0.5
+    depth: Count = 28
+    widen: Count = 2
+
+    def weak_and_strong(self) -> tuple[Augment, Augment, Prepare]:
+        """A weak and a strong view of each image, and the input outside training."""
+        weak, strong = views.recipe(self.recipe, flip=self.flip)
+        prepare = field("image", lambda x: views.normalize(x, *weak.statistics))
+        return views.on(weak), views.on(strong), prepare
+
+    def classifier(self, train: Source) -> Net:
+        """A wide residual network: images -> {"logits", "h"}."""
+        return nets.linen(Classifier(WideResNet(self.depth, self.widen), train.classes))
+
+    def averaged_sgd(self, train: Source) -> optax.GradientTransformation:
+        """SGD for the whole training, with averaged weights for predictions."""
+        steps = train.steps(self.epochs)
+        sgd = optim.decayed_sgd(
+            lambda step: self.lr * fixmatch_cosine(step, steps),
+            decay=self.shrink,
+            nesterov=True,
+            mask=optim.kernels,
+        )
+        return optax.chain(sgd, ema_weights(self.decay))
+
+
+@dataclass(frozen=True, kw_only=True)
 class LinearEvaluation:
     """Linear evaluation after a paper's pre-training, by its own protocol.
 
@@ -510,6 +560,7 @@ def behind(fixed: Callable, net: Net) -> Net:
 # Knobs of tests.
 TUNED = dict(tune_epochs=0.03, tune_batch=16)
 FEW_CIFAR = DATA | dict(source="photos", epochs=0.02, labels=2, labeled_batch=16)
+WEAK_STRONG_CIFAR = FEW_CIFAR | dict(depth=10, widen=1)
 LAYERS = dict(layers=((3, 4),) * 6 + ((3, 8), (1, 8), (1, 4)))
 PHOTOS = dict(source="photos", batch=16, epochs=0.02, workers=0)
 LINEAR = dict(linear_epochs=0.02, linear_batch=16)

@@ -13,7 +13,16 @@ from sklearn.datasets import load_sample_images
 
 from jssl import config, views
 from jssl.data import Crops, dataset
-from jssl.knobs import CroppedImages, Data, FewLabels, Images, Run, Small, ViewedImages
+from jssl.knobs import (
+    CroppedImages,
+    Data,
+    FewLabels,
+    Images,
+    Run,
+    Small,
+    ViewedImages,
+    WeakAndStrong,
+)
 from jssl.method import field
 from jssl.papers import ImageNet, ThirteenLayers
 
@@ -141,6 +150,24 @@ def test_photos_views_keep_the_colors_of_most_pictures_and_their_size():
     assert both.shape == (2, 2, 48, 48, 3)
     assert np.isfinite(both).all()
     assert not np.allclose(both[:, 0], both[:, 1], atol=0.05)
+
+
+def test_weak_and_strong_views_are_those_of_the_colors():
+    for source, name, fill in (
+        ("digits", "fixmatch_digits", 0.0),
+        ("photos", "fixmatch", 0.5),
+    ):
+        images = WeakAndStrong(source=source, shift=1.0)
+        train = images.load(Run())
+        changes = dict(size=train.side, shift=1.0, pad=0, statistics=None)
+        weak, strong = views.recipe(name, **changes)
+        strong = replace(strong, erase_fill=fill)
+        batch = {"image": jnp.full((4, *train.image_shape), 0.7)}
+        looks = [look(jax.random.key(1), batch) for look in images.weak_and_strong(train)]
+        wanted = [view(jax.random.key(1), batch["image"]) for view in (weak, strong)]
+        np.testing.assert_array_equal(looks, wanted)
+    with pytest.raises(ValueError, match="a weak and a strong view, .* got 'simclr'"):
+        WeakAndStrong(source="photos", recipe="simclr").weak_and_strong(train)
 
 
 def test_few_labels_have_the_rates_of_mixmatch_and_vat():

@@ -7,9 +7,11 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from jssl import config, evals, nets, papers, views
+from jssl.knobs import Run
 from jssl.models.alexnet import AlexNet
 from jssl.models.heads import Classifier
 from jssl.ops.cells import cell_maxima
@@ -25,6 +27,12 @@ LENGTHS = {
     "mixmatch.py:cifar,labels=400": (1_048_576, 4000, 45_000),
     "mean_teacher.py:cifar": (150_000, 4000, 50_000),
     "vat.py:cifar": (200_000, 4000, 50_000),
+    "fixmatch.py:cifar": (1_048_576, 250, 50_000),
+    "fixmatch.py:cifar,labels=400": (1_048_576, 4000, 50_000),
+    "uda.py:cifar": (500_000, 250, 50_000),
+    "flexmatch.py:cifar": (1_048_576, 250, 50_000),
+    "freematch.py:cifar": (1_048_576, 250, 50_000),
+    "remixmatch.py:cifar": (1_048_576, 250, 45_000),
 }
 
 
@@ -120,6 +128,32 @@ def test_mean_teachers_average_is_that_of_the_released_code():
     for step in (1, 2, 10, 998, 999, 1000, 100_000):
         alpha = min(1 - 1 / (step + 1), 0.999)
         np.testing.assert_allclose(ema_decay_warmup(step, 0.999), alpha, rtol=1e-6)
+
+
+def test_fixmatchs_sgd_is_that_of_the_released_code(cifar):
+    """google-research/fixmatch: MomentumOptimizer with use_nesterov, l2_loss of kernels,
+    and lr cos(7 pi t / 16), over three steps around the middle of the training."""
+    images = papers.CifarWeakAndStrong(source=cifar)
+    train = images.load(Run())
+    total = train.steps(images.epochs)
+    tx = images.averaged_sgd(train)
+    kernel, bias, average = 0.5, 0.5, 0.5
+    params = {"kernel": jnp.array(kernel), "bias": jnp.array(bias)}
+    state, update = optax.tree.set(tx.init(params), count=total // 2), jax.jit(tx.update)
+    velocity = {"kernel": 0.0, "bias": 0.0}
+    for step, grad in enumerate((1.0, -0.5, 2.0), start=total // 2):
+        grads = {"kernel": jnp.array(grad), "bias": jnp.array(grad)}
+        updates, state = update(grads, state, params)
+        params = optax.apply_updates(params, updates)
+        rate = 0.03 * np.cos(7 * np.pi / 16 * step / total)
+        slopes = {"kernel": grad + 5e-4 * kernel, "bias": grad}
+        velocity = {name: 0.9 * velocity[name] + g for name, g in slopes.items()}
+        moves = {name: rate * (g + 0.9 * velocity[name]) for name, g in slopes.items()}
+        kernel, bias = kernel - moves["kernel"], bias - moves["bias"]
+        average = 0.999 * average + 0.001 * kernel
+        np.testing.assert_allclose(params["kernel"], kernel, rtol=1e-5)
+        np.testing.assert_allclose(params["bias"], bias, rtol=1e-5)
+    np.testing.assert_allclose(state[-1].average["kernel"], average, rtol=1e-6)
 
 
 @pytest.mark.parametrize("name", ["mean_teacher", "vat"])

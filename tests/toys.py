@@ -45,3 +45,21 @@ def few_labels():
         "labeled": {"image": images(), "label": index % 3, "index": index},
         "unlabeled": {"image": images()[:, ::-1], "index": index},
     }
+
+
+def weak(key, x):
+    """A weak view of images, or of a batch's."""
+    return noisy(key, x, 0.05)
+
+
+def strong(key, x):
+    """A strong view of images, or of a batch's."""
+    return noisy(key, x, 0.5)
+
+
+def weak_and_strong(key):
+    """Weak views of the labeled and the unlabeled pictures, and strong ones of these."""
+    one, two = jax.random.split(key)
+    pictures = [few_labels()[name]["image"] for name in ("labeled", "unlabeled")]
+    known, unknown = jnp.split(weak(one, jnp.concatenate(pictures)), 2)
+    return known, unknown, strong(two, pictures[1])

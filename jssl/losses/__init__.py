@@ -26,6 +26,7 @@ from jssl.losses.adversarial import (
 from jssl.losses.clustering import deepcluster, nat
 from jssl.losses.consistency import (
     annealed_cross_entropy,
+    class_fairness,
     entropy,
     fixmatch,
     ict,
@@ -104,6 +105,7 @@ __all__ = [
     "byol_regression",
     "causal_lm",
     "cd_gradients",
+    "class_fairness",
     "clip",
     "counting",
     "cpc",

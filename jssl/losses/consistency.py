@@ -23,6 +23,7 @@ from jax import lax
 from jaxtyping import Array, Float, Int, ScalarLike, Shaped
 
 from jssl.ops import divergences
+from jssl.ops.gather import psum
 from jssl.ops.means import masked_mean
 from jssl.ops.mixing import mixup
 from jssl.ops.precision import widen
@@ -242,6 +243,54 @@ def annealed_cross_entropy(
     return masked_mean(nats, ~known, axis_name)
 
 
+def class_fairness(
+    strong: Float[Array, "n c"],
+    mask: Shaped[Array, " n"],
+    p: Float[Array, " c"],
+    h: Float[Array, " c"],
+    axis_name: str | None = None,
+) -> Float[Array, ""]:
+    r"""FreeMatch's self-adaptive fairness: the predictions spread over the classes.
+
+    .. math:: \sum_c a_c \log b_c, \qquad a = \mathrm{normalize}(p / h),
+              \quad b = \mathrm{normalize}(\bar p / \bar h)
+
+    p and h are running averages of the predictions for weak views, and of the histogram of
+    their classes; they get no gradient. Of the predictions `strong`, where the mask is 1,
+    p-bar is the mean and h-bar the histogram of the predicted classes. Where a histogram is
+    0, its quotient is 0, and the logarithm that of 1e-12, as in the authors' code; where
+    the mask is 0 everywhere, so is the loss.
+
+    It is negative, and to be minimized as it stands: the cross entropy of a and b grows,
+    which is a penalty of confident predictions of one class, and does not pull b to a. The
+    sums run over all devices of `axis_name`.
+
+    Wang et al. 2023, "FreeMatch", eqs. 9 to 11. https://arxiv.org/abs/2205.07246
+
+    Raises:
+      ValueError: when the logits are not float[n, c], the mask not [n], or p or h not
+        float[c].
+
+    >>> logits, half = jnp.log(jnp.array([[0.6, 0.4], [0.2, 0.8]])), jnp.full(2, 0.5)
+    >>> print(f"{class_fairness(logits, jnp.ones(2), half, half):.4f}")  # b is (0.4, 0.6)
+    -0.7136
+    """
+    expect(
+        "class_fairness",
+        strong=(strong, "n c"),
+        mask=(mask, "n", "any"),
+        p=(p, "c"),
+        h=(h, "c"),
+    )
+    strong, mask, p, h = widen(strong, lax.stop_gradient(mask), *lax.stop_gradient((p, h)))
+    q = jax.nn.softmax(strong)
+    picked = jax.nn.one_hot(strong.argmax(-1), strong.shape[1], dtype=q.dtype)
+    rows = mask[:, None]
+    total, count = psum(((rows * q).sum(0), (rows * picked).sum(0)), axis_name)
+    a, b = _normalized_quotient(p, h), _normalized_quotient(total, count)
+    return jnp.where(count.sum() > 0, (a * jnp.log(b + 1e-12)).sum(), 0)
+
+
 def ict(
     key: jax.Array,
     predict: Callable[[Array], Array],
@@ -333,6 +382,13 @@ def mixmatch(
         "unlabeled": jnp.square(jax.nn.softmax(unlabeled) - guesses).mean(),
     }
     return parts["labeled"] + weight * parts["unlabeled"], parts
+
+
+def _normalized_quotient(x, counts):
+    """x / counts, 0 where counts are 0, divided by its sum."""
+    some = counts > 0
+    quotient = jnp.where(some, x / jnp.where(some, counts, 1), 0)
+    return quotient / jnp.where(some.any(), quotient.sum(), 1)
 
 
 def _hard_targets(function, threshold, **logits):

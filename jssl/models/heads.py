@@ -96,24 +96,20 @@ class Classifier(nn.Module):
         return self.encoder.filters()
 
 
-class TwoTasks(nn.Module):
-    """Two linear classifiers on an encoder: images -> {"logits", "pretext", "h"}.
+class TurnClassifier(nn.Module):
+    """Two linear classifiers on an encoder: images -> {"logits", "turns": [n, 4], "h"}.
 
-    Attributes:
-      encoder: images -> h.
-      classes: number of classes, of "logits".
-      pretext: number of classes of the pretext task.
+    "turns" are the logits of the rotations of an image, "logits" those of `classes`.
     """
 
     encoder: nn.Module
     classes: int
-    pretext: int
 
     @nn.compact
     def __call__(self, images, train=False):
         h = self.encoder(images, train=train)
-        logits = nn.Dense(self.classes, name="head")(h)
-        return {"logits": logits, "pretext": nn.Dense(self.pretext, name="task")(h), "h": h}
+        logits, turns = nn.Dense(self.classes, name="head"), nn.Dense(4, name="turns")
+        return {"logits": logits(h), "turns": turns(h), "h": h}
 
     def filters(self, train=False):
         return self.encoder.filters()

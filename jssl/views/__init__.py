@@ -38,7 +38,7 @@ from jssl.views.geometry import (
     shift,
 )
 from jssl.views.mixing import cutmix, mixup, mixup_or_cutmix
-from jssl.views.randaugment import rand_augment
+from jssl.views.randaugment import RandAugment, rand_augment
 from jssl.views.recipes import RECIPES, augment, on, recipe, resized
 from jssl.views.view import View, crop_of, multi_crop, multi_size, multi_view
 
@@ -49,6 +49,7 @@ __all__ = [
     "IMAGENET_SWAV",
     "LAB",
     "RECIPES",
+    "RandAugment",
     "Statistics",
     "View",
     "affine",

@@ -269,6 +269,21 @@ def erase(
     return jnp.where(inside, jnp.asarray(fill, image.dtype), image)
 
 
+def square_from(u: Float[Array, " m"], hw: tuple[int, int], side: int) -> Float[Array, "4"]:
+    """The box of Cutout, from uniform numbers: a square around any pixel of the image.
+
+    What lies beyond the border is cut off by `erase`.
+
+    DeVries and Taylor, *Improved regularization of convolutional neural networks with
+    cutout*, 2017, https://arxiv.org/abs/1708.04552
+
+    >>> square_from(jnp.array([0.0, 0.5]), (32, 32), 16)  # around (0, 16)
+    Array([-8.,  8., 16., 16.], dtype=float32)
+    """
+    center = jnp.floor(u[:2] * jnp.array(hw, jnp.float32))
+    return jnp.concatenate([center - side // 2, jnp.full(2, side, jnp.float32)])
+
+
 def random_erase(
     key: PRNGKeyArray,
     image: Float[Array, "h w c"],

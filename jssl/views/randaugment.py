@@ -1,7 +1,7 @@
 """RandAugment: a few strong distortions, drawn at random for each image.
 
 Each round draws one of fifteen operations, whose strengths all increase with `magnitude`.
-MAE's fine-tuning uses 2 rounds of magnitude 9 +- 0.5.
+MAE's fine-tuning uses 2 rounds of magnitude 9 +- 0.5, FixMatch 2 of any magnitude.
 
 Cubuk, Zoph, Shlens, Le, *RandAugment: Practical automated data augmentation with a
 reduced search space*, NeurIPS 2020, https://arxiv.org/abs/1909.13719. Strengths, and the
@@ -15,6 +15,9 @@ one affine resampling and one histogram per image.
 """
 
 import math
+from collections.abc import Collection
+from functools import partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -31,7 +34,20 @@ BLENDS = ("saturation", "contrast", "brightness", "sharpness")
 TONES = (
     "autocontrast", "equalize", "invert", "posterize", "solarize", "solarize_add"
 )  # fmt: skip
+FAMILIES = (WARPS, BLENDS, TONES)
 OPERATIONS = WARPS + BLENDS + TONES
+
+
+class RandAugment(NamedTuple):
+    """The arguments of `rand_augment` after the image, in their order."""
+
+    n: int = 2
+    magnitude: float = 9.0
+    std: float = 0.5
+    fill: float = 0.5
+    probability: float = 0.5
+    operations: tuple[str, ...] = OPERATIONS
+    translate: float = 0.45
 
 
 def rand_augment(
@@ -42,6 +58,8 @@ def rand_augment(
     std: float = 0.5,
     fill: float = 0.5,
     probability: float = 0.5,
+    operations: tuple[str, ...] = OPERATIONS,
+    translate: float = 0.45,
 ) -> Float[Array, "h w c"]:
     """Applies n rounds of a random operation to an image.
 
@@ -50,18 +68,35 @@ def rand_augment(
       image: [h, w, c] in [0, 1], 1 or 3 channels.
       n: number of rounds.
       magnitude: mean strength of an operation, 0 to 10.
-      std: standard deviation of the strength.
+      std: standard deviation of the strength; infinite: uniform from 0 to `magnitude`.
       fill: pixel value beyond the border, for warps.
       probability: probability that a round applies its operation.
+      operations: those that are drawn, of `OPERATIONS` and "identity".
+      translate: largest translation, as a fraction of the side.
+
+    Raises:
+      ValueError: if the image is not float [h, w, 1 or 3], or for an unknown operation.
     """
     expect("rand_augment", image=(image, "h w c"))
+    if unknown := set(operations) - {*OPERATIONS, "identity"}:
+        raise ValueError(
+            f"rand_augment: operations must be of {[*OPERATIONS, 'identity']}, got "
+            f"{sorted(unknown)}"
+        )
+    families = [family for family in FAMILIES if set(family) & set(operations)]
     for u in jax.random.uniform(key, (n, 4), jnp.float32):
-        normal = math.sqrt(2) * lax.erf_inv(2 * u[0] - 1)
-        level = jnp.clip(magnitude + std * normal, 0, 10) / 10
+        if math.isinf(std):
+            level = magnitude / 10 * u[0]
+        else:
+            normal = math.sqrt(2) * lax.erf_inv(2 * u[0] - 1)
+            level = jnp.clip(magnitude + std * normal, 0, 10) / 10
         level = jnp.where(u[1] < 0.5, -level, level)
-        operation = jnp.floor(u[2] * len(OPERATIONS)).astype(jnp.int32)
+        operation = jnp.floor(u[2] * len(operations)).astype(jnp.int32)
+        if operations != OPERATIONS:
+            numbers = [*map((*OPERATIONS, "identity").index, operations)]
+            operation = jnp.asarray(numbers, jnp.int32)[operation]
         operation = jnp.where(u[3] < probability, operation, -1)
-        image = operate(image, operation, level, fill)
+        image = operate(image, operation, level, fill, translate, families)
     return image
 
 
@@ -70,12 +105,16 @@ def operate(
     operation: ArrayLike,
     level: ArrayLike,
     fill: ArrayLike = 0.5,
+    translate: float = 0.45,
+    families: Collection[tuple[str, ...]] = FAMILIES,
 ) -> Float[Array, "h w c"]:
-    """Applies one operation, an index into `OPERATIONS` or -1 for none.
+    """Applies one operation, an index into `OPERATIONS`, or none for another number.
 
-    At level 1, of [-1, 1]: rotate 30 degrees, shear 0.3, translate 0.45 of the side, blend
-    factors 1.9 (0.1 at -1), posterize to 0 bits, solarize at 0, solarize_add 110 / 255.
+    At level 1, of [-1, 1]: rotate 30 degrees, shear 0.3, translate by that fraction of the
+    side, blend factors 1.9 (0.1 at -1), posterize to 0 bits, solarize at 0, solarize_add
+    110 / 255.
     Tones use the absolute level; autocontrast, equalize and invert have no strength.
+    Operations of other families than these have no effect, and take no time.
 
     Raises:
       ValueError: if the image is not float [h, w, 1 or 3].
@@ -86,23 +125,23 @@ def operate(
     """
     operation = jnp.asarray(operation)
     level = jnp.asarray(level, image.dtype)
-    families = ((WARPS, _warp), (BLENDS, _blend), (TONES, _tone))
-    for names, family in families:
+    changes = {WARPS: partial(_warp, translate=translate), BLENDS: _blend, TONES: _tone}
+    for names in families:
         is_one = {name: operation == OPERATIONS.index(name) for name in names}
-        changed = family(image, is_one, level, fill)
+        changed = changes[names](image, is_one, level, fill)
         among = jnp.stack(list(is_one.values())).any(0)
         image = jnp.where(among, changed, image)
     return image
 
 
-def _warp(image, is_one, level, fill):
+def _warp(image, is_one, level, fill, translate):
     # Shears are about the center; Pillow's are about the corner.
     h, w, _ = image.shape
     amount = {name: jnp.where(chosen, level, 0) for name, chosen in is_one.items()}
     matrix = motion(
         degrees=30 * amount["rotate"],
-        dy=0.45 * h * amount["translate_y"],
-        dx=0.45 * w * amount["translate_x"],
+        dy=translate * h * amount["translate_y"],
+        dx=translate * w * amount["translate_x"],
     )
     matrix = matrix.at[0, 1].add(0.3 * amount["shear_y"])
     matrix = matrix.at[1, 0].add(0.3 * amount["shear_x"])

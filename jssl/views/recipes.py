@@ -8,10 +8,11 @@ also for SimCLR and BYOL, whose released code has none.
 Recipes have the normalization of their released code: ImageNet's for MoCo, NPID, SimSiam,
 BYOL, Barlow Twins, VICReg, SwAV (a deviation of 0.228 for 0.229), DINO, iBOT, DINOv2,
 I-JEPA and MAE, CIFAR-10's for MoCo, W-MSE, RotNet and Mean Teacher, Lab's for CMC, and
-[-1, 1] for MixMatch. SimCLR has none; VAT, and Mean Teacher with its convolutional
-network, have images whitened in advance. On CIFAR-10 BYOL, Barlow Twins, VICReg and SwAV,
-which have no code of their authors for it, have those of solo-learn; SimSiam has CIFAR-10's
-statistics in place of ImageNet's. `prepare` of the method must normalize alike;
+[-1, 1] for MixMatch and FixMatch. SimCLR has none; VAT, and Mean Teacher with its
+convolutional network, have images whitened in advance. On CIFAR-10 BYOL, Barlow Twins,
+VICReg and SwAV, which have no code of their authors for it, have those of solo-learn;
+SimSiam has CIFAR-10's statistics in place of ImageNet's. `prepare` of the method must
+normalize alike;
 `statistics=None` omits the normalization.
 
 The recipes for 28 x 28 gray images are our own: larger crops (small ones contain only a
@@ -20,6 +21,7 @@ symmetry, small rotations and shifts instead of flips.
 """
 
 import difflib
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -33,6 +35,7 @@ from jssl.views.color import (
     LAB,
     Statistics,
 )
+from jssl.views.randaugment import BLENDS, WARPS, RandAugment
 from jssl.views.view import ORDER, View, multi_view
 
 # SimCLR: Chen et al., 2020, https://arxiv.org/abs/2002.05709; v2: Chen et al., 2020,
@@ -149,6 +152,32 @@ _MEAN_TEACHER_CONVNET = replace(_MIXMATCH, pad=2, statistics=None)
 # VAT: Miyato et al., 2019, https://arxiv.org/abs/1704.03976: the border is 0, which is the
 # mean of whitened images.
 _VAT = View(size=32, pad=2, flip=0.5)
+# FixMatch: Sohn et al., 2020, https://arxiv.org/abs/2001.07685: a weak and a strong view.
+# Magnitudes are uniform in [0, 10], in the released code whole numbers from 1 to 9.
+_FIXMATCH = (
+    _MIXMATCH,
+    replace(
+        _MIXMATCH, erase=1.0, erase_side=0.5,
+        randaugment=RandAugment(
+            2, 10.0, math.inf, translate=10 / 32,
+            operations=("identity", *WARPS, *BLENDS, "autocontrast", "equalize",
+                        "posterize", "solarize"),
+        ),
+    ),
+)  # fmt: skip
+# The same for gray digits: no flip, no tones (most of which turn a black ground gray or
+# white), warps that leave the digit in the image, and a smaller square.
+_WEAK_DIGITS = View(size=28, shift=2.0)
+_FIXMATCH_DIGITS = (
+    _WEAK_DIGITS,
+    replace(
+        _WEAK_DIGITS, erase=1.0, erase_side=0.35,
+        randaugment=RandAugment(
+            2, 6.0, math.inf, fill=0.0, probability=1.0,
+            operations=(*WARPS, "contrast", "brightness", "sharpness"),
+        ),
+    ),
+)  # fmt: skip
 
 _GARMENTS = View(
     size=28, area=(0.3, 1.0), flip=0.5, jitter=0.8, strength=(0.4, 0.4, 0.0, 0.0),
@@ -207,6 +236,8 @@ RECIPES: dict[str, tuple[View, ...]] = {
     "mean_teacher": (_MEAN_TEACHER,),
     "mean_teacher_convnet": (_MEAN_TEACHER_CONVNET,),
     "vat": (_VAT,),
+    "fixmatch": _FIXMATCH,
+    "fixmatch_digits": _FIXMATCH_DIGITS,
     "digits": (_DIGITS,) * 2,
     "garments": (_GARMENTS,) * 2,
     "photos": (_PHOTOS,) * 2,

@@ -45,6 +45,7 @@ from jssl.views.geometry import (
     hflip,
     motion,
     pad_crop,
+    square_from,
 )
 from jssl.views.randaugment import rand_augment
 
@@ -80,7 +81,8 @@ class View:
         every side and cropped to its size at random; not together with `shift`.
       pad_mode: padding of `pad`: "fill", "reflect" or "edge".
       fill: pixel value beyond the border, for `rotate`, `shift` and `pad`.
-      randaugment: number of operations, magnitude and its standard deviation, or None.
+      randaugment: number of operations, magnitude and its standard deviation, and, as in
+        `RandAugment`, more of what they are; or None.
       jitter: probability of color jitter.
       strength: maximum change of brightness, contrast, saturation and hue.
       jitter_order: "random" or "fixed".
@@ -97,6 +99,8 @@ class View:
       statistics: mean and standard deviation for normalization, or None.
       erase: probability of erasing a box.
       erase_area: area of the box, as a range of fractions of the view.
+      erase_side: side of the box, as a fraction of the view's, if it is the square of
+        Cutout, around any pixel and cut off at the border; 0: a box of `erase_area`.
       erase_fill: a number on the scale of the normalized view, or "noise".
       order: names of the steps in order of application.
 
@@ -119,7 +123,7 @@ class View:
     pad: int = 0
     pad_mode: str = "fill"
     fill: float = 0.0
-    randaugment: tuple[int, float, float] | None = None
+    randaugment: tuple | None = None
     jitter: float = 0.0
     strength: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
     jitter_order: str = "random"
@@ -135,6 +139,7 @@ class View:
     statistics: Statistics | None = None
     erase: float = 0.0
     erase_area: tuple[float, float] = (0.02, 1 / 3)
+    erase_side: float = 0.0
     erase_fill: float | str = 0.0
     order: tuple[str, ...] = ORDER
 
@@ -143,6 +148,10 @@ class View:
             p = getattr(self, name)
             if not 0 <= p <= 1:
                 raise ValueError(f"View: {name} must be a probability, got {p}")
+        if not 0 <= self.erase_side <= 1:
+            raise ValueError(
+                f"View: erase_side must be a fraction of the side, got {self.erase_side}"
+            )
         for name in ("area", "erase_area"):
             low, high = getattr(self, name) or (1, 1)
             if not 0 < low <= high <= 1:
@@ -275,7 +284,10 @@ class View:
         fill = self.erase_fill
         if fill == "noise":
             fill = jax.random.normal(jax.random.fold_in(key, 2), x.shape, x.dtype)
-        box = box_from(u, x.shape[:2], self.erase_area, ERASE_RATIO)
+        if self.erase_side:
+            box = square_from(u, x.shape[:2], round(self.erase_side * self.size))
+        else:
+            box = box_from(u, x.shape[:2], self.erase_area, ERASE_RATIO)
         return erase(x, box, fill)  # type: ignore[arg-type]
 
 

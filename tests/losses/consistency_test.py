@@ -41,6 +41,8 @@ def on_both(a, b):
         "fixmatch, none sure": losses.fixmatch(a, b, 2.0)[0],
         "uda": losses.uda(a, b, 0.0)[0],
         "annealed_cross_entropy": losses.annealed_cross_entropy(a, labels, 0.5),
+        "class_fairness": losses.class_fairness(a, jnp.ones(len(a)), p[0], p[-1]),
+        "class_fairness, none sure": losses.class_fairness(a, labels, p[0], p[-1]),
         "ict": losses.ict(KEY, lambda x: x, a, b, 0.5, per_sample=False),
         "mixmatch": losses.mixmatch(a, p, b, p, 75.0)[0],
     }
@@ -308,3 +310,58 @@ def test_wrong_shapes_and_dtypes_are_refused(unhooked):
     for function, arguments, message in cases:
         with pytest.raises(ValueError, match=message):
             function(*arguments)
+
+
+def fairness(logits, mask, p, h):
+    """Eqs. 9 to 11 of FreeMatch, class by class in numpy."""
+    q = scipy.special.softmax(np.asarray(logits, np.float64), axis=1)[np.asarray(mask) > 0]
+    classes = range(logits.shape[1])
+    bars = [np.mean([row.argmax() == c for row in q]) for c in classes]
+    a = np.array([p[c] / h[c] if h[c] else 0 for c in classes])
+    b = np.array([q[:, c].mean() / bars[c] if bars[c] else 0 for c in classes])
+    a, b = a / a.sum(), b / b.sum()
+    return sum(a[c] * np.log(b[c] + 1e-12) for c in classes)
+
+
+def test_class_fairness_is_that_of_numpy_also_with_classes_that_are_never_predicted(pair):
+    logits, _ = pair
+    logits = np.concatenate([logits, logits[:2] + np.array([0, 0, 9, 0])])
+    mask = np.array([1, 1, 0, 1, 1, 0, 1, 1.0])
+    p, h = np.array([0.4, 0.3, 0.2, 0.1]), np.array([0.5, 0.3, 0.0, 0.2])
+    loss = in_float64(losses.class_fairness, logits, mask, p, h)
+    np.testing.assert_allclose(loss, fairness(logits, mask, p, h), rtol=1e-10)
+    lost = logits - 50 * np.array([1, 0, 0, 0])  # class 0 has no prediction
+    loss = in_float64(losses.class_fairness, lost, mask, p, h)
+    assert loss < -10  # log 1e-12, by the weight of class 0
+    np.testing.assert_allclose(loss, fairness(lost, mask, p, h), rtol=1e-10)
+
+
+def test_class_fairness_has_the_slope_of_finite_differences_for_confident_rows_only(pair):
+    logits, _ = pair
+    mask = np.array([1, 0, 1, 1, 0, 1.0])
+    p, h = np.array([0.4, 0.3, 0.2, 0.1]), np.full(4, 0.25)
+    slope = in_float64(jax.grad(losses.class_fairness), logits, mask, p, h)
+    wanted = np.zeros_like(logits)
+    for i, j in np.ndindex(*logits.shape):
+        step = np.zeros_like(logits)
+        step[i, j] = 1e-6
+        pair = [fairness(logits + s * step, mask, p, h) for s in (1, -1)]
+        wanted[i, j] = (pair[0] - pair[1]) / 2e-6
+    np.testing.assert_allclose(slope, wanted, atol=1e-7)
+    assert np.abs(slope[mask > 0]).max() > 1e-3
+    given = jax.grad(losses.class_fairness, (1, 2, 3))(
+        *map(jnp.float32, (logits, mask, p, h))
+    )
+    assert not any(np.any(g) for g in given)
+
+
+def test_class_fairness_descends_to_classes_that_are_even_not_to_the_averages():
+    """The minimum over b of sum a log b is at its border: it grows the cross entropy."""
+    p = jnp.array([0.7, 0.3])
+    h = jnp.array([0.5, 0.5])
+    at = lambda x: losses.class_fairness(
+        jnp.array([[x, 0.0], [0.0, 2.0]]), jnp.ones(2), p, h
+    )
+    sure, unsure = at(4.0), at(0.5)
+    assert unsure < sure < 0
+    assert losses.class_fairness(jnp.eye(2), jnp.zeros(2), p, h) == 0

@@ -157,6 +157,10 @@ def annealed(axis, logits, labels):
     return consistency.annealed_cross_entropy(logits, labels, 0.6, axis_name=axis)
 
 
+def fairness(axis, logits, mask, p, h):
+    return consistency.class_fairness(logits, mask, jnp.exp(p), jnp.exp(h), axis)
+
+
 def named(loss):
     return lambda axis, *arrays: loss(*arrays, axis_name=axis)
 
@@ -222,6 +226,7 @@ LOSSES = {
     "nat": Loss(named(clustering.nat)),
     "entropy": Loss(named(consistency.entropy), ONE, integers=True),
     "annealed_cross_entropy": Loss(annealed, ONE, integers=True),
+    "class_fairness": Loss(fairness, ONE, integers=True, shared=((5,), (5,))),
     "masked_patch_error": Loss(masked_patch_error, 2 * ((ROWS, 2, 5),), integers=True),
     "scaled_cosine_error": Loss(named(reconstruction.scaled_cosine_error), integers=True),
     "kl_sparsity": Loss(kl_sparsity, ONE),

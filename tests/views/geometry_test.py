@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from jssl.views import (
+    View,
     affine,
     center_crop,
     crop_resize,
@@ -307,3 +308,16 @@ def test_boxes_are_torchvision_s_in_distribution(name):
         points = np.union1d(a, b)
         below = [np.searchsorted(np.sort(x), points, "right") / len(x) for x in (a, b)]
         assert np.abs(below[0] - below[1]).max() < limit
+
+
+def test_the_square_of_cutout_lies_around_every_pixel_equally_and_ends_at_the_border():
+    view = View(size=8, erase=1.0, erase_side=0.5, erase_fill=-1.0)
+    x = np.asarray(view(jax.random.key(0), jnp.ones((4000, 8, 8, 1))))[..., 0] < 0
+    rows, columns = x.any(2).sum(1), x.any(1).sum(1)
+    np.testing.assert_array_equal(x.sum((1, 2)), rows * columns)  # a box
+    # Around row c are rows c - 2 to c + 1: 2 and 3 of them at the top, 3 at the bottom.
+    counts = np.bincount(rows, minlength=5) / len(rows)
+    np.testing.assert_allclose(counts[2:], [1 / 8, 2 / 8, 5 / 8], atol=0.04)
+    np.testing.assert_allclose(np.bincount(columns, minlength=5) / 4000, counts, atol=0.04)
+    with pytest.raises(ValueError, match="erase_side must be a fraction of the side"):
+        View(size=8, erase_side=16.0)

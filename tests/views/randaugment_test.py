@@ -161,3 +161,29 @@ def test_strength_varies_around_the_magnitude():
 def test_an_image_of_two_channels_is_refused():
     with pytest.raises(ValueError, match="must have 1 or 3 channels"):
         rand_augment(KEY, jnp.ones((8, 8, 2)))
+
+
+def test_an_infinite_deviation_draws_strengths_evenly_up_to_the_magnitude():
+    flat, n = jnp.full((4, 4, 1), 0.2), 3000
+    how = dict(n=1, magnitude=8.0, std=float("inf"), probability=1.0)
+    x = jax.jit(
+        jax.vmap(lambda key: rand_augment(key, flat, operations=("brightness",), **how))
+    )(jax.random.split(KEY, n))
+    level = (np.asarray(x)[:, 1, 1, 0] / 0.2 - 1) / 0.9
+    assert abs(level).max() <= 0.8 + 1e-6
+    assert abs(abs(level).mean() - 0.4) < 4 * 0.8 / np.sqrt(12 * n)
+    assert abs((level < 0).mean() - 0.5) < 4 * np.sqrt(0.25 / n)
+
+
+def test_only_the_named_operations_are_drawn():
+    how = dict(n=1, magnitude=10.0, std=0.0, probability=1.0)
+    x = augmented(64, operations=("identity", "invert"), **how)
+    image = np.asarray(IMAGE[:20, :16])
+    same = [np.abs(x - y).max((1, 2, 3)) < 1e-6 for y in (image, 1 - image)]
+    assert (same[0] ^ same[1]).all() and 16 < same[0].sum() < 48
+    right = augmented(64, operations=("translate_x",), translate=0.25, **how)
+    moved = [np.roll(image, shift, 1) for shift in (4, -4)]
+    inner = [np.abs(right - y)[:, :, 4:-4].max((1, 2, 3)) < 1e-5 for y in moved]
+    assert (inner[0] ^ inner[1]).all()
+    with pytest.raises(ValueError, match=r"operations must be of .*, got \['flip'\]"):
+        rand_augment(KEY, IMAGE, operations=("flip",))

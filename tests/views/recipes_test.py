@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -18,6 +20,7 @@ from jssl.views import (
     on,
     recipe,
 )
+from jssl.views.randaugment import OPERATIONS, TONES
 
 STRONG, WEAK, FULL_HUE = (0.8, 0.8, 0.8, 0.2), (0.4, 0.4, 0.4, 0.1), (0.4,) * 4
 BYOL, NONE = (0.4, 0.4, 0.2, 0.1), (0.0,) * 4
@@ -82,6 +85,8 @@ TABLE = [
     ("mean_teacher", "0", 32, None, 0.5, 0, NONE, 0, 0, 0),
     ("mean_teacher_convnet", "0", 32, None, 0.5, 0, NONE, 0, 0, 0),
     ("vat", "0", 32, None, 0.5, 0, NONE, 0, 0, 0),
+    ("fixmatch", "01", 32, None, 0.5, 0, NONE, 0, 0, 0),
+    ("fixmatch_digits", "01", 28, None, 0, 0, NONE, 0, 0, 0),
     ("digits", "01", 28, (0.3, 1), 0, 0.8, (0.4, 0.4, 0, 0), 0, 0.3, 0),
     ("garments", "01", 28, (0.3, 1), 0.5, 0.8, (0.4, 0.4, 0, 0), 0, 0.3, 0),
     ("photos", "01", 32, (0.2, 1), 0.5, 0.8, WEAK, 0.2, 0.3, 0),
@@ -118,7 +123,7 @@ def test_interpolation_is_that_of_the_released_code():
 
 OWN = {
     "digits", "garments", "photos", "digits_multicrop", "garments_multicrop",
-    "cifar_multicrop",
+    "cifar_multicrop", "fixmatch_digits",
 }  # fmt: skip
 SMALL = {name for name, views in RECIPES.items() if views[0].size <= 32}
 
@@ -134,6 +139,7 @@ def test_normalization_is_that_of_the_released_code():
         **dict.fromkeys(none),
         "swav": IMAGENET_SWAV,
         "mixmatch": Statistics((0.5,), (0.5,)),
+        "fixmatch": Statistics((0.5,), (0.5,)),
         "cmc": LAB,
         "cmc_alexnet": LAB,
     }
@@ -171,13 +177,16 @@ def test_shifts_are_by_whole_pixels_with_the_border_of_the_released_code():
     wanted = {
         "rotnet": (4, "fill"),
         "mixmatch": (4, "reflect"),
+        "fixmatch": (4, "reflect"),
         "mean_teacher": (4, "reflect"),
         "mean_teacher_convnet": (2, "reflect"),
         "vat": (2, "fill"),
     }
-    for name, (view, *_) in RECIPES.items():
-        assert (view.pad, view.pad_mode) == wanted.get(name, (0, "fill"))
-        assert view.shift == (3 if "digits" in name else 0) and view.fill == 0
+    shifts = {"digits": 3, "digits_multicrop": 3, "fixmatch_digits": 2}
+    for name, views in RECIPES.items():
+        for view in views:
+            assert (view.pad, view.pad_mode) == wanted.get(name, (0, "fill"))
+            assert view.shift == shifts.get(name, 0) and view.fill == 0
 
 
 def test_shrinking_averages_at_imagenet_size_only():
@@ -216,6 +225,28 @@ def test_fine_tuning_mae_is_randaugment_and_erasing_with_noise():
     (view,) = recipe("mae_finetune")
     assert view.randaugment == (2, 9.0, 0.5)
     assert (view.erase, view.erase_fill) == (0.25, "noise")
+
+
+def test_fixmatch_adds_two_operations_and_a_square_of_half_the_side_to_the_weak_view():
+    """RANDOM_POLICY_OPS and AugmentPoolRAMC of google-research/fixmatch."""
+    weak, strong = recipe("fixmatch")
+    assert replace(strong, randaugment=None, erase=0.0, erase_side=0.0) == weak
+    n, magnitude, std, fill, probability, operations, translate = strong.randaugment
+    assert (n, magnitude, std, fill, probability) == (2, 10, float("inf"), 0.5, 0.5)
+    assert len(operations) == 14
+    assert set(OPERATIONS) - set(operations) == {"invert", "solarize_add"}
+    assert translate * 32 == 10
+    assert (strong.erase, strong.erase_side, strong.erase_fill) == (1, 0.5, 0)
+
+
+def test_strong_views_of_digits_keep_black_ground_black():
+    weak, strong = recipe("fixmatch_digits")
+    assert not weak.randaugment and not weak.erase
+    assert not {*strong.randaugment.operations} & {*TONES, "identity", "saturation"}
+    dark = strong(jax.random.key(0), jnp.zeros((64, 28, 28, 1)))
+    np.testing.assert_array_equal(dark, 0)
+    lit = strong(jax.random.key(0), jnp.ones((64, 28, 28, 1)))
+    assert (np.asarray(lit) == 0).any((1, 2, 3)).all()  # the square, in every image
 
 
 @pytest.mark.parametrize("name", sorted(RECIPES))

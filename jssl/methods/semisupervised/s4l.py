@@ -30,7 +30,7 @@ def s4l(
     """Semi-supervised learning with classification of rotations.
 
     Args:
-      net: x -> {"logits": [n, classes], "pretext": [n, 4], "h": [n, d]}.
+      net: x -> {"logits": [n, classes], "turns": [n, 4], "h": [n, d]}.
       tx: optimizer of all weights.
       augment: (key, batch) -> one view of each row, [n, ...], normalized as `prepare` does,
         which is rotated.
@@ -49,9 +49,9 @@ def s4l(
         logits = out["logits"].reshape(*turns.shape, -1)[: len(labels)]  # [m, 4, classes]
         shown = logits if turned else logits[:, :1]
         known = error(shown, labels[:, None].repeat(shown.shape[1], axis=1)).mean()
-        rotation = error(out["pretext"], turns.reshape(-1)).mean()
+        rotation = error(out["turns"], turns.reshape(-1)).mean()
         value = known + weight * rotation
-        right = out["pretext"].argmax(-1) == turns.reshape(-1)
+        right = out["turns"].argmax(-1) == turns.reshape(-1)
         return value, (
             stats,
             {

@@ -14,14 +14,14 @@ from toys import few_labels, jitted, noisy
 from jssl.learner import descend
 from jssl.methods.semisupervised.s4l import s4l
 from jssl.models.convnet import ConvNet
-from jssl.models.heads import TwoTasks
+from jssl.models.heads import TurnClassifier
 
 headline = "loss"
 KEY = jax.random.key(3)
 
 
 def network():
-    return jitted(TwoTasks(ConvNet((8,)), 3, 4))
+    return jitted(TurnClassifier(ConvNet((8,)), 3))
 
 
 def tiny(tx):
@@ -59,7 +59,7 @@ def test_the_loss_is_that_of_loops_over_rows_and_rotations(turned):
     out, stats = network().apply(start().params, start().stats, x, train=True)
     logits, pretext = (
         scipy.special.log_softmax(np.asarray(out[name], np.float64), 1)
-        for name in ("logits", "pretext")
+        for name in ("logits", "turns")
     )
     labels = np.arange(8) % 3
     kept = range(4) if turned else [0]
@@ -83,7 +83,7 @@ def test_the_weights_descend_both_terms():
     def paper(params):
         out, _ = network().apply(params, start().stats, x, train=True)
         one = jax.nn.log_softmax(out["logits"])[:32]
-        two = jax.nn.log_softmax(out["pretext"])
+        two = jax.nn.log_softmax(out["turns"])
         y = jnp.repeat(jnp.arange(8) % 3, 4)
         known = -one[jnp.arange(32), y].mean()
         return known - 0.7 * two[jnp.arange(64), turns].mean()
