@@ -384,7 +384,7 @@ class WeakAndStrong(FewLabels):
                 f"recipe must have a weak and a strong view, as fixmatch does, got {name!r}"
             )
         weak, strong = both
-        fill = views.RandAugment(*strong.randaugment).fill
+        fill = views.RandAugment(*(strong.randaugment or ())).fill
         return views.on(weak), views.on(replace(strong, erase_fill=fill))
 
 

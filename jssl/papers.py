@@ -361,7 +361,12 @@ class CifarWeakAndStrong(CifarFewLabels):
     def weak_and_strong(self) -> tuple[Augment, Augment, Prepare]:
         """A weak and a strong view of each image, and the input outside training."""
         weak, strong = views.recipe(self.recipe, flip=self.flip)
-        prepare = field("image", lambda x: views.normalize(x, *weak.statistics))
+        statistics = weak.statistics
+
+        def normalized(x):
+            return x if statistics is None else views.normalize(x, *statistics)
+
+        prepare = field("image", normalized)
         return views.on(weak), views.on(strong), prepare
 
     def classifier(self, train: Source) -> Net:

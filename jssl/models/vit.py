@@ -292,7 +292,8 @@ class Encoder(nn.Module):
         before positions are added.
         """
         patches = patchify(images, self.patch)
-        cls, positions = self.located(*self.cut(images), patches.dtype)
+        rows, columns = self.cut(images)
+        cls, positions = self.located(rows, columns, patches.dtype)
         if keep is not None:
             patches = take_tokens(patches, keep)
             positions = jnp.take(positions[0], keep, axis=0)

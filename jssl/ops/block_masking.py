@@ -206,7 +206,7 @@ def _sizes(grid, scale, aspect):
     """
     low, high = (int(share * math.prod(grid) + 1e-6) for share in scale)
     areas = np.arange(max(low, 1), max(high, 1) + 1)
-    area, ratio = np.meshgrid(areas, np.linspace(*aspect, 64))
+    area, ratio = np.meshgrid(areas, np.linspace(aspect[0], aspect[1], 64))
     sides = np.stack([np.sqrt(area * ratio), np.sqrt(area / ratio)], -1).reshape(-1, 2)
     return np.clip(np.rint(sides), 1, grid).astype(np.int32)
 

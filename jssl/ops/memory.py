@@ -138,7 +138,7 @@ def bank_write(
     rows = _from_all_devices(rows, axis_name)
     rows = _mean_of_same(index, rows)
     moved = momentum * bank[index] + (1 - momentum) * rows
-    moved = unit(moved)  # type: ignore[arg-type]
+    moved = unit(moved)
     return bank.at[index].set(moved)
 
 

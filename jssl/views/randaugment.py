@@ -15,7 +15,7 @@ one affine resampling and one histogram per image.
 """
 
 import math
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from functools import partial
 from typing import NamedTuple
 
@@ -125,7 +125,11 @@ def operate(
     """
     operation = jnp.asarray(operation)
     level = jnp.asarray(level, image.dtype)
-    changes = {WARPS: partial(_warp, translate=translate), BLENDS: _blend, TONES: _tone}
+    changes: dict[tuple[str, ...], Callable] = {
+        WARPS: partial(_warp, translate=translate),
+        BLENDS: _blend,
+        TONES: _tone,
+    }
     for names in families:
         is_one = {name: operation == OPERATIONS.index(name) for name in names}
         changed = changes[names](image, is_one, level, fill)

@@ -81,9 +81,16 @@ def i_jepa(
 
     def draw(key, images):
         n, h, w, _ = images.shape
-        sizes = dict(scale=scale, aspect=aspect, context_scale=context_scale)
-        grid = h // patch, w // patch
-        return multi_block(key, n, grid, context, blocks=blocks, **sizes)
+        return multi_block(
+            key,
+            n,
+            (h // patch, w // patch),
+            context,
+            blocks=blocks,
+            scale=scale,
+            aspect=aspect,
+            context_scale=context_scale,
+        )
 
     def init(key, batch):
         images = first_row(prepare(batch))

@@ -94,8 +94,9 @@ def interpolation_consistency(
         taught, stats = net.apply(*state.teacher, u, train=True, keys=three)
         y = jax.nn.one_hot(labels, taught["logits"].shape[1], dtype=x.dtype)
         if labeled_alpha:
-            how = dict(per_sample=per_sample, keep_dominant=False)
-            x, y, _ = mixup(mix_x, x, y, labeled_alpha, **how)
+            x, y, _ = mixup(
+                mix_x, x, y, labeled_alpha, per_sample=per_sample, keep_dominant=False
+            )
         w = weight * sigmoid_rampup(state.count, ramp)
         given = x, y, u, taught["logits"], w, mix_u, one, two
         student, metrics = minimize(tx, loss, state.student, *given)
