@@ -13,11 +13,11 @@ judge h with all labels of the training split.
 
 from jssl import Stage, baselines
 from jssl.config import Fraction, tiny
-from jssl.knobs import FEW_LABELS, Run, WeakAndStrong
+from jssl.knobs import FEW_GARMENTS, FEW_LABELS, Run, WeakAndStrong
 from jssl.methods.semisupervised.freematch import freematch
 from jssl.papers import WEAK_STRONG_CIFAR, CifarWeakAndStrong
 
-RUNS = {"": 3}
+RUNS = {"": 3, FEW_GARMENTS: 1}
 
 
 @tiny(FEW_LABELS)

@@ -15,7 +15,7 @@ import optax
 
 from jssl import Stage, baselines, evals, nets, optim, views
 from jssl.config import Fraction, tiny
-from jssl.knobs import FEW_LABELS, FewLabels, Run
+from jssl.knobs import FEW_GARMENTS, FEW_LABELS, FewLabels, Run
 from jssl.learner import ema_weights
 from jssl.method import field
 from jssl.methods.semisupervised.interpolation_consistency import interpolation_consistency
@@ -23,7 +23,7 @@ from jssl.models import cnn13
 from jssl.models.heads import Classifier
 from jssl.papers import FEW_CIFAR, LAYERS, CifarFewLabels, whitened
 
-RUNS = {"": 3}
+RUNS = {"": 3, FEW_GARMENTS: 1}
 STUDENT = {"student_top1": evals.accuracy("student_logits", "student_top1")}
 
 

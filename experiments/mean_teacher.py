@@ -16,7 +16,7 @@ import optax
 
 from jssl import Stage, baselines, evals, nets, views
 from jssl.config import Count, Fraction, tiny
-from jssl.knobs import FEW_LABELS, FewLabels, Run
+from jssl.knobs import FEW_GARMENTS, FEW_LABELS, FewLabels, Run
 from jssl.learner import ema_weights
 from jssl.method import field
 from jssl.methods.semisupervised.mean_teacher import mean_teacher
@@ -25,7 +25,7 @@ from jssl.models.heads import Classifier
 from jssl.ops.ramps import gaussian_rampdown, sigmoid_rampup
 from jssl.papers import FEW_CIFAR, LAYERS, CifarFewLabels, whitened
 
-RUNS = {"": 3}
+RUNS = {"": 3, FEW_GARMENTS: 1}
 
 
 @tiny(FEW_LABELS)

@@ -15,7 +15,7 @@ import optax
 
 from jssl import Stage, baselines, nets, optim, views
 from jssl.config import Count, Fraction, Positive, tiny
-from jssl.knobs import FEW_LABELS, FewLabels, Run
+from jssl.knobs import FEW_GARMENTS, FEW_LABELS, FewLabels, Run
 from jssl.learner import ema_weights
 from jssl.method import field
 from jssl.methods.semisupervised.mixmatch import mixmatch
@@ -25,9 +25,8 @@ from jssl.ops.mixing import MIXED
 from jssl.papers import FEW_CIFAR, CifarFewLabels
 
 ABLATIONS = ("k=1", "k=3", "k=4", "temperature=1.0", "averaged=True", "alpha=0.0")
-RUNS = dict.fromkeys(
-    ["", *ABLATIONS, *(f"mixed={rows}" for rows in MIXED if rows != "all")], 3
-)
+APART = (f"mixed={rows}" for rows in MIXED if rows != "all")
+RUNS = dict.fromkeys(("", *ABLATIONS, *APART), 3) | {FEW_GARMENTS: 1}
 
 
 @tiny(FEW_LABELS)

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 
 from jssl import Stage, baselines
 from jssl.config import tiny
-from jssl.knobs import FEW_LABELS, FewLabels, Run
+from jssl.knobs import FEW_GARMENTS, FEW_LABELS, FewLabels, Run
 from jssl.methods.semisupervised.pi_model import pi_model
 from jssl.papers import FEW_CIFAR, LAYERS, ThirteenLayers
 
@@ -24,6 +24,9 @@ RUNS = {
     "": 3,
     # Three quarters as many steps as above, on 1,400 images.
     **{f"classes=6,mismatch={m},epochs=56": 1 for m in (0.0, 0.25, 0.5, 0.75, 1.0)},
+    "labels=200": 1,
+    **{f"labels=200,wrong={part}": 1 for part in (0.2, 0.5, 0.8)},
+    FEW_GARMENTS: 1,
 }
 
 

@@ -17,7 +17,7 @@ import optax
 
 from jssl import Stage, baselines, nets, optim, views
 from jssl.config import Count, Fraction, tiny
-from jssl.knobs import FEW_LABELS, FewLabels, Run
+from jssl.knobs import FEW_GARMENTS, FEW_LABELS, FewLabels, Run
 from jssl.learner import ema_weights
 from jssl.method import field
 from jssl.methods.semisupervised.pseudo_label import pseudo_label
@@ -25,7 +25,7 @@ from jssl.models.heads import Classifier
 from jssl.models.wide_resnet import WideResNet
 from jssl.papers import FEW_CIFAR, CifarFewLabels
 
-RUNS = {"": 3, "weight=0.0,entropy_weight=0.1": 3}
+RUNS = {"": 3, "epochs=30": 3, "weight=0.0,entropy_weight=0.1": 3, FEW_GARMENTS: 1}
 
 
 @tiny(FEW_LABELS)

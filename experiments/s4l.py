@@ -15,12 +15,12 @@ import math
 
 from jssl import Stage, baselines, nets
 from jssl.config import tiny
-from jssl.knobs import FEW_LABELS, FewLabels, Run
+from jssl.knobs import FEW_GARMENTS, FEW_LABELS, FewLabels, Run
 from jssl.methods.semisupervised.s4l import s4l
 from jssl.models.convnet import ConvNet
 from jssl.models.heads import TurnClassifier
 
-RUNS = {"": 3}
+RUNS = {"": 3, "epochs=30": 3, FEW_GARMENTS: 1}
 
 
 @tiny(FEW_LABELS)

@@ -13,11 +13,17 @@ judge h with all labels of the training split.
 
 from jssl import Stage, baselines, sharding
 from jssl.config import Fraction, tiny
-from jssl.knobs import FEW_LABELS, FewLabels, Run
+from jssl.knobs import FEW_GARMENTS, FEW_LABELS, FewLabels, Run
 from jssl.methods.semisupervised.temporal_ensembling import temporal_ensembling
 from jssl.papers import FEW_CIFAR, LAYERS, ThirteenLayers
 
-RUNS = {"": 3, "labels=200,wrong=0.4": 3}
+RUNS = {
+    "": 3,
+    "labels=200": 1,
+    "labels=200,wrong=0.4": 3,
+    **{f"labels=200,wrong={part}": 1 for part in (0.2, 0.5, 0.8)},
+    FEW_GARMENTS: 1,
+}
 ENSEMBLE = [("ensemble/", sharding.rows_sharded)]
 
 

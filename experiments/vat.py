@@ -15,7 +15,7 @@ import optax
 
 from jssl import Stage, baselines, nets, views
 from jssl.config import Fraction, Positive, tiny
-from jssl.knobs import FEW_LABELS, FewLabels, Run
+from jssl.knobs import FEW_GARMENTS, FEW_LABELS, FewLabels, Run
 from jssl.method import field
 from jssl.methods.semisupervised.vat import vat
 from jssl.models import cnn13
@@ -23,7 +23,13 @@ from jssl.models.heads import Classifier
 from jssl.models.norm import BatchNorm
 from jssl.papers import FEW_CIFAR, LAYERS, CifarFewLabels, whitened
 
-RUNS = {"": 3}
+RUNS = {
+    "": 3,
+    "epochs=30": 3,
+    "epochs=30,entropy_weight=0.1": 3,
+    FEW_GARMENTS: 1,
+    f"{FEW_GARMENTS},entropy_weight=0.1": 1,
+}
 
 
 @tiny(FEW_LABELS)

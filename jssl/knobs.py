@@ -467,6 +467,7 @@ def captions(train: Source, length: int = 8) -> tuple[Prepare | None, int]:
 
 FASHION = "source=fashion_mnist,limit=10000"  # the second data set of the results page
 GARMENTS = f"{FASHION},recipe=garments"
+FEW_GARMENTS = f"{FASHION},labels=40,epochs=10"  # for methods with few labels
 # Knobs of tests.
 DATA = dict(source="digits", batch=16, epochs=0.03, dispatch=1)
 IMAGES = DATA | dict(supervised_epochs=0.03)
