@@ -102,10 +102,10 @@ TABLES = [
     Table(
         "MixMatch, part by part",
         "The ablations of table 4 of Berthelot et al. 2019, on one hundred labels of "
-        "MNIST. The paper, on CIFAR-10 with 250 labels (error in %): MixMatch 11.80, K = 1 17.09, "
-        "K = 3 11.55, K = 4 12.45, no sharpening 27.83, averaged weights 11.86, no mixup "
-        "39.11, mixup of labeled rows 32.16, of unlabeled rows 12.35, of each apart 12.26, "
-        "interpolation consistency 38.60.",
+        "MNIST. The paper, on CIFAR-10 with 250 labels (error in %): MixMatch 11.80, K = 1 "
+        "17.09, K = 3 11.55, K = 4 12.45, no sharpening 27.83, averaged weights 11.86, no "
+        "mixup 39.11, mixup of labeled rows 32.16, of unlabeled rows 12.35, of each apart "
+        "12.26, interpolation consistency 38.60.",
         {
             "MixMatch, K = 2": "mixmatch",
             "K = 1, no averaging": "mixmatch:k=1",
