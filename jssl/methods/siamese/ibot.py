@@ -77,7 +77,13 @@ def ibot(
       koleo: weight of KoLeo of h, the sum of both views'; 0.1 in DINOv2.
       sinkhorn: True replaces centering by Sinkhorn's codes, as an option of DINOv2; those
         of patches are over all patches, there over the masked ones.
+
+    Raises:
+      ValueError: `ratio` is not two ascending fractions; with `koleo` or `sinkhorn`, an
+        optimizer that accumulates gradients.
     """
+    if len(ratio) != 2 or not 0 <= ratio[0] <= ratio[1] <= 1:
+        raise ValueError(f"ibot: ratio must be two ascending fractions, got {ratio}")
 
     def init(key, batch):
         x = first_row(prepare(batch))

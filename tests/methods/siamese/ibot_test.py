@@ -175,6 +175,11 @@ def test_comparisons_of_samples_refuse_parts_of_batches(settings):
     jax.eval_shape(method(tx).init, KEY, {"image": images()})
 
 
+def test_a_range_of_ratios_is_two_ascending_fractions():
+    with pytest.raises(ValueError, match="two ascending fractions, got .0.5, 0.1"):
+        method(optax.sgd(0.1), ratio=(0.5, 0.1))
+
+
 def test_a_head_of_patches_may_be_apart():
     encoder = vit.Encoder(8, 1, 2, 2)
     module = MaskedDistilled(encoder, Head(6, (8, 4)), Head(5, (8, 4)))
