@@ -116,6 +116,8 @@ def test_multi_crop_has_groups_of_views_of_one_size_in_multiples_of_the_patch():
     assert sizes == [32, 32, 16, 16]
     odd = views.resized(views.recipe("dino"), 28, patch=4)  # 96 / 224 of 28 pixels is 12
     assert [view.size for view in odd] == [28] * 2 + [12] * 8
+    with pytest.raises(ValueError, match="patches of 8 leave no smaller size .* of 8"):
+        images.augment(train, patch=8)
 
 
 def test_multi_crop_of_photographs_is_cut_on_the_device():

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, Shaped
+from jaxtyping import Array, Bool, Float, Int, Shaped
 
 from jssl.ops.explicit import compares_rows
 from jssl.ops.shapes import expect
@@ -58,6 +58,18 @@ def masking_by(noise: Float[Array, "n l"], ratio: float) -> Masking:
     shuffle = jnp.argsort(noise, axis=1)
     restore = jnp.argsort(shuffle, axis=1)
     return Masking(shuffle[:, :kept], (restore >= kept).astype(jnp.float32), restore)
+
+
+def mask_of_counts(
+    key: jax.Array, count: Int[Array, " n"], length: int
+) -> Bool[Array, "n l"]:
+    """Mask `count[i]` tokens of sample i, at random: iBOT's random masking.
+
+    >>> mask_of_counts(jax.random.key(0), jnp.array([0, 2, 3]), 4).sum(1).tolist()
+    [0, 2, 3]
+    """
+    noise = jax.random.uniform(key, (len(count), length))
+    return jnp.argsort(jnp.argsort(noise, axis=1), axis=1) < count[:, None]
 
 
 @compares_rows(like="ids")

@@ -277,6 +277,9 @@ def resized(
       patch: of which every side is a multiple, the nearest one.
       changes: further fields of every view.
 
+    Raises:
+      ValueError: if small views would be as large as the large ones.
+
     >>> [view.size for view in resized(recipe("swav"), 112, patch=16)]
     [112, 112, 48, 48, 48, 48, 48, 48]
     """
@@ -285,7 +288,13 @@ def resized(
     def side(view):
         return max(round(view.size * size / largest / patch), 1) * patch
 
-    return tuple(replace(view, size=side(view), **changes) for view in views)
+    found = tuple(replace(view, size=side(view), **changes) for view in views)
+    if len({view.size for view in found}) < len({view.size for view in views}):
+        raise ValueError(
+            f"resized: patches of {patch} leave no smaller size for small views of images "
+            f"of {size} pixels: use smaller patches, or a recipe without small views"
+        )
+    return found
 
 
 def augment(name: str, **changes: Any) -> Callable:
