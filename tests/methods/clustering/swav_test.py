@@ -168,7 +168,7 @@ def noisy(key, batch):
 
 def learnt(iterations):
     """Metrics of the last of 300 steps on views of five Gaussian clusters."""
-    net = jitted(Prototypes(MLP((16, 8)), MLP((8,)), 10))
+    net = jitted(Prototypes(MLP((32, 16)), MLP((16, 8)), 10))
     method = swav(net, optax.adam(1e-2), noisy, iterations=iterations)
     batch = {"image": jnp.zeros((64, 8))}
 

@@ -136,7 +136,7 @@ def noisy(key, batch):
 @jax.jit
 def learnt(lam):
     """Metrics of the last of 300 steps on three views of five Gaussian clusters."""
-    net = jitted(Siamese(MLP((16, 8)), MLP((4,))))
+    net = jitted(Siamese(MLP((32, 16)), MLP((16, 4))))
     made = lejepa(net, optax.adam(1e-2), noisy, lam=lam, slices=16)
     batch = {"image": jnp.zeros((64, 8))}
     state = made.init(jax.random.key(0), batch)
