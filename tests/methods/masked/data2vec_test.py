@@ -14,6 +14,7 @@ from jssl.learner import descend
 from jssl.methods.masked.data2vec import data2vec
 from jssl.models import vit
 from jssl.models.data2vec import Data2vec
+from jssl.nets import Net
 from jssl.ops.block_masking import block_mask
 from jssl.ops.patches import patchify
 
@@ -164,7 +165,7 @@ def test_words_are_learned_as_pictures_are():
         h = params["table"][jnp.where(mask, 0, x) if method is None else x]
         return ({"h": h.mean(1), "layers": (h, 2 * h)} if method else h), stats
 
-    net = data2vec.__globals__["Net"](lambda key, *x: ({"table": table}, {}), apply)
+    net = Net(lambda key, *x: ({"table": table}, {}), apply)
     words = jnp.arange(32).reshape(8, 4) % 5
     some = lambda key, x: ((x, x == 1), x == 1)
     m = data2vec(net, optax.sgd(0.1), some, top=2, prepare=lambda batch: batch["tokens"])
