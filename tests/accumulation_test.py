@@ -10,9 +10,10 @@ WAITING = {  # the parameters that follow the trained ones
     "byol": lambda state: state.target.params,
     "mean_teacher": lambda state: state.teacher.params,
     "mixmatch": lambda state: (),
+    "uda": lambda state: (),
     "dbn": lambda state: (),
 }
-COMPARING = ("moco", "simclr", "simclr_v2", "vicreg")
+COMPARING = ("freematch", "moco", "remixmatch", "simclr", "simclr_v2", "vicreg")
 
 
 def same(a, b):
