@@ -12,9 +12,10 @@ WAITING = {  # the parameters that follow the trained ones
     "i_jepa": lambda state: state.target.params,
     "data2vec": lambda state: state.teacher.params,
     "mixmatch": lambda state: (),
+    "uda": lambda state: (),
     "dbn": lambda state: (),
 }
-COMPARING = ("moco", "simclr", "simclr_v2", "vicreg")
+COMPARING = ("freematch", "moco", "remixmatch", "simclr", "simclr_v2", "vicreg")
 
 
 def same(a, b):

@@ -139,7 +139,8 @@ def test_fixmatchs_sgd_is_that_of_the_released_code(cifar):
     tx = images.averaged_sgd(train)
     kernel, bias, average = 0.5, 0.5, 0.5
     params = {"kernel": jnp.array(kernel), "bias": jnp.array(bias)}
-    state, update = optax.tree.set(tx.init(params), count=total // 2), jax.jit(tx.update)
+    state = optax.tree.set(tx.init(params), count=jnp.int32(total // 2))
+    update = jax.jit(tx.update)
     velocity = {"kernel": 0.0, "bias": 0.0}
     for step, grad in enumerate((1.0, -0.5, 2.0), start=total // 2):
         grads = {"kernel": jnp.array(grad), "bias": jnp.array(grad)}
@@ -153,7 +154,7 @@ def test_fixmatchs_sgd_is_that_of_the_released_code(cifar):
         average = 0.999 * average + 0.001 * kernel
         np.testing.assert_allclose(params["kernel"], kernel, rtol=1e-5)
         np.testing.assert_allclose(params["bias"], bias, rtol=1e-5)
-    np.testing.assert_allclose(state[-1].average["kernel"], average, rtol=1e-6)
+    np.testing.assert_allclose(state[-1].average["kernel"], average, rtol=3e-6)
 
 
 @pytest.mark.parametrize("name", ["mean_teacher", "vat"])

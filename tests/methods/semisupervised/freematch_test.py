@@ -140,11 +140,3 @@ def test_bounds_hold_the_global_threshold():
     assert metrics["confident"] == metrics["unlabeled"] == metrics["fairness"] == 0
     with pytest.raises(ValueError, match=r"bounds must be a range in \[0, 1\], got"):
         freematch(network(), TX, weak, strong, bounds=(0.9, 0.5))
-
-
-def test_accumulated_gradients_are_refused():
-    method = freematch(network(), optax.MultiSteps(TX, 2), weak, strong)
-    with pytest.raises(
-        ValueError, match="freematch: the loss compares .* optax.MultiSteps"
-    ):
-        jax.eval_shape(method.init, KEY, few_labels())
