@@ -15,7 +15,7 @@ import optax
 
 from jssl import Stage, baselines, nets, optim
 from jssl.config import Count, Positive, tiny
-from jssl.knobs import FEW_LABELS, Run, WeakAndStrong
+from jssl.knobs import FEW_GARMENTS, FEW_LABELS, Run, WeakAndStrong
 from jssl.learner import ema_weights
 from jssl.methods.semisupervised.remixmatch import remixmatch
 from jssl.models.convnet import ConvNet
@@ -23,7 +23,7 @@ from jssl.models.heads import TurnClassifier
 from jssl.models.wide_resnet import WideResNet
 from jssl.papers import WEAK_STRONG_CIFAR, CifarWeakAndStrong
 
-RUNS = {"": 3}
+RUNS = {"": 3, FEW_GARMENTS: 1}
 
 
 @tiny(FEW_LABELS)
