@@ -25,6 +25,11 @@ LENGTHS = {
     "mixmatch.py:cifar,labels=400": (1_048_576, 4000, 45_000),
     "mean_teacher.py:cifar": (150_000, 4000, 50_000),
     "vat.py:cifar": (200_000, 4000, 50_000),
+    "pi_model.py:cifar,whiten=False": (150_000, 4000, 50_000),
+    "temporal_ensembling.py:cifar,whiten=False": (150_000, 4000, 50_000),
+    "pseudo_label.py:cifar": (1_048_576, 4000, 45_000),
+    "pseudo_label.py:cifar,labels=25": (1_048_576, 250, 45_000),
+    "interpolation_consistency.py:cifar,whiten=False": (180_000, 4000, 45_000),
 }
 
 
