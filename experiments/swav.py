@@ -96,7 +96,7 @@ def laptop(
     ]
 
 
-@tiny(RESNET, projector=(8, 4), prototypes=6, freeze=0.01, warmup=0.01, queue=16,
+@tiny(RESNET, size=32, projector=(8, 4), prototypes=6, freeze=0.01, warmup=0.01, queue=16,
       queue_epoch=0.01)  # fmt: skip
 def paper(
     run: Run = Run(save_every=1000),
