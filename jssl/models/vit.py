@@ -139,12 +139,18 @@ class Attention(nn.Module):
             nn.Dense(width, kernel_init=init, dtype=self.dtype, name=name)(x).reshape(split)
             for name in ("query", "key", "value")
         )
-        if tapped(self, "attention"):
+        # The softmax of `dot_product_attention` is in float32 for all dtypes.
+        double = q.dtype == jnp.float64
+        if double or tapped(self, "attention"):
             logits = jnp.einsum("nqhd,nkhd->nhqk", q, k) / math.sqrt(q.shape[-1])
             logits = logits if mask is None else jnp.where(mask, logits, -jnp.inf)
             weights = jax.nn.softmax(logits)
             tap(self, "attention", weights.reshape(shape[0], -1, length, length))
-        out = jax.nn.dot_product_attention(q, k, v, mask=mask).reshape(shape)
+        if double:
+            out = jnp.einsum("nhqk,nkhd->nqhd", weights, v)
+        else:
+            out = jax.nn.dot_product_attention(q, k, v, mask=mask)
+        out = out.reshape(shape)
         return nn.Dense(width, kernel_init=XAVIER, dtype=self.dtype, name="out")(out)
 
 

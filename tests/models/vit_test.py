@@ -270,3 +270,24 @@ def test_a_masked_key_has_no_effect_on_the_other_tokens():
     np.testing.assert_allclose(
         out[:, :4], block.apply(variables, x[:, :4]), rtol=1e-5, atol=1e-6
     )
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
+def test_attention_has_the_precision_of_its_input(dtype):
+    with jax.enable_x64(dtype == jnp.float64):
+        x = jax.random.normal(jax.random.key(0), (2, 5, 8), dtype)
+        mask = jnp.tril(jnp.ones((5, 5), bool))[None, None]
+        layer = vit.Attention(2)
+        params = layer.init(jax.random.key(1), x)
+        params = jax.tree.map(lambda p: p.astype(dtype), params)
+        found = np.asarray(layer.apply(params, x, mask))
+    weights = jax.tree.map(lambda p: np.float64(p), params["params"])
+    dense = lambda name, y: y @ weights[name]["kernel"] + weights[name]["bias"]
+    q, k, v = (
+        dense(n, np.float64(x)).reshape(2, 5, 2, 4) for n in ("query", "key", "value")
+    )
+    logits = np.einsum("nqhd,nkhd->nhqk", q, k) / 2
+    logits = np.where(np.tril(np.ones((5, 5), bool)), logits, -np.inf)
+    share = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+    wanted = dense("out", np.einsum("nhqk,nkhd->nqhd", share, v).reshape(2, 5, 8))
+    np.testing.assert_allclose(found, wanted, atol=1e-6 if dtype == jnp.float32 else 1e-14)

@@ -94,13 +94,13 @@ def test_the_weights_descend_both_terms():
 
 def test_without_weight_the_head_of_rotations_stays():
     after, _ = moved(False, 0.0)
-    chex.assert_trees_all_equal(after.params["task"], start().params["task"])
+    chex.assert_trees_all_equal(after.params["turns"], start().params["turns"])
     assert np.any(after.params["head"]["kernel"] != start().params["head"]["kernel"])
 
 
 def test_guessing_costs_log_four():
-    zero = jax.tree.map(jnp.zeros_like, start().params["task"])
-    state = start()._replace(params=dict(start().params, task=zero))
+    zero = jax.tree.map(jnp.zeros_like, start().params["turns"])
+    state = start()._replace(params=dict(start().params, turns=zero))
     m = s4l(network(), optax.sgd(0.3), noisy, weight=0.7)
     _, metrics = jax.jit(m.step)(KEY, state, few_labels())
     np.testing.assert_allclose(metrics["rotation"], np.log(4), rtol=1e-6)
