@@ -117,7 +117,8 @@ def remixmatch(
         return known, jnp.stack(unknown, 1).reshape(len(u), -1), stats
 
     def loss(params, stats, mixed, anchored, turned, w, key):
-        (x, p), (u, mixed_q), (a, q), (t, turns) = *mixed, anchored, turned
+        (x, p), (u, mixed_q) = mixed
+        (a, q), (t, turns) = anchored, turned
         known, unknown, moved = of_mixed(params, stats, x, u, key)
         looks = dict(train=True, keys=noise_keys(key))
         near = net.apply(params, stats, a, **looks)[0]["logits"]
