@@ -12,8 +12,7 @@ I-JEPA and MAE, CIFAR-10's for MoCo, W-MSE, RotNet and Mean Teacher, Lab's for C
 convolutional network, have images whitened in advance. On CIFAR-10 BYOL, Barlow Twins,
 VICReg and SwAV, which have no code of their authors for it, have those of solo-learn;
 SimSiam has CIFAR-10's statistics in place of ImageNet's. `prepare` of the method must
-normalize alike;
-`statistics=None` omits the normalization.
+normalize alike; `statistics=None` omits the normalization.
 
 The recipes for 28 x 28 gray images are our own: larger crops (small ones contain only a
 stroke), only brightness and contrast jitter, and for digits, which have no mirror

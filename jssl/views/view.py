@@ -81,8 +81,8 @@ class View:
         every side and cropped to its size at random; not together with `shift`.
       pad_mode: padding of `pad`: "fill", "reflect" or "edge".
       fill: pixel value beyond the border, for `rotate`, `shift` and `pad`.
-      randaugment: number of operations, magnitude and its standard deviation, and, as in
-        `RandAugment`, more of what they are; or None.
+      randaugment: arguments of `RandAugment` in their order (number of operations,
+        magnitude, its standard deviation, ...), or None.
       jitter: probability of color jitter.
       strength: maximum change of brightness, contrast, saturation and hue.
       jitter_order: "random" or "fixed".

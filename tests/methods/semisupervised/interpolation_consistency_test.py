@@ -66,7 +66,7 @@ def mixtures(key, alpha, per_sample):
 
 
 def looks(key):
-    """What student and teacher see, of labeled and of unlabeled rows, and the keys."""
+    """Views of student and teacher, of labeled and of unlabeled rows, and the keys."""
     look, mix_x, mix_u, *_ = jax.random.split(key, 6)
     batch = few_labels()
     images = [batch[part]["image"] for part in ("labeled", "unlabeled")]

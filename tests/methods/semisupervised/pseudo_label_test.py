@@ -47,7 +47,7 @@ def compiled():
 
 
 def looks():
-    """What a step with KEY sees of labeled and of unlabeled rows."""
+    """Views in a step with KEY, of labeled and of unlabeled rows."""
     batch = few_labels()
     images = [batch[part]["image"] for part in ("labeled", "unlabeled")]
     return jnp.split(noisier(jax.random.split(KEY, 3)[0], jnp.concatenate(images)), 2)

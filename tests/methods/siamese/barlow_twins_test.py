@@ -129,7 +129,7 @@ def learnt(lam):
 
 
 def directions(z):
-    """How many a correlation matrix has, by the entropy of its eigenvalues."""
+    """Effective rank of a correlation matrix, by the entropy of its eigenvalues."""
     share = np.linalg.eigvalsh(np.corrcoef(z.T)).clip(1e-12)
     share /= share.sum()
     return np.exp(-(share * np.log(share)).sum())
