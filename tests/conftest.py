@@ -5,6 +5,7 @@ and, where jaxlib can do without, no emitters of fusions, which go through MLIR.
 """
 
 import collections
+import gc
 import os
 import re
 from importlib.metadata import version
@@ -51,6 +52,14 @@ def caches(tmp_path_factory, monkeypatch):
     """Baselines computed by tests go to a place of their own."""
     if "JSSL_CACHE" not in os.environ:
         monkeypatch.setenv("JSSL_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
+@pytest.fixture(autouse=True, scope="module")
+def compiled():
+    """Programs of a module's tests are freed at its end."""
+    yield
+    jax.clear_caches()
+    gc.collect()
 
 
 @pytest.fixture(scope="session")

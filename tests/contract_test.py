@@ -19,6 +19,7 @@ The laws on the agreement of devices are marked `agreement`; `tiers` has the met
 which they run in `make test`.
 """
 
+import gc
 from functools import partial
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -73,7 +74,9 @@ def case(request):
     step = jax.jit(counted, donate_argnums=1)
     rows = getattr(tiny, "rows", lambda batch: batch)(batch)
     shared = aliased(init.jaxpr, batch, state)
-    return Case(tiny, method, batch, step, traces, state, shared, rows)
+    yield Case(tiny, method, batch, step, traces, state, shared, rows)
+    jax.clear_caches()
+    gc.collect()
 
 
 def aliased(jaxpr, batch, state):
