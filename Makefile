@@ -1,7 +1,7 @@
 # make demo        installs into .venv and trains MAE on 5,000 digits
-# make test        installs and runs the checks; the agreement of devices, for one method of
-#                  every shape and for those that changed since `make test-all`, and two
-#                  steps of the published settings of those that changed
+# make test        installs and runs the checks; the agreement of devices and a whole run of
+#                  the laptop, for one method of every shape and for those that changed since
+#                  `make test-all`, and two steps of the published settings of the latter
 # make test-all    runs all the checks, and writes tests/full-tier.json
 # make test-fast   the developers' lane: the house, and one method of every shape;
 #                  ALSO="tests -k simclr" adds what you changed

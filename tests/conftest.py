@@ -29,7 +29,8 @@ jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
 
 SECONDS: dict[str, float] = collections.defaultdict(float)
-AGREED: dict[str, list[bool]] = collections.defaultdict(list)
+AGREED: collections.Counter[str] = collections.Counter()
+FAILED: set[str] = set()
 
 
 @pytest.fixture
@@ -86,7 +87,7 @@ def pytest_addoption(parser):
     parser.addoption(
         "--settle",
         action="store_true",
-        help="note in tests/full-tier.json the methods whose devices agreed",
+        help="note in tests/full-tier.json the methods whose tests passed",
     )
 
 
@@ -94,32 +95,35 @@ def pytest_collection_modifyitems(items):
     """Marks what the fast lane and `make test` leave out.
 
     The fast lane: methods beyond one a shape, and the papers' settings. Both: what is
-    marked `changed`, and the agreement of devices for methods beyond one a shape, if no
-    file of the method changed since that agreement was seen.
+    marked `changed`, and the agreement of devices and the whole run of methods beyond one a
+    shape, if no file of the method changed since that agreement was seen.
     """
-    unchanged, settled = tiers.unchanged(), tiers.settled()
+    done = {"changed": tiers.unchanged()} | dict.fromkeys(
+        ("agreement", "whole"), tiers.settled()
+    )
     for item in items:
         method = method_of(item.nodeid)
         if (method and method not in tiers.ONE_A_SHAPE) or ":paper" in item.nodeid:
             item.add_marker(pytest.mark.slow)
-        if method in settled and item.get_closest_marker("agreement"):
-            item.add_marker(pytest.mark.settled)
-        if method in unchanged and item.get_closest_marker("changed"):
-            item.add_marker(pytest.mark.settled)
+        for marker, methods in done.items():
+            if method in methods and item.get_closest_marker(marker):
+                item.add_marker(pytest.mark.settled)
 
 
 def pytest_runtest_logreport(report):
-    """Adds a test's seconds to its method's, and notes the agreement of devices."""
+    """Adds a test's seconds to its method's, and notes failures and agreement."""
     if method := method_of(report.nodeid):
         SECONDS[method] += report.duration
-        if report.when == "call" and "agreement" in report.keywords:
-            AGREED[method].append(report.passed)
+        if report.failed:
+            FAILED.add(method)
+        elif report.when == "call" and "agreement" in report.keywords:
+            AGREED[method] += report.passed
 
 
 def pytest_sessionfinish(session):
-    """Settles the methods whose agreement tests passed, in the process that reports."""
+    """Settles the methods all of whose tests passed, in the process that reports."""
     if session.config.getoption("--settle") and not hasattr(session.config, "workerinput"):
-        tiers.settle({name for name, passed in AGREED.items() if passed == [True, True]})
+        tiers.settle({name for name, n in AGREED.items() if n == 2} - FAILED)
 
 
 def pytest_terminal_summary(terminalreporter):

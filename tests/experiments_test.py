@@ -1,7 +1,7 @@
 """Every experiment: its functions trace by shape, and its laptop's learn photographs.
 
-The published settings run two tiny steps where a file of the method or of the experiment
-changed since `make test-all`.
+Where a file of the method or of the experiment changed since `make test-all`, published
+settings run two tiny steps, and laptops a whole run; one laptop of every shape always does.
 """
 
 import json
@@ -104,6 +104,14 @@ NEED_LABELS = {
 }
 
 
+@pytest.fixture(autouse=True)
+def freed():
+    """Programs of an experiment are freed at its end."""
+    yield
+    jax.clear_caches()
+
+
+@pytest.mark.whole
 @pytest.mark.parametrize("file", FILES, ids=[f"{f.stem}:unlabeled" for f in FILES])
 def test_photographs_without_labels_train_to_the_report(file, unlabeled, tmp_path, capfd):
     """Every laptop experiment, or one line that says that it needs labels."""
