@@ -1,7 +1,7 @@
 """FixMatch: confident pseudo-labels of a weak view, learned on a strong view.
 
     python -m jssl.main --config=experiments/fixmatch.py
-    python -m jssl.main --config=experiments/fixmatch.py:labels=4,threshold=0.9
+    python -m jssl.main --config=experiments/fixmatch.py:labels=4,threshold=0.95
     python -m jssl.main --config=experiments/fixmatch.py:cifar,labels=400
 
 Sohn et al. 2020, https://arxiv.org/abs/2001.07685. Reference, CIFAR-10 with WRN-28-2 and
@@ -25,11 +25,12 @@ def laptop(
     run: Run = Run(),
     images: WeakAndStrong = WeakAndStrong(),
     weight: float = 1.0,
-    threshold: Fraction = 0.95,
+    threshold: Fraction = 0.8,
 ) -> list[Stage]:
     """A small convolutional network, a hundred labels: about two minutes on two cores.
 
-    Departures: two unlabeled images to a labeled one, in the paper seven; Adam.
+    Departures: two unlabeled images to a labeled one, in the paper seven; Adam; a threshold
+    of 0.8, in the paper 0.95, which a third of the images never reach in 1,050 updates.
 
     Args:
       weight: Weight of the unlabeled images.

@@ -21,13 +21,15 @@ from jssl.evals.protocol import Features, of_settings
 from jssl.pictures import Lines
 
 POINT = {"z": 0.2, "h": 0.02}  # complete collapse: std below; h may have a large mean
+LESS = 0.75  # complete collapse: std of z below this fraction of that of h
 FLAT = 1.6  # dimensional collapse: effective rank below
-IDLE = 0.05  # no learning: the best loss is within this fraction of its value at chance
+IDLE = 0.02  # no learning: the best loss is within this fraction of its value at chance
 ALIKE = 0.05  # mode collapse: samples/spread below
 LOST, SOME = 0.5, 0.1  # mode collapse: coverage below LOST of a best of at least SOME
 USED = 0.1  # unused prototypes: prototypes/used below this fraction of all
 PATIENCE = 200  # steps below which a run is too short to judge
 PLAIN = 0.1  # of its threshold and of its untrained value: std of a collapse plain before
+PLAINLY = 0.6  # the same of z, as a fraction of the std of h
 
 NEEDS = {
     "complete collapse": "stop-gradient with a predictor, a momentum target, negatives, a "
@@ -125,9 +127,10 @@ def diagnose(
     """The diagnosis of a run from its history.
 
     An untrained network may look collapsed, and a network is nearly untrained for its first
-    steps: in the first 200 a sign leaves the run "undecided". Only a standard deviation of
-    a tenth of the threshold (and, if the history has the untrained network as step 0, of
-    its value there) is complete collapse at any step.
+    steps: in the first 200 a sign leaves the run "undecided". Two are complete collapse at
+    any step: projections z that have lost the spread of h, which an untrained projector
+    keeps, and a standard deviation of a tenth of the threshold (and, if the history has the
+    untrained network as step 0, of its value there).
 
     Args:
       history: (step, numbers) in order of steps: those of `examine`, and training metrics.
@@ -167,6 +170,8 @@ def _plain(history):
     name = _judged(last)
     if name is None:
         return False
+    if _share(last) < PLAINLY:
+        return True
     std, limit = f"{name}/std", POINT[name]
     if begin == 0 and step > 0:
         limit = min(limit, first.get(std, limit))
@@ -194,15 +199,31 @@ def _judged(numbers):
     return next((name for name in ("z", "h") if f"{name}/std" in numbers), None)
 
 
+def _share(numbers):
+    """Standard deviation of z as a fraction of that of h; infinite without both.
+
+    It is near 1 in an untrained network, and grows where z is spread over the sphere.
+    """
+    z, h = numbers.get("z/std"), numbers.get("h/std")
+    return z / h if z is not None and h else math.inf
+
+
 def _point(step, numbers, chance):
     name = _judged(numbers)
-    if name is None or numbers[f"{name}/std"] >= POINT[name]:
+    if name is None:
         return None
-    std = 100 * numbers[f"{name}/std"]
-    return (
-        f"the embeddings {name} are nearly identical (per-dimension std is {std:.2g} % of "
-        f"its maximum)"
-    )
+    std, share = 100 * numbers[f"{name}/std"], _share(numbers)
+    if std < 100 * POINT[name]:
+        return (
+            f"the embeddings {name} are nearly identical (per-dimension std is {std:.2g} % "
+            f"of its maximum)"
+        )
+    if share < LESS:
+        return (
+            f"the projections z have lost the spread of h (per-dimension std is {std:.2g} % "
+            f"of its maximum, that of h {std / share:.2g} %)"
+        )
+    return None
 
 
 def _flat(step, numbers, chance):

@@ -68,6 +68,23 @@ def test_a_plain_collapse_is_found_in_a_short_run():
     assert doctor.diagnose([(0, WELL), (40, GONE)]).kind == "complete collapse"
 
 
+def test_projections_that_lose_the_spread_of_h_are_a_collapse():
+    half = WELL | {"z/std": 0.3, "h/std": 0.55}
+    verdict = doctor.diagnose([(200, half)])
+    assert verdict.kind == "complete collapse"
+    assert "30 % of its maximum, that of h 55 %" in verdict.words
+    assert doctor.diagnose([(200, WELL | {"z/std": 0.3, "h/std": 0.35})]).kind == "healthy"
+    assert doctor.diagnose(
+        [(200, {"h/std": 0.3, "h/rank": 9.0, "h/width": 16.0})]
+    ).kind == ("healthy")
+
+
+def test_they_are_so_in_a_short_run_if_little_is_left():
+    half, less = (WELL | {"z/std": x, "h/std": 0.5} for x in (0.33, 0.25))
+    assert doctor.diagnose([(0, WELL), (60, half)]).kind == "undecided"
+    assert doctor.diagnose([(0, WELL), (60, less)])[:2] == ("complete collapse", 60)
+
+
 def test_what_the_untrained_network_is_like_too_is_no_plain_collapse():
     assert doctor.diagnose([(0, GONE), (40, GONE)]).kind == "undecided"
 
