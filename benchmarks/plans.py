@@ -59,6 +59,10 @@ PLANS = {  # name: (what it is, config, topology)
         "v5e:16x16",
     ),
     "moco-v3-B-16x16": ("MoCo v3 ViT-B/16, 4,096", "moco.py:v3_vit", "v5e:16x16"),
+    "dino-S-16x16": ("DINO ViT-S/16, 1,024, 2 + 8 crops", "dino.py:paper", "v5e:16x16"),
+    "dino-B-16x16": ("DINO ViT-B/16", "dino.py:paper,variant=B/16", "v5e:16x16"),
+    "ibot-S-16x16": ("iBOT ViT-S/16, 1,024, 2 + 10 crops", "ibot.py:paper", "v5e:16x16"),
+    "swav-4096-16x16": ("SwAV ResNet-50, 4,096, 2 + 6 crops", "swav.py:paper", "v5e:16x16"),
     "dit-XL-16x16": (
         "DiT-XL, 256 patches, 256",
         "video_diffusion.py:paper,source=blank:imagenet2012,size=256,variant=XL/16",
