@@ -114,9 +114,10 @@ def paper(
     """ViT-S/16 on ImageNet: two large and eight small crops, AdamW, 100 epochs.
 
     Numbers to beat, top-1 of the 50,000 validation images by kNN and after "linear", by
-    README.md of the released code: 69.3 % and 73.8 % after 100 epochs; 73.3 % and 76.1 %
+    README.md of the released code: 69.3 % and 74.0 % after 100 epochs; 73.3 % and 76.0 %
     with epochs=300,teacher_temperature=0.07,temperature_epochs=30,unit_prototypes=False;
-    74.5 % and 77.0 % after 800, which also had other crops; 76.1 % and 78.2 % of ViT-B/16.
+    74.5 % and 77.0 % after 800, whose arguments are not in the repository; 76.1 % and
+    78.2 % of ViT-B/16.
     "linear" is of the class tokens of the last four blocks with ViT-S, else of that of the
     last block and the mean of its patch tokens: SGD, batches of 1,024, rate 0.001 for 256,
     100 epochs.

@@ -5,9 +5,9 @@
     python -m jssl.main --config=experiments/lejepa.py:imagenette
     python -m jssl.main --config=experiments/lejepa.py:paper,mesh=data=8;fsdp=8
 
-Balestriero and LeCun 2025, https://arxiv.org/abs/2511.08544; settings from the README and
-MINIMAL.md of rbalestr-lab/lejepa. Reference, ViT-H/14: 79 % ImageNet top-1, linear. Ours:
-not run.
+Balestriero and LeCun 2025, https://arxiv.org/abs/2511.08544; settings from the README,
+MINIMAL.md and scripts/ of rbalestr-lab/lejepa. Reference, ViT-H/14: 79 % ImageNet top-1,
+linear. Ours: not run.
 """
 
 from functools import partial
@@ -90,11 +90,15 @@ def paper(
     layers after layer norm, and they report no difference between the optimizers nor the
     norms.
 
-    Published are crops, colors, rates, decays, number format, slices and lambda. Not known
-    to us, and chosen here: batch, epochs, warm-up, drop path and projector of this network.
+    Crops, colors, rates, decays, number format and slices are those of the README; batch,
+    epochs, drop path and lambda those of the released ablations of ViT-L/14 (scripts/),
+    whose large crops have 238 pixels, and which hide three tenths of the patches. Not
+    published, and chosen here: the warm-up, and the widths of the projector, whose last
+    one is among theirs, 64 to 1,024.
 
     Departures: crops are cut from the central squares of photographs, on the device;
-    positions are fixed, those of timm's networks learned.
+    positions are fixed, those of timm's networks learned; 17 frequencies from -5 to 5, as
+    in the paper, in the released code from 0 to 3.
 
     The mesh axis fsdp cuts weights and moments, the axis tensor heads and hidden units.
 
