@@ -14,8 +14,6 @@ import math
 from dataclasses import replace
 from functools import partial
 
-import optax
-
 from jssl import Stage, baselines, evals, nets, optim, sharding
 from jssl.config import Count, Counts, Fraction, Positive, tiny
 from jssl.knobs import FASHION, IMAGES, CroppedImages, Run
@@ -217,11 +215,17 @@ def cifar(
     steps = train.steps(images.epochs)
     encoder = resnet.encoder(images, stem="cifar", zero_last=False)
     net = nets.linen(Distilled(encoder, Head(prototypes, head)))
-    still = optim.held(optax.identity(), "head/last", train.steps(freeze) if freeze else 0)
-    lars = optim.lars(images.schedule(train), weight_decay=decay, trust=0.02, clip=True)
+    lars = optim.lars(
+        images.schedule(train),
+        weight_decay=decay,
+        trust=0.02,
+        clip=True,
+        freeze=train.steps(freeze) if freeze else 0,
+        last="head/last",
+    )
     method = dino(
         net,
-        optax.chain(still, lars, still),
+        lars,
         augment,
         steps=steps,
         momentum=momentum,
