@@ -17,7 +17,7 @@ import optax
 
 from jssl import Stage, baselines, evals, nets, optim, sharding, views
 from jssl.config import Count, Fraction, Positive, tiny
-from jssl.knobs import FASHION, IMAGES, Images, Run
+from jssl.knobs import FASHION, IMAGES, Images, Run, SmallTransformer
 from jssl.learner import graft
 from jssl.method import field
 from jssl.methods.masked.data2vec import data2vec
@@ -35,16 +35,12 @@ SHARED = "encoder/(embedding|positions)"
 def laptop(
     run: Run = Run(dispatch=4),
     images: Images = Images(epochs=12.0, supervised_epochs=12.0),
-    lr: Positive = 1e-3,
+    vision: SmallTransformer = SmallTransformer(depth=4),
     momentum: Fraction = 0.99,
     mask: Fraction = 0.6,
     least: Count = 4,
     top: Count = 2,
     beta: Positive = 2.0,
-    patch: Count = 4,
-    width: Count = 64,
-    depth: Count = 4,
-    heads: Count = 4,
     pool: str = "mean",
 ) -> list[Stage]:
     """data2vec on small images: about two minutes on two cores.
@@ -55,27 +51,19 @@ def laptop(
     than the paper's 0.9998.
 
     Args:
-      lr: Peak learning rate: linear warm-up over the first 5 % of the steps, then cosine
-        decay to 0.
       momentum: Momentum of the teacher.
       mask: Fraction of patches that are masked.
       least: Smallest area of a masked rectangle, in patches.
       top: Layers of the teacher that are averaged.
       beta: Distance from which the error is linear.
-      patch: Side of a patch in pixels; must divide the image's (digits: 2).
-      width: Width of the encoder.
-      depth: Number of blocks of the encoder.
-      heads: Attention heads of the encoder; must divide its width.
       pool: Pooling of the tokens into h: mean, cls, mean_max, grid (3 x 3 means) or flat.
     """
-    train = images.load(run, patch=patch)
-    encoder = vit.Encoder(width, depth, heads, patch)
-    adamw = partial(optim.adamw, lr, decay=0.05)
+    train, encoder = images.load(run, patch=vision.patch), vision.encoder()
     prepare = field("image", lambda x: 2 * x - 1)
     method = data2vec(
         nets.linen(Data2vec(encoder, pool)),
-        adamw(train.steps(images.epochs)),
-        in_blocks(patch, mask, least),
+        vision.adamw(train.steps(images.epochs)),
+        in_blocks(vision.patch, mask, least),
         top=top,
         momentum=momentum,
         beta=beta,
@@ -85,7 +73,7 @@ def laptop(
     classifier = nets.linen(vit.Classifier(encoder, train.classes, pool, head_std=0.02))
     return [
         baselines.pretrain_stage(
-            run, images, train, method, classifier, prepare=prepare, tx=adamw
+            run, images, train, method, classifier, prepare=prepare, tx=vision.adamw
         )
     ]
 

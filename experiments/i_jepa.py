@@ -13,15 +13,14 @@ from functools import partial
 
 import optax
 
-from jssl import Stage, baselines, evals, nets, optim, sharding, views
-from jssl.config import Count, Counts, Fraction, Positive, tiny
-from jssl.knobs import FASHION, IMAGES, Images, Run
-from jssl.learner import Learner
+from jssl import Stage, baselines, nets, optim, sharding, views
+from jssl.config import Count, Counts, Fraction, tiny
+from jssl.knobs import FASHION, IMAGES, Images, Run, SmallTransformer
 from jssl.method import field
 from jssl.methods.masked.i_jepa import i_jepa
 from jssl.models import vit
 from jssl.models.jepa import JEPA
-from jssl.papers import LINEAR, PAPER, ImageNet, LinearEvaluation
+from jssl.papers import LINEAR, PAPER, ImageNet, LinearEvaluation, part
 
 RUNS = {"": 5, f"{FASHION},epochs=7,supervised_epochs=7": 1}
 
@@ -30,14 +29,10 @@ RUNS = {"": 5, f"{FASHION},epochs=7,supervised_epochs=7": 1}
 def laptop(
     run: Run = Run(dispatch=4),
     images: Images = Images(epochs=20.0, supervised_epochs=15.0),
-    lr: Positive = 1e-3,
+    vision: SmallTransformer = SmallTransformer(),
     momentum: Fraction = 0.99,
     blocks: Count = 4,
     context: Count = 16,
-    patch: Count = 4,
-    width: Count = 64,
-    depth: Count = 3,
-    heads: Count = 4,
     predictor: Counts = (32, 2),
     pool: str = "mean",
 ) -> list[Stage]:
@@ -49,27 +44,21 @@ def laptop(
     Departures: images are not cropped, and the weight decay is constant.
 
     Args:
-      lr: Peak learning rate: linear warm-up over the first 5 % of the steps, then cosine
-        decay to 0.
       momentum: Initial momentum of the target encoder, rising linearly to 1.
       blocks: Target blocks of an image.
       context: Patches that the context encoder sees.
-      patch: Side of a patch in pixels; must divide the image's (digits: 2).
-      width: Width of the encoder.
-      depth: Number of blocks of the encoder.
       heads: Attention heads of encoder and predictor; must divide both widths.
       predictor: Width and number of blocks of the predictor.
       pool: Pooling of the tokens into h: mean, mean_max, grid (3 x 3 means) or flat.
     """
-    train = images.load(run, patch=patch)
+    train = images.load(run, patch=vision.patch)
     steps = train.steps(images.epochs)
-    encoder = vit.Encoder(width, depth, heads, patch, class_token=False)
-    adamw = partial(optim.adamw, lr, decay=0.05)
+    encoder = vision.encoder(class_token=False)
     prepare = field("image", lambda x: 2 * x - 1)
     method = i_jepa(
-        nets.linen(JEPA(encoder, *predictor, heads, pool)),
-        adamw(steps),
-        patch,
+        nets.linen(JEPA(encoder, *predictor, vision.heads, pool)),
+        vision.adamw(steps),
+        vision.patch,
         context,
         steps=steps,
         momentum=momentum,
@@ -79,7 +68,7 @@ def laptop(
     classifier = nets.linen(vit.Classifier(encoder, train.classes, pool, head_std=0.02))
     return [
         baselines.pretrain_stage(
-            run, images, train, method, classifier, prepare=prepare, tx=adamw
+            run, images, train, method, classifier, prepare=prepare, tx=vision.adamw
         )
     ]
 
@@ -159,15 +148,16 @@ def paper(
         momentum=momentum,
         prepare=prepare,
     )
-    judged, rules = evals.knn_if_labeled(train), dict(rules=sharding.TRANSFORMER)
-    head = dict(
+    return probe.with_pretraining(
+        run,
+        images,
+        train,
+        method,
+        nets.linen(vit.Pooled(encoder, "mean")),
+        part("target"),
         tx=partial(optim.lars, weight_decay=0.0),
         falls={0.3: 0.1, 0.6: 0.1, 0.9: 0.1},
         norm=True,
+        output="",
+        rules=sharding.TRANSFORMER,
     )
-    target = lambda state: Learner(*state.target, ())
-    net = nets.linen(vit.Pooled(encoder, "mean"))
-    return [
-        run.stage("pretrain", method, train, steps, evals=judged, **rules),
-        *probe.stages(run, images, train, net, target, output="", **head, **rules),
-    ]

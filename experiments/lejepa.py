@@ -116,12 +116,8 @@ def paper(
     net = network(variant, projector, images, drop_path=drop_path, remat=remat)
     tx = adamw(images.schedule(train, end=1 / 1000), decay)
     method = lejepa(net, tx, augment, lam=lam, slices=slices, prepare=prepare)
-    steps, judged = train.steps(images.epochs), evals.knn_if_labeled(train)
-    rules, sgd = dict(rules=sharding.TRANSFORMER), partial(optim.decayed_sgd, decay=0.0)
-    return [
-        run.stage("pretrain", method, train, steps, evals=judged, **rules),
-        *probe.stages(run, images, train, net, tx=sgd, norm=True, **rules),
-    ]
+    how = dict(tx=partial(optim.decayed_sgd, decay=0.0), rules=sharding.TRANSFORMER)
+    return probe.with_pretraining(run, images, train, method, net, norm=True, **how)
 
 
 @tiny(PAPER, variant="16x1x2/8", projector=(8, 4), slices=4, warmup=0.01)

@@ -15,23 +15,18 @@ from functools import partial
 
 import optax
 
-from jssl import Stage, baselines, evals, nets, optim, sharding, views
+from jssl import Stage, baselines, nets, optim, sharding, views
 from jssl.config import Count, Counts, Positive, tiny
 from jssl.data import Source
 from jssl.knobs import CONVNET, FASHION, CroppedImages, Run, Small
 from jssl.methods.clustering.swav import swav
 from jssl.models.heads import MLP, Classifier
 from jssl.models.prototypes import Prototypes
-from jssl.papers import CIFAR, RESNET, Cifar, ImageNet, Large, LinearEvaluation
+from jssl.papers import CIFAR, RESNET, Cifar, ImageNet, Large, LinearEvaluation, part
 
 GARMENTS = f"{FASHION},recipe=garments_multicrop"
 RUNS = {"": 5, f"{GARMENTS},epochs=10,supervised_epochs=10": 1}
 QUEUE = [("queue/keys$", sharding.rows_sharded)]
-
-
-def learner(state):
-    """The network and its optimizer."""
-    return state.learner
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,14 +138,12 @@ def paper(
         late(optax.identity()),
     )
     method = swav(net, lars, augment, prepare=prepare, **codes.knobs(train))
-    steps, judged = train.steps(images.epochs), evals.knn_if_labeled(train)
     sgd = partial(optim.decayed_sgd, decay=1e-6)
     whole = replace(images, whole=True)
     look = whole.crop_and_flip(statistics=views.IMAGENET_SWAV)
-    return [
-        run.stage("pretrain", method, train, steps, evals=judged, rules=QUEUE),
-        *probe.stages(run, whole, train, net, learner, tx=sgd, look=look),
-    ]
+    return probe.with_pretraining(
+        run, whole, train, method, net, part("learner"), tx=sgd, look=look, rules=QUEUE
+    )
 
 
 @tiny(CIFAR, projector=(8, 4), prototypes=6, freeze=0.01, warmup=0.01, queue=16,
@@ -186,9 +179,7 @@ def cifar(
         last="prototypes",
     )
     method = swav(net, lars, augment, prepare=prepare, **codes.knobs(train))
-    steps, judged = train.steps(images.epochs), evals.knn_if_labeled(train)
     sgd = partial(optim.decayed_sgd, decay=0.0, nesterov=True)
-    return [
-        run.stage("pretrain", method, train, steps, evals=judged, rules=QUEUE),
-        *probe.stages(run, images, train, net, learner, tx=sgd),
-    ]
+    return probe.with_pretraining(
+        run, images, train, method, net, part("learner"), tx=sgd, rules=QUEUE
+    )

@@ -172,7 +172,7 @@ def test_fixmatchs_sgd_is_that_of_the_released_code(cifar):
 def test_images_are_whitened_before_they_move(name, monkeypatch, tmp_path):
     """Mean Teacher's after their contrast is normalized, with 0.1 added to variances."""
     recipe = views.recipe
-    monkeypatch.setattr(views, "recipe", lambda name: recipe(name, size=8))
+    monkeypatch.setattr(views, "recipe", lambda name, **more: recipe(name, size=8, **more))
     bits = np.random.default_rng(0).integers(0, 256, (1500, 8, 8, 3)).astype(np.uint8)
     labels, file = np.arange(1500) % 10, tmp_path / "noise.npz"
     np.savez(file, x_train=bits, y_train=labels, x_test=bits[:99], y_test=labels[:99])
