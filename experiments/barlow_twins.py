@@ -12,7 +12,7 @@ linear, in the paper, 73.5 % of the released network. Ours: not run.
 
 from functools import partial
 
-from jssl import Stage, baselines, evals, nets, optim
+from jssl import Stage, baselines, nets, optim
 from jssl.config import Counts, Positive, tiny
 from jssl.knobs import CONVNET, GARMENTS, Run, Small, ViewedImages
 from jssl.methods.siamese.barlow_twins import barlow_twins
@@ -81,12 +81,8 @@ def paper(
     rate, slower = images.schedule(train, end=1 / 1000), bias_lr / images.lr
     lars = optim.lars(rate, weight_decay=decay, vectors=slower)
     method = barlow_twins(net, lars, augment, lam=lam, prepare=prepare)
-    steps, judged = train.steps(images.epochs), evals.knn_if_labeled(train)
     sgd = partial(optim.decayed_sgd, decay=1e-6)
-    return [
-        run.stage("pretrain", method, train, steps, evals=judged),
-        *probe.stages(run, images, train, net, tx=sgd),
-    ]
+    return probe.with_pretraining(run, images, train, method, net, tx=sgd)
 
 
 @tiny(CIFAR, projector=(8, 8), warmup=0.01)
@@ -116,9 +112,5 @@ def cifar(
     net = nets.linen(Siamese(encoder, MLP(projector)))
     lars = optim.lars(images.schedule(train), weight_decay=1e-4, trust=0.02, clip=True)
     method = barlow_twins(net, lars, augment, lam=lam, scale=scale, prepare=prepare)
-    steps, judged = train.steps(images.epochs), evals.knn_if_labeled(train)
     sgd = partial(optim.decayed_sgd, decay=0.0, nesterov=True)
-    return [
-        run.stage("pretrain", method, train, steps, evals=judged),
-        *probe.stages(run, images, train, net, tx=sgd),
-    ]
+    return probe.with_pretraining(run, images, train, method, net, tx=sgd)

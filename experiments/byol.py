@@ -11,12 +11,12 @@ Grill et al. 2020, https://arxiv.org/abs/2006.07733. Reference, ResNet-50, 1,000
 
 from functools import partial
 
-from jssl import Stage, baselines, evals, nets, optim
+from jssl import Stage, baselines, nets, optim
 from jssl.config import Counts, Fraction, tiny
 from jssl.knobs import CONVNET, GARMENTS, Run, Small, ViewedImages
 from jssl.methods.siamese.byol import byol
 from jssl.models.heads import MLP, Classifier, Siamese
-from jssl.papers import CIFAR, RESNET, Cifar, ImageNet, Large, LinearEvaluation
+from jssl.papers import CIFAR, RESNET, Cifar, ImageNet, Large, LinearEvaluation, part
 
 RUNS = {"": 5, f"{GARMENTS},epochs=10,supervised_epochs=10": 1}
 
@@ -93,13 +93,11 @@ def paper(
         momentum=momentum,
         prepare=prepare,
     )
-    judged = evals.knn_if_labeled(train)
     sgd = partial(optim.decayed_sgd, decay=0.0, nesterov=True)
-    online, look = lambda state: state.online, images.crop_and_flip(method="bicubic")
-    return [
-        run.stage("pretrain", method, train, steps, evals=judged),
-        *probe.stages(run, images, train, net, online, tx=sgd, look=look),
-    ]
+    look = images.crop_and_flip(method="bicubic")
+    return probe.with_pretraining(
+        run, images, train, method, net, part("online"), tx=sgd, look=look
+    )
 
 
 @tiny(CIFAR, projector=(8, 4), warmup=0.01)
@@ -136,10 +134,5 @@ def cifar(
         momentum=momentum,
         prepare=prepare,
     )
-    judged = evals.knn_if_labeled(train)
     sgd = partial(optim.decayed_sgd, decay=0.0, nesterov=True)
-    online = lambda state: state.online
-    return [
-        run.stage("pretrain", method, train, steps, evals=judged),
-        *probe.stages(run, images, train, net, online, tx=sgd),
-    ]
+    return probe.with_pretraining(run, images, train, method, net, part("online"), tx=sgd)

@@ -20,26 +20,21 @@ import optax
 from jssl import Stage, baselines, evals, nets, optim, views
 from jssl.config import Count, Counts, Fraction, Positive, one_of, tiny
 from jssl.data import Source
-from jssl.knobs import DATA, FASHION, IMAGES, Data, Images, Run, with_labels
-from jssl.learner import ema_weights
+from jssl.knobs import DATA, FASHION, IMAGES, Data, Denoising, Images, Run, with_labels
 from jssl.method import Method, field
 from jssl.methods.generative.ddpm import ddpm
 from jssl.models.convnet import ConvNet
 from jssl.models.heads import Classifier
 from jssl.models.unet import UNet
-from jssl.ops.diffusion import SCHEDULES, TARGETS
 
 RUNS = {"": 5, FASHION: 1, "source=photographs,size=32,epochs=20": 1}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Diffusion:
+class Diffusion(Denoising):
     """Noise levels, network and samples of a diffusion model.
 
     Attributes:
-      levels: Number T of noise levels.
-      schedule: Noise levels: cosine, linear or scaled_linear.
-      target: Prediction of the network: epsilon, x0 or v.
       width: Channels of the first level of the U-Net.
       multipliers: Channels of each level, in units of the width.
       blocks: Residual blocks of each level on the way down.
@@ -47,19 +42,11 @@ class Diffusion:
       patch: Side of the squares of pixels that are one place of the first level.
       norm_groups: Groups of the group norms.
       dropout: Dropout rate of the residual blocks.
-      average: Decay of the averaged weights, which make the samples.
       conditional: Give the network the class of each image, for samples of a class.
-      drop: Fraction of the images whose class is withheld in training.
-      guidance: Strength of the class in samples: 1 for none beyond the condition itself.
-      sampling_steps: Steps of a sample; 0: all T.
-      eta: Noise of samples: 1 for ancestral ones (DDPM), 0 for deterministic ones (DDIM).
       variance: Variance of that noise: small (of the posterior) or large (beta).
       probe: Position of the level of h in the schedule, from 0 to 1.
     """
 
-    levels: Count = 1000
-    schedule: str = "linear"
-    target: str = "epsilon"
     width: Count = 128
     multipliers: Counts = (1, 2, 2, 2)
     blocks: Count = 2
@@ -67,12 +54,7 @@ class Diffusion:
     patch: Count = 1
     norm_groups: Count = 32
     dropout: Fraction = 0.1
-    average: Fraction = 0.9999
     conditional: bool = False
-    drop: Fraction = 0.1
-    guidance: float = 1.0
-    sampling_steps: int = 0
-    eta: Fraction = 1.0
     variance: str = "large"
     probe: Fraction = 0.05
 
@@ -84,7 +66,6 @@ class Diffusion:
     ) -> Method:
         """The method for images of a source, with averaged weights."""
         classes = train.classes if self.conditional else 0
-        make = one_of("schedule", self.schedule, SCHEDULES)
         net = UNet(
             self.width,
             self.multipliers,
@@ -98,18 +79,14 @@ class Diffusion:
         of_row = field("label", lambda y: jnp.where(y < 0, classes, y))
         return ddpm(
             nets.linen(net),
-            optax.chain(adam, ema_weights(self.average)),
-            make(self.levels),
-            target=one_of("target", self.target, TARGETS),
-            steps=self.sampling_steps,
-            eta=self.eta,
+            self.averaged(adam),
+            self.noise(),
             variance=one_of("variance", self.variance, {k: k for k in ("small", "large")}),
             condition=of_row if classes else None,
             none=classes,
-            drop=self.drop,
-            guidance=self.guidance,
             probe=self.probe,
             augment=augment,
+            **self.knobs(),
         )
 
 

@@ -180,8 +180,9 @@ def cifar(
 
     Numbers to beat, of the 10,000 test images: 80.8 % "knn/z", by weighted votes of 200
     neighbors. The paper's table of approximations: with noise=1, 10, 512 and 4096 they are
-    42.5, 63.4, 78.4 and 80.4 %, with parametric=True 63.0 %. A linear SVM has 75.4 %;
-    "linear" is not its protocol.
+    42.5, 63.4, 78.4 and 80.4 %, with parametric=True 63.0 % (not checked in the paper; the
+    released code has no parametric classifier). A linear SVM has 75.4 %; "linear" is not
+    its protocol.
 
     Args:
       lr: Initial learning rate for a batch of 256; scales with the batch.

@@ -16,10 +16,9 @@ from dataclasses import dataclass, replace
 import optax
 
 from jssl import Stage, baselines, data, evals, nets, optim
-from jssl.config import Count, Counts, Fraction, Positive, one_of, tiny
+from jssl.config import Count, Counts, Fraction, Positive, tiny
 from jssl.data.described import measured
-from jssl.knobs import FASHION, IMAGES, Images, Run, captions, with_labels
-from jssl.learner import ema_weights
+from jssl.knobs import FASHION, IMAGES, Denoising, Images, Run, captions, with_labels
 from jssl.method import field, no_samples
 from jssl.methods.generative.ddpm import ddpm
 from jssl.methods.generative.latent_diffusion import coded_by, latent_diffusion
@@ -29,7 +28,6 @@ from jssl.models.convnet import ConvNet
 from jssl.models.cross_attention import TextEncoder
 from jssl.models.heads import Classifier
 from jssl.models.unet import UNet
-from jssl.ops.diffusion import SCHEDULES, TARGETS
 
 STAMPS = "source=stamps,size=32,coder_epochs=60,epochs=200"
 RUNS = {"": 1, f"{FASHION},coder_epochs=4,epochs=14": 1, STAMPS: 1}
@@ -75,13 +73,10 @@ class Coder:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Prior:
+class Prior(Denoising):
     """The diffusion model of the codes, and its text encoder.
 
     Attributes:
-      levels: Number T of noise levels.
-      schedule: Noise levels: cosine, linear or scaled_linear.
-      target: Prediction of the network: epsilon, x0 or v.
       width: Channels of the first level of the U-Net.
       multipliers: Channels of each level, in units of the width.
       blocks: Residual blocks of each level on the way down.
@@ -93,16 +88,9 @@ class Prior:
       text_head_width: Width of each of its heads; 0: its width, divided among them.
       text_gated: Gated feed-forward layers (GEGLU) in the text encoder, else GELU.
       words: Longest text that is made of the name of a class, in words.
-      average: Decay of the averaged weights, which make the samples.
-      drop: Fraction of the images whose text is withheld in training.
-      guidance: Strength of the text in samples: 1 for none beyond the condition itself.
-      sampling_steps: Steps of a sample; 0: all T.
-      eta: Noise of samples: 1 for ancestral ones (DDPM), 0 for deterministic ones (DDIM).
     """
 
-    levels: Count = 1000
     schedule: str = "scaled_linear"
-    target: str = "epsilon"
     width: Count = 320
     multipliers: Counts = (1, 2, 4, 4)
     blocks: Count = 2
@@ -114,15 +102,12 @@ class Prior:
     text_head_width: int = 64
     text_gated: bool = False
     words: Count = 77
-    average: Fraction = 0.9999
-    drop: Fraction = 0.1
     guidance: float = 1.5
     sampling_steps: int = 250
     eta: Fraction = 0.0
 
     def method(self, text, vocabulary, adam):
         """The method of the field "latent"; `text` is the condition, or None."""
-        make = one_of("schedule", self.schedule, SCHEDULES)
         encoder = TextEncoder(
             vocabulary,
             self.text_width,
@@ -144,20 +129,16 @@ class Prior:
         )
         return ddpm(
             nets.linen(net),
-            optax.chain(adam, ema_weights(self.average)),
-            make(self.levels),
-            target=one_of("target", self.target, TARGETS),
-            steps=self.sampling_steps,
-            eta=self.eta,
+            self.averaged(adam),
+            self.noise(),
             clip=False,
             condition=text,
             none=0,
-            drop=self.drop,
-            guidance=self.guidance,
             gray_levels=None,
             prepare=field("latent"),
             show=lambda z: z,
             made="latent",
+            **self.knobs(),
         )
 
 

@@ -15,8 +15,8 @@ from functools import partial
 import optax
 
 from jssl import Stage, baselines, evals, nets, optim, sharding, views
-from jssl.config import Count, Counts, Fraction, Positive, tiny
-from jssl.knobs import FASHION, IMAGES, Images, Run
+from jssl.config import Count, Counts, Fraction, tiny
+from jssl.knobs import FASHION, IMAGES, Images, Run, SmallTransformer
 from jssl.learner import graft
 from jssl.method import field
 from jssl.methods.masked.mae import mae
@@ -31,13 +31,9 @@ RUNS = {"": 5, f"{FASHION},epochs=14,supervised_epochs=7": 1}
 def laptop(
     run: Run = Run(dispatch=4),
     images: Images = Images(epochs=40.0, supervised_epochs=15.0),
-    lr: Positive = 1e-3,
+    vision: SmallTransformer = SmallTransformer(patch=7, width=96, depth=4),
     mask: Fraction = 0.75,
     norm_pixels: bool = True,
-    patch: Count = 7,
-    width: Count = 96,
-    depth: Count = 4,
-    heads: Count = 4,
     decoder: Counts = (64, 2),
     pool: str = "grid",
 ) -> list[Stage]:
@@ -47,24 +43,18 @@ def laptop(
     updates that this leaves time for: patches of 4 learn less in the same minutes.
 
     Args:
-      lr: Peak learning rate: linear warm-up over the first 5 % of the steps, then cosine
-        decay to 0.
       mask: Fraction of patches that are masked.
       norm_pixels: Normalize each target patch.
-      patch: Side of a patch in pixels; must divide the image's (digits: 2).
-      width: Width of the encoder.
-      depth: Number of blocks of the encoder.
       heads: Attention heads of encoder and decoder; must divide both widths.
       decoder: Width and number of blocks of the decoder.
       pool: Pooling of the tokens into h: mean, cls, mean_max, grid (3 x 3 means) or flat.
     """
-    train = images.load(run, patch=patch)
-    encoder = vit.Encoder(width, depth, heads, patch)
-    adamw = partial(optim.adamw, lr, decay=0.05, b2=0.95)
+    train, encoder = images.load(run, patch=vision.patch), vision.encoder()
+    adamw = partial(vision.adamw, b2=0.95)
     method = mae(
-        nets.linen(vit.MaskedAutoencoder(encoder, *decoder, heads, pool)),
+        nets.linen(vit.MaskedAutoencoder(encoder, *decoder, vision.heads, pool)),
         adamw(train.steps(images.epochs)),
-        patch,
+        vision.patch,
         prepare=field("image", center),
         mask=mask,
         norm_pixels=norm_pixels,

@@ -11,21 +11,18 @@ The number to read is top1, beside that of "supervised, same labels": kNN and li
 judge h with all labels of the training split.
 """
 
-import jax
 import optax
 
-from jssl import Stage, baselines, evals, nets, views
-from jssl.config import Count, Fraction, tiny
+from jssl import Stage, baselines, evals, views
+from jssl.config import Fraction, tiny
 from jssl.knobs import FEW_GARMENTS, FEW_LABELS, FewLabels, Run
 from jssl.learner import ema_weights
 from jssl.method import field
 from jssl.methods.semisupervised.mean_teacher import mean_teacher
-from jssl.models import cnn13
-from jssl.models.heads import Classifier
-from jssl.ops.ramps import gaussian_rampdown, sigmoid_rampup
-from jssl.papers import FEW_CIFAR, LAYERS, CifarFewLabels, whitened
+from jssl.papers import FEW_CIFAR, LAYERS, ThirteenLayers, whitened
 
 RUNS = {"": 3, FEW_GARMENTS: 1}
+STUDENT = {"student_top1": evals.accuracy("student_logits", "student_top1")}
 
 
 @tiny(FEW_LABELS)
@@ -65,26 +62,17 @@ def laptop(
         consistency=consistency,
         divisor="labeled",
     )
-    student = {"student_top1": evals.accuracy("student_logits", "student_top1")}
     return [
-        baselines.few_label_stage(run, images, train, method, augment=view, further=student)
+        baselines.few_label_stage(run, images, train, method, augment=view, further=STUDENT)
     ]
 
 
 @tiny(FEW_CIFAR, LAYERS, whiten=False)
 def cifar(
     run: Run = Run(save_every=5000, baselines=False),
-    images: CifarFewLabels = CifarFewLabels(
-        epochs=276.2, batch=92, labels=400, labeled_batch=8, lr=3e-3
-    ),
+    images: ThirteenLayers = ThirteenLayers(epochs=276.243, batch=92, labeled_batch=8),
     weight: float = 100.0,
-    ramp: Count = 40000,
-    fall: Count = 25000,
     decay: Fraction = 0.999,
-    noise: float = 0.15,
-    dropout: Fraction = 0.5,
-    whiten: bool = True,
-    layers: tuple = cnn13.LAYERS,
 ) -> list[Stage]:
     """The released setting for CIFAR-10 with 4,000 labels: 13 layers, 150,000 steps.
 
@@ -102,45 +90,27 @@ def cifar(
     Args:
       weight: Final weight of the agreement with the teacher, in the paper's units: it
         applies in the proportion of labeled images in the training split, so that 100 is 8.
-      ramp: Steps in which the weight and the learning rate rise.
-      fall: Last steps, in which the learning rate falls.
+      ramp: Fraction of the steps in which the weight and the learning rate rise.
       decay: Decay of the teacher, and of the average that the baselines predict with.
-      noise: Standard deviation of the Gaussian noise of a view.
       dropout: Dropout rate, of student and teacher.
       whiten: Normalize the contrast of images and whiten them by ZCA, fitted on the
         training images; off: standardize their channels.
-      layers: Kernel size and width of each convolution.
     """
     train = images.load(run)
     white = (
         whitened(train, epsilon=0.1, contrast=True)
-        if whiten
-        else lambda images: views.normalize(images, *views.CIFAR10_PIXELS)
+        if images.whiten
+        else lambda x: views.normalize(x, *views.CIFAR10_PIXELS)
     )
-    [view] = views.recipe("mean_teacher_convnet")
     prepare = field("image", white)
-    steps = train.steps(images.epochs)
-
-    def augment(key, batch):
-        look, draw = jax.random.split(key)
-        x = view(look, white(batch["image"]))
-        return x + noise * jax.random.normal(draw, x.shape, x.dtype)
-
-    def late(step):
-        return gaussian_rampdown(step, steps, fall)
-
-    adam = optax.inject_hyperparams(optax.adam)(
-        learning_rate=lambda step: images.lr * sigmoid_rampup(step, ramp) * late(step),
-        b1=lambda step: 0.5 + 0.4 * late(step),
-    )
-    net = nets.linen(Classifier(cnn13.CNN13(dropout, layers=layers), train.classes))
-    known = images.labels * train.classes / train.size
+    augment, adam = images.looks(prepare), images.adam(train)
+    net = images.classifier(train, momentum=0.99)
     method = mean_teacher(
         net,
         adam,
         augment,
-        weight=weight * known,
-        ramp=ramp,
+        weight=weight * images.known(train),
+        ramp=images.rise(train),
         momentum=decay,
         divisor="batch",
         prepare=prepare,
@@ -155,6 +125,6 @@ def cifar(
             prepare=prepare,
             net=net,
             tx=optax.chain(adam, ema_weights(decay)),
-            further={"student_top1": evals.accuracy("student_logits", "student_top1")},
+            further=STUDENT,
         )
     ]

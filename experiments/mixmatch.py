@@ -11,18 +11,12 @@ The number to read is top1, beside that of "supervised, same labels": kNN and li
 judge h with all labels of the training split.
 """
 
-import optax
-
-from jssl import Stage, baselines, nets, optim, views
-from jssl.config import Count, Fraction, Positive, tiny
+from jssl import Stage, baselines
+from jssl.config import Count, Positive, tiny
 from jssl.knobs import FEW_GARMENTS, FEW_LABELS, FewLabels, Run
-from jssl.learner import ema_weights
-from jssl.method import field
 from jssl.methods.semisupervised.mixmatch import mixmatch
-from jssl.models.heads import Classifier
-from jssl.models.wide_resnet import WideResNet
 from jssl.ops.mixing import MIXED
-from jssl.papers import FEW_CIFAR, CifarFewLabels
+from jssl.papers import WEAK_STRONG_CIFAR, CifarWide
 
 ABLATIONS = ("k=1", "k=3", "k=4", "temperature=1.0", "averaged=True", "alpha=0.0")
 APART = (f"mixed={rows}" for rows in MIXED if rows != "all")
@@ -74,19 +68,13 @@ def laptop(
     return [baselines.few_label_stage(run, images, train, method, augment=view)]
 
 
-@tiny(FEW_CIFAR, depth=10, widen=1)
+@tiny(WEAK_STRONG_CIFAR)
 def cifar(
     run: Run = Run(save_every=5000, baselines=False),
-    images: CifarFewLabels = CifarFewLabels(
-        epochs=1491.6, batch=64, labels=25, labeled_batch=64, lr=2e-3, hold_out=True
-    ),
+    images: CifarWide = CifarWide(labels=25),
     weight: float = 75.0,
     ramp: Count = 16384,
     alpha: float = 0.75,
-    shrink: Fraction = 0.02,
-    decay: Fraction = 0.999,
-    depth: Count = 28,
-    widen: Count = 2,
 ) -> list[Stage]:
     """The released setting for CIFAR-10: WRN-28-2, 65,536 x 1,024 unlabeled images.
 
@@ -104,19 +92,10 @@ def cifar(
       weight: Final weight of the guessed labels; it rises linearly from 0.
       ramp: Steps in which the weight rises.
       alpha: Parameter of the Beta distribution of the mixing shares.
-      shrink: Fraction of the kernels lost in each step, in units of the learning rate.
-      decay: Decay of the averaged weights, which are used for predictions.
-      depth: Layers of the network, 6 k + 4.
-      widen: Factor of the widths of the network.
     """
     train = images.load(run)
-    [view] = views.recipe("mixmatch")
-    augment = views.on(view)
-    prepare = field("image", lambda x: views.normalize(x, *view.statistics))
-    net = nets.linen(Classifier(WideResNet(depth, widen), train.classes))
-    tx = optax.chain(
-        optax.adam(images.lr), optim.shrink(shrink * images.lr), ema_weights(decay)
-    )
+    augment, prepare = images.shifted()
+    net, tx = images.classifier(train), images.averaged_adam(train)
     method = mixmatch(
         net,
         tx,

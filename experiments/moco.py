@@ -17,16 +17,17 @@ from functools import partial
 
 import optax
 
-from jssl import Stage, baselines, evals, nets, optim, sharding
+from jssl import Stage, baselines, nets, optim, sharding
 from jssl.config import Count, Counts, Fraction, Positive, one_of, tiny
 from jssl.knobs import CONVNET, GARMENTS, Run, Small, ViewedImages
 from jssl.methods.contrastive.moco import moco
 from jssl.models import vit
 from jssl.models.heads import MLP, Classifier, Siamese
-from jssl.papers import LINEAR, PAPER, RESNET, ImageNet, Large, LinearEvaluation
+from jssl.papers import LINEAR, PAPER, RESNET, ImageNet, Large, LinearEvaluation, part
 
 RUNS = {"": 5, f"{GARMENTS},epochs=10,supervised_epochs=10": 1}
 QUEUE = [("queue/keys$", sharding.rows_sharded)]
+QUERIES = part("online")  # the query encoder is evaluated
 
 
 @tiny(CONVNET, projector=(8, 4), queue=24, groups=4)
@@ -128,17 +129,8 @@ def paper(
         momentum=0.999,
         prepare=prepare,
     )
-    judged = evals.knn_if_labeled(train)
-    plain = dict(tx=partial(optim.decayed_sgd, decay=0.0), falls=falls)
-    return [
-        run.stage("pretrain", method, train, steps, evals=judged, rules=QUEUE),
-        *probe.stages(run, images, train, net, online, **plain),
-    ]
-
-
-def online(state):
-    """The query encoder, which is evaluated."""
-    return state.online
+    how = dict(tx=partial(optim.decayed_sgd, decay=0.0), falls=falls, rules=QUEUE)
+    return probe.with_pretraining(run, images, train, method, net, QUERIES, **how)
 
 
 @tiny(RESNET, projector=(8, 4), warmup=0.01)
@@ -177,12 +169,8 @@ def v3(
         momentum=momentum,
         prepare=prepare,
     )
-    judged = evals.knn_if_labeled(train)
     sgd = partial(optim.decayed_sgd, decay=0.0)
-    return [
-        run.stage("pretrain", method, train, steps, evals=judged),
-        *probe.stages(run, images, train, net, online, tx=sgd),
-    ]
+    return probe.with_pretraining(run, images, train, method, net, QUERIES, tx=sgd)
 
 
 @tiny(PAPER, LINEAR, variant="16x1x2/8", projector=(8, 8, 4), predictor=(8, 4), warmup=0.01)
@@ -235,9 +223,5 @@ def v3_vit(
         momentum=momentum,
         prepare=prepare,
     )
-    judged, rules = evals.knn_if_labeled(train), dict(rules=sharding.TRANSFORMER)
-    sgd = partial(optim.decayed_sgd, decay=0.0)
-    return [
-        run.stage("pretrain", method, train, steps, evals=judged, **rules),
-        *probe.stages(run, images, train, net, online, tx=sgd, **rules),
-    ]
+    how = dict(tx=partial(optim.decayed_sgd, decay=0.0), rules=sharding.TRANSFORMER)
+    return probe.with_pretraining(run, images, train, method, net, QUERIES, **how)

@@ -12,20 +12,15 @@ Dwibedi et al. 2021, https://arxiv.org/abs/2104.14548. Reference, ResNet-50, 1,0
 import math
 from functools import partial
 
-from jssl import Stage, baselines, evals, nets, optim, sharding
+from jssl import Stage, baselines, nets, optim, sharding
 from jssl.config import Count, Counts, Positive, tiny
 from jssl.knobs import CONVNET, GARMENTS, Run, Small, ViewedImages
 from jssl.methods.contrastive.nnclr import nnclr
 from jssl.models.heads import MLP, Classifier, Siamese
-from jssl.papers import CIFAR, RESNET, Cifar, ImageNet, Large, LinearEvaluation
+from jssl.papers import CIFAR, RESNET, Cifar, ImageNet, Large, LinearEvaluation, part
 
 RUNS = {"": 5, f"{GARMENTS},epochs=10,supervised_epochs=10": 1}
 QUEUE = [("queue/keys$", sharding.rows_sharded)]
-
-
-def learner(state):
-    """The network and its optimizer."""
-    return state.learner
 
 
 @tiny(CONVNET, projector=(8, 4), predictor=(8,), queue=24)
@@ -96,12 +91,10 @@ def paper(
     lars = optim.lars(images.schedule(train), weight_decay=1e-6)
     own = dict(queue=queue, temperature=temperature)
     method = nnclr(net, lars, augment, prepare=prepare, **own)
-    steps, judged = train.steps(images.epochs), evals.knn_if_labeled(train)
     sgd = partial(optim.decayed_sgd, decay=0.0, nesterov=True)
-    return [
-        run.stage("pretrain", method, train, steps, evals=judged, rules=QUEUE),
-        *probe.stages(run, images, train, net, learner, tx=sgd),
-    ]
+    return probe.with_pretraining(
+        run, images, train, method, net, part("learner"), tx=sgd, rules=QUEUE
+    )
 
 
 @tiny(CIFAR, projector=(8, 8, 4), predictor=(8,), queue=32, warmup=0.01)
@@ -135,9 +128,7 @@ def cifar(
     lars = optim.lars(images.schedule(train), weight_decay=1e-5, trust=0.02, clip=True)
     own = dict(queue=queue, temperature=temperature)
     method = nnclr(net, lars, augment, prepare=prepare, **own)
-    steps, judged = train.steps(images.epochs), evals.knn_if_labeled(train)
     sgd = partial(optim.decayed_sgd, decay=0.0, nesterov=True)
-    return [
-        run.stage("pretrain", method, train, steps, evals=judged, rules=QUEUE),
-        *probe.stages(run, images, train, net, learner, tx=sgd),
-    ]
+    return probe.with_pretraining(
+        run, images, train, method, net, part("learner"), tx=sgd, rules=QUEUE
+    )

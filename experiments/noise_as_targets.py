@@ -6,8 +6,8 @@
 
 Bojanowski and Joulin 2017, https://arxiv.org/abs/1704.05310; settings from
 https://github.com/facebookresearch/noise-as-targets. Reference, AlexNet: 36.0 % ImageNet
-top-1 by dense layers on the convolutions. Ours: `paper` not run; `laptop` is in
-docs/results.md.
+top-1 by dense layers on the convolutions (not checked in the paper; the released code has
+no number). Ours: `paper` not run; `laptop` is in docs/results.md.
 """
 
 import jax.numpy as jnp

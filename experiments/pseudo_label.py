@@ -13,17 +13,11 @@ The number to read is top1, beside that of "supervised, same labels": kNN and li
 judge h with all labels of the training split.
 """
 
-import optax
-
-from jssl import Stage, baselines, nets, optim, views
-from jssl.config import Count, Fraction, tiny
+from jssl import Stage, baselines
+from jssl.config import Fraction, tiny
 from jssl.knobs import FEW_GARMENTS, FEW_LABELS, FewLabels, Run
-from jssl.learner import ema_weights
-from jssl.method import field
 from jssl.methods.semisupervised.pseudo_label import pseudo_label
-from jssl.models.heads import Classifier
-from jssl.models.wide_resnet import WideResNet
-from jssl.papers import FEW_CIFAR, CifarFewLabels
+from jssl.papers import WEAK_STRONG_CIFAR, CifarWide
 
 RUNS = {"": 3, "epochs=30": 3, "weight=0.0,entropy_weight=0.1": 3, FEW_GARMENTS: 1}
 
@@ -72,21 +66,14 @@ def laptop(
     return [baselines.few_label_stage(run, images, train, method, augment=view)]
 
 
-@tiny(FEW_CIFAR, depth=10, widen=1)
+@tiny(WEAK_STRONG_CIFAR)
 def cifar(
     run: Run = Run(save_every=5000, baselines=False),
-    images: CifarFewLabels = CifarFewLabels(
-        epochs=1491.6, batch=64, labeled_batch=64, lr=2e-3, hold_out=True
-    ),
+    images: CifarWide = CifarWide(),
     weight: float = 1.0,
     threshold: Fraction = 0.95,
     ramp: Fraction = 0.4,
     entropy_weight: float = 0.0,
-    shrink: Fraction = 0.02,
-    decay: Fraction = 0.999,
-    flip: Fraction = 0.5,
-    depth: Count = 28,
-    widen: Count = 2,
 ) -> list[Stage]:
     """The setting of MixMatch's comparison: WRN-28-2, 65,536 x 1,024 unlabeled images.
 
@@ -108,20 +95,10 @@ def cifar(
       threshold: Confidence from which a prediction is a pseudo-label.
       ramp: Fraction of the steps in which the weights rise.
       entropy_weight: Final weight of the entropy of unlabeled predictions.
-      shrink: Fraction of the kernels lost in each step, in units of the learning rate.
-      decay: Decay of the averaged weights, which are used for predictions.
-      flip: Probability of a horizontal flip; 0 for SVHN.
-      depth: Layers of the network, 6 k + 4.
-      widen: Factor of the widths of the network.
     """
     train = images.load(run)
-    [view] = views.recipe("mixmatch", flip=flip)
-    augment = views.on(view)
-    prepare = field("image", lambda x: views.normalize(x, *view.statistics))
-    net = nets.linen(Classifier(WideResNet(depth, widen), train.classes))
-    tx = optax.chain(
-        optax.adam(images.lr), optim.shrink(shrink * images.lr), ema_weights(decay)
-    )
+    augment, prepare = images.shifted()
+    net, tx = images.classifier(train), images.averaged_adam(train)
     method = pseudo_label(
         net,
         tx,

@@ -11,12 +11,9 @@ The number to read is top1, beside that of "supervised, same labels": kNN and li
 judge h with all labels of the training split.
 """
 
-import optax
-
-from jssl import Stage, baselines, nets, optim
+from jssl import Stage, baselines, nets
 from jssl.config import Count, Positive, tiny
 from jssl.knobs import FEW_GARMENTS, FEW_LABELS, Run, WeakAndStrong
-from jssl.learner import ema_weights
 from jssl.methods.semisupervised.remixmatch import remixmatch
 from jssl.models.convnet import ConvNet
 from jssl.models.heads import TurnClassifier
@@ -113,11 +110,7 @@ def cifar(
     """
     train = images.load(run)
     weak, strong, prepare = images.weak_and_strong()
-    tx = optax.chain(
-        optax.adam(images.lr),
-        optim.shrink(images.shrink * images.lr),
-        ema_weights(images.decay),
-    )
+    net, tx = images.classifier(train), images.averaged_adam(train)
     encoder = WideResNet(images.depth, images.widen)
     method = remixmatch(
         nets.linen(TurnClassifier(encoder, train.classes)),
@@ -133,7 +126,6 @@ def cifar(
         interleaved=True,
         prepare=prepare,
     )
-    net = images.classifier(train)
     return [
         baselines.few_label_stage(
             run, images, train, method, augment=weak, prepare=prepare, net=net, tx=tx

@@ -13,7 +13,7 @@ Reference, ResNet-50, 1,000 epochs: 69.3 % ImageNet top-1, linear (the released 
 import math
 from functools import partial
 
-from jssl import Stage, baselines, evals, nets, optim
+from jssl import Stage, baselines, nets, optim
 from jssl.config import Count, Counts, Positive, tiny
 from jssl.knobs import CONVNET, GARMENTS, Run, Small, ViewedImages
 from jssl.methods.contrastive.simclr import simclr
@@ -96,13 +96,11 @@ def paper(
         prepare=prepare,
         chunk=chunk or None,
     )
-    steps, judged = train.steps(images.epochs), evals.knn_if_labeled(train)
     sgd = partial(optim.decayed_sgd, decay=1e-6, nesterov=True)
     look = images.crop_and_flip(method="bicubic", statistics=None)
-    return [
-        run.stage("pretrain", method, train, steps, evals=judged),
-        *probe.stages(run, images, train, net, tx=sgd, look=look, std=0.0),
-    ]
+    return probe.with_pretraining(
+        run, images, train, method, net, tx=sgd, look=look, std=0.0
+    )
 
 
 @tiny(CIFAR, warmup=0.01)
@@ -139,10 +137,8 @@ def cifar(
         scale=2.0,
         prepare=prepare,
     )
-    steps, judged = train.steps(images.epochs), evals.knn_if_labeled(train)
     sgd = partial(optim.decayed_sgd, decay=0.0, nesterov=True)
     look = images.crop_and_flip(method="bicubic", statistics=None)
-    return [
-        run.stage("pretrain", method, train, steps, evals=judged),
-        *probe.stages(run, images, train, net, tx=sgd, look=look, std=0.0),
-    ]
+    return probe.with_pretraining(
+        run, images, train, method, net, tx=sgd, look=look, std=0.0
+    )

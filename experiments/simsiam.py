@@ -13,7 +13,7 @@ from functools import partial
 
 import optax
 
-from jssl import Stage, baselines, evals, nets, optim
+from jssl import Stage, baselines, nets, optim
 from jssl.config import Count, Counts, tiny
 from jssl.knobs import CONVNET, Run, Small, ViewedImages
 from jssl.methods.siamese.simsiam import simsiam
@@ -78,11 +78,7 @@ def paper(
     net = nets.linen(Siamese(resnet.encoder(images), head, predictor))
     sgd = falling(images.peak, images.schedule(train))
     method = simsiam(net, sgd, augment, prepare=prepare)
-    steps, judged = train.steps(images.epochs), evals.knn_if_labeled(train)
-    return [
-        run.stage("pretrain", method, train, steps, evals=judged),
-        *probe.stages(run, images, train, net, tx=optim.lars),
-    ]
+    return probe.with_pretraining(run, images, train, method, net, tx=optim.lars)
 
 
 @tiny(CIFAR, projector=(8, 8), bottleneck=4)
@@ -113,12 +109,8 @@ def cifar(
     net = nets.linen(Siamese(resnet.encoder(images, stem="cifar"), head, predictor))
     sgd = falling(images.peak, images.schedule(train), decay=5e-4)
     method = simsiam(net, sgd, augment, prepare=prepare)
-    steps, judged = train.steps(images.epochs), evals.knn_if_labeled(train)
     head_sgd = partial(optim.decayed_sgd, decay=0.0)
-    return [
-        run.stage("pretrain", method, train, steps, evals=judged),
-        *probe.stages(run, images, train, net, tx=head_sgd),
-    ]
+    return probe.with_pretraining(run, images, train, method, net, tx=head_sgd)
 
 
 def falling(lr, schedule, decay=1e-4):

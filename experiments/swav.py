@@ -15,23 +15,18 @@ from functools import partial
 
 import optax
 
-from jssl import Stage, baselines, evals, nets, optim, sharding, views
+from jssl import Stage, baselines, nets, optim, sharding, views
 from jssl.config import Count, Counts, Positive, tiny
 from jssl.data import Source
 from jssl.knobs import CONVNET, FASHION, CroppedImages, Run, Small
 from jssl.methods.clustering.swav import swav
 from jssl.models.heads import MLP, Classifier
 from jssl.models.prototypes import Prototypes
-from jssl.papers import CIFAR, RESNET, Cifar, ImageNet, Large, LinearEvaluation
+from jssl.papers import CIFAR, RESNET, Cifar, ImageNet, Large, LinearEvaluation, part
 
 GARMENTS = f"{FASHION},recipe=garments_multicrop"
 RUNS = {"": 5, f"{GARMENTS},epochs=10,supervised_epochs=10": 1}
 QUEUE = [("queue/keys$", sharding.rows_sharded)]
-
-
-def learner(state):
-    """The network and its optimizer."""
-    return state.learner
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,13 +51,16 @@ class Codes:
     queue: int = 0
     queue_epoch: float = 15.0
 
+    def frozen(self, train: Source) -> int:
+        """Steps in which the prototypes stay as they are."""
+        return train.steps(self.freeze) if self.freeze else 0
+
     def knobs(self, train: Source) -> dict:
         """The arguments of the method, with epochs as steps."""
         return dict(
             temperature=self.temperature,
             epsilon=self.epsilon,
             iterations=self.iterations,
-            freeze=train.steps(self.freeze) if self.freeze else 0,
             queue=self.queue,
             queue_from=train.steps(self.queue_epoch) if self.queue_epoch else 0,
         )
@@ -85,7 +83,9 @@ def laptop(
     """
     train = images.load(run)
     net = nets.linen(Prototypes(small.encoder(), MLP(projector), codes.prototypes))
-    adamw = small.adamw(train.steps(images.epochs))
+    steps = train.steps(images.epochs)
+    rate, late = optim.warmup_cosine(small.lr, steps // 20, steps), codes.frozen(train)
+    adamw = optim.distillation_adamw(rate, 1e-4, clip=0, freeze=late, last="prototypes")
     method = swav(net, adamw, images.augment(train), **codes.knobs(train))
     classifier = nets.linen(Classifier(small.encoder(), train.classes))
     chance = {"loss": math.log(codes.prototypes)}
@@ -129,21 +129,21 @@ def paper(
     train, augment, prepare = images.cropped(run, "swav")
     encoder = resnet.encoder(images, zero_last=False)
     net = nets.linen(Prototypes(encoder, MLP(projector), codes.prototypes))
+    late = partial(optim.held, where="prototypes", steps=codes.frozen(train))
     lars = optax.chain(
         optax.add_decayed_weights(1e-6),
         optax.scale_by_trust_ratio(trust_coefficient=0.001),
-        optax.trace(0.9),
+        late(optax.trace(0.9)),
         optim.scale_by_rate(images.schedule(train, end=1 / 1000)),
+        late(optax.identity()),
     )
     method = swav(net, lars, augment, prepare=prepare, **codes.knobs(train))
-    steps, judged = train.steps(images.epochs), evals.knn_if_labeled(train)
     sgd = partial(optim.decayed_sgd, decay=1e-6)
     whole = replace(images, whole=True)
     look = whole.crop_and_flip(statistics=views.IMAGENET_SWAV)
-    return [
-        run.stage("pretrain", method, train, steps, evals=judged, rules=QUEUE),
-        *probe.stages(run, whole, train, net, learner, tx=sgd, look=look),
-    ]
+    return probe.with_pretraining(
+        run, whole, train, method, net, part("learner"), tx=sgd, look=look, rules=QUEUE
+    )
 
 
 @tiny(CIFAR, projector=(8, 4), prototypes=6, freeze=0.01, warmup=0.01, queue=16,
@@ -170,11 +170,16 @@ def cifar(
     train, augment, prepare = images.cropped(run, "swav_cifar")
     encoder = resnet.encoder(images, stem="cifar", zero_last=False)
     net = nets.linen(Prototypes(encoder, MLP(projector), codes.prototypes))
-    lars = optim.lars(images.schedule(train), weight_decay=1e-6, trust=0.02, clip=True)
+    lars = optim.lars(
+        images.schedule(train),
+        weight_decay=1e-6,
+        trust=0.02,
+        clip=True,
+        freeze=codes.frozen(train),
+        last="prototypes",
+    )
     method = swav(net, lars, augment, prepare=prepare, **codes.knobs(train))
-    steps, judged = train.steps(images.epochs), evals.knn_if_labeled(train)
     sgd = partial(optim.decayed_sgd, decay=0.0, nesterov=True)
-    return [
-        run.stage("pretrain", method, train, steps, evals=judged, rules=QUEUE),
-        *probe.stages(run, images, train, net, learner, tx=sgd),
-    ]
+    return probe.with_pretraining(
+        run, images, train, method, net, part("learner"), tx=sgd, rules=QUEUE
+    )

@@ -12,7 +12,7 @@ Reference, ResNet-50, 1,000 epochs: 73.2 % ImageNet top-1, linear. Ours: `paper`
 from dataclasses import dataclass
 from functools import partial
 
-from jssl import Stage, baselines, evals, nets, optim
+from jssl import Stage, baselines, nets, optim
 from jssl.config import Counts, tiny
 from jssl.knobs import CONVNET, Run, Small, ViewedImages
 from jssl.methods.siamese.vicreg import vicreg
@@ -85,12 +85,8 @@ def paper(
     net = nets.linen(Siamese(resnet.encoder(images), MLP(expander, last_bias=False)))
     lars = optim.lars(images.schedule(train, end=1 / 1000), weight_decay=1e-6)
     method = vicreg(net, lars, augment, prepare=prepare, **vars(weights))
-    steps, judged = train.steps(images.epochs), evals.knn_if_labeled(train)
     sgd = partial(optim.decayed_sgd, decay=1e-6)
-    return [
-        run.stage("pretrain", method, train, steps, evals=judged),
-        *probe.stages(run, images, train, net, tx=sgd),
-    ]
+    return probe.with_pretraining(run, images, train, method, net, tx=sgd)
 
 
 @tiny(CIFAR, expander=(8, 8), warmup=0.01)
@@ -117,9 +113,5 @@ def cifar(
     net = nets.linen(Siamese(encoder, MLP(expander)))
     lars = optim.lars(images.schedule(train), weight_decay=1e-4, trust=0.02, clip=True)
     method = vicreg(net, lars, augment, prepare=prepare, **vars(weights))
-    steps, judged = train.steps(images.epochs), evals.knn_if_labeled(train)
     sgd = partial(optim.decayed_sgd, decay=0.0, nesterov=True)
-    return [
-        run.stage("pretrain", method, train, steps, evals=judged),
-        *probe.stages(run, images, train, net, tx=sgd),
-    ]
+    return probe.with_pretraining(run, images, train, method, net, tx=sgd)

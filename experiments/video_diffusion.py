@@ -21,44 +21,33 @@ import jax.numpy as jnp
 import optax
 
 from jssl import Stage, baselines, evals, nets, optim
-from jssl.config import Count, Fraction, Positive, one_of, tiny
+from jssl.config import Count, Fraction, Positive, tiny
 from jssl.data import Source
-from jssl.knobs import DATA, IMAGES, Data, Images, Run
-from jssl.learner import ema_weights
+from jssl.knobs import DATA, IMAGES, Data, Denoising, Images, Run
 from jssl.method import Method, field
 from jssl.methods.generative.video_diffusion import video_diffusion
 from jssl.models.dense import Dense
 from jssl.models.dit import VideoTransformer
 from jssl.models.heads import Classifier
 from jssl.models.vit import sizes
-from jssl.ops.diffusion import SCHEDULES, TARGETS
 
 RUNS = {"": 1, "attention=spatial": 1, "epochs=20": 1, "first=0.5,continued=True": 1}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Diffusion:
+class Diffusion(Denoising):
     """Noise levels, transformer and samples of a diffusion model of videos.
 
     Attributes:
-      levels: Number T of noise levels.
-      schedule: Noise levels: cosine, linear or scaled_linear.
-      target: Prediction of the network: epsilon, x0 or v.
       variant: Size of the transformer and side of a patch in pixels, such as B/4, or
         WIDTHxDEPTHxHEADS/4.
       frames: Frames of a patch of videos.
       attention: Attention: full, factorized (within frames and across them in turn), or
         spatial, by which frames are independent.
-      average: Decay of the averaged weights, which make the samples.
       conditional: Give the network captions or, if there are none, labels, where the data
         have them.
-      drop: Fraction of the rows whose condition is withheld in training.
-      guidance: Strength of the condition in samples: 1 for none beyond the condition
-        itself.
       first: Fraction of the rows whose first frame is given in training.
       continued: Samples continue the first frame of their row; needs first above 0.
-      sampling_steps: Steps of a sample; 0: all T.
-      eta: Noise of samples: 1 for ancestral ones (DDPM), 0 for deterministic ones (DDIM).
       probe: Position of the level of h in the schedule, from 0 to 1.
     """
 
@@ -70,7 +59,6 @@ class Diffusion:
     attention: str = "full"
     average: Fraction = 0.99
     conditional: bool = True
-    drop: Fraction = 0.1
     guidance: float = 2.0
     first: Fraction = 0.0
     continued: bool = False
@@ -101,23 +89,18 @@ class Diffusion:
             continues=self.first > 0,
             **net,
         )
-        make = one_of("schedule", self.schedule, SCHEDULES)
         return video_diffusion(
             nets.linen(network),
-            optax.chain(adam, ema_weights(self.average)),
-            make(self.levels),
-            target=one_of("target", self.target, TARGETS),
-            steps=self.sampling_steps,
-            eta=self.eta,
+            self.averaged(adam),
+            self.noise(),
             condition=condition,
             none=words,
-            drop=self.drop,
-            guidance=self.guidance,
             first=self.first,
             continued=self.continued,
             probe=self.probe,
             prepare=as_video if column == "image" else field("video", lambda x: 2 * x - 1),
             made=column,
+            **self.knobs(),
         ), column
 
 

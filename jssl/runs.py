@@ -7,7 +7,7 @@ from typing import Any
 
 from jssl.checkpoint import Checkpoints
 from jssl.config import Stage, find, load
-from jssl.data.source import unlogged
+from jssl.data.logged import unlogged
 from jssl.engine import Engine
 from jssl.log import read_json
 

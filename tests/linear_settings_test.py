@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from jssl import baselines, config, data, papers, views
+from jssl.papers import evaluation
 
 FOLDER = Path(__file__).parent.parent / "experiments"
 IMAGES = {"imagenet": 1_281_167, "cifar": 50_000}
@@ -208,7 +209,7 @@ def test_every_experiment_with_a_linear_evaluation_is_in_the_table():
 def built(monkeypatch, cifar):
     """Builds a setting: its stage "linear", and the arguments of its parts."""
     seen, found = {}, {}
-    linear, viewed = papers.linear, papers.Published.viewed
+    linear, viewed = evaluation.linear, papers.Published.viewed
 
     def spy_linear(net, head, tx, classes, augment, **more):
         found.update(seen, head=head, tx=tx, classes=classes)
@@ -221,7 +222,7 @@ def built(monkeypatch, cifar):
     # Blank images are all of one class.
     assert baselines  # imported before what it imports by name is replaced
     monkeypatch.setattr(data, "labels_per_class", lambda source, *_: source)
-    monkeypatch.setattr(papers, "linear", spy_linear)
+    monkeypatch.setattr(evaluation, "linear", spy_linear)
     monkeypatch.setattr(papers.Published, "viewed", spy_viewed)
 
     def build(setting, images):

@@ -15,7 +15,7 @@ import pytest
 from jssl import learner, loop, optim
 from jssl.config import Stage
 from jssl.data import dataset, load, pair
-from jssl.data.source import Records
+from jssl.data.records import Records
 from jssl.engine import Engine
 from jssl.evals import Eval, examine
 from jssl.features import Features

@@ -175,9 +175,25 @@ def test_lars_moves_unscaled_weights_by_sgd_with_momentum_and_decay():
     )
 
 
-def descended(tx, params, steps=4):
+@pytest.mark.parametrize("inside", [True, False])
+def test_lars_begins_late_with_the_last_weights(inside):
+    """As a new LARS with the rates from then on; the others do not notice."""
+    how = dict(weight_decay=0.5, rate_in_momentum=inside)
+    tx = optim.lars(0.3, freeze=2, last="^head/kernel", **how)
+    free = descended(optim.lars(0.3, **how), PARAMS)
+    after = [descended(tx, PARAMS, steps) for steps in (2, 4)]
+    chex.assert_trees_all_close(after[1]["encoder"], free["encoder"], rtol=1e-6)
+    kernel = PARAMS["head"]["kernel"]
+    np.testing.assert_array_equal(after[0]["head"]["kernel"], kernel)
+    late = descended(optim.lars(0.3, **how), {"kernel": kernel}, steps=2, first=2)
+    np.testing.assert_allclose(after[1]["head"]["kernel"], late["kernel"], rtol=1e-5)
+    with pytest.raises(ValueError, match="held: no weight matches 'tail'"):
+        optim.lars(0.3, freeze=2, last="tail").init(PARAMS)
+
+
+def descended(tx, params, steps=4, first=0):
     state = tx.init(params)
-    for i in range(steps):
+    for i in range(first, first + steps):
         grads = jax.tree.map(lambda x, i=i: jnp.sin(x + i), params)
         updates, state = tx.update(grads, state, params)
         params = optax.apply_updates(params, updates)

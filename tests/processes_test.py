@@ -110,7 +110,7 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh
 from jssl import cluster, command, sharding
-from jssl.data.source import local_rows
+from jssl.data.rows import local_rows
 
 command.prepare_jax(cpu_devices=2)
 assert jax.process_count() == 2

@@ -12,6 +12,7 @@ import pytest
 
 from jssl import config, evals, nets, papers, views
 from jssl.knobs import Run
+from jssl.learner import rates
 from jssl.models.alexnet import AlexNet
 from jssl.models.heads import Classifier
 from jssl.ops.cells import cell_maxima
@@ -171,7 +172,7 @@ def test_fixmatchs_sgd_is_that_of_the_released_code(cifar):
 def test_images_are_whitened_before_they_move(name, monkeypatch, tmp_path):
     """Mean Teacher's after their contrast is normalized, with 0.1 added to variances."""
     recipe = views.recipe
-    monkeypatch.setattr(views, "recipe", lambda name: recipe(name, size=8))
+    monkeypatch.setattr(views, "recipe", lambda name, **more: recipe(name, size=8, **more))
     bits = np.random.default_rng(0).integers(0, 256, (1500, 8, 8, 3)).astype(np.uint8)
     labels, file = np.arange(1500) % 10, tmp_path / "noise.npz"
     np.savez(file, x_train=bits, y_train=labels, x_test=bits[:99], y_test=labels[:99])
@@ -192,6 +193,51 @@ def test_images_are_whitened_before_they_move(name, monkeypatch, tmp_path):
         off = abs(image.ravel()[:, None] - known).min(1).max()
         assert off < 1e-5 * abs(z).max()  # of a product in float32
     assert np.any(moved != z[:9])
+
+
+def test_data2vecs_rates_decays_and_clipping_are_those_of_the_released_commands(
+    monkeypatch,
+):
+    """beit/README.md of facebookresearch/data2vec_vision: ViT-B, its loss a mean over d."""
+    seen = []
+
+    def spied(make):
+        def method(net, tx, *more, **how):
+            seen.append(tx)
+            return make(net, tx, *more, **how)
+
+        return method
+
+    for name in ("masked.data2vec", "transfer.supervised"):
+        module, own = importlib.import_module(f"jssl.methods.{name}"), name.split(".")[1]
+        monkeypatch.setattr(module, own, spied(getattr(module, own)))
+    knobs = "variant=16x1x2/16,source=blank:imagenet2012"
+    stages = config.load(f"{FOLDER}/data2vec.py:paper,{knobs}").stages()
+    settings = (800, 2048, 2e-3, 1e-5, 0.05), (100, 1024, 4e-3, 1e-6, 0.0)
+    params = {"kernel": jnp.ones((2, 2)), "bias": jnp.ones(2)}
+    for stage, tx, (epochs, batch, peak, end, decay) in zip(
+        stages, seen, settings, strict=True
+    ):
+        epoch = 1_281_167 // batch
+        assert (stage.data.batch, stage.steps) == (batch, epochs * epoch)
+        for step in (0, 5 * epoch, 10 * epoch, epochs * epoch // 2, stage.steps):
+            state = jax.tree_util.tree_map_with_path(
+                lambda path, x, at=step: jnp.int32(at) if "count" in str(path[-1]) else x,
+                tx.init(params),
+            )
+            updates, state = tx.update(jax.tree.map(jnp.zeros_like, params), state, params)
+            fall = max(step / epoch - 10, 0) / (epochs - 10)
+            falls = end + (peak - end) * (1 + np.cos(np.pi * fall)) / 2
+            rate = falls if step >= 10 * epoch else peak * step / epoch / 10
+            np.testing.assert_allclose(
+                rates(state)["learning_rate"], rate, rtol=1e-4, atol=1e-9
+            )
+            np.testing.assert_allclose(updates["kernel"], -rate * decay, rtol=1e-4)
+            assert not updates["bias"].any()
+    grads = {"kernel": jnp.full((2, 2), 100.0), "bias": jnp.zeros(2)}
+    _, state = seen[0].update(grads, seen[0].init(params), params)
+    moment = optax.tree.get(state, "mu")["kernel"]
+    np.testing.assert_allclose(jnp.linalg.norm(moment), 0.1 * 3 * 16**0.5, rtol=1e-5)
 
 
 IMAGENET = {  # epochs, and images of a step

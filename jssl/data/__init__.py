@@ -33,12 +33,14 @@ from jssl.data.fields import (
     Video,
 )
 from jssl.data.files import folder
+from jssl.data.logged import inform_once, warn_once
 from jssl.data.nested import minibatches, pair
+from jssl.data.of_arrays import dataset
 from jssl.data.photographs import photographs
 from jssl.data.prepared import tfds
 from jssl.data.shards import shards
 from jssl.data.shortcuts import shortcuts
-from jssl.data.source import Batch, Source, dataset, inform_once, warn_once
+from jssl.data.source import Batch, Source
 from jssl.data.stamps import stamps
 from jssl.data.subsets import (
     apart,

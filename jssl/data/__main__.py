@@ -40,7 +40,7 @@ def parser() -> argparse.ArgumentParser:
 
 def launch(options) -> int:
     from jssl import data
-    from jssl.data.source import unlogged
+    from jssl.data.logged import unlogged
 
     logging.basicConfig(format="warning: %(message)s")  # images that cannot be read
     knobs: dict[str, Any] = {"size": options.size} if options.size else {}

@@ -10,7 +10,7 @@ import numpy as np
 from jssl.data.crops import Crops, Key
 from jssl.data.decoding import check_shape
 from jssl.data.fields import Cropped, Dataset
-from jssl.data.source import Records
+from jssl.data.records import Records
 from jssl.data.splits import completed, fingerprint
 
 KNOWN = {

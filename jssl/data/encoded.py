@@ -17,7 +17,8 @@ import numpy as np
 from jssl.data.crops import Crops, Key
 from jssl.data.decoding import check_shape, fit, fit_all, measure, picture, read, upright
 from jssl.data.fields import Cropped, Dataset, Field, Labels
-from jssl.data.source import Records, warn_once
+from jssl.data.logged import warn_once
+from jssl.data.records import Records
 from jssl.data.splits import completed, counted_words, fingerprint, rare
 
 RESIDENT = 512 * 2**20  # bytes: larger splits are not held in memory

@@ -18,7 +18,7 @@ from jssl.data.decoding import SUFFIXES
 from jssl.data.encoded import RESIDENT, Shelf, check_knobs, encoded, stamp
 from jssl.data.fields import Dataset
 from jssl.data.files import SPLITS
-from jssl.data.source import warn_once
+from jssl.data.logged import warn_once
 from jssl.data.splits import fingerprint
 from jssl.data.walking import is_hidden
 

@@ -10,64 +10,32 @@ the step, on any number of processes. Random crops at position r of the global b
 function of (seed, step, r).
 """
 
-import contextlib
 import dataclasses
-import functools
-import itertools
-import logging
 import sys
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from types import MappingProxyType
 from typing import Any, ClassVar
 
 import jax
 import numpy as np
 from jaxtyping import Int
 
-from jssl.data.fields import KNOWN, Field, Image, Labels
-from jssl.data.splits import fingerprint, trained
+from jssl.data.fields import KNOWN, Field, Image
+from jssl.data.records import Records, some_labels
+from jssl.data.rows import (
+    check_rows,
+    followed,
+    local_rows,
+    once,
+    ordered,
+    prefetched,
+    read_batch,
+    shuffled,
+)
+from jssl.data.splits import trained
 
-_log = logging.getLogger(__name__)
 Batch = dict[str, Any]  # name -> array; name -> Batch where sources are nested
-
-
-class Records(ABC):
-    """Rows that are read one by one because they do not fit in memory.
-
-    Attributes:
-      digest: fingerprint of the content.
-      labels: int32 [n], the label of every row, or None.
-      skipped: names of rows that could not be read so far; the next row was read in place
-        of each.
-    """
-
-    digest: str
-    labels: np.ndarray | None
-    skipped: Mapping[int, str] = MappingProxyType({})
-
-    @abstractmethod
-    def __len__(self) -> int: ...
-
-    @abstractmethod
-    def __getitem__(self, row: int) -> Mapping[str, Any]:
-        """The fields of a row; must be thread-safe."""
-
-    def draw(self, row: int, key: tuple[int, int, int]) -> Mapping[str, Any]:
-        """The fields of a row of a training batch; must be thread-safe.
-
-        Args:
-          row: its number.
-          key: seed, step and position in the global batch, which determine what is random.
-        """
-        return self[row]
-
-    @property
-    def has_labels(self) -> bool:
-        """True if there is a label; labels of -1 are none."""
-        return _some_labels(self.labels)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -273,7 +241,7 @@ class Source:
     def indices(self, start: int = 0, order=None) -> Iterator[Batch]:
         """Row numbers of the batches of `stream`, without reading them."""
         return map(
-            partial(_read, {}, (), self._rows(order), local_rows(self.batch)),
+            partial(read_batch, {}, (), self._rows(order), local_rows(self.batch)),
             range(start, sys.maxsize),
         )
 
@@ -290,14 +258,14 @@ class Source:
 
     def scan(self) -> Iterator[Batch]:
         """One ordered pass over the rows; the last batch is padded with the last row."""
-        rows = partial(_ordered, self.size, self.batch)
+        rows = partial(ordered, self.size, self.batch)
         return self._run(rows, tuple(self._row()), 0, -(-self.size // self.batch))
 
     def column(self, name: str) -> np.ndarray:
         """A column of all rows, in order, in every process."""
         if self.table is not None:
             return self.table[name]
-        rows = partial(_ordered, self.size, self.batch)
+        rows = partial(ordered, self.size, self.batch)
         parts = self._run(rows, (name,), 0, -(-self.size // self.batch), slice(None))
         return np.concatenate([part[name] for part in parts])[: self.size]
 
@@ -327,6 +295,7 @@ class Source:
     def split_names(self) -> tuple[str, ...]:
         """Names of all splits of the data set, this one first.
 
+        >>> from jssl.data import dataset
         >>> data = {"image": np.zeros((6, 8, 8, 1), np.uint8)}
         >>> dataset("mine", {"val": data, "train": data}, batch=2).split_names()
         ('train', 'val')
@@ -345,7 +314,7 @@ class Source:
         found = self.split(split) if split else self
         if found.table is None:
             return found.records.has_labels
-        return _some_labels(found.table.get("label"))
+        return some_labels(found.table.get("label"))
 
     def labels(self) -> Int[np.ndarray, " n"]:
         """Class numbers of all rows, in order.
@@ -419,230 +388,19 @@ class Source:
         if self.passes == "once":
             if order is not None:
                 raise ValueError(f"{self.name} is read once, in its own order")
-            return partial(_once, self.name, self.size, self.batch)
+            return partial(once, self.name, self.size, self.batch)
         if order is None:
             self._per_epoch()
-            return partial(_shuffled, self.size, self.batch, self.seed)
+            return partial(shuffled, self.size, self.batch, self.seed)
         order = np.asarray(order)
         check_rows(f"{self.name}: order", order, self.size)
-        return partial(_followed, order, self.batch)
+        return partial(followed, order, self.batch)
 
     def _run(self, rows, fields, start, stop, mine=None, seed=None):
         # Resolved here, since worker processes are outside the mesh.
         data = self.records if self.table is None else self.table
         mine = mine or local_rows(self.batch)
-        read = partial(_read, data, fields, rows, mine, seed=seed)
+        read = partial(read_batch, data, fields, rows, mine, seed=seed)
         if self.table is None:
-            return _prefetched(read, start, stop, self.threads, self.workers)
+            return prefetched(read, start, stop, self.threads, self.workers)
         return map(read, range(start, stop))
-
-
-def _some_labels(labels):
-    """True if there is a label; -1 is none, targets of other kinds are labels."""
-    if labels is None:
-        return False
-    labels = np.asarray(labels)
-    return labels.dtype.kind not in "iu" or bool((labels >= 0).any())
-
-
-@functools.cache  # one message per file, not per epoch
-def warn_once(line: str) -> None:
-    """Logs a warning, once in a process."""
-    _log.warning("%s", line)
-
-
-@functools.cache
-def inform_once(line: str) -> None:
-    """Logs information, once in a process."""
-    _log.info("%s", line)
-
-
-@contextlib.contextmanager
-def unlogged() -> Iterator[None]:
-    """Logs nothing on data that are loaded, nor counts it as logged."""
-    _log.disabled = True
-    try:
-        yield
-    finally:
-        _log.disabled = False
-        inform_once.cache_clear()
-        warn_once.cache_clear()
-
-
-def check_rows(name: str, rows: np.ndarray, size: int) -> None:
-    """Raises ValueError unless `rows` is a nonempty list of numbers 0 to size - 1."""
-    if rows.ndim != 1 or not len(rows) or rows.dtype.kind not in "iu":
-        raise ValueError(
-            f"{name}: rows must be int[m], m > 0, got {rows.dtype}{list(rows.shape)}"
-        )
-    if rows.min() < 0 or rows.max() >= size:
-        raise ValueError(
-            f"{name}: rows must be 0 to {size - 1}, got {rows.min()} to {rows.max()}"
-        )
-
-
-def process() -> tuple[int, int]:
-    """Index of this process, and number of processes."""
-    return jax.process_index(), jax.process_count()
-
-
-def local_rows(batch: int) -> slice:
-    """This process's contiguous rows of a global batch.
-
-    Raises:
-      ValueError: the batch does not divide among the processes.
-    """
-    this, count = process()
-    if batch % count:
-        raise ValueError(f"a batch of {batch} does not divide among {count} processes")
-    n = batch // count
-    return slice(this * n, (this + 1) * n)
-
-
-@functools.lru_cache(maxsize=8)  # threads may read two epochs at the same time
-def _permutation(size, seed, epoch):
-    return np.random.default_rng((seed, epoch)).permutation(size)
-
-
-def _shuffled(size, batch, seed, step):
-    epoch, i = divmod(step, size // batch)
-    return _permutation(size, seed, epoch)[i * batch : (i + 1) * batch]
-
-
-def _once(name, size, batch, step):
-    if (step + 1) * batch > size:
-        raise ValueError(f"{name} has no rows left at step {step}: it is read once")
-    return step * batch + np.arange(batch)
-
-
-def _followed(order, batch, step):
-    return order[(step * batch + np.arange(batch)) % len(order)]
-
-
-def _ordered(size, batch, step):
-    return np.minimum(step * batch + np.arange(batch), size - 1)
-
-
-def _read(data, fields, rows, mine, step, seed=None):
-    """This process's rows of a batch: for training, with a seed, else as they are."""
-    index = rows(step)[mine]
-    if isinstance(data, Mapping):
-        batch = {name: data[name][index] for name in fields}
-    else:
-        if seed is None:
-            records = [data[int(i)] for i in index]
-        else:
-            first = mine.indices(sys.maxsize)[0]
-            keys = ((seed, step, first + k) for k in range(len(index)))
-            records = [data.draw(int(i), key) for i, key in zip(index, keys, strict=True)]
-        batch = {name: np.stack([row[name] for row in records]) for name in fields}
-    return batch | {"index": index.astype(np.int32)}
-
-
-def _prefetched(read, start, stop, threads, workers):
-    """read(start), read(start + 1), ... in order, prefetched by grain."""
-    import grain
-
-    options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=threads)
-    steps = grain.MapDataset.range(start, stop).map(read).to_iter_dataset(options)
-    if workers:
-        from absl import flags
-
-        if not flags.FLAGS.is_parsed():  # required by grain's workers
-            flags.FLAGS.mark_as_parsed()
-        steps = steps.mp_prefetch(grain.MultiprocessingOptions(num_workers=workers))
-    with contextlib.closing(iter(steps)) as batches:
-        yield from batches
-
-
-def dataset(
-    name: str,
-    splits: Mapping[str, Any],
-    batch: int,
-    *,
-    split: str = "train",
-    classes: int | None = None,
-    fields: Mapping[str, Field] = {},
-    context: Mapping[str, Any] = {},
-    includes: Mapping[str, np.ndarray] = {},
-    **knobs: Any,
-) -> Source:
-    """Creates a Source from arrays of any kind.
-
-    Args:
-      name: of the data set.
-      splits: for each split, columns of equal length, with "label" int [n] if there are
-        classes; or `Records`; or a function that returns either, called when the split is
-        first used. "index" is reserved.
-      batch: rows of one global batch.
-      split: name of the split to return; others are opened by `Source.split`.
-      classes: number of classes; None: largest label of an array + 1.
-      fields: `Field`s of columns and context, by name; columns named "image", "video",
-        "audio" and "label" have default fields.
-      context: arrays that are part of every batch as a whole.
-      includes: places of rows of "train" that are in another split too, by that split.
-      **knobs: other attributes of `Source`.
-
-    Raises:
-      ValueError: columns of different lengths, or invalid for their field.
-
-    >>> digits = {"image": np.zeros((6, 8, 8, 1), np.uint8)}
-    >>> source = dataset("mine", {"train": digits}, batch=2)
-    >>> source.steps(epochs=2), next(source.scan())["index"].tolist()
-    (6, [0, 1])
-    """
-    if split not in splits:
-        raise ValueError(f"{name} has no split {split!r}; it has {', '.join(splits)}")
-
-    @functools.cache
-    def held(which):
-        data = splits[which]
-        return data() if callable(data) else data
-
-    def opened(which):
-        data = held(which)
-        found: Batch = {"name": f"{name}/{which}", "batch": batch, "siblings": siblings}
-        if isinstance(data, Mapping):
-            table = _table(f"{name}/{which}", data, fields, context)
-            found |= {"table": table, "size": len(next(iter(table.values())))}
-            digest = fingerprint(*itertools.chain(*sorted(table.items())))
-            known = _classes(table.get("label"))
-        else:
-            found |= {"records": data, "size": len(data)}
-            digest, known = data.digest, 0
-        if context:
-            digest = fingerprint(digest, *itertools.chain(*sorted(context.items())))
-        known = known if classes is None else classes
-        found |= {"digest": digest, "fields": fields, "context": context}
-        found |= {"includes": includes if which == "train" else {}}
-        return Source(classes=known, **found, **knobs)
-
-    siblings = {which: partial(opened, which) for which in splits}
-    return opened(split)
-
-
-def _classes(label):
-    """Largest class number + 1; 0 for other kinds of targets."""
-    classified = label is not None and label.ndim == 1 and label.dtype.kind in "iu"
-    return int(label.max()) + 1 if classified else 0
-
-
-def _table(name, columns, fields, context):
-    """The columns, validated."""
-    lengths = {key: len(array) for key, array in columns.items()}
-    if len(set(lengths.values())) != 1 or not all(lengths.values()):
-        raise ValueError(f"{name}: fields must be equally long, got {lengths}")
-    taken = {"index", *context} & set(columns)
-    if taken:
-        raise ValueError(
-            f"{name}: no column may be called {min(taken)!r}, the name of "
-            f"{'row numbers' if 'index' in taken else 'a context array'}"
-        )
-    for key, array in columns.items():
-        kind = fields.get(key) or KNOWN.get(key) or Field()
-        kind.check(f"{name}: {key}", array)
-    label = columns.get("label")
-    classified = label is not None and isinstance(
-        fields.get("label", KNOWN["label"]), Labels
-    )
-    return dict(columns) | ({"label": label.astype(np.int32)} if classified else {})

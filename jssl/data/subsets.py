@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from jssl.data.source import Records, Source, check_rows
+from jssl.data.records import Records
+from jssl.data.rows import check_rows
+from jssl.data.source import Source
 from jssl.data.splits import fingerprint, ranks, shuffled, stratified
 
 

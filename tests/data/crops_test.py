@@ -168,7 +168,7 @@ def test_any_number_of_processes_reads_the_same_batches(count, photos, monkeypat
     parts = []
     for i in range(count):
         with monkeypatch.context() as patched:
-            patched.setattr("jssl.data.source.process", lambda i=i: (i, count))
+            patched.setattr("jssl.data.rows.process", lambda i=i: (i, count))
             parts.append(first(5, train.stream(2)))
     joined = [
         {k: np.concatenate([part[k] for part in step]) for k in step[0]}

@@ -7,7 +7,7 @@ import pytest
 from held import assert_val_is_added, images
 
 from jssl.data import Crops, apart, load, pair, subset
-from jssl.data.source import inform_once
+from jssl.data.logged import inform_once
 
 
 @pytest.mark.parametrize(("name", "published"), [("digits", 1_437), ("mnist", 4_000)])

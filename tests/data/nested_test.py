@@ -10,7 +10,6 @@ from jssl.data import (
     labels_per_class,
     minibatches,
     pair,
-    source,
     subset,
 )
 
@@ -122,7 +121,7 @@ def test_the_scan_and_the_splits_of_minibatches_are_plain():
 
 def test_processes_share_each_of_the_k_batches(monkeypatch):
     whole = next(minibatches(numbers(), k=2).stream())["index"]
-    monkeypatch.setattr(source, "process", lambda: (1, 2))
+    monkeypatch.setattr("jssl.data.rows.process", lambda: (1, 2))
     half = next(minibatches(numbers(), k=2).stream())["index"]
     np.testing.assert_array_equal(half, whole[:, 4:])
 

@@ -5,8 +5,8 @@ import jax
 import numpy as np
 import pytest
 
-from jssl.data import Image, Source, Spans, Tokens, dataset, source
-from jssl.data.source import Records
+from jssl.data import Image, Source, Spans, Tokens, dataset
+from jssl.data.records import Records
 
 
 def numbers(n=23, batch=5, **knobs):
@@ -113,7 +113,7 @@ def test_two_processes_read_the_two_halves(monkeypatch):
         whole = first(4, one_pass())
         halves = []
         for this in (0, 1):
-            monkeypatch.setattr(source, "process", lambda this=this: (this, 2))
+            monkeypatch.setattr("jssl.data.rows.process", lambda this=this: (this, 2))
             halves.append(first(4, one_pass()))
         monkeypatch.undo()
         for batch, low, high in zip(whole, *halves, strict=True):
@@ -124,7 +124,7 @@ def test_two_processes_read_the_two_halves(monkeypatch):
 
 
 def test_a_batch_that_does_not_divide_among_the_processes_is_refused(monkeypatch):
-    monkeypatch.setattr(source, "process", lambda: (0, 2))
+    monkeypatch.setattr("jssl.data.rows.process", lambda: (0, 2))
     for one_pass in numbers().stream, numbers().indices, numbers().scan:
         with pytest.raises(ValueError, match="batch of 5 .* among 2 processes"):
             one_pass()

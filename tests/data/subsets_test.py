@@ -7,7 +7,7 @@ import pytest
 
 from jssl import baselines
 from jssl.data import dataset, first_classes, labels_per_class, random_labels, with_foreign
-from jssl.data.source import Records
+from jssl.data.records import Records
 from jssl.knobs import FewLabels, Run
 from jssl.method import Method
 

@@ -43,7 +43,6 @@ def swav(
     temperature: float = 0.1,
     epsilon: float = 0.05,
     iterations: int = 3,
-    freeze: int = 0,
     queue: int = 0,
     queue_from: int = 0,
     prepare: Prepare = field("image"),
@@ -54,14 +53,14 @@ def swav(
       net: x -> {"h": [n, d], "z": [n, k], "prototypes": [n, count]}, with z of length 1 and
         a linear layer without bias named "prototypes"; its method `encode` ends at h and
         `assign` begins there.
-      tx: optimizer of all weights. The paper uses LARS.
+      tx: optimizer of all weights. The paper uses LARS, and leaves the prototypes as they
+        are in the first 313 steps, one epoch (`jssl.optim.held`).
       augment: (key, batch) -> groups of views of one size, ([n, 2, ...], [n, 6, ...]),
         normalized as `prepare` does.
       crops: number of large views, which come first: only these have codes.
       temperature: tau.
       epsilon: of Sinkhorn's iterations; smaller values give sharper codes.
       iterations: of Sinkhorn; 0: plain softmax, which leads to collapse.
-      freeze: steps in which the prototypes stay as they are; 313, one epoch, in the paper.
       queue: earlier projections that are assigned together with those of a batch smaller
         than the number of prototypes; 0: none. They serve only the codes.
       queue_from: step from which the queue is used, and not before it is full.
@@ -104,7 +103,6 @@ def swav(
         active = state.count >= max(queue_from, -(-queue // n))
         before = normalized(state.learner)
         learner, metrics = minimize(tx, loss, before, groups, state.queue, active)
-        learner = held(before, learner, state.count < freeze) if freeze else learner
         own = metrics.pop("z").reshape(n, -1)
         rows = queue_push(state.queue, own) if queue else ()
         return State(learner, rows, state.count + 1), metrics
@@ -152,16 +150,3 @@ def with_unit_prototypes(params):
 def normalized(learner: Learner) -> Learner:
     """A learner with prototypes of length 1, outside the gradient, before each step."""
     return learner._replace(params=with_unit_prototypes(learner.params))
-
-
-def held(before: Learner, after: Learner, still) -> Learner:
-    """The learner after a step; if `still`, with its former prototypes and their moments.
-
-    A gradient of 0 would not do: momentum and weight decay would move them.
-    """
-
-    def kept(path, old, new):
-        own = any(getattr(key, "key", None) == "prototypes" for key in path)
-        return jnp.where(still, old, new) if own else new
-
-    return jax.tree_util.tree_map_with_path(kept, before, after)

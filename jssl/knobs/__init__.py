@@ -1,0 +1,62 @@
+"""Knobs shared by many experiments, in groups, with functions of these knobs.
+
+A config has a group as a parameter, with its own defaults; every field is then a knob of
+that config, described here once:
+
+    def laptop(run: Run = Run(), images: Images = Images(batch=256)) -> list[Stage]:
+
+    --config=experiments/simclr.py:batch=64,mesh=data=2,lr=1e-3
+
+A config may override the description of a knob under its "Args:".
+"""
+
+from jssl.knobs.diffusion import Denoising
+from jssl.knobs.few_labels import FewLabels, SomeLabels, WeakAndStrong
+from jssl.knobs.images import (
+    CroppedImages,
+    Data,
+    Images,
+    Pictures,
+    ViewedImages,
+    captions,
+    in_color,
+    mean_image,
+    with_labels,
+)
+from jssl.knobs.networks import Small, SmallTransformer
+from jssl.knobs.run import Run
+
+__all__ = [
+    "CONVNET",
+    "DATA",
+    "FASHION",
+    "FEW_GARMENTS",
+    "FEW_LABELS",
+    "GARMENTS",
+    "IMAGES",
+    "CroppedImages",
+    "Data",
+    "Denoising",
+    "FewLabels",
+    "Images",
+    "Pictures",
+    "Run",
+    "Small",
+    "SmallTransformer",
+    "SomeLabels",
+    "ViewedImages",
+    "WeakAndStrong",
+    "captions",
+    "in_color",
+    "mean_image",
+    "with_labels",
+]
+
+FASHION = "source=fashion_mnist,limit=10000"  # the second data set of the results page
+GARMENTS = f"{FASHION},recipe=garments"
+FEW_GARMENTS = f"{FASHION},labels=40,epochs=10"  # for methods with few labels
+# Knobs of tests.
+DATA = dict(source="digits", batch=16, epochs=0.03, dispatch=1)
+IMAGES = DATA | dict(supervised_epochs=0.03)
+CONVNET = IMAGES | dict(widths=(4, 8))
+FEW_LABELS = DATA | dict(labels=2, labeled_batch=16, widths=(4, 8))

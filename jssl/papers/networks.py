@@ -1,0 +1,63 @@
+"""Networks of papers, and networks made of others."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from jssl import evals
+from jssl.config import Count
+from jssl.models.resnet import ResNet
+from jssl.nets import Net
+from jssl.papers.images import Published
+
+
+@dataclass(frozen=True, kw_only=True)
+class Large:
+    """A residual network.
+
+    Attributes:
+      depth: Depth of the ResNet: 6, 10, 18, 34, 50, 101 or 152.
+      width: Channels of the ResNet's first blocks.
+    """
+
+    depth: Count = 50
+    width: Count = 64
+
+    def encoder(self, images: Published, **more: Any) -> ResNet:
+        """Images [n, h, w, c] -> [n, d], computed in `images.dtype`."""
+        return ResNet(self.depth, width=self.width, dtype=images.dtype or None, **more)
+
+
+def of_layer(net: Net, layer: int, pooled: Callable | None = None) -> Net:
+    """A network whose "h" is one of the "layers", pooled over a grid of cells.
+
+    The features of linear classifiers on convolutions (Zhang et al. 2016,
+    https://arxiv.org/abs/1603.08511). Outside training only.
+
+    Args:
+      net: images -> {"layers": maps [n, h, w, c], ...}.
+      layer: number of the layer, from 1.
+      pooled: maps -> features [n, ...]; None: means over the finest grid with at most 9,600
+        numbers, e.g. 5 x 5 x 384, as [n, d].
+    """
+    pooled = pooled or partial(evals.pool_to_budget, budget=9600)
+
+    def apply(*inputs, **how):
+        out, stats = net.apply(*inputs, **how)
+        layers = out["layers"]
+        if not 1 <= layer <= len(layers):
+            raise ValueError(f"layer must be 1 to {len(layers)}, got {layer}")
+        return {"h": pooled(layers[layer - 1])}, stats
+
+    return net._replace(apply=apply)
+
+
+def behind(fixed: Callable, net: Net) -> Net:
+    """A network whose input is a fixed function of the images: lightness, edges."""
+
+    def apply(params, stats, images, **how):
+        inputs = images if how.get("method") else fixed(images)
+        return net.apply(params, stats, inputs, **how)
+
+    return Net(lambda key, images: net.init(key, fixed(images)), apply)
