@@ -220,8 +220,8 @@ def _point(step, numbers, chance):
         )
     if share < LESS:
         return (
-            f"the projections z have lost the spread of h (per-dimension std is {std:.2g} % "
-            f"of its maximum, that of h {std / share:.2g} %)"
+            f"the projections z have lost the spread of h (per-dimension std is {std:.2g} "
+            f"% of its maximum, that of h {std / share:.2g} %)"
         )
     return None
 

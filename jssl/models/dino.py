@@ -10,6 +10,7 @@ from typing import Any
 import flax.linen as nn
 import jax.numpy as jnp
 
+from jssl.models.norm import BatchNorm
 from jssl.ops.vectors import unit
 
 
@@ -24,20 +25,26 @@ class Head(nn.Module):
       widths: of the dense layers, the last is that of z.
       unit_prototypes: prototypes of length 1, else of learned lengths that begin at 1.
       dtype: dtype of the computation, but for the length of z.
+      norm: batch norm of the hidden layers, as with ResNets, and weights that begin at
+        1 / sqrt(fan in), not 0.02, which is too little for narrow layers.
     """
 
     prototypes: int = 65536
     widths: Sequence[int] = (2048, 2048, 256)
     unit_prototypes: bool = True
     dtype: Any = None
+    norm: bool = False
 
     @nn.compact
-    def __call__(self, x):
+    def __call__(self, x, train=False):
         normal = nn.initializers.normal(0.02)
+        initial = nn.initializers.lecun_normal() if self.norm else normal
         for i, width in enumerate(self.widths):
             x = nn.gelu(x, approximate=False) if i else x
-            dense = nn.Dense(width, kernel_init=normal, dtype=self.dtype, name=f"dense{i}")
+            dense = nn.Dense(width, kernel_init=initial, dtype=self.dtype, name=f"dense{i}")
             x = dense(x)
+            if self.norm and i + 1 < len(self.widths):
+                x = BatchNorm(name=f"norm{i}")(x, train)
         z = unit(x.astype(jnp.promote_types(x.dtype, jnp.float32)))
         # torch's initialization of a dense layer: uniform within 1 / sqrt(fan in)
         uniform = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
@@ -64,7 +71,7 @@ class Distilled(nn.Module):
 
     def __call__(self, images, train=False):
         h = self.encoder(images, train=train)
-        return _headed(h[:, 0] if h.ndim == 3 else h, self.head)
+        return _headed(h[:, 0] if h.ndim == 3 else h, self.head, train)
 
     def filters(self, train=False):
         return self.encoder.filters()
@@ -91,13 +98,16 @@ class MaskedDistilled(nn.Module):
         token = self.param("mask_token", zeros, (1, 1, width))[0, 0]
         tokens = self.encoder(images, train=train, mask=mask, token=token)
         head = self.patch_head or self.head
-        patches = {"patches": head(tokens[:, 1:])["prototypes"], "tokens": tokens[:, 1:]}
-        return _headed(tokens[:, 0], self.head) | patches
+        patches = {
+            "patches": head(tokens[:, 1:], train)["prototypes"],
+            "tokens": tokens[:, 1:],
+        }
+        return _headed(tokens[:, 0], self.head, train) | patches
 
     def filters(self, train=False):
         return self.encoder.filters()
 
 
-def _headed(h, head):
+def _headed(h, head, train):
     h = h.astype(jnp.promote_types(h.dtype, jnp.float32))
-    return {"h": h, **head(h)}
+    return {"h": h, **head(h, train)}

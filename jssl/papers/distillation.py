@@ -46,7 +46,7 @@ class SmallDistillation(SmallTransformer):
 
     def projector(self) -> Head:
         """The head, shared by all tokens."""
-        return Head(self.prototypes, self.head)
+        return Head(self.prototypes, self.head, norm=True)
 
     def late_adamw(self, train: Source, steps: int) -> optax.GradientTransformation:
         """AdamW for a training of `steps` steps, with a rising weight decay."""
