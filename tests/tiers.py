@@ -1,10 +1,10 @@
 """Methods by their test files, and those whose files changed since their tests passed.
 
-`make test-all` writes tests/full-tier.json: for each method whose tests passed, those of the
-agreement of devices among them, a hash of its module, its test file, its experiment and all
-that these import of the parts below. Where a hash differs, `make test` runs the agreement of
-devices, a whole run of the laptop and two steps of the published settings; the first two
-also for one method of each shape.
+`make test-all` writes tests/full-tier.json: for each method whose tests passed, those of
+the agreement of devices among them, a hash of its module, its test file, its experiment and
+all that these import of the parts below. Where a hash differs, `make test` runs the
+agreement of devices, a whole run of the laptop and two steps of the published settings; the
+first two also for one method of each shape.
 """
 
 import ast
