@@ -17,6 +17,7 @@ from typing import Any
 import jax
 
 from jssl import baselines, course, initial, loop
+from jssl.cache import written
 from jssl.cluster import raise_everywhere, recorded
 from jssl.config import Experiment
 from jssl.log import Log, read_json, write_json
@@ -215,6 +216,9 @@ def _record(workdir, config, first, extend, stages):
         write_json(path, config | {"provenance": provenance(), "extended": before})
     else:
         record(workdir, config)
+    for name, text in {n: x for s in stages for n, x in s.data.files.items()}.items():
+        with written(workdir / name) as part:
+            part.write_text(text)
 
 
 def record(workdir: Path, config: dict[str, Any]) -> None:

@@ -100,6 +100,7 @@ class Source:
         hold_out=False, whose val is for choosing only.
       skipped: names of the images that could not be read so far, by split and row, if these
         are passed over; it grows as images are read, except by worker processes.
+      files: contents of text files by name, such as a tokenizer, which a run keeps.
     """
 
     batch_axis: ClassVar[int] = 0  # of the fields of a training batch
@@ -124,6 +125,7 @@ class Source:
     warnings: tuple[str, ...] = ()
     includes: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False)
     skipped: Mapping[str, Mapping[int, str]] = field(default_factory=dict, repr=False)
+    files: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:
         return self.size
