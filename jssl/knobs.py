@@ -11,7 +11,7 @@ A config may override the description of a knob under its "Args:".
 """
 
 import ast
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Annotated, Any
@@ -25,6 +25,7 @@ from jssl import data, nets, optim, views
 from jssl.config import Count, Counts, Fraction, Positive, Range, Stage, one_of
 from jssl.data import Source
 from jssl.data.captioned import UNKNOWN, tokenized, vocabulary
+from jssl.data.tokenizing import FILE, SPECIAL, parsed
 from jssl.learner import ema_weights
 from jssl.method import Augment, Method, Prepare, beneath, field
 from jssl.models.convnet import ConvNet
@@ -202,6 +203,105 @@ class Images(Data):
     """
 
     supervised_epochs: float = 10.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Text:
+    """A corpus of text, its tokens, and the training budget.
+
+    Attributes:
+      source: Corpus: toy_text, text:PATH (a file or folder), python_docs, brown, tweets ...
+      limit: Number of training rows used, the first ones, stratified by class; 0: all.
+      epochs: Passes over the training split.
+      batch: Rows per step.
+      tokens: Tokens: word, char, bpe or wordpiece.
+      vocabulary: Number of tokens; 0: all words or characters, 8192 of bpe and wordpiece.
+      tokenizer: Workdir of a run, or file, whose tokenizer is used instead of a new one.
+      length: Tokens of a row; 0: as is usual for the corpus.
+      reading: Further arguments of the corpus's loader, e.g. stride=32;packed=True.
+      supervised_epochs: Training length of the supervised baseline (cached), in epochs; 0
+        trains none.
+    """
+
+    source: str = "toy_text"
+    limit: int = 0
+    epochs: Positive = 10.0
+    batch: Count = 32
+    tokens: str = "word"
+    vocabulary: int = 0
+    tokenizer: str = ""
+    length: int = 0
+    reading: str = ""
+    supervised_epochs: float = 4.0
+
+    def load(self, run: Run, labeled: bool = False, **more: Any) -> Source:
+        """The training split, shuffled by the run's seed.
+
+        Args:
+          run: has the seed.
+          labeled: True includes labels in the batches.
+          **more: further arguments of the loader; those of `reading` have precedence.
+
+        Raises:
+          ValueError: a data set that is no text.
+        """
+        given = {
+            name: x
+            for name in ("tokens", "vocabulary", "tokenizer", "length")
+            if (x := getattr(self, name))
+        }
+        kind = self.source.partition(":")[0]
+        if kind not in data.TEXTS:
+            raise ValueError(
+                f"source must be text, one of {', '.join(data.TEXTS)}, got {self.source!r}"
+            )
+        return data.load(
+            self.source,
+            self.batch,
+            seed=run.seed,
+            limit=self.limit,
+            labeled=labeled,
+            **(more | given | _arguments(self.reading)),
+        )
+
+
+def row_length(train: Source) -> int:
+    """Tokens of a row of a corpus."""
+    return train.field_of("start").length  # type: ignore[attr-defined]
+
+
+def words_of(train: Source) -> tuple[str, ...]:
+    """The vocabulary of a corpus."""
+    return train.field_of("corpus").vocabulary  # type: ignore[attr-defined]
+
+
+def decoder_of(train: Source) -> Callable[[Iterable[int]], str]:
+    """A function from token numbers to a text, for pictures."""
+    kind = train.field_of("corpus")
+
+    def decode(numbers):
+        return str(kind.shown(np.asarray(numbers)[None, None], ())).strip()
+
+    return decode
+
+
+def special(train: Source, name: str) -> int:
+    """Number of a special token, such as "[MASK]", of a corpus."""
+    return parsed(train.files[FILE]).number(name)
+
+
+def continuations(train: Source) -> np.ndarray:
+    """bool [v], True for the tokens of a corpus that continue a word."""
+    return np.array(parsed(train.files[FILE]).continues())
+
+
+def token_counts(train: Source) -> np.ndarray:
+    """Occurrences of each token in the training split, int [v]; 0 of special tokens."""
+    start, corpus = train.column("start"), train.context["corpus"]
+    held = corpus[start.min() : start.max() + row_length(train)]
+    words = words_of(train)
+    counts = np.bincount(held, minlength=len(words))
+    return np.where([word in SPECIAL for word in words], 0, counts)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -471,5 +571,9 @@ FEW_GARMENTS = f"{FASHION},labels=40,epochs=10"  # for methods with few labels
 # Knobs of tests.
 DATA = dict(source="digits", batch=16, epochs=0.03, dispatch=1)
 IMAGES = DATA | dict(supervised_epochs=0.03)
+TEXT = dict(
+    batch=16, epochs=0.2, supervised_epochs=0.2, length=16, dispatch=1,
+    reading="documents=40",
+)  # fmt: skip
 CONVNET = IMAGES | dict(widths=(4, 8))
 FEW_LABELS = DATA | dict(labels=2, labeled_batch=16, widths=(4, 8))

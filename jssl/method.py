@@ -92,6 +92,16 @@ def field(name: str, then: Callable = identity) -> Prepare:
     return lambda batch: then(batch[name])
 
 
+def window(length: int, of: str = "corpus", at: str = "start") -> Prepare:
+    """A function from a batch to windows [n, length] of a context array, at a column.
+
+    >>> batch = {"corpus": jnp.arange(10), "start": jnp.array([2, 6])}
+    >>> window(3)(batch).tolist()
+    [[2, 3, 4], [6, 7, 8]]
+    """
+    return lambda batch: batch[of][batch[at][:, None] + jnp.arange(length)]
+
+
 def first_row(x: Any) -> Any:
     """The first row of every leaf, [1, ...]."""
     return jax.tree.map(lambda leaf: leaf[:1], x)

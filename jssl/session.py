@@ -70,12 +70,15 @@ def _run(experiment, workdir, keep, config, first, extend):
     for stage in stages:
         finished = loop.run(engines[stage.name], workdir, done, Log(workdir), keep)
         done[stage.name] = finished.state
+        rate = finished.samples / max(finished.seconds, 1e-9)
+        tokens = stage.data.row_tokens
         scores[stage.name] = {
             "metrics": finished.metrics,
             "steps": stage.steps,
             "batch": stage.data.batch,
             "seconds": round(finished.seconds, 1),
-            "samples_per_second": round(finished.samples / max(finished.seconds, 1e-9)),
+            "samples_per_second": round(rate),
+            **({"tokens_per_second": round(rate * tokens)} if tokens else {}),
             "baselines": list(stage.baselines),
             "doctor": finished.verdict.words,
             "split": finished.split,

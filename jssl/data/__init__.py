@@ -51,13 +51,14 @@ from jssl.data.subsets import (
     with_foreign,
 )
 from jssl.data.tables import hf
-from jssl.data.texts import brown, entities, python_docs, spam, text, tweets
+from jssl.data.texts import brown, entities, noise, python_docs, spam, text, tweets
 from jssl.data.toy_text import toy_text
 from jssl.data.toys import ring8
 
 __all__ = [
     "CROPPED",
     "IN_FILES",
+    "TEXTS",
     "Batch",
     "Crops",
     "Dataset",
@@ -120,11 +121,17 @@ _LOADERS: dict[str, Callable[..., Dataset]] = {
     "entities": entities,
     "spam": spam,
     "python_docs": python_docs,
+    "noise": noise,
 }
 IN_FILES = ("folder", "hf", "tar", "tfds")
 """Data sets of encoded images, which have the knobs `corrupt` and `resident`."""
 CROPPED = (*IN_FILES, "blank")
 """Data sets of which whole images can be cropped on the host."""
+TEXTS = (
+    *("toy_text", "text", "python_docs", "brown", "tweets", "entities", "spam"),
+    "noise",
+)
+"""Corpora, whose rows are windows: they have the knobs of `documents.Windows`."""
 _DISTRIBUTIONS = {
     "PIL": "pillow",
     "sklearn": "scikit-learn",
@@ -164,7 +171,8 @@ def load(
         (rendered walks), "clips:FOLDER" and "bounce16" (digits); rows "eeg_toy", "eeg"
         (trials of eeggan) and "eeg_features:FILE"; text "toy_text", "toy_text:TASK",
         "text:FILE" (a file or folder), "python_docs", "brown", "brown:pos" (tags),
-        "brown:packed", "tweets" (sentiment), "entities" (tags) and "spam".
+        "brown:packed", "tweets" (sentiment), "entities" (tags), "spam", and
+        "noise:TOKENSxVOCABULARY" (random tokens, for plans).
       batch: rows of one global batch.
       seed: of the order; the splits do not depend on it.
       labeled: True includes labels in training batches.

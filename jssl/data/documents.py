@@ -83,6 +83,7 @@ def corpus(
     *,
     names: Sequence[str] = (),
     tags: Sequence[str] = (),
+    tokenizer: Tokenizer | None = None,
     license: str = "",
     summary: str = "",
 ) -> Dataset:
@@ -102,6 +103,7 @@ def corpus(
       windows: tokens and rows.
       names: of the classes.
       tags: names of the tags.
+      tokenizer: instead of one that is trained or read.
       license: of the data.
       summary: what was found.
 
@@ -116,7 +118,7 @@ def corpus(
     spans = any(doc.span is not None for doc in every)
     if windows.packed and (names or tags or spans):
         raise ValueError("rows of packed documents have no labels: give packed=False")
-    own = _tokenizer(splits["train"], windows)
+    own = tokenizer or _tokenizer(splits["train"], windows)
     eos = EOS if own.vocabulary[EOS : EOS + 1] == ("[EOS]",) else own.number("[EOS]")
     pad = PAD if own.vocabulary[0] in ("[PAD]", "<pad>") else None
     maker = _Maker(windows, own, eos, PAD if pad is None else pad)

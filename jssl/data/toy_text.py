@@ -52,6 +52,31 @@ OPPOSITES = {
     "charming": "horrible",
 }  # fmt: skip
 FEELINGS = {"happy": "sad", "cheerful": "gloomy", "proud": "ashamed", "calm": "angry"}
+WORD_CLASSES = {
+    word: kind
+    for kind, words in {
+        "woman": WOMEN.split(),
+        "man": MEN.split(),
+        "capital": CAPITALS,
+        "country": CAPITALS.values(),
+        "town": TOWNS.split(),
+        "firm": FIRMS.split(),
+        "job": JOBS,
+        "event": EVENTS,
+        "food": FOODS.split(),
+        "drink": DRINKS.split(),
+        "vehicle": VEHICLES.split(),
+        "day": DAYS.split(),
+        "good": OPPOSITES,
+        "bad": OPPOSITES.values(),
+    }.items()
+    for word in words
+}
+"""Classes of words that the grammar treats alike."""
+ANALOGIES = [
+    (a, x, b, y) for a, x in CAPITALS.items() for b, y in CAPITALS.items() if a != b
+]
+"""A capital is to its country as another is to its own."""
 UNSEEN = {  # names that only val and test of the task of names have
     "PER": "abigail bruno celine dexter esther felix gloria hector",
     "LOC": "zagreb sofiapolis quito manila harrow wexford",
