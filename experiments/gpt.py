@@ -105,7 +105,10 @@ def small(run, text, samples, train, lr, decay, **network):
         classifier,
         prepare=window(row_length(train)),
         tx=adamw,
-        pictures={"perplexity": evals.perplexity()},
+        pictures={
+            "perplexity": evals.perplexity(),
+            "ngrams": evals.ngrams(begin=special(train, "[BOS]"), pad=pad_of(train)),
+        },
         chance=chance(train),
     )
 

@@ -83,6 +83,7 @@ from jssl.evals.linear import (
 )
 from jssl.evals.modes import Coverage, mode_coverage, modes
 from jssl.evals.motion import centers_of_mass, motion, path_error
+from jssl.evals.ngrams import KneserNey, ngrams
 from jssl.evals.of_arrays import (
     Arrays,
     Score,
@@ -219,7 +220,9 @@ __all__ = [
     "transferred",
     "uniformity",
     "uniformity_sphere",
+    "KneserNey",
     "neighbor_classes",
+    "ngrams",
     "perplexity",
     "spearman",
     "word_analogies",

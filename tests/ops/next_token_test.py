@@ -29,5 +29,5 @@ def test_top_k_leaves_the_others_out():
 
 def test_zero_takes_the_largest_and_negative_numbers_are_refused():
     assert (next_token(KEY, LOGITS, 0.0) == 3).all()
-    with pytest.raises(ValueError, match="must not be negative, got -1"):
-        next_token(KEY, LOGITS, -1)
+    with pytest.raises(ValueError, match="must not be negative, got -1.0"):
+        next_token(KEY, LOGITS, -1.0)

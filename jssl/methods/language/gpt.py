@@ -85,7 +85,8 @@ def gpt(
         return found | cut
 
     def generate(key, state, batch):
-        tokens = prepare(batch)[:, :prompt]
+        # Of a given prefix, or of the beginning of each row.
+        tokens = batch["prompt"] if "prompt" in batch else prepare(batch)[:, :prompt]
         return {made: continued(net, state, key, after(tokens), new, temperature, top_k)}
 
     def render(key, state, batch, collect):
