@@ -130,7 +130,7 @@ def laptop(
 ) -> list[Stage]:
     """A small GPT-2 of stories: about two minutes on two cores.
 
-    A row is a story of at most 120 words.
+    A row is a story of at most 128 words.
 
     Args:
       lr: Peak learning rate: linear warm-up over the first 5 % of the steps, then cosine

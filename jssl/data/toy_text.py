@@ -27,6 +27,14 @@ CAPITALS = {
     "budapest": "hungary", "dublin": "ireland", "london": "england", "bern": "switzerland",
     "tokyo": "japan", "cairo": "egypt", "ottawa": "canada", "lima": "peru",
 }  # fmt: skip
+LANGUAGES = {
+    "france": "french", "germany": "german", "italy": "italian", "spain": "spanish",
+    "portugal": "portuguese", "austria": "viennese", "greece": "greek",
+    "norway": "norwegian", "sweden": "swedish", "finland": "finnish", "poland": "polish",
+    "bohemia": "czech", "hungary": "hungarian", "ireland": "irish", "england": "english",
+    "switzerland": "swiss", "japan": "japanese", "egypt": "arabic", "canada": "canadian",
+    "peru": "quechua",
+}  # fmt: skip
 TOWNS = "ashford bristol cambria dunmore eastbury fairview glenwood harlow ivydale kingsley linton milford newport oakham redhill stanton"  # noqa: E501
 FIRMS = "acme borealis cobalt delphi evergreen falcon granite horizon imperial juniper keystone lantern"  # noqa: E501
 JOBS = {
@@ -59,6 +67,7 @@ WORD_CLASSES = {
         "man": MEN.split(),
         "capital": CAPITALS,
         "country": CAPITALS.values(),
+        "language": LANGUAGES.values(),
         "town": TOWNS.split(),
         "firm": FIRMS.split(),
         "job": JOBS,
@@ -183,15 +192,22 @@ QUESTIONS = {
 
 
 def story(draw: Draw, f: Facts) -> list[tuple[str, str]]:
-    """The sentences of a story, 6 to 12 of them, each with the fact that it states."""
+    """The sentences of a story, 7 to 13 of them, each with the fact that it states."""
     he, who, last, place = f.he, *EVENTS[f.event]
+    country = CAPITALS[f.capital]
+    tongue = LANGUAGES[country]
     said = [
         ("home job", f"{f.hero} , {_a(f.job)} from {f.home} , had a free week ."),
         ("firm job", f"{he} worked for {f.firm} at the {JOBS[f.job]} ."),
         (
             "capital",
-            f"first {he} travelled to {f.capital} , the capital of "
-            f"{CAPITALS[f.capital]} , by {f.vehicle} .",
+            f"first {he} travelled to {f.capital} , the capital of {country} , by "
+            f"{f.vehicle} .",
+        ),
+        (
+            "capital",
+            f"in {country} they speak {tongue} , and {he} learned {tongue} in "
+            f"{f.capital} .",
         ),
         ("", f"the weather was {_weather(draw, f.good)} ."),
         ("event", f"then {he} went to a {f.event} in the {place} ."),
@@ -299,6 +315,7 @@ def story_of(texts: Sequence[str]) -> list[tuple[str, str]]:
         " had a free week ": "home job",
         " worked for ": "firm job",
         "first ": "capital",
+        " they speak ": "capital",
         "then ": "event",
         "later ": "food",
         "finally ": "day home",
@@ -329,7 +346,7 @@ def _inference(draw, n):
 
 
 def toy_text(task: str = "stories", /, *, documents: int = 2000, **windows: Any) -> Dataset:
-    """Stories of a grammar, 1 MB in 280 words, and four tasks on them.
+    """Stories of a grammar, 1.6 MB in 300 words, and four tasks on them.
 
     | task | rows | target |
     |---|---|---|
@@ -365,8 +382,8 @@ def toy_text(task: str = "stories", /, *, documents: int = 2000, **windows: Any)
         part: makers[task](Draw(seed), n, part)
         for seed, (part, n) in enumerate(sizes.items())
     }
-    lengths = {"sentiment": 40, "answers": 128, "inference": 128}
-    own = asked(windows, length=lengths.get(task, 120), first=task != "stories")
+    lengths = {"sentiment": 40, "answers": 144, "inference": 144}
+    own = asked(windows, length=lengths.get(task, 128), first=task != "stories")
     named: dict[str, dict[str, Any]] = {
         "entities": dict(tags=TAGS),
         "answers": {},
