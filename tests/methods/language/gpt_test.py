@@ -33,13 +33,13 @@ def texts(n=8):
     return jnp.asarray(np.where(place < L - row % 3, tokens, 0))
 
 
-def made(tx=None, **more):
+def made(tx=None, net=None, **more):
     how = dict(prepare=field("tokens"), begin=5, prompt=2, new=6, made="tokens")
-    return gpt(jitted(network()), tx or optax.adam(1e-2), **(how | more))
+    return gpt(net or jitted(network()), tx or optax.adam(1e-2), **(how | more))
 
 
 def tiny(tx):
-    return made(tx), {"tokens": texts()}
+    return made(tx, jitted(network(dropout=0.1))), {"tokens": texts()}
 
 
 @cache

@@ -35,7 +35,7 @@ def counts():
 
 
 def tiny(tx):
-    rate = optax.constant_schedule(0.1 if tx else 0.5)
+    rate = optax.constant_schedule(0.1 if tx else 0.05)
     how = dict(window=2, negatives=3, sample=0.0, rows=4)
     method = word2vec(counts(), 4, rate, prepare=field("tokens"), **how)
     return method, {"tokens": ROWS(batch())}
