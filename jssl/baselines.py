@@ -25,7 +25,7 @@ from jssl import evals, loop, optim
 from jssl.cache import cache_folder
 from jssl.config import Stage
 from jssl.data import Source, labels_per_class, pair, random_labels
-from jssl.knobs import Images, Run, SomeLabels, with_labels
+from jssl.knobs import Images, Run, SomeLabels, Text, with_labels
 from jssl.learner import GRAD_NORM
 from jssl.log import Log, write_json
 from jssl.method import Augment, Method, Prepare, field, no_samples, part
@@ -91,7 +91,7 @@ def rows(
 
 def pretrain_stage(
     run: Run,
-    images: Images,
+    images: Images | Text,
     train: Source,
     method: Method,
     classifier: Net | None,

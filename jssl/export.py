@@ -6,6 +6,11 @@ ViTs and ResNets can be loaded by timm; other encoders keep the names of jssl. T
 of the file contain the config, the commit, the architecture, and the normalization of
 images before the encoder, measured through the method, in the words of timm's
 pretrained_cfg.
+
+    python -m jssl.export --workdir runs/gpt --out gpt/
+
+A GPT or BERT is exported to a folder, with its config and tokenizer, as transformers reads
+it.
 """
 
 import argparse
@@ -33,8 +38,12 @@ def launch(options, rest) -> int:
     if not options.workdir or not options.out:
         raise ValueError("give --workdir=FOLDER and --out=FILE.safetensors")
     out = Path(options.out)
-    if out.suffix != ".safetensors":
-        raise ValueError(f"--out must be FILE.safetensors, got {out.name}")
+    whole = options.out.endswith("/")  # a language model
+    if out.suffix != ".safetensors" and not whole:
+        raise ValueError(
+            f"--out must be FILE.safetensors, or FOLDER/ of a language model, got "
+            f"{out.name}"
+        )
     if not out.parent.is_dir():
         raise ValueError(f"--out: no such folder {out.parent}")
     prepare_jax(options.debug)
@@ -43,6 +52,8 @@ def launch(options, rest) -> int:
     workdir = Path(options.workdir)
     config = runs.read_config(workdir)
     stage, state = runs.restore(workdir, config, options.config, options.stage)
+    if whole:
+        return language(stage, state, out)
     arrays, layout, seen = encoder(stage, state)
     from jssl.weights import write
 
@@ -62,10 +73,35 @@ def launch(options, rest) -> int:
     return 0
 
 
+def language(stage: Stage, state: Any, out: Path) -> int:
+    """Writes the language model of a stage to a folder of transformers.
+
+    Its tokenizer is written if the package tokenizers knows it: BPE and WordPiece.
+    """
+    import jax
+
+    from jssl import weights
+    from jssl.data.tokenizing import FILE
+
+    data = stage.data
+    context = jax.eval_shape(data.decoded_context)
+    rows = jax.eval_shape(data.decode, data.row_shapes(), context)
+    module = weights.network(stage.method.embed, state, rows)
+    if module is None:
+        raise ValueError(f"--out: {stage.name} has no GPT or BERT: give FILE.safetensors")
+    tokenizer = data.files.get(FILE, "{}")
+    tokenizer = tokenizer if "model" in json.loads(tokenizer) else ""
+    params = jax.device_get(state.weights)
+    weights.save_language(out, module, params, tokenizer)
+    count = sum(x.size for x in jax.tree.leaves(params))
+    print(f"{out}: {type(module).__name__} of {count:,} numbers, transformers' names")
+    return 0
+
+
 def parser() -> argparse.ArgumentParser:
     parse = new_parser("export", __doc__)
     add_run(parse)
-    parse.add_argument("--out", metavar="FILE.safetensors")
+    parse.add_argument("--out", metavar="FILE.safetensors|FOLDER/")
     return parse
 
 

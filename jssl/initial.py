@@ -37,12 +37,17 @@ def started(stage: Stage) -> Stage:
 
 
 def read(where: str) -> Encoder:
-    """The encoder of a run (its workdir), or of a file of weights.
+    """The encoder of a run (its workdir), of a file of weights, or of a language model.
+
+    A language model is in a folder of transformers, with config.json.
 
     Raises:
-      ValueError, FileNotFoundError: see `restore`, `weights.used` and `weights.load`.
+      ValueError, FileNotFoundError: see `restore`, `weights.used`, `weights.load` and
+        `weights.load_language`.
     """
-    if Path(where).is_dir():
+    if weights.is_language(where):
+        variables = {"params": weights.load_language(where).params}
+    elif Path(where).is_dir():
         stage, state = restore(Path(where), read_config(Path(where)))
         context = jax.eval_shape(stage.data.decoded_context)
         rows = jax.eval_shape(stage.data.decode, stage.data.row_shapes(), context)

@@ -58,8 +58,9 @@ class Log:
             yield
             return
         self._cut_back(step)
+        data = stage.data
         self.progress = Progress(
-            self.title or stage.name, stage.steps, step, stage.data.batch
+            self.title or stage.name, stage.steps, step, data.batch, data.row_tokens
         )
         with open(self.workdir / "metrics.jsonl", "a", buffering=1) as self.lines:
             try:
@@ -82,7 +83,7 @@ class Log:
             self.progress.show(step, shown)
 
     def speed(self, step: int) -> None:
-        """Records samples per second for TensorBoard, every second and at the end.
+        """Records samples, and tokens, per second for TensorBoard: each second, at the end.
 
         Args:
           step: the last one that has been computed.
@@ -91,7 +92,9 @@ class Log:
         before, since = self.timed = self.timed or (step, now)  # after compilation
         if self.active and step > before and (now - since >= 1 or step == self.steps):
             rate = (step - before) * self.progress.batch / (now - since)
-            self._tensorboard(step, {"samples/s": rate})
+            tokens = self.progress.tokens
+            of_text = {"tokens/s": rate * tokens} if tokens else {}
+            self._tensorboard(step, {"samples/s": rate} | of_text)
             self.timed = step, now
 
     def pictures(self, step: int, pictures: Mapping[str, Picture]) -> dict[str, str]:
@@ -233,15 +236,16 @@ _files = itertools.count()  # files of one second are sorted by it
 
 
 class Progress:
-    """The progress line: step, samples per second, remaining time, metrics.
+    """The progress line: step, samples (and tokens) per second, remaining time, metrics.
 
     If the output is not a terminal, a new line every 15 seconds.
     """
 
     EVERY = {True: 0.2, False: 15.0}  # seconds; True: terminal
 
-    def __init__(self, title: str, steps: int, begin: int, batch: int):
+    def __init__(self, title: str, steps: int, begin: int, batch: int, tokens: int = 0):
         self.title, self.steps, self.begin, self.batch = title, steps, begin, batch
+        self.tokens = tokens  # of a row
         self.live = sys.stderr.isatty()
         self.clock: Any = None
         self.shown: Any = None
@@ -260,10 +264,10 @@ class Progress:
         rate = (step - self.start) / max(now - self.clock, 1e-9)
         left = f"{_clock((self.steps - step) / rate)} left" if rate else "compiled"
         numbers = "  ".join(f"{name} {value:.4g}" for name, value in metrics.items())
-        line = (
-            f"{self.title}  step {step}/{self.steps}  {rate * self.batch:.0f} samples/s  "
-            f"{left}  {numbers}"
-        )
+        speed = f"{rate * self.batch:.0f} samples/s"
+        if self.tokens:
+            speed += f"  {rate * self.batch * self.tokens:.0f} tokens/s"
+        line = f"{self.title}  step {step}/{self.steps}  {speed}  {left}  {numbers}"
         end = "" if self.live else "\n"
         print(
             ("\r\x1b[K" if self.live else "") + line, end=end, file=sys.stderr, flush=True

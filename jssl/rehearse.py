@@ -135,9 +135,12 @@ def standin(source: str, folder: Path) -> tuple[str, list[str]]:
     Raises:
       ValueError: no stand-in for this source.
     """
-    from jssl.data import standins
+    from jssl.data import TEXTS, standins
 
     kind, _, name = source.partition(":")
+    if kind in TEXTS:
+        standins.texts(folder)
+        return f"text:{folder}", []
     if kind == "folder":
         standins.folders(folder)
         return f"folder:{folder}", []

@@ -324,21 +324,23 @@ def _points(share):
 
 def _training(result):
     """Steps, duration and speed of each stage."""
+    trained = [(name, stage) for name, stage in _stages(result) if stage["steps"]]
+    if not trained:
+        return []
+    speeds = {"samples_per_second": "samples/s", "tokens_per_second": "tokens/s"}
+    speeds = {k: x for k, x in speeds.items() if any(k in stage for _, stage in trained)}
     rows = [
         (
             name,
             f"{stage['steps']:,}",
             f"{stage['batch']:,}" if "batch" in stage else "",
             f"{stage['seconds']:,}",
-            f"{stage['samples_per_second']:,}",
+            *(f"{stage[k]:,}" if k in stage else "" for k in speeds),
             _split_of(stage),
         )
-        for name, stage in _stages(result)
-        if stage["steps"]
+        for name, stage in trained
     ]
-    if not rows:
-        return []
-    heads = ["stage", "steps", "batch", "seconds", "samples/s", "evaluated on"]
+    heads = ["stage", "steps", "batch", "seconds", *speeds.values(), "evaluated on"]
     return ["<h2>Training</h2>", _html_table(heads, rows)]
 
 

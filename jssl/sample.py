@@ -4,12 +4,13 @@
   --workdir runs/ddpm --number 64 --out digits.npz --label 3        of one class
   --workdir runs/ddpm --out varied.png --like IMAGE --strength 0.5  near an image
   --workdir runs/latent_diffusion --out a.png --caption "a bold seven"  of a text
+  --workdir runs/gpt --out texts.txt --prompt "finally she"         from a prefix
 
 Sample i depends on the seed, the run and row i of its test split, whose fields are the
 conditions of the sample: a class-conditional model without --label draws the classes of
 these rows. A PNG file is a grid of images; those of several fields of a sample, such as a
 pair of two domains, are adjacent. An npz file has the samples by field, and JSON text in
-the array `metadata`.
+the array `metadata`. A txt file has a text a line.
 """
 
 import argparse
@@ -27,7 +28,7 @@ from jssl import cluster
 from jssl.cache import written
 from jssl.command import add_run, new_parser, prepare_jax, say, terminable
 
-KINDS = (".npz", ".png")
+KINDS = (".npz", ".png", ".txt")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -48,16 +49,17 @@ def parser() -> argparse.ArgumentParser:
     add("--seed", type=int, default=0, help="random seed of the samples (0)")
     add("--label", help="class of all samples, by number or name")
     add("--caption", metavar="TEXT", help="text of all samples, in the words of the data")
+    add("--prompt", metavar="TEXT", help="beginning of all samples of a language model")
     add("--like", metavar="IMAGE", help="image that all samples start from")
     add("--strength", type=float, help="noise added to that image, 0 to 1 (0.5)")
-    add("--out", metavar="FILE.png|FILE.npz")
+    add("--out", metavar="FILE.png|FILE.npz|FILE.txt")
     return parse
 
 
 def launch(options) -> int:
     out = Path(options.out or "")
     if not options.workdir or out.suffix not in KINDS:
-        raise ValueError("give --workdir=FOLDER and --out=FILE.png or FILE.npz")
+        raise ValueError("give --workdir=FOLDER and --out=FILE.png, FILE.npz or FILE.txt")
     if not out.parent.is_dir():
         raise ValueError(f"--out: no such folder {out.parent}")
     if options.number < 1:
@@ -78,13 +80,16 @@ def launch(options) -> int:
         given["label"] = np.int32(class_number(options.label, stage.data))
     if options.caption is not None:
         given |= text(options.caption, stage.data)
+    if options.prompt is not None:
+        given["prompt"] = prompt(options.prompt, stage.data)
     if options.like:
         given |= {"like": image(options.like, stage.data), "strength": np.float32(strength)}
     with terminable():
         made = drawn(stage, state, options.number, options.seed, given)
     told = {k: v for k, v in config.items() if k != "provenance"}
     asked = {k: x for k, x in vars(options).items() if x is not None and k != "debug"}
-    write(out, made, asked | {"config": told, "provenance": session.provenance()})
+    told = asked | {"config": told, "provenance": session.provenance()}
+    write(out, made, told, stage.data)
     shapes = ", ".join(f"{name} {list(x.shape)}" for name, x in made.items())
     print(f"{out}: {shapes}")
     return 0
@@ -209,6 +214,22 @@ def text(caption: str, source) -> dict[str, np.ndarray]:
     return {"tokens": tokens[0]} | ({field.mask: mask[0]} if field.mask in columns else {})
 
 
+def prompt(beginning: str, source) -> np.ndarray:
+    """Tokens of the beginning of a text, int32 [p].
+
+    Raises:
+      ValueError: data without a tokenizer, or an empty text.
+    """
+    from jssl.data.tokenizing import FILE, parsed
+
+    if FILE not in source.files:
+        raise ValueError(f"--prompt: {source.data_name} is no text")
+    found = parsed(source.files[FILE]).encode(beginning)
+    if not found:
+        raise ValueError("--prompt must have a word")
+    return np.array(found, np.int32)
+
+
 def image(path: str, source) -> np.ndarray:
     """The image of a file, in the shape of those of the data, floats in [0, 1].
 
@@ -225,12 +246,23 @@ def image(path: str, source) -> np.ndarray:
     return np.asarray(decode(path, path, h, c) / 255, np.float32)
 
 
-def write(out: Path, made: Mapping[str, np.ndarray], told: Mapping[str, Any]) -> None:
-    """Writes samples by field to a PNG or npz file, atomically.
+def write(
+    out: Path, made: Mapping[str, np.ndarray], told: Mapping[str, Any], source: Any = None
+) -> None:
+    """Writes samples by field to a PNG, npz or txt file, atomically.
+
+    Args:
+      out: the file.
+      made: samples by field.
+      told: metadata, for npz.
+      source: the data, whose fields show tokens as text.
 
     Raises:
-      ValueError: samples that are no images, for PNG.
+      ValueError: samples that are no images, for PNG, or no text, for txt.
     """
+    if out.suffix == ".txt":
+        write_text(out, made, source)
+        return
     if out.suffix == ".npz":
         with written(out) as part, part.open("wb") as file:
             text = json.dumps(told, default=str)
@@ -249,6 +281,25 @@ def write(out: Path, made: Mapping[str, np.ndarray], told: Mapping[str, Any]) ->
     pixels = sheet(cells, len(alike) * math.ceil(math.sqrt(len(images[0]) / len(alike))))
     with written(out) as part:
         Image.fromarray(pixels).save(part, format="png")
+
+
+def write_text(out: Path, made: Mapping[str, np.ndarray], source: Any) -> None:
+    """Writes samples that are tokens as a text a line.
+
+    Raises:
+      ValueError: samples that are no tokens.
+    """
+    from jssl.data import Tokens
+
+    kinds = {name: source.field_of(name) for name in made}
+    found = [name for name, kind in kinds.items() if isinstance(kind, Tokens)]
+    if not found:
+        shapes = ", ".join(f"{name} {list(x.shape)}" for name, x in made.items())
+        raise ValueError(f"the samples are no text, but {shapes}: give --out=FILE.npz")
+    rows = made[found[0]]
+    lines = [" ".join(str(kinds[found[0]].shown(row[None, None])).split()) for row in rows]
+    with written(out) as part:
+        part.write_text("\n".join(lines) + "\n")
 
 
 if __name__ == "__main__":

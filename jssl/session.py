@@ -17,6 +17,7 @@ from typing import Any
 import jax
 
 from jssl import baselines, course, initial, loop
+from jssl.cache import written
 from jssl.cluster import raise_everywhere, recorded
 from jssl.config import Experiment
 from jssl.log import Log, read_json, write_json
@@ -69,12 +70,15 @@ def _run(experiment, workdir, keep, config, first, extend):
     for stage in stages:
         finished = loop.run(engines[stage.name], workdir, done, Log(workdir), keep)
         done[stage.name] = finished.state
+        rate = finished.samples / max(finished.seconds, 1e-9)
+        tokens = stage.data.row_tokens
         scores[stage.name] = {
             "metrics": finished.metrics,
             "steps": stage.steps,
             "batch": stage.data.batch,
             "seconds": round(finished.seconds, 1),
-            "samples_per_second": round(finished.samples / max(finished.seconds, 1e-9)),
+            "samples_per_second": round(rate),
+            **({"tokens_per_second": round(rate * tokens)} if tokens else {}),
             "baselines": list(stage.baselines),
             "doctor": finished.verdict.words,
             "split": finished.split,
@@ -215,6 +219,9 @@ def _record(workdir, config, first, extend, stages):
         write_json(path, config | {"provenance": provenance(), "extended": before})
     else:
         record(workdir, config)
+    for name, text in {n: x for s in stages for n, x in s.data.files.items()}.items():
+        with written(workdir / name) as part:
+            part.write_text(text)
 
 
 def record(workdir: Path, config: dict[str, Any]) -> None:

@@ -16,6 +16,7 @@ from PIL import Image
 from sklearn.datasets import load_sample_images
 
 from jssl import config, course
+from jssl.data.standins import texts
 from jssl.engine import Engine
 from jssl.main import main
 
@@ -111,10 +112,40 @@ def freed():
     jax.clear_caches()
 
 
+OF_TEXT = {"bert", "gpt", "word2vec"}
+OF_IMAGES = [file for file in FILES if file.stem not in OF_TEXT]
+
+
 @pytest.mark.whole
-@pytest.mark.parametrize("file", FILES, ids=[f"{f.stem}:unlabeled" for f in FILES])
+@pytest.mark.parametrize("name", sorted(OF_TEXT))
+def test_files_of_text_without_labels_train_to_the_report(name, tmp_path, capfd):
+    """The tokenizer is kept with the run, and another run takes it."""
+    texts(tmp_path / "texts", files=12)
+    file = FILES[0].with_name(f"{name}.py")
+    own = f"tiny=True,source=text:{tmp_path / 'texts'},eval_every=-1"
+    work = tmp_path / "run"
+    status = main([f"--config={file}:{own},reading=stride=8", f"--workdir={work}"])
+    err = capfd.readouterr().err
+    assert status == 0, err
+    result = json.loads((work / "result.json").read_text())
+    (stage,) = result["stages"].values()
+    assert stage["failed"] == {} and stage["split"] == "test"
+    assert stage["tokens_per_second"] > 0 and "tokens/s" in err
+    known = json.loads((work / "tokenizer.json").read_text())["vocabulary"]
+    assert "travelled" in known
+    page = (work / "report.html").read_text()
+    assert "tokens/s" in page and "nearest neighbors" in page
+    pictures = {path.name for path in (work / "figures").iterdir()}
+    assert any(name.endswith(".txt") for name in pictures)
+    again = f"{file}:tiny=True,tokenizer={work}"
+    (stage,) = config.load(again).stages()
+    assert list(stage.data.field_of("corpus").vocabulary) == known
+
+
+@pytest.mark.whole
+@pytest.mark.parametrize("file", OF_IMAGES, ids=[f"{f.stem}:unlabeled" for f in OF_IMAGES])
 def test_photographs_without_labels_train_to_the_report(file, unlabeled, tmp_path, capfd):
-    """Every laptop experiment, or one line that says that it needs labels."""
+    """Every laptop experiment of images, or one line that says that it needs labels."""
     knobs = f"tiny=True,source=folder:{unlabeled},size=16,batch=8,epochs=0.3,eval_every=-1"
     work = tmp_path / "run"
     status = main([f"--config={file}:{knobs}", f"--workdir={work}"])

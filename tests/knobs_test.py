@@ -139,7 +139,9 @@ def test_multi_crop_of_photographs_is_cut_on_the_device():
 def test_every_config_of_pictures_has_the_knobs_that_read_them(file):
     for name in config.functions(file):
         knobs = config.schema(config.functions(file)[name])
-        if "source" in knobs:
+        if "tokens" in knobs:  # of text
+            assert {"source", "vocabulary", "tokenizer", "length", "reading"} <= set(knobs)
+        elif "source" in knobs:
             assert {"size", "stored"} & set(knobs)
             assert {"channels", "corrupt", "workers", "reading"} <= set(knobs)
 

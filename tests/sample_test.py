@@ -155,7 +155,7 @@ def test_the_words_of_a_caption_of_fixed_length_are_those_of_the_data():
 
 MISTAKES = {
     "nothing": ("gan", ["--out="], "--workdir=FOLDER and --out=FILE.png"),
-    "another kind": ("gan", ["--out=x.jpg"], "--out=FILE.png or FILE.npz"),
+    "another kind": ("gan", ["--out=x.jpg"], "--out=FILE.png, FILE.npz or FILE.txt"),
     "no folder": ("gan", ["--out=none/at/all.png"], "no such folder none/at"),
     "no run": ("gan", ["--workdir=none"], "contains no run"),
     "no samples": ("gan", ["--number=0"], "--number must be positive, got 0"),

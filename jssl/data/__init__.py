@@ -53,11 +53,14 @@ from jssl.data.subsets import (
     with_foreign,
 )
 from jssl.data.tables import hf
+from jssl.data.texts import brown, entities, noise, python_docs, spam, text, tweets
+from jssl.data.toy_text import toy_text
 from jssl.data.toys import ring8
 
 __all__ = [
     "CROPPED",
     "IN_FILES",
+    "TEXTS",
     "Batch",
     "Crops",
     "Dataset",
@@ -113,15 +116,29 @@ _LOADERS: dict[str, Callable[..., Dataset]] = {
     "eeg_toy": eeg_toy,
     "captions": captions,
     "shortcuts": shortcuts,
+    "text": text,
+    "toy_text": toy_text,
+    "brown": brown,
+    "tweets": tweets,
+    "entities": entities,
+    "spam": spam,
+    "python_docs": python_docs,
+    "noise": noise,
 }
 IN_FILES = ("folder", "hf", "tar", "tfds")
 """Data sets of encoded images, which have the knobs `corrupt` and `resident`."""
 CROPPED = (*IN_FILES, "blank")
 """Data sets of which whole images can be cropped on the host."""
+TEXTS = (
+    *("toy_text", "text", "python_docs", "brown", "tweets", "entities", "spam"),
+    "noise",
+)
+"""Corpora, whose rows are windows: they have the knobs of `documents.Windows`."""
 _DISTRIBUTIONS = {
     "PIL": "pillow",
     "sklearn": "scikit-learn",
     "pyarrow": "jssl[hf]",
+    "tokenizers": "jssl[text]",
     "tensorflow": "jssl[tensorflow]",
     "tensorflow_datasets": "tensorflow-datasets",
 }
@@ -154,7 +171,10 @@ def load(
         in the number of a known data set; from installed packages "photographs" (patches),
         "stamps", "emoji" and "openclipart" (with captions); videos "doom:SCENARIO"
         (rendered walks), "clips:FOLDER" and "bounce16" (digits); rows "eeg_toy", "eeg"
-        (trials of eeggan) and "eeg_features:FILE".
+        (trials of eeggan) and "eeg_features:FILE"; text "toy_text", "toy_text:TASK",
+        "text:FILE" (a file or folder), "python_docs", "brown", "brown:pos" (tags),
+        "brown:packed", "tweets" (sentiment), "entities" (tags), "spam", and
+        "noise:TOKENSxVOCABULARY" (random tokens, for plans).
       batch: rows of one global batch.
       seed: of the order; the splits do not depend on it.
       labeled: True includes labels in training batches.
@@ -173,7 +193,8 @@ def load(
         `CROPPED`. None: training batches have the central square, which is faster.
       each: number of rows of every split, drawn at random, for rehearsals; 0: all.
       **knobs: arguments of the data set's loader: `size` (side in pixels) and `channels` of
-        all images; of images in files `corrupt`, and `resident` (largest split held in
+        all images; of text the fields of `documents.Windows`, such as `tokens` and
+        `length`; of images in files `corrupt`, and `resident` (largest split held in
         memory, in bytes); `deviation` of `ring8`, `subject` of `eeg_toy`, `stride` of
         `photos`, `data_dir` of
         `tfds`.
@@ -232,6 +253,7 @@ def load(
             warnings=found.warnings,
             includes=found.includes,
             skipped=found.skipped,
+            files=found.files,
             seed=seed,
             labeled=labeled,
             threads=threads,

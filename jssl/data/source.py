@@ -21,7 +21,7 @@ import jax
 import numpy as np
 from jaxtyping import Int
 
-from jssl.data.fields import KNOWN, Field, Image
+from jssl.data.fields import KNOWN, Field, Image, Index, Tokens
 from jssl.data.records import Records, some_labels
 from jssl.data.rows import (
     check_rows,
@@ -68,6 +68,7 @@ class Source:
         hold_out=False, whose val is for choosing only.
       skipped: names of the images that could not be read so far, by split and row, if these
         are passed over; it grows as images are read, except by worker processes.
+      files: contents of text files by name, such as a tokenizer, which a run keeps.
     """
 
     batch_axis: ClassVar[int] = 0  # of the fields of a training batch
@@ -92,6 +93,7 @@ class Source:
     warnings: tuple[str, ...] = ()
     includes: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False)
     skipped: Mapping[str, Mapping[int, str]] = field(default_factory=dict, repr=False)
+    files: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:
         return self.size
@@ -217,6 +219,18 @@ class Source:
             name: jax.ShapeDtypeStruct((self.batch, *x.shape), x.dtype)
             for name, x in (row | {"index": np.zeros((), np.int32)}).items()
         }
+
+    @property
+    def row_tokens(self) -> int:
+        """Tokens of a row, if it is text; else 0."""
+        count = 0
+        for name, x in self._row().items():
+            kind = self.field_of(name)
+            if isinstance(kind, Index) and isinstance(kind.kind, Tokens):
+                count += max(kind.length, 1)
+            elif isinstance(kind, Tokens):
+                count += np.size(x)
+        return count
 
     @property
     def image_shape(self) -> tuple[int, ...]:

@@ -19,6 +19,17 @@ MODES = {3: "L", 5: "CMYK"}
 """Modes of some rows; the others are RGB."""
 
 
+def texts(folder: str | Path, files: int = 60) -> None:
+    """Writes files of stories, in place of a corpus."""
+    from jssl.data.toy_text import Draw, facts, story
+
+    root, draw = Path(folder), Draw(0)
+    root.mkdir(parents=True, exist_ok=True)
+    for i in range(files):
+        told = [text for _ in range(50) for _, text in story(draw, facts(draw))]
+        (root / f"{i}.txt").write_text(" ".join(x.capitalize() for x in told))
+
+
 def prepare(name: str, folder: str | Path, classes: int = 5, each: int = 16) -> None:
     """Writes a small data set as TFDS prepares it, as array_record.
 

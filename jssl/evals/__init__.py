@@ -83,6 +83,7 @@ from jssl.evals.linear import (
 )
 from jssl.evals.modes import Coverage, mode_coverage, modes
 from jssl.evals.motion import centers_of_mass, motion, path_error
+from jssl.evals.ngrams import KneserNey, ngrams
 from jssl.evals.of_arrays import (
     Arrays,
     Score,
@@ -96,6 +97,7 @@ from jssl.evals.of_arrays import (
     retrieval_scores,
     svm_accuracy,
 )
+from jssl.evals.perplexity import perplexity
 from jssl.evals.picture import embedding_picture, pca
 from jssl.evals.protocol import Eval, Features, rows_of
 from jssl.evals.reconstruction import reconstruction
@@ -104,6 +106,7 @@ from jssl.evals.retrieval import average_precision, recall_at_k, retrieval, retr
 from jssl.evals.segmentation import hypercolumns, segmentation
 from jssl.evals.sgd_probe import linear_probe_sgd, sgd_probe
 from jssl.evals.svm import C_GRID, svm, svm_fit
+from jssl.evals.words import neighbor_classes, spearman, word_analogies, word_similarity
 from jssl.evals.zero_shot import zero_shot, zero_shot_predict, zero_shot_weights
 
 __all__ = [
@@ -217,6 +220,13 @@ __all__ = [
     "transferred",
     "uniformity",
     "uniformity_sphere",
+    "KneserNey",
+    "neighbor_classes",
+    "ngrams",
+    "perplexity",
+    "spearman",
+    "word_analogies",
+    "word_similarity",
     "zero_shot",
     "zero_shot_predict",
     "zero_shot_weights",

@@ -25,6 +25,16 @@ from jssl.knobs.images import (
 )
 from jssl.knobs.networks import Small, SmallTransformer
 from jssl.knobs.run import Run
+from jssl.knobs.text import (
+    Text,
+    continuations,
+    decoder_of,
+    row_length,
+    special,
+    token_counts,
+    window,
+    words_of,
+)
 
 __all__ = [
     "CONVNET",
@@ -34,6 +44,7 @@ __all__ = [
     "FEW_LABELS",
     "GARMENTS",
     "IMAGES",
+    "TEXT",
     "CroppedImages",
     "Data",
     "Denoising",
@@ -44,12 +55,20 @@ __all__ = [
     "Small",
     "SmallTransformer",
     "SomeLabels",
+    "Text",
     "ViewedImages",
     "WeakAndStrong",
     "captions",
+    "continuations",
+    "decoder_of",
     "in_color",
     "mean_image",
+    "row_length",
+    "special",
+    "token_counts",
+    "window",
     "with_labels",
+    "words_of",
 ]
 
 FASHION = "source=fashion_mnist,limit=10000"  # the second data set of the results page
@@ -58,5 +77,9 @@ FEW_GARMENTS = f"{FASHION},labels=40,epochs=10"  # for methods with few labels
 # Knobs of tests.
 DATA = dict(source="digits", batch=16, epochs=0.03, dispatch=1)
 IMAGES = DATA | dict(supervised_epochs=0.03)
+TEXT = dict(
+    batch=16, epochs=0.2, supervised_epochs=0.2, length=16, dispatch=1,
+    reading="documents=40",
+)  # fmt: skip
 CONVNET = IMAGES | dict(widths=(4, 8))
 FEW_LABELS = DATA | dict(labels=2, labeled_batch=16, widths=(4, 8))

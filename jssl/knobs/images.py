@@ -1,6 +1,5 @@
 """Knobs of data sets of images, and functions of their sources."""
 
-import ast
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -13,6 +12,7 @@ from jssl import data, views
 from jssl.config import Count, Positive
 from jssl.data import Source
 from jssl.data.captioned import UNKNOWN, tokenized, vocabulary
+from jssl.knobs.reading import arguments
 from jssl.knobs.run import Run
 from jssl.method import Augment, Prepare, field
 
@@ -64,22 +64,8 @@ class Pictures:
             workers=self.workers,
             hold_out=self.hold_out,
             **knobs,
-            **_arguments(self.reading),
+            **arguments(self.reading),
         )
-
-
-def _arguments(text: str) -> dict[str, Any]:
-    """{name: value} of "name=value;name=value": numbers and booleans, else strings."""
-    found: dict[str, Any] = {}
-    for word in filter(None, text.split(";")):
-        name, equals, value = word.partition("=")
-        if not equals:
-            raise ValueError(f"reading must be NAME=VALUE;NAME=VALUE, got {word!r}")
-        try:
-            found[name.strip()] = ast.literal_eval(value)
-        except (ValueError, SyntaxError):
-            found[name.strip()] = value
-    return found
 
 
 @dataclass(frozen=True, kw_only=True)

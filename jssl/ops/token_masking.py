@@ -38,6 +38,7 @@ def mlm_mask(
     rate: float = 0.15,
     max_predictions: int | None = None,
     rule: str = "static",
+    continues: Bool[Array, "n l"] | None = None,
 ) -> MaskedTokens:
     """Choose tokens for prediction; 80 % are masked, 10 % replaced, 10 % kept.
 
@@ -59,6 +60,9 @@ def mlm_mask(
       rule: "static" chooses round(rate * length) of each sentence, at least 1, as
         BERT's code does; length counts special tokens, but not padding. "dynamic"
         chooses each token independently with probability `rate`.
+      continues: True for tokens that continue the word before: whole words are then chosen,
+        in random order until the next one exceeds the number (BERT's code skips it and goes
+        on), at least one. None: every token is a word.
 
     Raises:
       ValueError: when the rule is unknown, or a shape is wrong.
@@ -68,15 +72,31 @@ def mlm_mask(
     >>> print(masked.weights.sum())    # 15 % of 20
     3.0
     """
-    expect("mlm_mask", ids=(ids, "n l", "int"), special=(special, "n l", "bool"))
+    expect(
+        "mlm_mask",
+        ids=(ids, "n l", "int"),
+        special=(special, "n l", "bool"),
+        continues=(continues, "n l", "bool"),
+    )
     choose_key, fate_key, word_key = jax.random.split(key, 3)
-    noise = jnp.where(special, jnp.inf, jax.random.uniform(choose_key, ids.shape))
+    noise = jax.random.uniform(choose_key, ids.shape)
+    if continues is not None:  # the noise of a word is that of its first token
+        place = jnp.arange(ids.shape[1])
+        first = jax.lax.cummax(jnp.where(continues & ~special, 0, place), axis=1)
+        noise = jnp.take_along_axis(noise, first, 1)
+    noise = jnp.where(special, jnp.inf, noise)
     if rule == "static":
         most = ids.shape[1] if max_predictions is None else max_predictions
         length = (ids != pad_id).sum(1, keepdims=True).astype(jnp.float32)
         wanted = jnp.clip(jnp.round(rate * length).astype(int), 1, most)
-        rank = jnp.argsort(jnp.argsort(noise, axis=1), axis=1)
-        chosen = (rank < wanted) & ~special
+        if continues is None:
+            rank = jnp.argsort(jnp.argsort(noise, axis=1), axis=1)
+            chosen = (rank < wanted) & ~special
+        else:
+            # Number of tokens of the words up to this one, in the order of their noise.
+            count = (noise[:, None] <= noise[..., None]).sum(2)
+            first = noise == noise.min(1, keepdims=True)
+            chosen = ((count <= wanted) | first) & ~special
     elif rule == "dynamic":
         chosen = noise < rate
     else:

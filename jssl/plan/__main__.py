@@ -109,12 +109,19 @@ def plan(experiment, name: str | None, slice_: str, devices: list, chip: Chip) -
 
 
 def with_blank_data(experiment):
-    """The experiment with blank images in place of a tfds data set."""
+    """The experiment with blank images in place of a tfds data set.
+
+    Random tokens are in place of a corpus that is not there.
+    """
     source = str(experiment.knobs.get("source", ""))
     kind, _, name = source.partition(":")
-    if kind != "tfds":
+    knobs = dict(experiment.knobs)
+    if kind == "tfds":
+        knobs["source"] = f"blank:{name}"
+    elif kind == "text" and not Path(name).expanduser().exists():
+        knobs["source"] = f"noise:1000000x{knobs.get('vocabulary') or 8192}"
+    else:
         return experiment
-    knobs = {**experiment.knobs, "source": f"blank:{name}"}
     return dataclasses.replace(experiment, knobs=knobs)
 
 

@@ -7,6 +7,8 @@
 | a ViT's first convolution  | kernel [h w i, o]   | the same, flattened: rows are patches |
 | attn.qkv [3 d, d]          | query, key, value   | split in three, each transposed     |
 | batch norm                 | scale, bias; statistics mean, var |                       |
+| Embedding.weight [v, d]    | embedding [v, d]    | the same                            |
+| GPT-2's Conv1D [i, o]      | kernel [i, o]       | the same; attn in three along o     |
 
 There is no arithmetic, so a round trip is exact bit for bit.
 """
@@ -19,6 +21,7 @@ import numpy as np
 
 LEAVES = {
     "kernel": "weight",
+    "embedding": "weight",
     "scale": "weight",
     "bias": "bias",
     "mean": "running_mean",
@@ -34,11 +37,13 @@ class Place(NamedTuple):
       name: name of the tensor.
       third: 0, 1, 2 for the query, key or value of a joint tensor, else None.
       patch: kernel size of the convolution for a kernel on flat patches, else 0.
+      plain: the axes are those of the leaf.
     """
 
     name: str
     third: int | None = None
     patch: int = 0
+    plain: bool = False
 
 
 def imported(
@@ -79,33 +84,35 @@ def exported(
     leaves: Mapping[Path, np.ndarray], place: Callable[[Path], Place]
 ) -> dict[str, np.ndarray]:
     """Converts Flax leaves to a state dict."""
-    found, thirds = {}, {}
+    found, thirds, last = {}, {}, {}
     for path, leaf in leaves.items():
         kept = place(path)
         array = np.asarray(leaf)
         if kept.patch:
             array = array.reshape(kept.patch, kept.patch, -1, array.shape[-1])
-        if path[-1] == "kernel":
+        if path[-1] == "kernel" and not kept.plain:
             array = array.T if array.ndim == 2 else array.transpose(3, 2, 0, 1)
         if kept.third is None:
             found[kept.name] = array
         else:
             thirds.setdefault(kept.name, [None] * 3)[kept.third] = array
-    joint = {name: np.concatenate(parts) for name, parts in thirds.items()}
+            last[kept.name] = -1 if kept.plain else 0
+    joint = {name: np.concatenate(parts, last[name]) for name, parts in thirds.items()}
     return {name: np.ascontiguousarray(x) for name, x in (found | joint).items()}
 
 
 def _ours(array, kept, shape, where):
     came, array = array, np.asarray(array, np.float32)
     axes = 4 if kept.patch else len(shape)
-    if array.ndim != axes or (kept.third is not None and len(array) % 3):
+    along = -1 if kept.plain else 0
+    if array.ndim != axes or (kept.third is not None and array.shape[along] % 3):
         raise ValueError(
             f"{where} does not fit: {kept.name} is {[*came.shape]}, which does not convert "
             f"to {[*shape]}"
         )
     if kept.third is not None:
-        array = np.split(array, 3)[kept.third]
-    if kept.name.endswith("weight") and array.ndim > 1:
+        array = np.split(array, 3, along)[kept.third]
+    if kept.name.endswith("weight") and array.ndim > 1 and not kept.plain:
         array = array.T if array.ndim == 2 else array.transpose(2, 3, 1, 0)
     if kept.patch:
         array = array.reshape(-1, array.shape[-1])

@@ -145,3 +145,37 @@ def test_wrong_arguments_are_refused(unhooked):
         mlm_mask(KEY, ids, ids, 10, MASK)
     with pytest.raises(ValueError, match=r"ids must be int\[l\]"):
         text_infilling(KEY, ids, 3, MASK)
+
+
+def test_whole_words_are_chosen_up_to_the_number_of_tokens():
+    """Words of one to three tokens, between special ones."""
+    random = np.random.default_rng(0)
+    n, length = 400, 24
+    continues = random.random((n, length)) < 0.5
+    continues &= ~np.roll(continues & np.roll(continues, 1, 1), 1, 1)  # at most three
+    special = np.zeros((n, length), bool)
+    special[:, [0, 11, 23]] = True
+    continues[:, [1, 12]] = False
+    ids = random.integers(10, 90, (n, length))
+    found = mlm_mask(
+        jax.random.key(0), jnp.asarray(ids), jnp.asarray(special), 90, 4,
+        rate=0.25, continues=jnp.asarray(continues & ~special),
+    )  # fmt: skip
+    chosen = np.asarray(found.weights) > 0
+    follows = continues & ~special
+    assert (chosen[:, 1:] == chosen[:, :-1])[follows[:, 1:]].all()
+    assert not chosen[special].any()
+    counts = chosen.sum(1)
+    assert counts.min() >= 1 and counts.max() <= 6
+    assert counts.mean() > 4.5  # the next word does not fit
+    np.testing.assert_array_equal(np.asarray(found.labels)[chosen], ids[chosen])
+    shares = chosen.mean(0)[~special[0]]
+    assert shares.max() - shares.min() < 0.12  # of every place alike
+
+
+def test_words_of_one_token_are_chosen_as_tokens_are():
+    ids, special = jnp.arange(10, 50)[None], jnp.zeros((1, 40), bool)
+    how = dict(vocabulary=50, mask_id=4)
+    plain = mlm_mask(jax.random.key(1), ids, special, **how)
+    words = mlm_mask(jax.random.key(1), ids, special, continues=special, **how)
+    np.testing.assert_array_equal(plain.ids, words.ids)

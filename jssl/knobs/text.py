@@ -1,0 +1,125 @@
+"""Knobs of corpora of text, and functions of their sources."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from jssl import data
+from jssl.config import Count, Positive
+from jssl.data import Source
+from jssl.data.tokenizing import FILE, SPECIAL, parsed
+from jssl.knobs.reading import arguments
+from jssl.knobs.run import Run
+from jssl.method import Prepare
+
+
+@dataclass(frozen=True, kw_only=True)
+class Text:
+    """A corpus of text, its tokens, and the training budget.
+
+    Attributes:
+      source: Corpus: toy_text, text:PATH (a file or folder), python_docs, brown, tweets ...
+      limit: Number of training rows used, the first ones, stratified by class; 0: all.
+      epochs: Passes over the training split.
+      batch: Rows per step.
+      tokens: Tokens: word, char, bpe or wordpiece.
+      vocabulary: Number of tokens; 0: all words or characters, 8192 of bpe and wordpiece.
+      tokenizer: Workdir of a run, or file, whose tokenizer is used instead of a new one.
+      length: Tokens of a row; 0: as is usual for the corpus.
+      reading: Further arguments of the corpus's loader, e.g. stride=32;packed=True.
+      supervised_epochs: Training length of the supervised baseline (cached), in epochs; 0
+        trains none.
+    """
+
+    source: str = "toy_text"
+    limit: int = 0
+    epochs: Positive = 10.0
+    batch: Count = 32
+    tokens: str = "word"
+    vocabulary: int = 0
+    tokenizer: str = ""
+    length: int = 0
+    reading: str = ""
+    supervised_epochs: float = 4.0
+
+    def load(self, run: Run, labeled: bool = False, **more: Any) -> Source:
+        """The training split, shuffled by the run's seed.
+
+        Args:
+          run: has the seed.
+          labeled: True includes labels in the batches.
+          **more: further arguments of the loader; those of `reading` have precedence.
+
+        Raises:
+          ValueError: a data set that is no text.
+        """
+        given = {
+            name: x
+            for name in ("tokens", "vocabulary", "tokenizer", "length")
+            if (x := getattr(self, name))
+        }
+        kind = self.source.partition(":")[0]
+        if kind not in data.TEXTS:
+            raise ValueError(
+                f"source must be text, one of {', '.join(data.TEXTS)}, got {self.source!r}"
+            )
+        return data.load(
+            self.source,
+            self.batch,
+            seed=run.seed,
+            limit=self.limit,
+            labeled=labeled,
+            **(more | given | arguments(self.reading)),
+        )
+
+
+def row_length(train: Source) -> int:
+    """Tokens of a row of a corpus."""
+    return train.field_of("start").length  # type: ignore[attr-defined]
+
+
+def words_of(train: Source) -> tuple[str, ...]:
+    """The vocabulary of a corpus."""
+    return train.field_of("corpus").vocabulary  # type: ignore[attr-defined]
+
+
+def decoder_of(train: Source) -> Callable[[Iterable[int]], str]:
+    """A function from token numbers to a text, for pictures."""
+    kind = train.field_of("corpus")
+
+    def decode(numbers):
+        return str(kind.shown(np.asarray(numbers)[None, None], ())).strip()
+
+    return decode
+
+
+def special(train: Source, name: str) -> int:
+    """Number of a special token, such as "[MASK]", of a corpus."""
+    return parsed(train.files[FILE]).number(name)
+
+
+def continuations(train: Source) -> np.ndarray:
+    """bool [v], True for the tokens of a corpus that continue a word."""
+    return np.array(parsed(train.files[FILE]).continues())
+
+
+def token_counts(train: Source) -> np.ndarray:
+    """Occurrences of each token in the training split, int [v]; 0 of special tokens."""
+    start, corpus = train.column("start"), train.context["corpus"]
+    held = corpus[start.min() : start.max() + row_length(train)]
+    words = words_of(train)
+    counts = np.bincount(held, minlength=len(words))
+    return np.where([word in SPECIAL for word in words], 0, counts)
+
+
+def window(length: int, of: str = "corpus", at: str = "start") -> Prepare:
+    """A function from a batch to windows [n, length] of a context array, at a column.
+
+    >>> batch = {"corpus": jnp.arange(10), "start": jnp.array([2, 6])}
+    >>> window(3)(batch).tolist()
+    [[2, 3, 4], [6, 7, 8]]
+    """
+    return lambda batch: batch[of][batch[at][:, None] + jnp.arange(length)]
