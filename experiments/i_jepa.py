@@ -30,11 +30,11 @@ def laptop(
     run: Run = Run(dispatch=4),
     images: Images = Images(epochs=20.0, supervised_epochs=15.0),
     vision: SmallTransformer = SmallTransformer(),
-    momentum: Fraction = 0.996,
+    momentum: Fraction = 0.99,
     blocks: Count = 4,
     context: Count = 16,
     predictor: Counts = (32, 2),
-    pool: str = "grid",
+    pool: str = "mean",
 ) -> list[Stage]:
     """I-JEPA on small images: about two minutes on two cores.
 
