@@ -63,6 +63,13 @@ def compiled():
     gc.collect()
 
 
+@pytest.fixture
+def freed():
+    """Programs of a test are freed at its end: for modules with a test a method."""
+    yield
+    jax.clear_caches()
+
+
 @pytest.fixture(scope="session")
 def cifar(tmp_path_factory):
     """An npz file with as many rows and classes as CIFAR-10, of 2 x 2 pixels."""

@@ -20,6 +20,7 @@ from jssl.data.standins import texts
 from jssl.engine import Engine
 from jssl.main import main
 
+pytestmark = pytest.mark.usefixtures("freed")
 FILES = sorted((Path(__file__).parent.parent / "experiments").glob("*.py"))
 
 
@@ -105,13 +106,6 @@ NEED_LABELS = {
 }
 
 
-@pytest.fixture(autouse=True)
-def freed():
-    """Programs of an experiment are freed at its end."""
-    yield
-    jax.clear_caches()
-
-
 OF_TEXT = {"bert", "gpt", "word2vec"}
 OF_IMAGES = [file for file in FILES if file.stem not in OF_TEXT]
 
@@ -175,6 +169,7 @@ def test_a_paper_without_labels_ends_with_its_pre_training(name, unlabeled):
     assert [(stage.name, list(stage.evals)) for stage in stages] == [("pretrain", [])]
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("name", sorted(NEED_LABELS))
 def test_a_laptop_experiment_learns_photographs_with_labels(name, photographs):
     """Those that do not learn without labels, above."""

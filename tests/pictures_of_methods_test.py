@@ -9,6 +9,9 @@ from jssl.method import nothing
 from jssl.pictures import draw
 
 
+pytestmark = pytest.mark.usefixtures("freed")
+
+
 @pytest.mark.parametrize("name", METHODS)
 def test_pictures_of_one_to_eight_rows_can_be_drawn(name, tmp_path):
     tiny = module(name)
@@ -26,6 +29,9 @@ def test_pictures_of_one_to_eight_rows_can_be_drawn(name, tmp_path):
         drawn = method.render(jax.random.key(1), state, few, collect)
         assert drawn or n == 1
         for title, picture in drawn.items():
-            assert np.isfinite(picture.images).all()
-            assert len(picture.columns) in (0, np.shape(picture.images)[1])
+            if isinstance(picture, str):
+                assert picture.strip()
+            else:
+                assert np.isfinite(picture.images).all()
+                assert len(picture.columns) in (0, np.shape(picture.images)[1])
             draw(picture, title, tmp_path / f"{n}")

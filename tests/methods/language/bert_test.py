@@ -60,8 +60,12 @@ def made(tx=None, **more):
     return bert(jitted(network()), tx or optax.adam(1e-2), **(how | more))
 
 
+def spoken(tokens):
+    return " ".join(map(str, tokens))
+
+
 def tiny(tx):
-    return made(tx), {"tokens": texts()}
+    return made(tx, text=spoken), {"tokens": texts()}
 
 
 @cache

@@ -38,8 +38,12 @@ def made(tx=None, net=None, **more):
     return gpt(net or jitted(network()), tx or optax.adam(1e-2), **(how | more))
 
 
+def spoken(tokens):
+    return " ".join(map(str, tokens))
+
+
 def tiny(tx):
-    return made(tx, jitted(network(dropout=0.1))), {"tokens": texts()}
+    return made(tx, jitted(network(dropout=0.1)), text=spoken), {"tokens": texts()}
 
 
 @cache

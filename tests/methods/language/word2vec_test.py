@@ -38,7 +38,8 @@ def counts():
 def tiny(tx):
     rate = optax.constant_schedule(0.1 if tx else 0.05)
     how = dict(window=2, negatives=3, sample=0.0, rows=4)
-    method = word2vec(counts(), 4, rate, prepare=field("tokens"), **how)
+    words = [f"word{i}" for i in range(11)]
+    method = word2vec(counts(), 4, rate, prepare=field("tokens"), words=words, **how)
     return method, {"tokens": ROWS(batch())}
 
 
