@@ -18,7 +18,7 @@ def of(features):
 
 
 WORDS = ["[PAD]", "king", "queen", "man", "woman", "tree"]
-VECTORS = [[0, 0, 0], [1, 1, 0], [1, -1, 0], [0, 1, 0.1], [0, -1, 0.1], [0, 0, 1]]
+VECTORS = [[0, 0, 0], [1, 1, 0], [1, -0.5, 0], [0, 1, 0.1], [0, -1, 0.1], [0, 0, 1]]
 
 
 def test_ranks_of_equal_numbers_are_their_mean():
