@@ -59,7 +59,7 @@ class Vectors:
     rule: str = "code"
     power: float = 0.75
     mean: bool = True
-    parts: Count = 8
+    parts: Count = 4
     lr: Positive = 0.025
 
     def method(self, train: Source, steps: int) -> Method:
@@ -127,7 +127,7 @@ def laptop(
 ) -> list[Stage]:
     """Vectors of the words of stories: about a minute on two cores.
 
-    A row is 32 words, and an update follows every eight rows.
+    A row is 32 words, and an update follows every four rows.
     """
     return [stage(run, text, vectors, text.load(run))]
 
@@ -155,7 +155,7 @@ def paper(
         source="text:corpus", epochs=1.0, batch=256, length=64, supervised_epochs=0.0
     ),
     vectors: Vectors = Vectors(
-        width=300, negatives=15, shared=0, sample=1e-5, rule="paper", parts=4
+        width=300, negatives=15, shared=0, sample=1e-5, rule="paper"
     ),
     least: Count = 5,
 ) -> list[Stage]:

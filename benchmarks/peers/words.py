@@ -7,7 +7,7 @@ Same: pairs of a word and five negatives each, plain descent by the sum over the
 Different: gensim draws the negatives anew for each pair; our method word2vec draws twenty
 for a row of 32 words, each of which stands for its share of the negatives of all pairs.
 gensim's two workers move the tables pair by pair and without locks, its sigmoid is a table;
-ours adds up the gradients of four rows before it moves. Windows of ours go over the ends of
+ours adds up the gradients of two rows before it moves. Windows of ours go over the ends of
 sentences, and have more pairs. What either side learned in its time is noted as its loss on
 the same pairs, 4.16 at the start, beside the words that it saw.
 """
@@ -17,7 +17,7 @@ import re
 from peers.pair import Pair, Work
 
 WIDTH, WINDOW, NEGATIVES, RATE, SEEN = 100, 5, 5, 0.025, 5
-ROW, ROWS, PART, SHARED = 32, 64, 4, 20  # words of a row, rows of a step and of an update
+ROW, ROWS, PART, SHARED = 32, 64, 2, 20  # words of a row, rows of a step and of an update
 
 
 def text(quick):

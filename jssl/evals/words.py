@@ -6,6 +6,7 @@ Words that the vocabulary has not are left out, and their number is reported.
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
@@ -94,7 +95,7 @@ def word_analogies(
     def run(features, final) -> dict:
         if not known:
             return {f"{name}/known": 0.0}
-        asked, table = np.array(known), vectors(features)
+        asked, table = np.array(known), jnp.asarray(vectors(features))
         right = 0
         for i in range(0, len(asked), block):
             some = asked[i : i + block]
@@ -125,7 +126,7 @@ def neighbor_classes(
     asked = [i for i, word in enumerate(words) if word in classes]
 
     def run(features, final) -> dict:
-        near, _ = nearest_words(vectors(features), np.array(asked), k, among)
+        near, _ = nearest_words(jnp.asarray(vectors(features)), np.array(asked), k, among)
         same = [
             classes.get(words[j]) == classes[words[i]]
             for i, row in zip(asked, np.asarray(near), strict=True)

@@ -112,7 +112,8 @@ def network(embed: Callable, state: Any, rows: Any) -> GPT | BERT | None:
 
     def watch(call, args, kwargs, context):
         if isinstance(context.module, GPT | BERT):
-            found.append(context.module.clone(parent=None))
+            own = context.module.encoder.clone(parent=None, name=None)
+            found.append(context.module.clone(parent=None, encoder=own))
         return call(*args, **kwargs)
 
     with nn.intercept_methods(watch):

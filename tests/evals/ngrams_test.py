@@ -44,9 +44,9 @@ def test_perplexities_are_of_the_tokens_of_the_judged_split_without_padding():
         fields={"corpus": own, "start": data.Index("corpus", 4, own)},
     )
     judge = evals.ngrams((1, 2), begin=5)
-    found = judge(SimpleNamespace(source=source), True)
+    found = judge.run(SimpleNamespace(source=source), True)
     one = KneserNey([[7, 8, 7, 8], [7, 8, 7]], 1, 9, 0.75)
     nats = [-math.log(one.probability([], w)) for w in (7, 8, 7)]
     assert found["perplexity/unigram"] == pytest.approx(math.exp(np.mean(nats)))
     assert found["perplexity/bigram"] < 1.5 < found["perplexity/unigram"]
-    assert set(judge(SimpleNamespace(source=source), False)) == set(found)
+    assert set(judge.run(SimpleNamespace(source=source), False)) == set(found)

@@ -13,8 +13,8 @@ def test_perplexity_is_that_of_the_counted_tokens_of_the_judged_split():
         return held if name == "counted" else nats[split] * held
 
     judge = evals.perplexity()
-    assert judge(features, True)["perplexity"] == pytest.approx(3.0)
-    assert judge(features, False)["perplexity"] == pytest.approx(np.sqrt(18))
+    assert judge.run(features, True)["perplexity"] == pytest.approx(3.0)
+    assert judge.run(features, False)["perplexity"] == pytest.approx(np.sqrt(18))
     counted["test"] = np.zeros((2, 2))
     with pytest.raises(ValueError, match="no token of test is predicted"):
-        judge(features, True)
+        judge.run(features, True)

@@ -147,14 +147,15 @@ def test_neighbors_and_analogies_are_by_cosine_and_leave_out_what_was_asked():
     unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     cosines = unit @ unit.T
     np.fill_diagonal(cosines, -9)
-    words, best = nearest_words(vectors, np.array([3, 5]), 4)
+    table = jnp.asarray(vectors)
+    words, best = nearest_words(table, np.array([3, 5]), 4)
     for row, found, asked in zip(np.asarray(words), np.asarray(best), (3, 5), strict=True):
         order = np.argsort(-cosines[asked])[:4]
         np.testing.assert_array_equal(row, order)
         np.testing.assert_allclose(found, cosines[asked][order], rtol=1e-5)
-    some, _ = nearest_words(vectors, np.array([3]), 2, among=np.array([0, 3, 7]))
+    some, _ = nearest_words(table, np.array([3]), 2, among=np.array([0, 3, 7]))
     assert set(some[0].tolist()) == {0, 7}
-    answer = int(analogies(vectors, np.array([[0, 1, 2]]))[0, 0])
+    answer = int(analogies(table, np.array([[0, 1, 2]]))[0, 0])
     scores = unit @ (unit[1] - unit[0] + unit[2])
     scores[:3] = -9
     assert answer == scores.argmax()
