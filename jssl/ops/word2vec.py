@@ -279,8 +279,8 @@ def nearest_words(
 
     >>> vectors = jnp.array([[1.0, 0.0], [0.8, 0.6], [0.0, 1.0]])
     >>> words, cosines = nearest_words(vectors, np.array([0]), 2)
-    >>> words.tolist(), cosines.round(2).tolist()
-    ([[1, 2]], [[0.800000011920929, 0.0]])
+    >>> print(words, np.asarray(cosines).round(2))
+    [[1 2]] [[0.8 0. ]]
     """
     queries = jnp.asarray(queries)
     directions = unit(jnp.asarray(vectors))
