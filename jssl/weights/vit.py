@@ -101,7 +101,7 @@ def place(dialect: str, patch: int) -> Callable[[Path], Place]:
     """A function from each leaf of `Pooled` or `Classifier` to its place in a state dict.
 
     >>> place("timm", 16)(("params", "encoder", "block3", "key", "bias"))
-    Place(name='blocks.3.attn.qkv.bias', third=1, patch=0)
+    Place(name='blocks.3.attn.qkv.bias', third=1, patch=0, plain=False)
     """
     names = DIALECTS[dialect]
 
