@@ -8,7 +8,6 @@ from tiers import METHODS, module
 from jssl.method import nothing
 from jssl.pictures import draw
 
-
 pytestmark = pytest.mark.usefixtures("freed")
 
 
