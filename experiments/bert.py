@@ -160,7 +160,7 @@ def laptop(
     heads: Count = 3,
     dropout: Fraction = 0.0,
 ) -> list[Stage]:
-    """A small BERT of stories: about two minutes on two cores.
+    """A small BERT of stories, meant for minutes on two cores; not timed yet.
 
     A row is a story of at most 128 words.
 
@@ -197,7 +197,7 @@ def brown(
     heads: Count = 4,
     dropout: Fraction = 0.1,
 ) -> list[Stage]:
-    """A small BERT of a million words of English, in WordPiece: 20 minutes on two cores.
+    """A small BERT of a million words of English, in WordPiece; not timed yet.
 
     Args:
       lr: Peak learning rate: linear warm-up over the first 5 % of the steps, then cosine
@@ -249,7 +249,8 @@ def paper(
 
     Adam with rate 1e-4, 10,000 steps of warm-up, linear decay to 0, weight decay 0.01,
     gradients clipped to a norm of 1, dropout 0.1; 15 % of the tokens are predicted, at most
-    20 of a text. Numbers to beat, after fine-tuning: GLUE 79.6 (base) and 82.1 (large).
+    20 of a text. Numbers to beat, after fine-tuning: GLUE 79.6 (base) and 82.1 (large),
+    as remembered.
 
     Departures: the paper trains 900,000 steps of 128 tokens and 100,000 of 512: length=510
     is a run of its own, with init= the first and its tokenizer. Pairs of segments are drawn

@@ -128,7 +128,7 @@ def laptop(
     heads: Count = 3,
     dropout: Fraction = 0.0,
 ) -> list[Stage]:
-    """A small GPT-2 of stories: about two minutes on two cores.
+    """A small GPT-2 of stories, meant for minutes on two cores; not timed yet.
 
     A row is a story of at most 128 words.
 
@@ -159,7 +159,7 @@ def brown(
     heads: Count = 4,
     dropout: Fraction = 0.1,
 ) -> list[Stage]:
-    """A small GPT-2 of a million words of English, in BPE: 20 minutes on two cores.
+    """A small GPT-2 of a million words of English, in BPE; not timed yet.
 
     Args:
       lr: Peak learning rate: linear warm-up over the first 5 % of the steps, then cosine
