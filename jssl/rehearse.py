@@ -144,6 +144,8 @@ def standin(source: str, folder: Path) -> tuple[str, list[str]]:
     if kind == "folder":
         standins.folders(folder)
         return f"folder:{folder}", []
+    if kind == "npz":
+        return f"npz:{standins.latents(folder)}", []
     name = (name if kind == "tfds" else source).partition(":")[0]
     standins.prepare(name, folder)
     return f"tfds:{name}", [f"data_dir={folder}"]

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_sample_images
 
-from jssl import config, course
+from jssl import config, course, export
 from jssl.data.standins import texts
 from jssl.engine import Engine
 from jssl.main import main
@@ -33,7 +33,7 @@ NAMES = [f"{file.stem}:{name}" for file, name in PUBLISHED]
 
 
 def learns(stages):
-    """Trains every stage for two steps."""
+    """Trains every stage for two steps; their states, by name."""
     done = {}
     for stage in stages:
         engine = Engine(stage)
@@ -43,6 +43,7 @@ def learns(stages):
             state, metrics = engine.advance(state, step, batch)
             assert all(np.isfinite(m).all() for m in metrics.values())
         done[stage.name] = state
+    return done
 
 
 @pytest.mark.parametrize(("file", "function"), PUBLISHED, ids=NAMES)
@@ -56,7 +57,12 @@ def test_a_published_setting_traces_from_its_start_to_its_pictures(
 @pytest.mark.changed
 @pytest.mark.parametrize(("file", "function"), PUBLISHED, ids=NAMES)
 def test_a_published_setting_runs_two_tiny_steps(file, function):
-    learns(config.load(f"{file}:{function},tiny=True").stages())
+    stages = config.load(f"{file}:{function},tiny=True").stages()
+    done = learns(stages)
+    last = stages[-1]
+    if file.stem != "word2vec":  # whose h is no network's
+        arrays, layout, _ = export.encoder(last, done[last.name])
+        assert arrays and json.loads(json.dumps(layout))["network"]
 
 
 @pytest.fixture(scope="module")

@@ -1,12 +1,12 @@
 """Rehearsals: all parts of a run, a restart in each stage, and failures that are seen."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from jssl import rehearse
-from jssl.config import load
+from jssl import config, rehearse
 from jssl.data import load as source
 from jssl.data import standins
 
@@ -86,6 +86,17 @@ def test_an_earlier_rehearsal_is_not_mistaken_for_this_one(tmp_path, capfd):
 def test_a_source_without_a_standin_is_refused(capfd):
     assert rehearse.main(["--config=dcgan:paper,source=tfds:food101", "--standin"]) == 1
     assert "there is no stand-in for 'food101'" in capfd.readouterr().err
+
+
+def test_every_published_setting_has_a_standin(tmp_path):
+    pytest.importorskip("tensorflow_datasets")
+    files = sorted(Path("experiments").glob("*.py"))
+    asked = [(f"{file}:{name}", file) for file in files for name in config.functions(file)]
+    knobs = [config.load(spec).knobs for spec, _ in asked if not spec.endswith(":laptop")]
+    sources = {each["source"] for each in knobs if "source" in each}
+    assert len(sources) > 9
+    for source_ in sorted(sources):
+        rehearse.standin(source_, tmp_path / source_.replace("/", "-"))
 
 
 def test_imagenets_standin_has_its_irregularities(tmp_path):

@@ -30,6 +30,16 @@ def texts(folder: str | Path, files: int = 60) -> None:
         (root / f"{i}.txt").write_text(" ".join(x.capitalize() for x in told))
 
 
+def latents(folder: str | Path, classes: int = 5, each: int = 16) -> Path:
+    """Writes an archive of latents of ImageNet, [n, 32, 32, 4] bytes: its file."""
+    labels = np.tile(np.arange(classes), each + 4)
+    rows = [picture(i, 32, 32)[..., [0, 1, 2, 0]] for i in range(len(labels))]
+    file = Path(folder) / "latents.npz"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    np.savez(file, image=np.stack(rows), label=labels)
+    return file
+
+
 def prepare(name: str, folder: str | Path, classes: int = 5, each: int = 16) -> None:
     """Writes a small data set as TFDS prepares it, as array_record.
 
@@ -117,6 +127,8 @@ LAYOUTS = {
     "cifar100": Layout((32, 32, 3), {"test": True}),
     "svhn_cropped": Layout((32, 32, 3), {"test": True, "extra": True}),
     "imagenet_resized/32x32": Layout((32, 32, 3), {"validation": True}, True),
+    "imagenette/160px-v2": Layout((None, None, 3), {"validation": True}, True),
+    "caltech_birds2011": Layout((None, None, 3), {"test": True}, True),
     "mnist": Layout((28, 28, 1), {"test": True}),
     "celeb_a": Layout((218, 178, 3), {"validation": True, "test": True}, True, False),
 }

@@ -91,7 +91,7 @@ def examine(features: Features, split: str, rows: int = 2048) -> dict[str, float
             np.asarray(x).reshape(len(x), -1).astype(np.float64)
             for x in (generated[name], columns[name])
         )
-        if len(real) < 2:
+        if len(real) < 2 or made.shape[1] != real.shape[1]:  # crops of the images
             continue
         found |= {
             "samples/coverage": prdc(real, made, min(5, len(real) - 1)).coverage,

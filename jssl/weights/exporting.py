@@ -1,5 +1,6 @@
 """Export of trained encoders, found in a method's state, under the names of timm."""
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import fields
 from typing import Any, NamedTuple
@@ -170,18 +171,35 @@ def own_names(variables: Mapping[str, Any]) -> dict[str, np.ndarray]:
 
 def described(encoder: nn.Module, image: tuple[int, ...]) -> dict[str, Any]:
     """Metadata for a file of weights, sufficient to rebuild the network."""
-    plain = (bool, int, float, str, tuple, type(None))
-    known = {
-        field.name: getattr(encoder, field.name)
-        for field in fields(encoder)
-        if field.name not in UNWRITTEN
-    }
-    info = {name: value for name, value in known.items() if isinstance(value, plain)}
+    info = _hyperparameters(encoder)
     if isinstance(encoder, vit.Encoder) and not encoder.grid:
         info["grid"] = tuple(side // encoder.patch for side in image)
     named = "timm" if isinstance(encoder, (vit.Encoder, ResNet)) else "jssl"
     network = "ViT" if isinstance(encoder, vit.Encoder) else type(encoder).__name__
     return {"names": named, "network": network, "image": image} | info
+
+
+def _hyperparameters(module):
+    """Fields of a module that JSON can hold; modules among them as dicts with theirs."""
+
+    def written(value):
+        if isinstance(value, nn.Module):
+            return {"network": type(value).__name__} | _hyperparameters(value)
+        if isinstance(value, (tuple, list)):
+            return tuple(written(each) for each in value)
+        return value
+
+    names = (field.name for field in fields(module) if field.name not in UNWRITTEN)
+    found = {name: written(getattr(module, name)) for name in names}
+    return {name: value for name, value in found.items() if _is_json(value)}
+
+
+def _is_json(value):
+    try:
+        json.dumps(value)
+    except TypeError:
+        return False
+    return True
 
 
 def _needed(function, state):
