@@ -62,8 +62,7 @@ CASES = {  # planted failure: (config, knobs, expected verdict)
 NARROW = "widths=(16, 32, 64)"
 VIEWED = ("simsiam", "byol", "simclr", "vicreg", "moco", "deepcluster", "barlow_twins")
 CROPPED = ("dino", "swav", "lejepa")
-WIDE = (*VIEWED, "rotation", "swav", "lejepa")
-PATCHED = ("mae", "dino")
+WIDE = (*VIEWED, *CROPPED, "rotation")
 
 
 @dataclass(frozen=True)
@@ -77,7 +76,7 @@ class Set:
       recipe: views of images of which VIEWED methods have pairs; those of CROPPED have the
         recipe of this name with _multicrop.
       narrow: fewer channels.
-      patched: knobs of methods that cut images into patches.
+      patched: knobs of MAE, which cuts images into patches.
       gan: knobs of the GAN's data; None leaves it out.
     """
 
@@ -117,10 +116,8 @@ def spec(case, kind):
         own = f"recipe={chosen.recipe}{'_multicrop' if name in CROPPED else ''}"
     elif chosen.narrow and name in WIDE:
         own = NARROW
-    elif chosen.narrow and name in PATCHED:
-        own = "width=64" if name == "mae" else "width=32"
-    elif name in PATCHED:
-        own = chosen.patched
+    elif name == "mae":
+        own = "width=64" if chosen.narrow else chosen.patched
     if rows != 3500:
         epochs = re.search(r"epochs=([0-9]+)", knobs)
         knobs = knobs.replace(epochs[0], f"epochs={float(epochs[1]) * 3500 / rows:.3f}")
