@@ -11,23 +11,60 @@ ImageNet top-1, linear: ViT-S/16 77.9 %, ViT-B/16 79.5 %. Ours: not run.
 import math
 from dataclasses import dataclass
 
-from jssl import Stage, baselines, nets
-from jssl.config import Fraction, Positive, tiny
-from jssl.knobs import FASHION, IMAGES, CroppedImages, Run
+import optax
+
+from jssl import Stage, baselines, nets, optim
+from jssl.config import Count, Counts, Fraction, Positive, tiny
+from jssl.data import Source
+from jssl.knobs import FASHION, IMAGES, CroppedImages, Run, SmallTransformer
 from jssl.methods.siamese.ibot import ibot
 from jssl.models import vit
-from jssl.models.dino import MaskedDistilled
+from jssl.models.dino import Head, MaskedDistilled
 from jssl.papers import (
     LINEAR,
     PAPER,
     Distillation,
     ImageNet,
     LinearEvaluation,
-    SmallDistillation,
 )
 
 GARMENTS = f"{FASHION},recipe=garments_multicrop"
 RUNS = {"": 5, f"{GARMENTS},epochs=5,supervised_epochs=5": 1}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Vision(SmallTransformer):
+    """A small vision transformer that is distilled from its own average.
+
+    Attributes:
+      momentum: Initial momentum of the teacher, rising to 1 along a cosine.
+      freeze: Epochs in which the head's last layer is fixed.
+      head: Widths of the head's layers below the prototypes.
+      prototypes: Number of prototypes.
+    """
+
+    patch: Count = 7
+    momentum: Fraction = 0.99
+    freeze: float = 1.0
+    head: Counts = (128, 128, 64)
+    prototypes: Count = 128
+
+    def encoder_of(self, train: Source) -> vit.Encoder:
+        """The encoder of a source's images and smaller crops, with learned positions."""
+        grid = (train.side // self.patch,) * 2
+        return self.encoder(grid=grid, sincos_init=True, interpolate=True)
+
+    def projector(self) -> Head:
+        """The head, shared by all tokens."""
+        return Head(self.prototypes, self.head, norm=True)
+
+    def late_adamw(self, train: Source, steps: int) -> optax.GradientTransformation:
+        """AdamW for a training of `steps` steps, with a rising weight decay."""
+        return optim.distillation_adamw(
+            optim.warmup_cosine(self.lr, steps // 20, steps),
+            optim.cosine(0.04, 0.4, steps),
+            freeze=train.steps(self.freeze) if self.freeze else 0,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +89,7 @@ class Masks:
 def laptop(
     run: Run = Run(dispatch=4),
     images: CroppedImages = CroppedImages(epochs=14.0, supervised_epochs=15.0),
-    vision: SmallDistillation = SmallDistillation(),
+    vision: Vision = Vision(),
     masks: Masks = Masks(),
     teacher_temperature: Positive = 0.04,
     patch_temperature: Positive = 0.04,

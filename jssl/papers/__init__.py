@@ -5,7 +5,7 @@ views and schedule, `LinearEvaluation` and `FineTuning` the stages that give its
 """
 
 from jssl.knobs import DATA
-from jssl.papers.distillation import Distillation, SmallDistillation
+from jssl.papers.distillation import Distillation
 from jssl.papers.evaluation import FineTuning, LinearEvaluation, part
 from jssl.papers.few_labels import (
     CifarFewLabels,
@@ -38,7 +38,6 @@ __all__ = [
     "LinearEvaluation",
     "Photos",
     "Published",
-    "SmallDistillation",
     "ThirteenLayers",
     "behind",
     "of_layer",

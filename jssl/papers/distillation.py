@@ -13,48 +13,13 @@ import optax
 from jssl import nets, optim, sharding
 from jssl.config import Count, Counts, Fraction, Positive, Stage
 from jssl.data import Source
-from jssl.knobs import Run, SmallTransformer
+from jssl.knobs import Run
 from jssl.method import Method
 from jssl.methods.siamese.dino import warm_up
 from jssl.models import vit
 from jssl.models.dino import Head
 from jssl.papers.evaluation import LinearEvaluation, part
 from jssl.papers.images import ImageNet
-
-
-@dataclass(frozen=True, kw_only=True)
-class SmallDistillation(SmallTransformer):
-    """A small vision transformer that is distilled from its own average.
-
-    Attributes:
-      momentum: Initial momentum of the teacher, rising to 1 along a cosine.
-      freeze: Epochs in which the head's last layer is fixed.
-      head: Widths of the head's layers below the prototypes.
-      prototypes: Number of prototypes.
-    """
-
-    patch: Count = 7
-    momentum: Fraction = 0.99
-    freeze: float = 1.0
-    head: Counts = (128, 128, 64)
-    prototypes: Count = 128
-
-    def encoder_of(self, train: Source) -> vit.Encoder:
-        """The encoder of a source's images and smaller crops, with learned positions."""
-        grid = (train.side // self.patch,) * 2
-        return self.encoder(grid=grid, sincos_init=True, interpolate=True)
-
-    def projector(self) -> Head:
-        """The head, shared by all tokens."""
-        return Head(self.prototypes, self.head, norm=True)
-
-    def late_adamw(self, train: Source, steps: int) -> optax.GradientTransformation:
-        """AdamW for a training of `steps` steps, with a rising weight decay."""
-        return optim.distillation_adamw(
-            optim.warmup_cosine(self.lr, steps // 20, steps),
-            optim.cosine(0.04, 0.4, steps),
-            freeze=train.steps(self.freeze) if self.freeze else 0,
-        )
 
 
 @dataclass(frozen=True, kw_only=True)
