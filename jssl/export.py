@@ -6,6 +6,8 @@ ViTs and ResNets can be loaded by timm; other encoders keep the names of jssl. T
 of the file contain the config, the commit, the architecture, and the normalization of
 images before the encoder, measured through the method, in the words of timm's
 pretrained_cfg.
+Methods with several encoders, such as split-brain autoencoders, have a file for each:
+mae-0.safetensors, mae-1.safetensors.
 
     python -m jssl.export --workdir runs/gpt --out gpt/
 
@@ -54,22 +56,26 @@ def launch(options, rest) -> int:
     stage, state = runs.restore(workdir, config, options.config, options.stage)
     if whole:
         return language(stage, state, out)
-    arrays, layout, seen = encoder(stage, state)
     from jssl.weights import write
 
-    told = {
+    origin = {
         "format": "pt",
-        "layout": json.dumps(layout),
         "config": json.dumps({k: v for k, v in config.items() if k != "provenance"}),
         "stage": stage.name,
         "commit": config.get("provenance", {}).get("commit", "unknown"),
     }
-    if seen is not None:
-        told["preprocessing"] = json.dumps(seen.written())
-    write(out, arrays, told)
-    count = sum(array.size for array in arrays.values())
-    print(f"{out}: {layout['network']} of {count:,} numbers, {layout['names']}'s names")
-    print(f"images: {'not normalized in each channel' if seen is None else seen.words}")
+    found = encoders(stage, state)
+    for i, (arrays, layout, seen) in enumerate(found):
+        file = out.with_stem(f"{out.stem}-{i}") if len(found) > 1 else out
+        told = origin | {"layout": json.dumps(layout)}
+        if seen is not None:
+            told["preprocessing"] = json.dumps(seen.written())
+        write(file, arrays, told)
+        count = sum(array.size for array in arrays.values())
+        print(
+            f"{file}: {layout['network']} of {count:,} numbers, {layout['names']}'s names"
+        )
+        print(f"images: {'not normalized in each channel' if seen is None else seen.words}")
     return 0
 
 
@@ -105,8 +111,8 @@ def parser() -> argparse.ArgumentParser:
     return parse
 
 
-def encoder(stage: Stage, state: Any) -> tuple[dict[str, Any], dict[str, Any], Any]:
-    """Arrays of the encoder of a stage's method, its layout, and its `Preprocessing`."""
+def encoders(stage: Stage, state: Any) -> list[tuple[dict[str, Any], dict[str, Any], Any]]:
+    """(arrays, layout, `Preprocessing`) of each encoder of a stage's method."""
     import jax
 
     from jssl import weights
@@ -114,7 +120,14 @@ def encoder(stage: Stage, state: Any) -> tuple[dict[str, Any], dict[str, Any], A
     data = stage.data
     context = jax.eval_shape(data.decoded_context)
     rows = jax.eval_shape(data.decode, data.row_shapes(), context)
-    module, variables, image, pool, seen = weights.used(stage.method.embed, state, rows)
+    return [named(each) for each in weights.encoders(stage.method.embed, state, rows)]
+
+
+def named(used: Any) -> tuple[dict[str, Any], dict[str, Any], Any]:
+    """Arrays of an encoder by their names in a file, its layout, and its preprocessing."""
+    from jssl import weights
+
+    module, variables, image, pool, seen = used
     layout = weights.described(module, image) | ({"pool": pool} if pool else {})
     if layout["names"] != "timm":
         return weights.own_names(variables), layout, seen

@@ -226,14 +226,17 @@ def _exported(options) -> tuple[Path, Any]:
     None in place of the data, if the options name others.
     """
     from jssl import runs, weights
-    from jssl.export import encoder
+    from jssl.export import encoders
 
     workdir = Path(options.workdir)
     config = runs.read_config(workdir)
     other = bool(options.source)
     stage, state = runs.restore(workdir, config, options.config, options.stage, quiet=other)
     own = None if other else _own(stage, options)
-    arrays, layout, seen = encoder(stage, state)
+    found = encoders(stage, state)
+    if len(found) > 1:
+        raise ValueError(f"{workdir}: its h comes from {len(found)} networks, not one")
+    [(arrays, layout, seen)] = found
     if layout["names"] != "timm":
         raise ValueError(
             f"{workdir}: its encoder is a {layout['network']}, which has no timm names: "

@@ -61,8 +61,8 @@ def test_a_published_setting_runs_two_tiny_steps(file, function):
     done = learns(stages)
     last = stages[-1]
     if file.stem != "word2vec":  # whose h is no network's
-        arrays, layout, _ = export.encoder(last, done[last.name])
-        assert arrays and json.loads(json.dumps(layout))["network"]
+        for arrays, layout, _ in export.encoders(last, done[last.name]):
+            assert arrays and json.loads(json.dumps(layout))["network"]
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ transformers, MAE, MoCo v3 and DINO; GPT-2, GPT and BERT in the folders of trans
 """
 
 from jssl.weights.channels import adapt_input
-from jssl.weights.exporting import Used, described, own_names, to_torch, used
+from jssl.weights.exporting import Used, described, encoders, own_names, to_torch, used
 from jssl.weights.files import metadata, read, write
 from jssl.weights.importing import Loaded, load
 from jssl.weights.language import (
@@ -31,6 +31,7 @@ __all__ = [
     "Used",
     "adapt_input",
     "described",
+    "encoders",
     "is_language",
     "load",
     "load_language",

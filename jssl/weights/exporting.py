@@ -50,7 +50,20 @@ class Used(NamedTuple):
 
 
 def used(embed: Callable, state: Any, rows: Any) -> Used:
-    """Finds the encoder that computes h, and its weights, by tracing embed(state, rows).
+    """The one encoder of `encoders`.
+
+    Raises:
+      ValueError: if h is computed by no Flax Linen module, or by several.
+    """
+    found = encoders(embed, state, rows)
+    if len(found) > 1:
+        kinds = ", ".join(type(each.module).__name__ for each in found)
+        raise ValueError(f"h comes from several networks, one is needed: {kinds}")
+    return found[0]
+
+
+def encoders(embed: Callable, state: Any, rows: Any) -> list[Used]:
+    """Finds the encoders that compute h, and their weights, by tracing embed(state, rows).
 
     Args:
       embed: the `embed` of a `Method`.
@@ -58,26 +71,32 @@ def used(embed: Callable, state: Any, rows: Any) -> Used:
       rows: arrays or ShapeDtypeStructs of a batch; only their shapes matter.
 
     Raises:
-      ValueError: if h is computed by no Flax Linen module, or by several.
+      ValueError: if h is computed by no Flax Linen module.
     """
 
     def zeros(count):
         return jax.tree.map(lambda x: jnp.zeros((count, *x.shape[1:]), x.dtype), rows)
 
     needed = _needed(lambda state: embed(state, zeros(1))["h"], state)
-    found: dict[str, Any] = {}
+    found: list[dict[str, Any]] = []
 
     def called(state, batch):
-        """The modules called for h, bound to the state, and their inputs."""
-        calls, leaves = [], jax.tree.leaves(state)
+        """The modules called for h, bound to the state, their inputs, and the depth of
+        each call."""
+        calls, leaves, depth = [], jax.tree.leaves(state), 0
         idle = {id(x) for x, live in zip(leaves, needed, strict=True) if not live}
 
         def watch(call, args, kwargs, context):
+            nonlocal depth
             if context.method_name != "setup" and args and hasattr(args[0], "shape"):
                 own = jax.tree.leaves(_variables(context.module))
                 if any(id(leaf) not in idle for leaf in own):
-                    calls.append((context.module, args[0]))
-            return call(*args, **kwargs)
+                    calls.append((context.module, args[0], depth))
+            depth += 1
+            try:
+                return call(*args, **kwargs)
+            finally:
+                depth -= 1
 
         with nn.intercept_methods(watch):
             embed(state, batch)
@@ -85,36 +104,43 @@ def used(embed: Callable, state: Any, rows: Any) -> Used:
 
     def weights(state):
         calls = called(state, zeros(1))  # modules refer weakly to those around them
-        module, x = _encoder(calls)
-        variables = _variables(module)
-        pool = getattr(module.parent, "pool", "")
-        found.update(
-            module=module.clone(parent=None), image=tuple(x.shape[1:-1]), pool=pool
-        )
-        if isinstance(module, (vit.Encoder, ResNet)):
-            variables = {kind: {"encoder": tree} for kind, tree in variables.items()}
-            variables["params"] |= _beside(module)
-        return variables
+        trees = []
+        for module, x in _outer(calls):
+            variables = _variables(module)
+            pool = getattr(module.parent, "pool", "")
+            found.append(
+                dict(
+                    module=module.clone(parent=None), image=tuple(x.shape[1:-1]), pool=pool
+                )
+            )
+            if isinstance(module, (vit.Encoder, ResNet)):
+                variables = {kind: {"encoder": tree} for kind, tree in variables.items()}
+                variables["params"] |= _beside(module)
+            trees.append(variables)
+        return trees
 
-    variables = jax.device_get(jax.jit(weights)(state))
-    seen = _measured(called, state, zeros)
-    return Used(variables=variables, preprocessing=seen, **found)
+    trees = jax.device_get(jax.jit(weights)(state))
+    seen = _measured(called, state, zeros) or [None] * len(trees)
+    return [
+        Used(variables=variables, preprocessing=each, **about)
+        for variables, each, about in zip(trees, seen, found, strict=True)
+    ]
 
 
 def _measured(called, state, zeros):
-    """The normalization of column "image" before the encoder, from three images."""
+    """Normalizations of column "image" before each encoder, from three images."""
     batch = zeros(3)
     image = batch.get("image") if isinstance(batch, Mapping) else None
     if image is None or image.ndim != 4 or not jnp.issubdtype(image.dtype, jnp.floating):
-        return None
+        return []
     noise = jax.random.uniform(jax.random.key(0), image.shape[1:], image.dtype)
     images = jnp.stack([image[0], jnp.ones_like(image[0]), noise])
 
     @jax.jit
     def see(state, images):
-        return _encoder(called(state, {**batch, "image": images}))[1]
+        return [x for _, x in _outer(called(state, {**batch, "image": images}))]
 
-    return measured(images, see(state, images))
+    return [measured(images, x) for x in see(state, images)]
 
 
 def to_torch(
@@ -212,18 +238,17 @@ def _needed(function, state):
     return [v in live for v in traced.invars]
 
 
-def _encoder(calls):
-    """The recorded call (module, input) of the encoder to export."""
+def _outer(calls):
+    """The recorded (module, input) of each encoder to export, in the order of h."""
     if not calls:
         raise ValueError("no Flax Linen module computes h: there is no encoder to export")
     known = [c for c in calls if isinstance(c[0], (vit.Encoder, ResNet))]
     named = [c for c in calls if c[0].name == "encoder"]
-    roots = [c for c in calls if not isinstance(c[0].parent, nn.Module)]
-    chosen = known or named or roots
-    if len({id(jax.tree.leaves(_variables(module))[0]) for module, _ in chosen}) > 1:
-        kinds = ", ".join(type(module).__name__ for module, _ in chosen)
-        raise ValueError(f"h comes from several networks, only one can be saved: {kinds}")
-    return chosen[0]
+    outermost = [c for c in calls if c[2] == 0]
+    first = {}
+    for module, x, _ in known or named or outermost:
+        first.setdefault(id(jax.tree.leaves(_variables(module))[0]), (module, x))
+    return list(first.values())
 
 
 def _variables(module):

@@ -46,7 +46,7 @@ def test_of_two_networks_the_one_that_makes_h_is_found():
     np.testing.assert_array_equal(names["conv0.kernel"], teacher["conv0"]["kernel"])
 
 
-def test_h_of_several_networks_or_of_none_is_refused():
+def test_h_of_several_networks_has_an_encoder_each_and_of_none_is_refused():
     module = ConvNet((4,))
     net = nets.linen(module)
     state = Two(*(net.init(k, IMAGES) for k in jax.random.split(KEY)))
@@ -54,6 +54,10 @@ def test_h_of_several_networks_or_of_none_is_refused():
     def sums(state, batch):
         return {"h": sum(net.apply(*x, batch["image"])[0] for x in state)}
 
+    found = weights.encoders(sums, state, {"image": IMAGES})
+    for own, each in zip(state, found, strict=True):
+        assert isinstance(each.module, ConvNet) and each.preprocessing.std == (1.0,) * 3
+        jax.tree.map(np.testing.assert_array_equal, each.variables["params"], dict(own[0]))
     with pytest.raises(ValueError, match="several networks.*: ConvNet, ConvNet"):
         weights.used(sums, state, {"image": IMAGES})
     with pytest.raises(ValueError, match="no Flax Linen module computes h"):
