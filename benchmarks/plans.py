@@ -14,7 +14,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 KEPT = ROOT / "docs" / "plans"
 PAGE, MARK = ROOT / "docs" / "pods.md", "<!-- plans -->\n"
-PLANS = {  # name: (what it is, config, topology)
+PLANS = {  # name: (what it is, config and stage, topology)
     "mae-B-16x16": ("MAE B/16, 4,096", "mae.py:paper", "v5e:16x16"),
     "mae-L-16x16": ("MAE L/16, 4,096", "mae.py:paper,variant=L/16", "v5e:16x16"),
     "mae-L-16x16-fsdp": (
@@ -68,9 +68,14 @@ PLANS = {  # name: (what it is, config, topology)
         "video_diffusion.py:paper,source=blank:imagenet2012,size=256,variant=XL/16",
         "v5e:16x16",
     ),
+    "latent-diffusion-autoencoder-16x16": (
+        "autoencoder of latent diffusion, 768",
+        "latent_diffusion.py:paper,source=blank:imagenet2012,batch=768",
+        "v5e:16x16",
+    ),
     "latent-diffusion-16x16": (
         "latent diffusion, 1.45 billion weights, 768",
-        "latent_diffusion.py:paper,source=blank:imagenet2012,batch=768",
+        "latent_diffusion.py:paper,source=blank:imagenet2012,batch=768 --stage=diffusion",
         "v5e:16x16",
     ),
 }
@@ -95,7 +100,8 @@ def run(only):
         kept = KEPT / f"{name}.json"
         if kept.exists() or not any(word in name for word in only or [""]):
             continue
-        words = [f"--config=experiments/{config}", f"--topology={topology}"]
+        config, *stage = config.split()
+        words = [f"--config=experiments/{config}", f"--topology={topology}", *stage]
         command = [sys.executable, "-m", "jssl.plan", *words, "--no-search"]
         print(name, flush=True)
         if subprocess.run([*command, f"--json={kept}"], cwd=ROOT).returncode == 1:

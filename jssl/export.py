@@ -133,7 +133,7 @@ def named(used: Any) -> tuple[dict[str, Any], dict[str, Any], Any]:
         return weights.own_names(variables), layout, seen
     params = variables.pop("params")
     grid = layout.get("grid")
-    arrays = weights.to_torch(module, params, variables, grid)  # type: ignore[arg-type]
+    arrays = weights.to_torch(module, params, variables, grid)
     return arrays, layout, seen
 
 
