@@ -78,6 +78,12 @@ PLANS = {  # name: (what it is, config and stage, topology)
         "latent_diffusion.py:paper,source=blank:imagenet2012,batch=768 --stage=diffusion",
         "v5e:16x16",
     ),
+    "latent-diffusion-16x16-fsdp": (
+        "the same",
+        "latent_diffusion.py:paper,source=blank:imagenet2012,batch=768,mesh=data=16;fsdp=16"
+        " --stage=diffusion",
+        "v5e:16x16",
+    ),
 }
 COLUMNS = (
     "step",

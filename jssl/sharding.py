@@ -108,7 +108,10 @@ def _as_read(mesh, axis):
 
 
 def infer(shapes: Any, mesh: Mesh, rules: Rules = ()) -> Any:
-    """A NamedSharding for each leaf, from the first rule whose regex matches its path."""
+    """A NamedSharding for each leaf, from the first rule whose regex matches its path.
+
+    Leaves without match are `fully_sharded`.
+    """
 
     def choose(path, leaf):
         where = jax.tree_util.keystr(path, simple=True, separator="/")
@@ -116,7 +119,7 @@ def infer(shapes: Any, mesh: Mesh, rules: Rules = ()) -> Any:
             if re.search(pattern, where):
                 spec = spec(leaf.shape, mesh) if callable(spec) else spec
                 return NamedSharding(mesh, spec)
-        return replicated(mesh)
+        return NamedSharding(mesh, fully_sharded(np.shape(leaf), mesh))
 
     return jax.tree_util.tree_map_with_path(choose, shapes)
 
@@ -156,5 +159,4 @@ TRANSFORMER: Rules = (
     (r"(query|key|value|fc1)/kernel$", partial(along, names=("fsdp", "tensor"))),
     (r"(query|key|value|fc1)/bias$", partial(along, names=("tensor",))),
     (r"(out|fc2)/kernel$", partial(along, names=("tensor", "fsdp"))),
-    ("", fully_sharded),
 )

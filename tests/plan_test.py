@@ -162,7 +162,7 @@ def test_a_laptops_plan_for_eight_cpus_is_remembered(cached, capsys, monkeypatch
 
 CONFIG = """
 import jax, jax.numpy as jnp
-from jssl import Stage, data, sharding
+from jssl import Stage, data
 from jssl.method import Method
 
 def laptop(mesh: str = "", source: str = "tfds:imagenet2012") -> list[Stage]:
@@ -171,8 +171,7 @@ def laptop(mesh: str = "", source: str = "tfds:imagenet2012") -> list[Stage]:
     init = lambda key, batch: jnp.ones((1024, 1024))
     step = lambda key, state, batch: (state * 0.5, {"loss": state.sum()})
     method = Method(init, step, lambda state, batch: {"h": batch["image"][:, 0, :, 0]})
-    rules = [("", sharding.fully_sharded)]
-    return [Stage(name="train", method=method, data=train, steps=9, rules=rules, mesh=mesh)]
+    return [Stage(name="train", method=method, data=train, steps=9, mesh=mesh)]
 """
 
 

@@ -1,10 +1,13 @@
+from itertools import islice
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.sharding import PartitionSpec as P
 
-from jssl import sharding
+from jssl import config, sharding
+from jssl.engine import Engine
 
 
 def test_all_devices_stand_on_data_by_default():
@@ -46,6 +49,23 @@ def test_the_first_rule_that_matches_a_path_counts():
     found = sharding.infer(shapes, mesh, rules)
     assert found["a"]["kernel"].spec == P(None, "fsdp")
     assert found["b"].spec == P()
+    assert sharding.infer(jnp.ones((256, 64)), mesh).spec == P("fsdp", None)
+
+
+def test_a_method_without_rules_trains_alike_fully_sharded():
+    losses = {}
+    for mesh in ("data=8", "data=2;fsdp=4"):
+        knobs = f"tiny=True,batch=16,widths=(4,128),projector=(256,256),mesh={mesh}"
+        [stage] = config.load(f"simsiam:{knobs}").stages()
+        engine = Engine(stage)
+        state = engine.begin({})
+        losses[mesh] = []
+        for step, batch in enumerate(islice(engine.batches(0, None), 3)):
+            state, metrics = engine.advance(state, step, batch)
+            losses[mesh].append(np.asarray(metrics["loss"]).item())
+        specs = {str(x.sharding.spec) for x in jax.tree.leaves(state)}
+        assert ("fsdp" in str(specs)) == ("fsdp" in mesh)
+    np.testing.assert_allclose(*losses.values(), rtol=1e-4)
 
 
 def test_fully_sharded_cuts_the_widest_axis_that_divides():

@@ -64,7 +64,7 @@ def launch(options) -> int:
     show(found)
     if not found["fits"] and not options.no_search:
         found["would fit"] = None
-        for knobs in savers(experiment, options.stage, len(devices)):
+        for knobs in savers(experiment, len(devices)):
             words = ",".join(f"{k}={v}" for k, v in knobs.items())
             print(f"trying {words} ...", flush=True)
             changed = dataclasses.replace(experiment, knobs={**experiment.knobs, **knobs})
@@ -166,11 +166,10 @@ def examine(stage, devices: list) -> dict[str, Any]:
     try:
         program = traced.lower().compile()
     except Exception as error:
-        needs = re.search(r"Used ([\d.]+)([KMG]) of", str(error))
+        needs = memory_of(str(error))
         if not needs:
             raise
-        scale = {"K": 2**10, "M": 2**20, "G": 2**30}[needs[2]]
-        return read | {"memory": {"needs": float(needs[1]) * scale}}
+        return read | {"memory": {"needs": needs}}
     memory, costs = program.memory_analysis(), program.cost_analysis()
     parts = ("argument", "output", "alias", "temp", "generated_code")
     sizes = {x: getattr(memory, f"{x}_size_in_bytes") for x in parts}
@@ -184,6 +183,19 @@ def examine(stage, devices: list) -> dict[str, Any]:
         "collectives": {kind: c._asdict() for kind, c in talk.items()},
         "compiled in": round(time.perf_counter() - start, 1),
     }
+
+
+def memory_of(message: str) -> float:
+    """Bytes that a program needs, by the error of a compiler that refuses it; else 0.
+
+    >>> memory_of("Ran out of memory in memory space hbm. Used 23.35G of 15G.") / 2**30
+    23.35
+    >>> memory_of("the total memory required for HLO temporaries (22.5G) exceeds") / 2**30
+    22.5
+    """
+    needs = re.search(r"(?:Used |memory required .*\()([\d.]+)([KMG])", message)
+    scale = {"K": 2**10, "M": 2**20, "G": 2**30}
+    return float(needs[1]) * scale[needs[2]] if needs else 0.0
 
 
 def judged(read: Mapping[str, Any], chip: Chip, count: int) -> dict[str, Any]:
@@ -208,7 +220,7 @@ def judged(read: Mapping[str, Any], chip: Chip, count: int) -> dict[str, Any]:
     }
 
 
-def savers(experiment, name: str | None, count: int) -> Iterator[dict[str, Any]]:
+def savers(experiment, count: int) -> Iterator[dict[str, Any]]:
     """Knob settings of this config that save memory, the least slowdown first."""
     knobs = experiment.knobs
     remat = {"remat": True} if knobs.get("remat") is False else {}
@@ -217,7 +229,7 @@ def savers(experiment, name: str | None, count: int) -> Iterator[dict[str, Any]]
     if knobs.get("chunk") == 0:
         yield {"chunk": 1024}
     meshes = []
-    if "mesh" in knobs and choose(with_blank_data(experiment), name).rules:
+    if "mesh" in knobs:
         parts = [n for n in (4, 16, 64, 256) if n <= count]
         meshes = [{"mesh": f"data={count // n};fsdp={n}"} for n in parts]
     for mesh in meshes:
