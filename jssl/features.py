@@ -300,7 +300,8 @@ def existing_split(source: Source, split: str) -> str:
 
 
 def render(features: Features) -> tuple[dict[str, Picture], dict[str, str]]:
-    """Shared and method-specific pictures of the first rows of the test split.
+    """Shared and method-specific pictures of the test split; the latter of a batch of rows
+    drawn once and for all, as neighboring rows may be of one class or photograph.
 
     Returns:
       The pictures, and the errors of those that failed, by name.
@@ -310,7 +311,8 @@ def render(features: Features) -> tuple[dict[str, Picture], dict[str, str]]:
     source = features.source.split(split)
     found, failed = drawn(SHARED, features, split)
     with recorded(failed, "pictures of the method"):
-        batch = sharding.place(next(source.scan()), engine.mesh)
+        shown = np.random.default_rng(0).permutation(source.size)[: source.batch]
+        batch = sharding.place(next(subset(source, shown).scan()), engine.mesh)
         rows = features.source.decode(batch, engine.context)
         own = engine.stage.method.render(
             engine.keys["render"], features.state, rows, engine.collect

@@ -1,6 +1,6 @@
 """Rehearses a run: all of it, at its real sizes, in a few steps on a few rows.
 
-  --config experiments/mae.py:paper,source=folder:PATH    on the first rows of your own data
+  --config experiments/mae.py:paper,source=folder:PATH    on a few rows of your own data
   --config experiments/mae.py:paper --standin             on made pictures, in the layout
                                                           of the data set that it names
 
