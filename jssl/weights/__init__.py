@@ -18,6 +18,7 @@ from jssl.weights.language import (
     load_language,
     network,
     save_language,
+    text_encoder,
     to_transformers,
 )
 from jssl.weights.layout import Layout, recognize
@@ -41,6 +42,7 @@ __all__ = [
     "read",
     "recognize",
     "save_language",
+    "text_encoder",
     "to_torch",
     "to_transformers",
     "used",
