@@ -1,6 +1,7 @@
 """Runs of language models: samples of a prompt, export, and a start from an export."""
 
 import json
+from argparse import Namespace
 
 import jax
 import numpy as np
@@ -9,7 +10,9 @@ import pytest
 from jssl import config, export, sample, weights
 from jssl.checkpoint import Checkpoints
 from jssl.engine import Engine
+from jssl.evaluate import __main__ as evaluate
 from jssl.initial import started
+from jssl.pretrained import elsewhere
 from jssl.session import describe
 
 KNOBS = {
@@ -135,3 +138,24 @@ def test_the_second_text_of_a_pair_alone_is_the_control():
         assert rest[: 64 - cut] == words[cut:]
         if span[0] >= 0:
             assert other == [x - cut for x in span]
+
+
+def test_a_run_of_text_is_evaluated_on_other_text_with_its_own_tokens(
+    run, tmp_path, capsys
+):
+    name, workdir, stage, _ = run
+    words = [f"--workdir={workdir}", "--alone", "--batch=16"]
+    out = tmp_path / "evaluation.json"
+    given = [*words, "--source=toy_text:entities", f"--out={out}"]
+    assert evaluate.main([*given, "--protocols=entities/tags"]) == 0
+    (row,) = json.loads(out.read_text())["rows"].values()
+    assert 0 < row["entity_f1"] < 1
+    assert evaluate.main([*words, "--source=digits"]) == 1
+    assert "the run has text, digits is none: give a --source of toy" in (
+        capsys.readouterr().err
+    )
+    options = Namespace(workdir=workdir, source="toy_text:sentiment", batch=16, size=None,
+                        corrupt="refuse")  # fmt: skip
+    other = elsewhere(stage, None, options).data
+    assert other.field_of("start").length == 16
+    assert other.field_of("corpus").vocabulary == stage.data.field_of("corpus").vocabulary

@@ -45,7 +45,13 @@ from jssl.evals.collapse import (
 from jssl.evals.detection import detection
 from jssl.evals.doctor import Verdict, diagnose, examine
 from jssl.evals.editing import edits, rank_correlation
-from jssl.evals.entities import EntityScores, entities, entity_scores, entity_spans
+from jssl.evals.entities import (
+    EntityScores,
+    entities,
+    entity_probe,
+    entity_scores,
+    entity_spans,
+)
 from jssl.evals.few_shot import few_labels_probe, few_shot, prototype_predict
 from jssl.evals.finetune import fine_tune, transferred
 from jssl.evals.gallery import (
@@ -159,6 +165,7 @@ __all__ = [
     "effective_rank",
     "embedding_picture",
     "entities",
+    "entity_probe",
     "entity_scores",
     "entity_spans",
     "exact_match",

@@ -114,12 +114,11 @@ class TextTagger(nn.Module):
         out = {"logits": logits, "h": pooled(x, texts, "mean"), "tokens": x[:, 1:]}
         if not self.crf:
             return out | ({} if train else {"tags": logits.argmax(-1)})
-        shapes = Chain((self.tags,), (self.tags, self.tags), (self.tags,))
+        k, zeros = self.tags, nn.initializers.zeros
         chain = Chain(
-            *(
-                self.param(name, nn.initializers.zeros, shape)
-                for name, shape in shapes._asdict().items()
-            )
+            self.param("first", zeros, (k,)),
+            self.param("steps", zeros, (k, k)),
+            self.param("last", zeros, (k,)),
         )
         if train:
             return out | {"chain": chain}
