@@ -23,19 +23,25 @@ KNOBS = {
 
 @pytest.fixture(scope="module", params=KNOBS)
 def run(request, tmp_path_factory):
-    """The files of a run, without the training: its config and a checkpoint."""
+    """The name, workdir, stage and state of a run."""
     workdir = tmp_path_factory.mktemp("runs") / request.param
+    spec = f"experiments/{request.param}.py:{KNOBS[request.param]}"
+    return request.param, workdir, *written(workdir, spec)
+
+
+def written(workdir, spec):
+    """Writes the files of a run, without the training: its config and a checkpoint."""
     workdir.mkdir()
-    experiment = config.load(f"experiments/{request.param}.py:{KNOBS[request.param]}")
+    experiment = config.load(spec)
     (stage,) = experiment.stages()
     state = Engine(stage).begin({})
-    written = describe(experiment) | {"provenance": {}}
-    (workdir / "config.json").write_text(json.dumps(written))
+    told = describe(experiment) | {"provenance": {}}
+    (workdir / "config.json").write_text(json.dumps(told))
     for name, content in stage.data.files.items():
         (workdir / name).write_text(content)
     with Checkpoints(workdir / stage.name) as saved:
         saved.save(1, state)
-    return request.param, workdir, stage, state
+    return stage, state
 
 
 def test_a_prompt_is_continued_in_a_file_of_text(run, tmp_path, capsys):
@@ -159,3 +165,19 @@ def test_a_run_of_text_is_evaluated_on_other_text_with_its_own_tokens(
     other = elsewhere(stage, None, options).data
     assert other.field_of("start").length == 16
     assert other.field_of("corpus").vocabulary == stage.data.field_of("corpus").vocabulary
+
+
+def test_a_task_starts_from_any_encoder_of_text(tmp_path):
+    """Of data2vec's student, and of a task that is its own: here of one after another."""
+    first, second = tmp_path / "first", tmp_path / "second"
+    stage, state = written(first, "experiments/data2vec.py:text,tiny=True")
+    spec = f"experiments/supervised.py:sentiment,tiny=True,seed=5,init={first}"
+    tuned, learned = written(second, spec)
+    begun = Engine(started(tuned)).begin({})
+    same = lambda a, b: np.testing.assert_array_equal(a, b)
+    student = state.student.params["encoder"]
+    jax.tree.map(same, begun.params["encoder"], student)
+    next_ = Engine(started(task(f"entities,tiny=True,crf=True,init={second}"))).begin({})
+    jax.tree.map(same, next_.params["encoder"], learned.params["encoder"])
+    other = learned.params["encoder"]["words"]["embedding"]
+    assert not np.array_equal(other, student["words"]["embedding"])
