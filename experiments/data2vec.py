@@ -156,7 +156,7 @@ def text(
 
     def prepare(batch):
         rows = window(length - 1)(batch)
-        return framed(rows, begin=cls, end=sep, sep=sep, eos=eos, fill=pad).ids
+        return framed(rows, begin=cls, end=sep, sep=sep, eos=eos, pad=pad).ids
 
     adamw = partial(optim.adamw, lr, decay=decay)
     method = data2vec(

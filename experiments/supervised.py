@@ -175,7 +175,7 @@ class _Task:
         """A property of the data.
 
         Raises:
-          ValueError: they have it not.
+          ValueError: data without it.
         """
         if not there:
             raise ValueError(f"source must be text with {what}, got {self.text.source!r}")
@@ -188,8 +188,8 @@ class _Task:
         begin, end, sep, eos = (
             special(self.whole, x) for x in (begin, end, "[SEP]", "[EOS]")
         )
-        tokens = window(row_length(self.whole))(batch)
-        return framed(tokens, begin=begin, end=end, sep=sep, eos=eos)
+        tokens, pad = window(row_length(self.whole))(batch), self.encoder.pad or 0
+        return framed(tokens, begin=begin, end=end, sep=sep, eos=eos, pad=pad)
 
     def stage(
         self,
@@ -305,7 +305,8 @@ def entities(
     """Named entities, as BIO tags of words: people, places, firms; not timed yet.
 
     The first token of a word has its tag; others have no loss. Half of the names of val and
-    test are not in the training split.
+    test are not in the training split: as words they are [UNK], and only their place tells
+    their tags.
 
     Args:
       crf: Predict the tags of a text jointly, by a conditional random field, instead of one

@@ -93,7 +93,7 @@ def corpus(
 
     Columns: start int32 [n], of the window in the corpus; label int32 [n], if documents
     have labels; tags int32 [n, length], if their words have tags: at the first token of a
-    word, else -1; spans int32 [n, 2], if they have spans: -1 if the row has not all of one.
+    word, else -1; spans int32 [n, 2], if they have spans: -1 if a row cuts them.
     Context: corpus, sentence and document, int32 [m], the tokens of all splits, and the
     number of the sentence and of the document of each. A document ends with [EOS]; padding
     is a part of the corpus. The two texts of a pair have [SEP] between them.

@@ -63,7 +63,7 @@ def answers(
 ) -> Eval:
     """Exact match and F1 of a method's own spans; fits nothing.
 
-    A row that has not the whole answer, whose span is negative, has 0 of both.
+    A row that does not contain the whole answer, whose span is negative, counts as 0.
 
     Args:
       text: (decoded columns, spans [n, 2]) -> the texts of spans.

@@ -9,12 +9,12 @@ from jssl.ops.shapes import expect
 
 
 class Framed(NamedTuple):
-    """Texts with a token before and one behind them, and filling.
+    """Texts with a token before and one behind them, and padding.
 
     Attributes:
       ids: [n, l] tokens.
       segments: [n, l] 1 behind the separator of a pair, up to the last token; else 0.
-      size: [n] tokens that are no filling, with the first and last one.
+      size: [n] tokens that are no padding, with the first and last one.
     """
 
     ids: Int[Array, "n l"]
@@ -23,7 +23,7 @@ class Framed(NamedTuple):
 
     @property
     def there(self) -> Bool[Array, "n l"]:
-        """True for tokens that are no filling."""
+        """True for tokens that are no padding."""
         return jnp.arange(self.ids.shape[1]) < self.size[:, None]
 
     @property
@@ -34,11 +34,18 @@ class Framed(NamedTuple):
 
 
 def framed(
-    tokens: Int[Array, "n l"], *, begin: int, end: int, sep: int, eos: int, fill: int = 0
+    tokens: Int[Array, "n l"],
+    *,
+    begin: int,
+    end: int,
+    sep: int,
+    eos: int,
+    fill: int = 0,
+    pad: int = 0,
 ) -> Framed:
-    """Texts [n, l + 1]: `begin`, the text, `end`, and filling.
+    """Texts [n, l + 1]: `begin`, the text, `end`, and padding.
 
-    A text ends with `eos`, which `end` replaces, and filling follows; of a text that is
+    A text ends with `eos`, which `end` replaces, and `fill` follows; of a text that is
     longer than a row the last token is replaced. BERT: [CLS] A [SEP], or [CLS] A [SEP] B
     [SEP]; GPT: [BOS] A [EOS], or [BOS] A [SEP] B [EOS]. Devlin et al. 2019, section 3.2,
     https://arxiv.org/abs/1810.04805; Radford et al. 2018, section 3.3.
@@ -48,7 +55,8 @@ def framed(
       begin, end: tokens around a text.
       sep: between the two texts of a pair.
       eos: at the end of a text, in `tokens`.
-      fill: behind it.
+      fill: behind it, in `tokens`.
+      pad: behind the text in the result.
 
     Raises:
       ValueError: when `tokens` are not int [n, l].
@@ -62,7 +70,7 @@ def framed(
     last = jnp.where(tokens != fill, place, -1).max(1)
     ended = jnp.take_along_axis(tokens, jnp.maximum(last, 0)[:, None], 1)[:, 0] == eos
     size = jnp.minimum(last + 1 - ended, tokens.shape[1] - 1)[:, None]
-    closing = jnp.where(place == size, end, fill)
+    closing = jnp.where(place == size, end, pad)
     ids = jnp.where(place < size, tokens, closing).astype(tokens.dtype)
     segments = (behind(ids == sep) & (place <= size)).astype(jnp.int32)
     before = ((0, 0), (1, 0))

@@ -35,3 +35,9 @@ def test_one_token_may_be_all_special_ones_as_in_gpt2():
     assert x.ids.tolist() == [[1, 9, 0, 1, 8, 1, 0, 0]]
     assert x.segments.tolist() == [[0, 0, 0, 0, 1, 1, 0, 0]]
     assert x.size.tolist() == [6]
+
+
+def test_the_padding_may_be_another_token_than_the_filling():
+    x = framed(ROWS[:1], begin=7, end=8, sep=8, eos=EOS, pad=1)
+    assert x.ids.tolist() == [[7, 9, 8, 8, 1, 1]]
+    assert x.there[0].tolist() == [True] * 4 + [False] * 2
