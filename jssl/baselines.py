@@ -10,7 +10,7 @@ import hashlib
 import json
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -87,6 +87,18 @@ def rows(
         )
     stages["untrained network"] = run.baseline("untrained", method, train, 0, evals=judged)
     return stages if reference is None else stages | {"supervised reference": reference}
+
+
+def tfidf(run: Run, train: Source, texts: Callable[..., Sequence[str]]) -> Stage:
+    """Logistic regression on TF-IDF of the words of texts, as top1.
+
+    Args:
+      run: settings of the stage.
+      train: the labeled training source.
+      texts: decoded columns -> texts, as of `knobs.texts_of`.
+    """
+    judged = {"top1": evals.tfidf(texts)}
+    return run.baseline("tf-idf", plain(train), train, 0, evals=judged)
 
 
 def pretrain_stage(

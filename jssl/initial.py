@@ -12,7 +12,9 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from jssl import weights
 from jssl.config import Stage
-from jssl.runs import read_config, restore
+from jssl.engine import Engine
+from jssl.models.transformer import Transformer
+from jssl.runs import read_config, rebuilt, restore
 
 
 class Encoder(NamedTuple):
@@ -63,6 +65,28 @@ def read(where: str) -> Encoder:
         variables = {"params": loaded.params, **loaded.stats}
     params, stats = (variables.get(kind, {}) for kind in ("params", "batch_stats"))
     return Encoder(*(flatten_dict(dict(x.get("encoder", x))) for x in (params, stats)))
+
+
+def text_encoder(where: str) -> Transformer:
+    """The architecture of the text encoder of a run, or of a folder of transformers.
+
+    It is called with (tokens [n, l], segments [n, l], train); its weights are `read`.
+
+    Raises:
+      ValueError: no such run or folder, or one of another kind of network.
+    """
+    if weights.is_language(where):
+        return weights.load_language(where).module.encoder
+    if not Path(where).is_dir():
+        raise ValueError(
+            f"init={where}: an encoder of text is in a run or a folder of transformers"
+        )
+    stage = rebuilt(Path(where), read_config(Path(where)), quiet=True)
+    engine = Engine(stage)
+    found = weights.text_encoder(stage.method.embed, engine.shapes, engine.rows)
+    if found is None:
+        raise ValueError(f"init={where}: the network of the run is no encoder of text")
+    return found
 
 
 def adopt(state: Any, encoder: Encoder, where: str) -> Any:

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from jssl import data, weights
 from jssl.config import Stage
+from jssl.data.tokenizing import FILE
 from jssl.method import Batch, Method
 from jssl.weights import Loaded, Preprocessing
 
@@ -145,11 +146,13 @@ def elsewhere(stage: Stage, state: Any, options: Any) -> Stage:
 
     Raises:
       ValueError: the data have no images, or images of another number of channels, where
-        the run has images.
+        the run has images; or no text, where the run has text.
     """
     image = stage.data.row_shapes().get("image")
     usual, channels = (None, 0) if image is None else (image.shape[1], image.shape[-1])
     knobs = reading(options.source, options.size, usual, channels, options.corrupt)
+    if FILE in stage.data.files:
+        knobs |= as_read(stage.data, options)
     other = data.load(options.source, options.batch, **knobs)
     if image is not None:
         found = other.row_shapes().get("image")
@@ -163,6 +166,25 @@ def elsewhere(stage: Stage, state: Any, options: Any) -> Stage:
     return replace(
         stage, data=other, method=method, evals={}, baselines={}, start=None, steps=0
     )
+
+
+def as_read(text: data.Source, options: Any) -> dict[str, Any]:
+    """Arguments of `data.load` for text with the tokens and rows of a run.
+
+    Args:
+      text: the data of the run.
+      options: parsed, with `workdir` and `source`.
+
+    Raises:
+      ValueError: `options.source` is no text.
+    """
+    if options.source.partition(":")[0] not in data.TEXTS:
+        raise ValueError(
+            f"the run has text, {options.source} is none: give a --source of "
+            f"{', '.join(data.TEXTS)}"
+        )
+    length = text.field_of("start").length  # type: ignore[attr-defined]
+    return {"tokenizer": str(Path(options.workdir) / FILE), "length": length}
 
 
 def reading(

@@ -28,6 +28,31 @@ def read_config(workdir: Path) -> dict[str, Any]:
         raise ValueError(f"{path} is not a run's config: {error}") from error
 
 
+def rebuilt(
+    workdir: Path,
+    config: dict[str, Any],
+    file: str | None = None,
+    name: str | None = None,
+    quiet: bool = False,
+) -> Stage:
+    """A stage of a run, as its config makes it, for one device.
+
+    The args and errors are those of `restore`, except for the checkpoint.
+    """
+    path = find(file or config["file"])
+    experiment = load(f"{path}:{config['function']}")
+    gone = sorted(set(config["knobs"]) - set(experiment.knobs))
+    if gone:
+        raise ValueError(f"{path} no longer has the knob {gone[0]!r} of the run {workdir}")
+    then = {knob: _tuples(value) for knob, value in config["knobs"].items()}
+    with unlogged() if quiet else contextlib.nullcontext():
+        stages = {s.name: s for s in replace(experiment, knobs=then).stages()}
+    name = name or list(stages)[-1]
+    if name not in stages:
+        raise ValueError(f"unknown stage {name!r}; known are {', '.join(stages)}")
+    return replace(stages[name], mesh="", rules=())
+
+
 def restore(
     workdir: Path,
     config: dict[str, Any],
@@ -50,25 +75,16 @@ def restore(
       ValueError: the experiment is missing or no longer has the run's knobs, or the run has
         no such stage or no checkpoint of it.
     """
-    path = find(file or config["file"])
-    experiment = load(f"{path}:{config['function']}")
-    gone = sorted(set(config["knobs"]) - set(experiment.knobs))
-    if gone:
-        raise ValueError(f"{path} no longer has the knob {gone[0]!r} of the run {workdir}")
-    then = {knob: _tuples(value) for knob, value in config["knobs"].items()}
-    with unlogged() if quiet else contextlib.nullcontext():
-        stages = {s.name: s for s in replace(experiment, knobs=then).stages()}
-    name = name or list(stages)[-1]
-    if name not in stages:
-        raise ValueError(f"unknown stage {name!r}; known are {', '.join(stages)}")
-    folder = workdir / name
+    stage = rebuilt(workdir, config, file, name, quiet)
+    folder = workdir / stage.name
     if not folder.is_dir():
-        raise ValueError(f"the run has no checkpoint of its stage {name}: no {folder}")
-    stage = replace(stages[name], mesh="", rules=())
+        raise ValueError(
+            f"the run has no checkpoint of its stage {stage.name}: no {folder}"
+        )
     with Checkpoints(folder) as saved:
         found = saved.latest(Engine(stage).shapes)
     if found is None:
-        raise ValueError(f"the run has no checkpoint of its stage {name} in {folder}")
+        raise ValueError(f"the run has no checkpoint of its stage {stage.name} in {folder}")
     return stage, found[1]
 
 

@@ -1,6 +1,7 @@
 """Runs of language models: samples of a prompt, export, and a start from an export."""
 
 import json
+from argparse import Namespace
 
 import jax
 import numpy as np
@@ -9,7 +10,9 @@ import pytest
 from jssl import config, export, sample, weights
 from jssl.checkpoint import Checkpoints
 from jssl.engine import Engine
+from jssl.evaluate import __main__ as evaluate
 from jssl.initial import started
+from jssl.pretrained import elsewhere
 from jssl.session import describe
 
 KNOBS = {
@@ -20,17 +23,25 @@ KNOBS = {
 
 @pytest.fixture(scope="module", params=KNOBS)
 def run(request, tmp_path_factory):
-    """The files of a run, without the training: its config and a checkpoint."""
+    """The name, workdir, stage and state of a run."""
     workdir = tmp_path_factory.mktemp("runs") / request.param
+    spec = f"experiments/{request.param}.py:{KNOBS[request.param]}"
+    return request.param, workdir, *written(workdir, spec)
+
+
+def written(workdir, spec):
+    """Writes the files of a run, without the training: its config and a checkpoint."""
     workdir.mkdir()
-    experiment = config.load(f"experiments/{request.param}.py:{KNOBS[request.param]}")
+    experiment = config.load(spec)
     (stage,) = experiment.stages()
     state = Engine(stage).begin({})
-    written = describe(experiment) | {"provenance": {}}
-    (workdir / "config.json").write_text(json.dumps(written))
+    told = describe(experiment) | {"provenance": {}}
+    (workdir / "config.json").write_text(json.dumps(told))
+    for name, content in stage.data.files.items():
+        (workdir / name).write_text(content)
     with Checkpoints(workdir / stage.name) as saved:
         saved.save(1, state)
-    return request.param, workdir, stage, state
+    return stage, state
 
 
 def test_a_prompt_is_continued_in_a_file_of_text(run, tmp_path, capsys):
@@ -69,3 +80,104 @@ def test_a_network_goes_to_a_folder_of_transformers_and_starts_another_run(run, 
         assert not np.array_equal(
             begun.params["transform"]["kernel"], state.params["transform"]["kernel"]
         )
+
+
+def task(spec):
+    (stage,) = config.load(f"experiments/supervised.py:{spec}").stages()
+    return stage
+
+
+def test_a_task_starts_from_the_encoder_of_a_run(run):
+    """It has the architecture and the tokenizer of the run, whatever its own knobs are."""
+    name, workdir, stage, state = run
+    tuned = task(f"sentiment,tiny=True,labels=8,width=8,init={workdir}")
+    assert tuned.data.files["tokenizer.json"] == stage.data.files["tokenizer.json"]
+    assert np.bincount(tuned.data.labels()).tolist() == [4, 4]
+    begun = Engine(started(tuned)).begin({})
+    same = lambda a, b: np.testing.assert_array_equal(a, b)
+    jax.tree.map(same, begun.params["encoder"], state.params["encoder"])
+    scratch = tuned.baselines["from scratch"]
+    assert scratch.steps == tuned.steps and not scratch.init
+    batch = next(tuned.data.stream())
+    tokens = np.asarray(tuned.data.context["corpus"])[
+        batch["start"][:, None] + np.arange(16)
+    ]
+    assert tokens.max() < len(stage.data.field_of("corpus").vocabulary)
+    with pytest.raises(ValueError, match="a text of 65 tokens is too long for the 1"):
+        Engine(task(f"answers,tiny=True,init={workdir}"))
+
+
+def test_a_task_starts_from_a_folder_of_transformers(run, tmp_path, capsys):
+    name, workdir, stage, state = run
+    folder = tmp_path / "exported"
+    assert export.main([f"--workdir={workdir}", f"--out={folder}/"]) == 0
+    if name == "gpt":  # its words have no file of transformers
+        with pytest.raises(ValueError, match="no tokenizer"):
+            task(f"inference,tiny=True,init={folder}")
+    tuned = task(f"inference,tiny=True,init={folder},tokenizer={workdir}")
+    begun = Engine(started(tuned)).begin({})
+    same = lambda a, b: np.testing.assert_array_equal(a, b)
+    jax.tree.map(same, begun.params["encoder"], state.params["encoder"])
+
+
+def test_a_task_says_what_it_cannot_use(tmp_path):
+    with pytest.raises(ValueError, match="is in a run or a folder of transformers"):
+        task(f"sentiment,tiny=True,init={tmp_path / 'resnet.safetensors'}")
+    with pytest.raises(ValueError, match="must be text with tags, got 'toy_text'"):
+        task("entities,tiny=True,source=toy_text")
+    with pytest.raises(ValueError, match="must be text with classes, got 'toy_text:ans"):
+        task("sentiment,tiny=True,source=toy_text:answers")
+    with pytest.raises(ValueError, match="labels must be 0 to 40, the rows of toy_text"):
+        task("sentiment,tiny=True,labels=41")
+
+
+def test_the_second_text_of_a_pair_alone_is_the_control():
+    both, alone = (task(f"answers,tiny=True,question={x}").data for x in (True, False))
+    for row in range(8):
+        told = []
+        for data in (both, alone):
+            start, span = data.column("start")[row], data.column("spans")[row]
+            corpus = data.context["corpus"]
+            told.append((corpus[start : start + 64].tolist(), span.tolist()))
+        (words, span), (rest, other) = told
+        cut = words.index(3) + 1
+        assert rest[: 64 - cut] == words[cut:]
+        if span[0] >= 0:
+            assert other == [x - cut for x in span]
+
+
+def test_a_run_of_text_is_evaluated_on_other_text_with_its_own_tokens(
+    run, tmp_path, capsys
+):
+    name, workdir, stage, _ = run
+    words = [f"--workdir={workdir}", "--alone", "--batch=16"]
+    out = tmp_path / "evaluation.json"
+    given = [*words, "--source=toy_text:entities", f"--out={out}"]
+    assert evaluate.main([*given, "--protocols=entities/tags"]) == 0
+    (row,) = json.loads(out.read_text())["rows"].values()
+    assert 0 < row["entity_f1"] < 1
+    assert evaluate.main([*words, "--source=digits"]) == 1
+    assert "the run has text, digits is none: give a --source of toy" in (
+        capsys.readouterr().err
+    )
+    options = Namespace(workdir=workdir, source="toy_text:sentiment", batch=16, size=None,
+                        corrupt="refuse")  # fmt: skip
+    other = elsewhere(stage, None, options).data
+    assert other.field_of("start").length == 16
+    assert other.field_of("corpus").vocabulary == stage.data.field_of("corpus").vocabulary
+
+
+def test_a_task_starts_from_any_encoder_of_text(tmp_path):
+    """Of data2vec's student, and of a task that is its own: here of one after another."""
+    first, second = tmp_path / "first", tmp_path / "second"
+    stage, state = written(first, "experiments/data2vec.py:text,tiny=True")
+    spec = f"experiments/supervised.py:sentiment,tiny=True,seed=5,init={first}"
+    tuned, learned = written(second, spec)
+    begun = Engine(started(tuned)).begin({})
+    same = lambda a, b: np.testing.assert_array_equal(a, b)
+    student = state.student.params["encoder"]
+    jax.tree.map(same, begun.params["encoder"], student)
+    next_ = Engine(started(task(f"entities,tiny=True,crf=True,init={second}"))).begin({})
+    jax.tree.map(same, next_.params["encoder"], learned.params["encoder"])
+    other = learned.params["encoder"]["words"]["embedding"]
+    assert not np.array_equal(other, student["words"]["embedding"])

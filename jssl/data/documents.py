@@ -1,7 +1,7 @@
 """Documents as a corpus: one sequence of tokens, of which rows are windows."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,7 +9,7 @@ from jaxtyping import Int
 
 from jssl.data.fields import Dataset, Field, Index, Labels, Spans, Tokens
 from jssl.data.splits import tenths
-from jssl.data.tokenizing import EOS, FILE, PAD, SEP, Tokenizer, read, trained
+from jssl.data.tokenizing import EOS, FILE, PAD, Tokenizer, read, trained
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,7 @@ class Windows:
         within a document, and a shorter document is padded.
       aligned: rows begin where a sentence does.
       first: one row of each document, its beginning.
+      second: the second text of a pair alone, as a control.
     """
 
     tokens: str = "word"
@@ -59,6 +60,7 @@ class Windows:
     packed: bool = False
     aligned: bool = False
     first: bool = False
+    second: bool = False
 
     def __post_init__(self):
         if self.length < 1 or self.stride < 0 or self.least < 1 or self.vocabulary < 0:
@@ -91,10 +93,10 @@ def corpus(
 
     Columns: start int32 [n], of the window in the corpus; label int32 [n], if documents
     have labels; tags int32 [n, length], if their words have tags: at the first token of a
-    word, else -1; spans int32 [n, 2], if they have spans. Context: corpus, sentence and
-    document, int32 [m], the tokens of all splits, and the number of the sentence and of the
-    document of each. A document ends with [EOS]; padding is a part of the corpus. The two
-    texts of a pair have [SEP] between them.
+    word, else -1; spans int32 [n, 2], if they have spans: -1 if a row cuts them.
+    Context: corpus, sentence and document, int32 [m], the tokens of all splits, and the
+    number of the sentence and of the document of each. A document ends with [EOS]; padding
+    is a part of the corpus. The two texts of a pair have [SEP] between them.
 
     The tokenizer is trained on the training split, and is a file of the data set.
 
@@ -183,6 +185,8 @@ class _Maker:
         length, first = self.windows.length, len(self.parts[0])
         starts, labels, spans = [], [], []
         for doc in documents:
+            if self.windows.second:
+                doc = replace(doc, sentences=doc.sentences[doc.second :], second=0)
             flat = self._flat(doc)
             begin = len(self.parts[0])
             self._append(flat)
@@ -193,8 +197,9 @@ class _Maker:
             self._pad(begin + length - len(self.parts[0]))
             starts += found
             labels += [doc.label] * len(found)
-            span = flat.span or (0, 0)
-            spans += [[min(x, length - 1) for x in span]] * len(found)
+            # The last token may give way to that which ends a text.
+            cut = flat.span is None or flat.span[1] >= length - 1
+            spans += [(-1, -1) if cut else flat.span] * len(found)
         if self.windows.packed:
             starts = self._starts(first, len(self.parts[0]))
             self._pad(first + length - len(self.parts[0]))
@@ -258,7 +263,7 @@ class _Maker:
             zip(texts, self.tokenizer.encode_all(texts), strict=True)
         ):
             if doc.second and i == doc.second:
-                tokens.append(SEP)
+                tokens.append(self.tokenizer.number("[SEP]"))
                 numbers.append(i - 1)
             if doc.span is not None and i >= doc.second:
                 begin = at - len(text) + len(doc.sentences[i])  # of `text`, with its space

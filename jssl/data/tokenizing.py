@@ -120,8 +120,8 @@ _NAMES = {  # of the special tokens in files of other libraries
     "[CLS]": ("<s>", "<|endoftext|>"),
     "[SEP]": ("</s>", "<|endoftext|>"),
     "[MASK]": ("<mask>",),
-    "[BOS]": ("<s>", "<|endoftext|>"),
-    "[EOS]": ("</s>", "<|endoftext|>"),
+    "[BOS]": ("<s>", "<|endoftext|>", "[CLS]"),
+    "[EOS]": ("</s>", "<|endoftext|>", "[SEP]"),
 }
 
 

@@ -382,8 +382,8 @@ def toy_text(task: str = "stories", /, *, documents: int = 2000, **windows: Any)
         part: makers[task](Draw(seed), n, part)
         for seed, (part, n) in enumerate(sizes.items())
     }
-    lengths = {"sentiment": 40, "answers": 144, "inference": 144}
-    own = asked(windows, length=lengths.get(task, 128), first=task != "stories")
+    length = 40 if task == "sentiment" else 128
+    own = asked(windows, length=length, first=task != "stories")
     named: dict[str, dict[str, Any]] = {
         "entities": dict(tags=TAGS),
         "answers": {},

@@ -17,8 +17,9 @@ selects hyperparameters on val, refits on train + val, and reports on test, once
 k=200 is not comparable with that of k=20.
 """
 
-from jssl.evals.accuracy import accuracy
+from jssl.evals.accuracy import accuracy, macro_f1
 from jssl.evals.agreement import attribute_agreement, class_agreement, pixel_agreement
+from jssl.evals.answers import answers, exact_match, normalized_answer, token_f1
 from jssl.evals.augmentation import augmentation_gain, generated_classes
 from jssl.evals.boxes import average_precision_from_matches, box_iou, coco_ap, giou, nms
 from jssl.evals.clips import action
@@ -44,6 +45,13 @@ from jssl.evals.collapse import (
 from jssl.evals.detection import detection
 from jssl.evals.doctor import Verdict, diagnose, examine
 from jssl.evals.editing import edits, rank_correlation
+from jssl.evals.entities import (
+    EntityScores,
+    entities,
+    entity_probe,
+    entity_scores,
+    entity_spans,
+)
 from jssl.evals.few_shot import few_labels_probe, few_shot, prototype_predict
 from jssl.evals.finetune import fine_tune, transferred
 from jssl.evals.gallery import (
@@ -106,6 +114,7 @@ from jssl.evals.retrieval import average_precision, recall_at_k, retrieval, retr
 from jssl.evals.segmentation import hypercolumns, segmentation
 from jssl.evals.sgd_probe import linear_probe_sgd, sgd_probe
 from jssl.evals.svm import C_GRID, svm, svm_fit
+from jssl.evals.tfidf import tfidf
 from jssl.evals.words import neighbor_classes, spearman, word_analogies, word_similarity
 from jssl.evals.zero_shot import zero_shot, zero_shot_predict, zero_shot_weights
 
@@ -124,6 +133,7 @@ __all__ = [
     "C_GRID",
     "KORNBLITH_GRID",
     "Coverage",
+    "EntityScores",
     "Eval",
     "Features",
     "Prdc",
@@ -132,6 +142,7 @@ __all__ = [
     "action",
     "activation_attention",
     "alignment",
+    "answers",
     "ari",
     "augmentation_gain",
     "attention_mass_mask",
@@ -153,6 +164,11 @@ __all__ = [
     "edits",
     "effective_rank",
     "embedding_picture",
+    "entities",
+    "entity_probe",
+    "entity_scores",
+    "entity_spans",
+    "exact_match",
     "examine",
     "feature_stats",
     "feature_std",
@@ -181,6 +197,7 @@ __all__ = [
     "logreg_fit",
     "logreg_path",
     "logreg_predict_proba",
+    "macro_f1",
     "mean_iou",
     "memorization",
     "mmd_rbf",
@@ -190,6 +207,7 @@ __all__ = [
     "nearest_neighbor_panel",
     "nmi",
     "nms",
+    "normalized_answer",
     "participation_ratio",
     "path_error",
     "pca",
@@ -216,6 +234,8 @@ __all__ = [
     "ssim",
     "svm",
     "svm_fit",
+    "tfidf",
+    "token_f1",
     "top_activating",
     "transferred",
     "uniformity",

@@ -1,4 +1,4 @@
-"""Top-1 accuracy of a method's own classifier."""
+"""Top-1 accuracy and macro F1 of a method's own classifier."""
 
 import numpy as np
 
@@ -27,3 +27,25 @@ def accuracy(name: str = "logits", metric: str = "top1") -> Eval:
         return {metric: float(np.mean(logits.argmax(axis=1) == y))}
 
     return Eval(f"top-1 accuracy of the classifier's own {name}", run, (name,), online=True)
+
+
+def macro_f1(name: str = "logits", metric: str = "macro_f1") -> Eval:
+    """Mean over classes of the F1 of the method's logits; fits nothing.
+
+    Classes are those of the labels and of the predictions; it is low where a rare class is
+    never predicted, which top-1 accuracy does not show.
+
+    Args:
+      name: output of the method with the logits [N, C].
+      metric: name of the number.
+    """
+
+    def run(features: Features, final: bool) -> dict:
+        logits, y = labeled(features, "test" if final else "val", name)
+        guess = logits.argmax(axis=1)
+        classes = np.union1d(y, guess)
+        both = [2 * np.sum((y == c) & (guess == c)) for c in classes]
+        either = [np.sum(y == c) + np.sum(guess == c) for c in classes]
+        return {metric: float(np.mean(np.divide(both, either)))}
+
+    return Eval(f"macro F1 of the classifier's own {name}", run, (name,), online=True)

@@ -11,6 +11,7 @@ QUICK = {
     "layers": "a linear probe on each layer's maps",
     "regression/COLUMN": "ridge regression of a column of numbers",
     "linear/COLUMN": "a linear probe of tags, from tokens",
+    "entities/COLUMN": "the same, F1 of whole entities",
 }
 SLOW = {
     "svm": "exact linear L2-SVM on the frozen features, as DCGAN's",

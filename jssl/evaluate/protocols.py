@@ -87,7 +87,7 @@ def protocols(source: Source, seed: int = 0) -> dict[str, Protocol]:
     Scenes and clips are composed of images of the same split. For one seed, few labels are
     the same for every method. "upto2" is fine-tuning with the first two layers transferred
     and the others as before training. Tags [n, l] are probed from tokens, numbers by
-    regression.
+    regression. Tags of BIO are judged by whole entities, too.
 
     Args:
       source: any split.
@@ -103,10 +103,18 @@ def protocols(source: Source, seed: int = 0) -> dict[str, Protocol]:
         elif isinstance(kind, Labels) and shape and name != "label":
             probe = evals.linear_probe(name="tokens", target=name)
             found[f"linear/{name}"] = Protocol(probe, ("tokens",), (name,))
+            if _is_bio(kind.names):
+                of_entities = evals.entity_probe(kind.names, target=name)
+                found[f"entities/{name}"] = Protocol(of_entities, ("tokens",), (name,))
     if source.classes:
         found |= _of_classes(source, seed)
     known = source.row_shapes()
     return {k: p for k, p in found.items() if set(p.fields) <= set(known)}
+
+
+def _is_bio(names):
+    """True for tags of entities: O, and B-TYPE or I-TYPE."""
+    return "O" in names and all(x == "O" or x[:2] in ("B-", "I-") for x in names)
 
 
 def _of_classes(source, seed):

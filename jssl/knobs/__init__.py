@@ -26,11 +26,14 @@ from jssl.knobs.images import (
 from jssl.knobs.networks import Small, SmallTransformer
 from jssl.knobs.run import Run
 from jssl.knobs.text import (
+    Corpus,
+    LabeledText,
     Text,
     continuations,
     decoder_of,
     row_length,
     special,
+    texts_of,
     token_counts,
     window,
     words_of,
@@ -38,6 +41,7 @@ from jssl.knobs.text import (
 
 __all__ = [
     "CONVNET",
+    "CORPUS",
     "DATA",
     "FASHION",
     "FEW_GARMENTS",
@@ -45,11 +49,13 @@ __all__ = [
     "GARMENTS",
     "IMAGES",
     "TEXT",
+    "Corpus",
     "CroppedImages",
     "Data",
     "Denoising",
     "FewLabels",
     "Images",
+    "LabeledText",
     "Pictures",
     "Run",
     "Small",
@@ -65,6 +71,7 @@ __all__ = [
     "mean_image",
     "row_length",
     "special",
+    "texts_of",
     "token_counts",
     "window",
     "with_labels",
@@ -77,9 +84,7 @@ FEW_GARMENTS = f"{FASHION},labels=40,epochs=10"  # for methods with few labels
 # Knobs of tests.
 DATA = dict(source="digits", batch=16, epochs=0.03, dispatch=1)
 IMAGES = DATA | dict(supervised_epochs=0.03)
-TEXT = dict(
-    batch=16, epochs=0.2, supervised_epochs=0.2, length=16, dispatch=1,
-    reading="documents=40",
-)  # fmt: skip
+CORPUS = dict(batch=16, epochs=0.2, length=16, dispatch=1, reading="documents=40")
+TEXT = CORPUS | dict(supervised_epochs=0.2)
 CONVNET = IMAGES | dict(widths=(4, 8))
 FEW_LABELS = DATA | dict(labels=2, labeled_batch=16, widths=(4, 8))

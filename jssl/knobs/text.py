@@ -10,6 +10,7 @@ import numpy as np
 from jssl import data
 from jssl.config import Count, Positive
 from jssl.data import Source
+from jssl.data.splits import shuffled, stratified
 from jssl.data.tokenizing import FILE, SPECIAL, parsed
 from jssl.knobs.reading import arguments
 from jssl.knobs.run import Run
@@ -17,7 +18,7 @@ from jssl.method import Prepare
 
 
 @dataclass(frozen=True, kw_only=True)
-class Text:
+class Corpus:
     """A corpus of text, its tokens, and the training budget.
 
     Attributes:
@@ -30,8 +31,6 @@ class Text:
       tokenizer: Workdir of a run, or file, whose tokenizer is used instead of a new one.
       length: Tokens of a row; 0: as is usual for the corpus.
       reading: Further arguments of the corpus's loader, e.g. stride=32;packed=True.
-      supervised_epochs: Training length of the supervised baseline (cached), in epochs; 0
-        trains none.
     """
 
     source: str = "toy_text"
@@ -43,7 +42,6 @@ class Text:
     tokenizer: str = ""
     length: int = 0
     reading: str = ""
-    supervised_epochs: float = 4.0
 
     def load(self, run: Run, labeled: bool = False, **more: Any) -> Source:
         """The training split, shuffled by the run's seed.
@@ -74,6 +72,48 @@ class Text:
             labeled=labeled,
             **(more | given | arguments(self.reading)),
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Text(Corpus):
+    """A corpus of text, with a supervised baseline.
+
+    Attributes:
+      supervised_epochs: Training length of the supervised baseline (cached), in epochs; 0
+        trains none.
+    """
+
+    supervised_epochs: float = 4.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabeledText(Corpus):
+    """A corpus of labeled text, all or few of whose labels are used.
+
+    Attributes:
+      labels: Labeled rows, drawn by the seed and stratified by class where there are
+        classes; 0: all. The number of updates is that of all rows.
+    """
+
+    labels: int = 0
+
+    def draw(self, run: Run, train: Source) -> Source:
+        """The labeled rows of a training split.
+
+        Raises:
+          ValueError: fewer rows.
+        """
+        if not self.labels:
+            return train
+        if self.labels > train.size:
+            raise ValueError(
+                f"labels must be 0 to {train.size}, the rows of {train.name}, got "
+                f"{self.labels}"
+            )
+        n, known = train.size, train.classes
+        order = stratified(train.labels(), run.seed) if known else shuffled(n, run.seed)
+        batch = min(train.batch, self.labels)
+        return data.subset(train, order[: self.labels], batch=batch)
 
 
 def row_length(train: Source) -> int:
@@ -113,6 +153,25 @@ def token_counts(train: Source) -> np.ndarray:
     words = words_of(train)
     counts = np.bincount(held, minlength=len(words))
     return np.where([word in SPECIAL for word in words], 0, counts)
+
+
+def texts_of(train: Source) -> Callable[..., list[str]]:
+    """A function (decoded columns, spans int [n, 2] or None) -> texts of rows.
+
+    They are those of whole rows without special tokens, or of spans, first and last token.
+    """
+    decode, corpus = decoder_of(train), train.context["corpus"]
+    length, eos = row_length(train), special(train, "[EOS]")
+
+    def read(rows: Any, spans: np.ndarray | None = None) -> list[str]:
+        found = []
+        for i, start in enumerate(np.asarray(rows["start"])):
+            first, last = (0, length - 1) if spans is None else spans[i]
+            held = corpus[start + first : start + last + 1]
+            found.append(decode(held[held != eos]))
+        return found
+
+    return read
 
 
 def window(length: int, of: str = "corpus", at: str = "start") -> Prepare:

@@ -1,11 +1,14 @@
-"""data2vec's network for images: a ViT on patches some of which are masked, and a head.
+"""data2vec's networks: a transformer on inputs some of which are masked, and a head.
 
 Baevski et al. 2022, https://arxiv.org/abs/2202.03555.
 """
 
+from typing import Any
+
 import flax.linen as nn
 import jax.numpy as jnp
 
+from jssl.models.transformer import NORMAL, Transformer, mean_of_text
 from jssl.models.vit import TOKEN, XAVIER, Encoder, pooled
 
 
@@ -40,3 +43,40 @@ class Data2vec(nn.Module):
 
     def filters(self, train=False):
         return self.encoder.filters()
+
+
+class TextData2vec(nn.Module):
+    """Tokens [n, l], some of them masked -> predicted features of all tokens [n, l, d].
+
+    The head, "predictor", has a hidden layer of twice the width with GELU, as that of the
+    released code for text.
+
+    Attributes:
+      encoder: of texts that begin with a special token.
+    """
+
+    encoder: Transformer
+
+    @nn.compact
+    def __call__(self, tokens, train=False):
+        x = self.encoder(tokens, None, train)
+        out = Regression(self.encoder.width, self.encoder.dtype, name="predictor")(x)
+        return out.astype(jnp.promote_types(out.dtype, jnp.float32))
+
+    def encode(self, tokens, train=False):
+        """Embeds whole texts: {"h": mean [n, d], "tokens": [n, l - 1, d]}, of the words."""
+        x = self.encoder(tokens, None, train)
+        return {"h": mean_of_text(tokens, x, self.encoder.pad), "tokens": x[:, 1:]}
+
+
+class Regression(nn.Module):
+    """A hidden layer of twice the width, GELU, and a linear layer: [..., d] -> [..., d]."""
+
+    width: int
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, x):
+        how = dict(kernel_init=NORMAL, dtype=self.dtype)
+        x = nn.gelu(nn.Dense(2 * self.width, **how, name="fc1")(x), approximate=False)
+        return nn.Dense(self.width, **how, name="fc2")(x)

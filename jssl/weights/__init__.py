@@ -18,6 +18,7 @@ from jssl.weights.language import (
     load_language,
     network,
     save_language,
+    text_encoder,
     to_transformers,
 )
 from jssl.weights.layout import Layout, recognize
@@ -42,6 +43,7 @@ __all__ = [
     "read",
     "recognize",
     "save_language",
+    "text_encoder",
     "to_torch",
     "to_transformers",
     "used",

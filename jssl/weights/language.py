@@ -108,12 +108,28 @@ def network(embed: Callable, state: Any, rows: Any) -> GPT | BERT | None:
       state: of the method; only shapes matter.
       rows: arrays or ShapeDtypeStructs of a batch.
     """
+    return _called((GPT, BERT), embed, state, rows)
+
+
+def text_encoder(embed: Callable, state: Any, rows: Any) -> Transformer | None:
+    """The text encoder that a method's `embed` calls, found by tracing it; or None.
+
+    The args are those of `network`.
+    """
+    return _called(Transformer, embed, state, rows)
+
+
+def _called(kind, embed, state, rows):
+    """The first module of a kind that is called, without its parent; or None."""
     found: list[Any] = []
 
+    def free(module):
+        own = {"encoder": free(module.encoder)} if hasattr(module, "encoder") else {}
+        return module.clone(parent=None, name=None, **own)
+
     def watch(call, args, kwargs, context):
-        if isinstance(context.module, GPT | BERT):
-            own = context.module.encoder.clone(parent=None, name=None)
-            found.append(context.module.clone(parent=None, encoder=own))
+        if isinstance(context.module, kind):
+            found.append(free(context.module))
         return call(*args, **kwargs)
 
     with nn.intercept_methods(watch):

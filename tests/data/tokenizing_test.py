@@ -2,7 +2,9 @@ import json
 
 import numpy as np
 import pytest
+import tokenizers
 
+from jssl.data.documents import Document, Windows, corpus
 from jssl.data.tokenizing import SPECIAL, parsed, pieces, read, sentences, trained
 
 TEXTS = ["the lower lake is lower than the newer lake"] * 5 + ["a widest zebra, it's new."]
@@ -99,6 +101,23 @@ def test_special_tokens_are_found_under_the_names_of_other_libraries():
     assert gpt2.number("[EOS]") == gpt2.number("[BOS]") == 1
     with pytest.raises(ValueError, match=r"no token \[MASK\] or <mask>"):
         gpt2.number("[MASK]")
+
+
+def test_texts_of_berts_own_tokenizer_end_with_its_separator(tmp_path):
+    """It has no [EOS], and its special tokens have other numbers than ours."""
+    file = tmp_path / "tokenizer.json"
+    names = ["[PAD]", "[unused]", "a", "b", "c", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    own = tokenizers.Tokenizer(
+        tokenizers.models.WordPiece({x: i for i, x in enumerate(names)}, unk_token="[UNK]")
+    )
+    own.pre_tokenizer = tokenizers.pre_tokenizers.BertPreTokenizer()
+    own.save(str(file))
+    splits = {"train": [Document(["a b", "c a"], second=1, span=(2, 2))]}
+    found = corpus(splits, Windows(tokenizer=str(file), length=8))
+    assert found.context["corpus"].tolist() == [2, 3, 7, 4, 2, 7, 0, 0]
+    assert found.splits["train"]["spans"].tolist() == [[4, 4]]
+    short = corpus(splits, Windows(tokenizer=str(file), length=5))
+    assert short.splits["train"]["spans"].tolist() == [[-1, -1]]  # it is cut
 
 
 def test_sentences_end_before_capitals_but_not_after_titles_and_initials():

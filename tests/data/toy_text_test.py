@@ -107,7 +107,7 @@ def test_a_statement_alone_does_not_betray_its_relation():
     said = []
     for row in range(len(train)):
         start = train.column("start")[row]
-        ids = train.context["corpus"][start : start + 144]
+        ids = train.context["corpus"][start : start + 128]
         cut = int((ids == 3).argmax())
         own = ids[cut + 1 :][: int((ids[cut + 1 :] == 6).argmax())]
         said.append(own)

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from jssl.evals import Features, accuracy
+from jssl.evals import Features, accuracy, macro_f1
 
 
 class Classifier(Features):
@@ -43,3 +43,15 @@ def test_an_output_that_the_method_lacks_is_named():
 def test_a_label_without_a_logit_is_refused():
     with pytest.raises(ValueError, match="go up to 3, but 'logits' has 3 columns"):
         accuracy()(Classifier(LOGITS, [0, 1, 2, 3]), False)
+
+
+def test_macro_f1_is_that_of_scikit_learn():
+    from sklearn.metrics import f1_score
+
+    draw = np.random.default_rng(0)
+    logits = draw.normal(size=(60, 4)).astype(np.float32)
+    logits[:, 3] -= 9  # never predicted
+    y = draw.integers(0, 4, 60)
+    wanted = f1_score(y, logits.argmax(1), average="macro")
+    assert macro_f1()(Classifier(logits, y), False)["macro_f1"] == pytest.approx(wanted)
+    assert accuracy()(Classifier(logits, y), False)["top1"] != pytest.approx(wanted)

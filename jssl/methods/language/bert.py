@@ -20,6 +20,7 @@ from jssl.learner import Learner, fresh, minimize, noise_keys
 from jssl.losses.sequence import masked_lm, next_sentence
 from jssl.method import Method, Prepare, first_row
 from jssl.nets import Net
+from jssl.ops.framing import segments_of
 from jssl.ops.sentence_pairs import Pairs
 from jssl.ops.token_masking import mlm_mask
 
@@ -167,16 +168,3 @@ def bert(
         return {"masked words": "\n".join(lines) + "\n"}
 
     return Method(init, step, embed, render=render)
-
-
-def segments_of(tokens: jax.Array, sep: int, pad: int) -> jax.Array:
-    """Segments of texts [n, l] with [SEP] at the end of each: 0, behind the first one 1.
-
-    A text with one [SEP] alone has segment 0 throughout, and padding too.
-
-    >>> segments_of(jnp.array([[2, 9, 3, 8, 3, 0]]), sep=3, pad=0).tolist()
-    [[0, 0, 0, 1, 1, 0]]
-    """
-    ends = tokens == sep
-    before = jnp.cumsum(ends, 1) - ends
-    return ((before > 0) & (tokens != pad)).astype(jnp.int32)

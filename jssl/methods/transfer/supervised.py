@@ -14,6 +14,7 @@ import optax
 from jssl.learner import Learner, fresh, minimize, noise_keys
 from jssl.method import Augment, Method, Prepare, field, first_row
 from jssl.nets import Net
+from jssl.ops.crf import crf_log_likelihood
 
 
 def cross_entropy(out, y):
@@ -34,14 +35,28 @@ def tag_cross_entropy(out, y):
     return value, {"loss": value, "accuracy": right}
 
 
+def tag_likelihood(out, y):
+    """Negative log-likelihood of tags y [n, l] of a CRF (conditional random field).
+
+    Its scores are out["logits"] [n, l, tags] and out["chain"], see `jssl.ops.crf`; the
+    loss is a mean of rows, the accuracy of single tags. y < 0: no member of the chain.
+    """
+    value = -crf_log_likelihood(out["logits"], out["chain"], y).mean()
+    return value, {"loss": value, "accuracy": tag_cross_entropy(out, y)[1]["accuracy"]}
+
+
 def span_cross_entropy(out, y):
     """Cross entropy of start and end: out["logits"] [n, l, 2] against y [n, 2].
 
-    Devlin et al. 2019, https://arxiv.org/abs/1810.04805, section 4.2.
+    The mean is over the rows that have the span; others have y < 0. Devlin et al. 2019,
+    https://arxiv.org/abs/1810.04805, section 4.2.
     """
-    logits = out["logits"]
-    value = optax.softmax_cross_entropy_with_integer_labels(logits, y, axis=1).mean()
-    right = (logits.argmax(1) == y).all(-1).mean()
+    logits, known = out["logits"], (y >= 0).all(-1)
+    safe = jnp.maximum(y, 0)
+    each = optax.softmax_cross_entropy_with_integer_labels(logits, safe, axis=1).mean(-1)
+    count = jnp.maximum(known.sum(), 1)
+    value = (each * known).sum() / count
+    right = ((logits.argmax(1) == y).all(-1) & known).sum() / count
     return value, {"loss": value, "accuracy": right}
 
 

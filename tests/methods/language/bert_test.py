@@ -14,8 +14,9 @@ from toys import jitted
 
 from jssl.losses.sequence import masked_lm, next_sentence
 from jssl.method import field
-from jssl.methods.language.bert import bert, segments_of
+from jssl.methods.language.bert import bert
 from jssl.models.transformer import BERT, Transformer
+from jssl.ops.framing import segments_of
 from jssl.ops.sentence_pairs import sentence_pairs
 from jssl.weights.language import place
 from jssl.weights.names import imported

@@ -1,6 +1,7 @@
 """data2vec: what teacher and student see, whose layers are the targets, and who follows."""
 
 from functools import cache, partial
+from pathlib import Path
 
 import chex
 import jax
@@ -8,15 +9,19 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from flax.traverse_util import flatten_dict, unflatten_dict
 from toys import images, jitted
 
-from jssl.learner import descend
+from jssl.learner import descend, fresh
 from jssl.methods.masked.data2vec import data2vec
 from jssl.models import vit
-from jssl.models.data2vec import Data2vec
+from jssl.models.data2vec import Data2vec, TextData2vec
+from jssl.models.transformer import Transformer
 from jssl.nets import Net
 from jssl.ops.block_masking import block_mask
 from jssl.ops.patches import patchify
+from jssl.weights.language import place
+from jssl.weights.names import imported
 
 headline = "loss"
 KEY = jax.random.key(3)
@@ -180,3 +185,88 @@ def test_more_layers_than_there_are_are_refused():
     m = data2vec(network(), optax.sgd(0.1), hide, top=4)
     with pytest.raises(ValueError, match="top must be 1 to 3 layers, got 4"):
         jax.eval_shape(m.init, KEY, {"image": images()})
+
+
+GOLDEN = dict(np.load(Path(__file__).parents[2] / "golden" / "data2vec_text.npz"))
+OF_TEXT = TextData2vec(Transformer(30, 10, 12, 3, 3, kinds=2))
+SHARED_TEXT = "encoder/(words|positions|segments|norm0)"
+
+
+def of_text(tx, shared="", momentum=0.5):
+    """The method on the golden tokens, with their masks."""
+    words = lambda key, x: ((jnp.asarray(GOLDEN["hidden"]),), jnp.asarray(GOLDEN["mask"]))
+    return data2vec(
+        jitted(OF_TEXT),
+        tx,
+        words,
+        top=2,
+        momentum=momentum,
+        beta=0.5,
+        shared=shared,
+        prepare=lambda batch: batch["tokens"],
+    )
+
+
+def golden(kind):
+    """Weights of torch, or their gradients, as our params: {"encoder", "predictor"}."""
+    tokens = jnp.asarray(GOLDEN["tokens"])
+    shapes = jax.eval_shape(OF_TEXT.init, KEY, tokens)["params"]["encoder"]
+    flat = flatten_dict({"params": {"encoder": shapes}})
+    arrays = {k.partition("/")[2]: x for k, x in GOLDEN.items() if k.startswith(f"{kind}/")}
+    leaves = imported({k: x.shape for k, x in flat.items()}, place("bert"), arrays, "")
+    found = unflatten_dict(leaves)["params"]
+    if kind == "teacher":
+        return found
+    head = {"student": "head", "grad": "head_grad"}[kind]
+    layers = {"fc1": 0, "fc2": 2}
+    return found | {
+        "predictor": {
+            name: {
+                "kernel": GOLDEN[f"{head}/{i}.weight"].T,
+                "bias": GOLDEN[f"{head}/{i}.bias"],
+            }
+            for name, i in layers.items()
+        }
+    }
+
+
+@cache
+def text_step(shared=""):
+    """The state of the golden weights, and the result of a step of plain descent."""
+    m = of_text(optax.sgd(1.0), shared)
+    batch = {"tokens": jnp.asarray(GOLDEN["tokens"])}
+    state = m.init(KEY, batch)
+    student = fresh(optax.sgd(1.0), golden("student"), state.student.stats)
+    state = state._replace(
+        student=student, teacher=state.teacher._replace(params=golden("teacher"))
+    )
+    return state, *jax.jit(m.step)(KEY, state, batch)
+
+
+def test_loss_and_gradients_on_text_are_those_of_torch_and_transformers():
+    before, after, metrics = text_step()
+    np.testing.assert_allclose(metrics["loss"], GOLDEN["loss"], rtol=1e-5)
+    grads = jax.tree.map(jnp.subtract, before.student.params, after.student.params)
+    chex.assert_trees_all_close(grads, golden("grad"), atol=1e-5)
+
+
+def test_the_teacher_of_text_has_the_embeddings_of_the_student():
+    before, after, _ = text_step(SHARED_TEXT)
+    old, new = before.teacher.params["encoder"], after.student.params["encoder"]
+    found = after.teacher.params["encoder"]
+    for name in ("words", "positions", "segments", "norm0"):
+        chex.assert_trees_all_equal(found[name], new[name])
+    for name in ("block0", "block2"):
+        wanted = jax.tree.map(lambda a, b: (a + b) / 2, old[name], new[name])
+        chex.assert_trees_all_close(found[name], wanted, rtol=1e-5, atol=1e-6)
+    assert "predictor" not in after.teacher.params
+
+
+def test_the_teacher_reads_the_whole_text_and_the_student_the_masked_one():
+    tokens = GOLDEN["tokens"]
+    other = jnp.asarray(np.where(GOLDEN["mask"], 8, tokens))
+    m, state = of_text(optax.sgd(0.0)), text_step()[0]
+    step = jax.jit(m.step)
+    values = [step(KEY, state, {"tokens": x})[1] for x in (jnp.asarray(tokens), other)]
+    assert values[0]["prediction_std"] == values[1]["prediction_std"]
+    assert abs(values[0]["loss"] - values[1]["loss"]) > 1e-3

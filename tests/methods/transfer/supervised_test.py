@@ -2,11 +2,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import pytest
 from toys import jitted
 
 from jssl import nets
-from jssl.methods.transfer.supervised import supervised
+from jssl.methods.transfer.supervised import (
+    span_cross_entropy,
+    supervised,
+    tag_cross_entropy,
+    tag_likelihood,
+)
 from jssl.models import vit
+from jssl.ops.crf import Chain
 
 headline = "loss"
 
@@ -53,3 +60,29 @@ def test_mixed_targets_reach_the_loss():
     batch = {"image": jnp.ones((2, 2, 2, 1)), "label": jnp.zeros(2, jnp.int32)}
     _, metrics = method.step(jax.random.key(0), method.init(None, batch), batch)
     np.testing.assert_allclose(metrics["loss"], np.log(3), rtol=1e-6)
+
+
+def test_the_loss_of_a_span_is_the_mean_of_start_and_end():
+    rng = np.random.default_rng(1)
+    logits = rng.normal(size=(3, 5, 2))
+    y = np.array([[1, 3], [-1, -1], [4, 4]])  # the second row has no answer
+    log_p = logits - np.log(np.exp(logits).sum(1, keepdims=True))
+    wanted = -np.mean([log_p[i, y[i, k], k] for i in (0, 2) for k in (0, 1)])
+    value, metrics = span_cross_entropy({"logits": jnp.asarray(logits)}, jnp.asarray(y))
+    np.testing.assert_allclose(value, wanted, rtol=1e-6)
+    right = [(logits[i].argmax(0) == y[i]).all() for i in (0, 2)]
+    np.testing.assert_allclose(metrics["accuracy"], np.mean(right))
+    none, _ = span_cross_entropy({"logits": jnp.asarray(logits)}, jnp.full((3, 2), -1))
+    assert none == 0
+
+
+def test_a_field_without_transitions_is_the_sum_of_single_tags():
+    """Its likelihood is then the product over tags, whose mean is the other error's."""
+    rng = np.random.default_rng(2)
+    out = {"logits": jnp.asarray(rng.normal(size=(2, 4, 3)), jnp.float32)}
+    y = jnp.array([[0, -1, 2, 1], [1, 1, -1, -1]])
+    chain = Chain(jnp.zeros(3), jnp.zeros((3, 3)), jnp.zeros(3))
+    joint, metrics = tag_likelihood(out | {"chain": chain}, y)
+    single, others = tag_cross_entropy(out, y)
+    assert joint == pytest.approx(float(single) * 5 / 2, rel=1e-5)  # five tags, two rows
+    assert metrics["accuracy"] == others["accuracy"]
