@@ -60,7 +60,8 @@ class Samples:
 def encoder(train: Source, width: int, depth: int, heads: int, **more: Any) -> Transformer:
     """GPT-2's network for rows of a corpus, and the token that begins a text."""
     length = row_length(train) + 1
-    how = dict(causal=True, pre_norm=True, pad=None, exact=False, eps=1e-5, scaled=True)
+    how = dict(causal=True, pre_norm=True, pad=None, eps=1e-5, scaled=True)
+    how = how | dict(activation="gelu_tanh")
     return Transformer(len(words_of(train)), length, width, depth, heads, **(how | more))
 
 

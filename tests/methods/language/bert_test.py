@@ -17,8 +17,8 @@ from jssl.method import field
 from jssl.methods.language.bert import bert, segments_of
 from jssl.models.transformer import BERT, Transformer
 from jssl.ops.sentence_pairs import sentence_pairs
-from jssl.weights.language import place
 from jssl.weights.names import imported
+from jssl.weights.transformers import place
 
 headline = "loss"
 KEY = jax.random.key(0)
