@@ -15,12 +15,6 @@ import jax.numpy as jnp
 
 from jssl.models.transformer import Transformer, mean_of_text
 
-SIZES = {  # width, depth of each half, heads
-    "bart-base": (768, 6, 12),
-    "bart-large": (1024, 12, 16),
-    "pegasus-base": (768, 12, 12),
-    "pegasus-large": (1024, 16, 16),
-}
 BART = dict(pre_norm=False, eps=1e-5, offset=2)
 PEGASUS = dict(pre_norm=True, eps=1e-5, sinusoidal=True, multiplied=True, activation="relu")
 
