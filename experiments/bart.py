@@ -3,7 +3,7 @@
     python -m jssl.main --config=experiments/bart.py
     python -m jssl.main --config=experiments/bart.py:infill=0.0,permute=0.0,rotate=1.0
     python -m jssl.main --config=experiments/bart.py:brown
-    python -m jssl.main --config=experiments/bart.py:paper,source=text:FOLDER,mesh=fsdp=64
+    python -m jssl.main --config=experiments/bart.py:paper,source=text:FOLDER,mesh=fsdp=8
 
 Lewis et al. 2020, https://arxiv.org/abs/1910.13461. Reference of BART large, after
 fine-tuning: SQuAD 1.1 F1 94.6, MNLI 89.9, ROUGE-1, 2 and L of CNN/DailyMail 44.2, 21.3 and
@@ -101,9 +101,9 @@ def network_of(
     return encoder_decoder(len(words_of(train)), length, width, depth, heads, **how)
 
 
-def judges():
+def judges(train: Source) -> dict[str, evals.Eval]:
     """Evaluations of reconstructions."""
-    return {"perplexity": evals.perplexity()}
+    return {"perplexity": evals.perplexity(), "rouge": evals.rouge(decoder_of(train))}
 
 
 def chance(train: Source) -> dict[str, float]:
@@ -126,7 +126,7 @@ def small(run, text, noise, train, lr, decay, **network):
         classifier,
         prepare=text_window(train),
         tx=adamw,
-        pictures=judges(),
+        pictures=judges(train),
         chance=chance(train),
     )
 
@@ -264,7 +264,7 @@ def paper(
             noise.method(train, network_of(train, *sizes_of(variant, SIZES), **how), adamw),
             train,
             train.steps(text.epochs),
-            evals=judges(),
+            evals=judges(train),
             chance=chance(train),
             rules=sharding.TRANSFORMER,
         )

@@ -278,9 +278,7 @@ def paper(
     return [
         run.stage(
             "pretrain",
-            pretext.method(
-                train, encoder(train, *sizes_of(variant, BERT_SIZES), **how), adamw
-            ),
+            pretext.method(train, encoder(train, *sizes, **how), adamw),
             train,
             train.steps(text.epochs),
             evals={"perplexity": evals.perplexity()},

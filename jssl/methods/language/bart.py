@@ -43,7 +43,6 @@ def bart(
     bos: int,
     eos: int,
     pad: int = 0,
-    smoothing: float = 0.0,
     temperature: float = 0.0,
     top_k: int = 0,
     made: str = "corpus",
@@ -61,7 +60,6 @@ def bart(
         `corruption`.
       bos, eos, pad: tokens before and behind a text, and padding. The decoder begins with
         `eos`, as in the authors' code.
-      smoothing: of the labels.
       temperature: of the texts that are written; 0 takes the most probable token.
       top_k: tokens that can be drawn; 0: all.
       made: field of the samples: texts written from corrupted ones, or from a given prompt.
@@ -78,13 +76,9 @@ def bart(
     def loss(params, stats, source, target, keys):
         inputs, there = shift_right(target, eos), target != pad
         out, stats = net.apply(params, stats, source, inputs, train=True, keys=keys)
-        nats = token_cross_entropy(out["logits"], target, there)
-        value = nats
-        if smoothing:
-            value = token_cross_entropy(out["logits"], target, there, smoothing)
+        value = token_cross_entropy(out["logits"], target, there)
         right = (out["logits"].argmax(-1) == target) & there
-        accuracy = right.sum() / there.sum()
-        return value, (stats, {"loss": value, "nats": nats, "accuracy": accuracy})
+        return value, (stats, {"loss": value, "accuracy": right.sum() / there.sum()})
 
     def step(key, state, batch):
         noise_key, drop_key = jax.random.split(key)
@@ -97,7 +91,8 @@ def bart(
         return around(corrupt(own_keys(prepare(batch)), batch))
 
     def embed(state, batch):
-        whole = around(prepare(batch))
+        tokens = prepare(batch)
+        whole = around(tokens)
         params, stats, inputs = state.weights, state.stats, shift_right(whole, eos)
         out, _ = net.apply(params, stats, whole, method="encode")
         # Classification in the paper: the whole text is read by both halves.
@@ -110,6 +105,7 @@ def bart(
         return out | {
             "tokens": out["tokens"][:, 1:-1],
             "h/decoder": decoder,
+            "target": tokens,
             "nats": nats * there,
             "counted": there,
         }
