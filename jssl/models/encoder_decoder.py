@@ -54,7 +54,8 @@ class EncoderDecoder(nn.Module):
         """
         x, seen = self.encoder(source, None, train), self._seen(source)
         cache = tuple(
-            self.decoder.empty_cache(*text.shape, x.dtype) for text in (whole, source)
+            self.decoder.empty_cache(len(source), text.shape[1], x.dtype)
+            for text in (whole, source)
         )
         return self._extended(inputs, cache, 0, x, seen)
 

@@ -207,11 +207,12 @@ class Transformer(nn.Module):
         if self.width % self.heads:
             raise ValueError(f"{self.heads} heads do not divide a width of {self.width}")
         self.words = nn.Embed(self.vocabulary, self.width, embedding_init=NORMAL)
-        if self.sinusoidal:
-            self.positions = sincos_1d(self.width, np.arange(self.length))
-        else:
-            shape = (self.offset + self.length, self.width)
-            self.positions = self.param("positions", NORMAL, shape)
+        shape = (self.offset + self.length, self.width)
+        self.positions: Any = (
+            sincos_1d(self.width, np.arange(shape[0]))
+            if self.sinusoidal
+            else self.param("positions", NORMAL, shape)
+        )
         if self.kinds:
             self.segments = nn.Embed(self.kinds, self.width, embedding_init=NORMAL)
         if self._normed:

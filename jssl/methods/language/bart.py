@@ -173,8 +173,9 @@ def corruption(
         if deleted:
             ids, n = token_deletion(keys[2], ids, n, pad_id=pad, ratio=deleted)
         if infill:
-            how = dict(pad_id=pad, ratio=infill, mean_span=span)
-            ids, n = text_infilling(keys[3], ids, n, mask, **how)
+            ids, n = text_infilling(
+                keys[3], ids, n, mask, pad_id=pad, ratio=infill, mean_span=span
+            )
         if rotate:
             turned = jax.random.bernoulli(keys[4], rotate)
             ids = jnp.where(turned, document_rotation(keys[5], ids, n), ids)
