@@ -137,7 +137,7 @@ SMALL = dict(width=16, depth=1, heads=2)
 @tiny(TEXT, SMALL)
 def laptop(
     run: Run = Run(),
-    text: Text = Text(epochs=6.0),
+    text: Text = Text(epochs=5.0),
     noise: Noise = Noise(),
     lr: Positive = 2e-3,
     decay: float = 0.01,

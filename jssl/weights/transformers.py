@@ -191,11 +191,10 @@ def _bart_or_pegasus(module):
         return None
     if one.causal or one.kinds or one.pad is None:
         return None
-    offset = 0 if one.sinusoidal else one.offset
     known = {"bart": BART["offset"], "pegasus": 0}
     kind = "pegasus" if one.pre_norm else "bart"
     rest = one.sinusoidal == one.pre_norm != one._normed
-    return kind if rest and offset == known[kind] else None
+    return kind if rest and one.offset == known[kind] else None
 
 
 def config_of(module: Model, kind: str, tokens: Mapping[str, int] = {}) -> dict[str, Any]:
