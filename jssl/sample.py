@@ -226,7 +226,7 @@ def prompt(beginning: str, source) -> np.ndarray:
     if FILE not in source.files:
         raise ValueError(f"--prompt: {source.data_name} is no text")
     found = parsed(source.files[FILE]).encode(beginning)
-    if not found:
+    if not found or not beginning.strip():  # a space can be a token
         raise ValueError("--prompt must have a word")
     return np.array(found, np.int32)
 

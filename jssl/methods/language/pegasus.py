@@ -64,7 +64,7 @@ def pegasus(
         return enclosed(tokens, None, eos, pad)
 
     def drawn(keys, batch):
-        """What is read, [n, l + 1], and what is written, [n, t]."""
+        """Texts with masks [n, l + 1], and targets [n, t]."""
         source, target = gaps(keys, batch)
         return ended(source), ended(target)[:, :length]
 
