@@ -19,7 +19,7 @@ from typing import Any
 import optax
 
 from jssl import Stage, baselines, evals, nets, optim, sharding
-from jssl.config import Count, Fraction, Positive, one_of, tiny
+from jssl.config import Count, Fraction, Positive, tiny
 from jssl.data import Source
 from jssl.data.tokenizing import SPECIAL
 from jssl.knobs import (
@@ -29,6 +29,7 @@ from jssl.knobs import (
     continuations,
     decoder_of,
     row_length,
+    sizes_of,
     special,
     window,
     words_of,
@@ -212,14 +213,6 @@ def brown(
     return [small(run, text, pretext, text.load(run), lr, decay, **sizes)]
 
 
-def sizes_of(variant):
-    """Width, depth and heads of a variant, or of WIDTHxDEPTHxHEADS."""
-    own = variant.split("x")
-    if len(own) == 3 and all(x.isdigit() for x in own):
-        return tuple(map(int, own))
-    return one_of("variant", variant, BERT_SIZES)
-
-
 @tiny(
     TEXT, source="toy_text", tokens="word", vocabulary=0, variant="16x1x2", warmup=1,
 )  # fmt: skip
@@ -281,10 +274,11 @@ def paper(
     )
     adamw = optax.MultiSteps(adamw, accumulate) if accumulate > 1 else adamw
     how = dict(dropout=dropout, remat=remat, dtype=dtype or None)
+    sizes = sizes_of(variant, BERT_SIZES)
     return [
         run.stage(
             "pretrain",
-            pretext.method(train, encoder(train, *sizes_of(variant), **how), adamw),
+            pretext.method(train, encoder(train, *sizes, **how), adamw),
             train,
             train.steps(text.epochs),
             evals={"perplexity": evals.perplexity()},

@@ -19,9 +19,19 @@ from typing import Any
 import optax
 
 from jssl import Stage, baselines, evals, nets, optim, sharding
-from jssl.config import Count, Fraction, Positive, one_of, tiny
+from jssl.config import Count, Fraction, Positive, tiny
 from jssl.data import Source
-from jssl.knobs import TEXT, Run, Text, decoder_of, row_length, special, window, words_of
+from jssl.knobs import (
+    TEXT,
+    Run,
+    Text,
+    decoder_of,
+    row_length,
+    sizes_of,
+    special,
+    window,
+    words_of,
+)
 from jssl.method import Method
 from jssl.methods.language.gpt import gpt
 from jssl.models.heads import Classifier
@@ -60,7 +70,8 @@ class Samples:
 def encoder(train: Source, width: int, depth: int, heads: int, **more: Any) -> Transformer:
     """GPT-2's network for rows of a corpus, and the token that begins a text."""
     length = row_length(train) + 1
-    how = dict(causal=True, pre_norm=True, pad=None, exact=False, eps=1e-5, scaled=True)
+    how = dict(causal=True, pre_norm=True, pad=None, eps=1e-5, scaled=True)
+    how = how | dict(activation="gelu_tanh")
     return Transformer(len(words_of(train)), length, width, depth, heads, **(how | more))
 
 
@@ -203,14 +214,6 @@ SMALL = dict(source="toy_text", tokens="word", vocabulary=0, new=4, reading="doc
              variant="16x1x2")  # fmt: skip
 
 
-def sizes_of(variant):
-    """Width, depth and heads of a variant, or of WIDTHxDEPTHxHEADS."""
-    own = variant.split("x")
-    if len(own) == 3 and all(x.isdigit() for x in own):
-        return tuple(map(int, own))
-    return one_of("variant", variant, GPT_SIZES)
-
-
 @tiny(TEXT, SMALL, warmup=1)
 def paper(
     run: Run = Run(save_every=1000),
@@ -262,7 +265,7 @@ def paper(
     rate = optim.warmup_cosine(peak, warmup, updates, end=peak / 10)
     return [
         large(
-            run, text, samples, train, sizes_of(variant), rate, dropout=dropout,
+            run, text, samples, train, sizes_of(variant, GPT_SIZES), rate, dropout=dropout,
             accumulate=accumulate, dtype=dtype, remat=remat, decay=decay, clip=clip,
         )
     ]  # fmt: skip
@@ -314,7 +317,7 @@ def first(
     rate = optim.warmup_cosine(lr, warmup, train.steps(text.epochs) // accumulate)
     return [
         large(
-            run, text, samples, train, sizes_of(variant), rate, dropout=dropout,
+            run, text, samples, train, sizes_of(variant, GPT_SIZES), rate, dropout=dropout,
             accumulate=accumulate, dtype=dtype, remat=remat, decay=decay, clip=clip,
             pre_norm=False, first_norm=False, scaled=False,
         )

@@ -11,8 +11,8 @@ mae-0.safetensors, mae-1.safetensors.
 
     python -m jssl.export --workdir runs/gpt --out gpt/
 
-A GPT or BERT is exported to a folder, with its config and tokenizer, as transformers reads
-it.
+A GPT, BERT, BART or PEGASUS is exported to a folder, with its config and tokenizer, as
+transformers reads it.
 """
 
 import argparse
@@ -87,18 +87,22 @@ def language(stage: Stage, state: Any, out: Path) -> int:
     import jax
 
     from jssl import weights
-    from jssl.data.tokenizing import FILE
+    from jssl.data.tokenizing import FILE, parsed
 
     data = stage.data
     context = jax.eval_shape(data.decoded_context)
     rows = jax.eval_shape(data.decode, data.row_shapes(), context)
     module = weights.network(stage.method.embed, state, rows)
     if module is None:
-        raise ValueError(f"--out: {stage.name} has no GPT or BERT: give FILE.safetensors")
-    tokenizer = data.files.get(FILE, "{}")
+        raise ValueError(
+            f"--out: {stage.name} has no language model: give FILE.safetensors"
+        )
+    tokenizer, tokens = data.files.get(FILE, "{}"), {}
+    if FILE in data.files:
+        tokens = {x: parsed(tokenizer).number(f"[{x.upper()}]") for x in ("bos", "eos")}
     tokenizer = tokenizer if "model" in json.loads(tokenizer) else ""
     params = jax.device_get(state.weights)
-    weights.save_language(out, module, params, tokenizer)
+    weights.save_language(out, module, params, tokenizer, tokens)
     count = sum(x.size for x in jax.tree.leaves(params))
     print(f"{out}: {type(module).__name__} of {count:,} numbers, transformers' names")
     return 0

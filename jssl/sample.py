@@ -5,6 +5,7 @@
   --workdir runs/ddpm --out varied.png --like IMAGE --strength 0.5  near an image
   --workdir runs/latent_diffusion --out a.png --caption "a bold seven"  of a text
   --workdir runs/gpt --out texts.txt --prompt "finally she"         from a prefix
+  --workdir runs/pegasus --out summaries.txt --prompt "TEXT"        of another text
 
 Sample i depends on the seed, the run and row i of its test split, whose fields are the
 conditions of the sample: a class-conditional model without --label draws the classes of
@@ -49,7 +50,7 @@ def parser() -> argparse.ArgumentParser:
     add("--seed", type=int, default=0, help="random seed of the samples (0)")
     add("--label", help="class of all samples, by number or name")
     add("--caption", metavar="TEXT", help="text of all samples, in the words of the data")
-    add("--prompt", metavar="TEXT", help="beginning of all samples of a language model")
+    add("--prompt", metavar="TEXT", help="beginning of all texts, or what is read for them")
     add("--like", metavar="IMAGE", help="image that all samples start from")
     add("--strength", type=float, help="noise added to that image, 0 to 1 (0.5)")
     add("--out", metavar="FILE.png|FILE.npz|FILE.txt")
@@ -225,7 +226,7 @@ def prompt(beginning: str, source) -> np.ndarray:
     if FILE not in source.files:
         raise ValueError(f"--prompt: {source.data_name} is no text")
     found = parsed(source.files[FILE]).encode(beginning)
-    if not found:
+    if not found or not beginning.strip():  # a space can be a token
         raise ValueError("--prompt must have a word")
     return np.array(found, np.int32)
 

@@ -145,7 +145,12 @@ def fully_sharded(shape: tuple[int, ...], mesh: Mesh) -> PartitionSpec:
 
 
 def along(shape: tuple[int, ...], mesh: Mesh, names: tuple[str, ...]) -> PartitionSpec:
-    """`PartitionSpec(*names)` without axes that the mesh lacks or that do not divide."""
+    """`PartitionSpec(*names)` without axes that the mesh lacks or that do not divide.
+
+    Arrays of another rank, such as the factors of Adafactor's moments, are `fully_sharded`.
+    """
+    if len(shape) != len(names):
+        return fully_sharded(shape, mesh)
     fits = [
         n in mesh.shape and size % mesh.shape[n] == 0
         for size, n in zip(shape, names, strict=True)

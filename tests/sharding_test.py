@@ -111,3 +111,9 @@ def test_a_transformers_heads_and_hidden_units_are_cut_along_tensor():
     assert found["block0"]["fc1"] == {"kernel": P("fsdp", None), "bias": P(None)}
     assert found["block0"]["fc2"]["kernel"] == P("tensor", "fsdp")
     assert found["positions"] == P(None, None, "fsdp")
+    factors = {
+        "rows": {"query": {"kernel": jnp.ones(2**15)}, "fc2": {"kernel": jnp.ones(1)}}
+    }
+    found = sharding.infer(factors, mesh, sharding.TRANSFORMER)["rows"]  # of Adafactor
+    assert found["query"]["kernel"].spec == P("fsdp")
+    assert found["fc2"]["kernel"].spec == P()

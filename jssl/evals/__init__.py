@@ -111,6 +111,7 @@ from jssl.evals.protocol import Eval, Features, rows_of
 from jssl.evals.reconstruction import reconstruction
 from jssl.evals.regression import regression, ridge_fit
 from jssl.evals.retrieval import average_precision, recall_at_k, retrieval, retrieve
+from jssl.evals.rouge import rouge, rouge_l, rouge_n
 from jssl.evals.segmentation import hypercolumns, segmentation
 from jssl.evals.sgd_probe import linear_probe_sgd, sgd_probe
 from jssl.evals.svm import C_GRID, svm, svm_fit
@@ -226,6 +227,9 @@ __all__ = [
     "retrieval",
     "retrieve",
     "ridge_fit",
+    "rouge",
+    "rouge_l",
+    "rouge_n",
     "rows_of",
     "segmentation",
     "sgd_probe",

@@ -1,6 +1,6 @@
 """Knobs of corpora of text, and functions of their sources."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,13 +8,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from jssl import data
-from jssl.config import Count, Positive
+from jssl.config import Count, Positive, one_of
 from jssl.data import Source
 from jssl.data.splits import shuffled, stratified
 from jssl.data.tokenizing import FILE, SPECIAL, parsed
 from jssl.knobs.reading import arguments
 from jssl.knobs.run import Run
 from jssl.method import Prepare
+from jssl.ops.text_ends import until
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,3 +183,38 @@ def window(length: int, of: str = "corpus", at: str = "start") -> Prepare:
     [[2, 3, 4], [6, 7, 8]]
     """
     return lambda batch: batch[of][batch[at][:, None] + jnp.arange(length)]
+
+
+def text_window(train: Source) -> Prepare:
+    """A function from a batch to texts int [n, length]: windows that end with the document.
+
+    Behind a document is padding, also in rows that go on with the next one.
+
+    Raises:
+      ValueError: the tokenizer has no padding or no end.
+    """
+    eos, pad = special(train, "[EOS]"), special(train, "[PAD]")
+    take = window(row_length(train))
+    return lambda batch: until(take(batch), eos, pad)
+
+
+def sizes_of(
+    variant: str, known: Mapping[str, tuple[int, int, int]]
+) -> tuple[int, int, int]:
+    """Width, depth and heads of a transformer.
+
+    Args:
+      variant: name of a size, or WIDTHxDEPTHxHEADS.
+      known: sizes by name.
+
+    Raises:
+      ValueError: neither.
+
+    >>> sizes_of("96x3x4", {"base": (768, 12, 12)})
+    (96, 3, 4)
+    """
+    own = variant.split("x")
+    if len(own) == 3 and all(x.isdigit() for x in own):
+        width, depth, heads = map(int, own)
+        return width, depth, heads
+    return one_of("variant", variant, known)

@@ -1,9 +1,10 @@
 """Transformers of text: the encoder of BERT, the decoder of GPT, and their heads.
 
 Vaswani et al. 2017, https://arxiv.org/abs/1706.03762; Devlin et al. 2019,
-https://arxiv.org/abs/1810.04805; Radford et al. 2018 and 2019. Learned positions; matrices
-and embeddings N(0, 0.02). Post-norm blocks, norm(x + f(x)), are those of BERT and of the
-first GPT, pre-norm blocks, x + f(norm(x)), those of GPT-2.
+https://arxiv.org/abs/1810.04805; Radford et al. 2018 and 2019. Matrices and embeddings
+N(0, 0.02). Post-norm blocks, norm(x + f(x)), are those of BERT, BART and the first GPT,
+pre-norm blocks, x + f(norm(x)), those of GPT-2 and PEGASUS. Positions are learned, those of
+PEGASUS sines and cosines. Encoders with a decoder are in `jssl.models.encoder_decoder`.
 """
 
 import math
@@ -12,8 +13,10 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jssl.models.intermediates import tap, tapped
+from jssl.ops.positions import sincos_1d
 
 NORMAL = nn.initializers.normal(0.02)
 GPT_SIZES = {  # width, depth, heads
@@ -23,6 +26,11 @@ GPT_SIZES = {  # width, depth, heads
     "1.5B": (1600, 48, 25),
 }
 BERT_SIZES = {"base": (768, 12, 12), "large": (1024, 24, 16)}
+ACTIVATIONS = {
+    "gelu": lambda x: nn.gelu(x, approximate=False),
+    "gelu_tanh": nn.gelu,  # its approximation by tanh
+    "relu": nn.relu,
+}
 
 
 def _dense(width, dtype, name, std=0.02):
@@ -31,10 +39,12 @@ def _dense(width, dtype, name, std=0.02):
 
 
 class Attention(nn.Module):
-    """Multi-head attention within texts: [n, l, d] -> [n, l, d].
+    """Multi-head attention of texts: [n, l, d] -> [n, l, d].
 
-    With a cache of keys and values, [2, n, m, heads, d / heads], those of x are written to
-    it from place `at` on, and x attends to all of it: the result is ([n, l, d], cache).
+    Queries are of x; keys and values are of x, or of a context [n, m, d]. With a cache of
+    keys and values, [2, n, m, heads, d / heads], new ones are written to it from place `at`
+    on, and x attends to all of it: the result is ([n, l, d], cache). If `at` is None, the
+    cache is complete, and nothing is written.
 
     Attributes:
       heads: number of heads.
@@ -49,24 +59,30 @@ class Attention(nn.Module):
     dtype: Any = None
 
     @nn.compact
-    def __call__(self, x, mask=None, train=False, cache=None, at=0):
-        n, length, width = x.shape
-        split = (n, length, self.heads, width // self.heads)
-        q, k, v = (
-            _dense(width, self.dtype, name)(x).reshape(split)
-            for name in ("query", "key", "value")
-        )
-        if cache is not None:
-            new = jnp.stack([k, v]).astype(cache.dtype)
-            cache = jax.lax.dynamic_update_slice(cache, new, (0, 0, at, 0, 0))
+    def __call__(self, x, mask=None, train=False, cache=None, at=0, context=None):
+        width = x.shape[-1]
+
+        def heads_of(x, name):
+            y = _dense(width, self.dtype, name)(x)
+            return y.reshape(*x.shape[:2], self.heads, width // self.heads)
+
+        q = heads_of(x, "query")
+        if at is None:
             k, v = cache
-        logits = jnp.einsum("nqhd,nkhd->nhqk", q, k) / math.sqrt(split[-1])
+        else:
+            source = x if context is None else context
+            k, v = (heads_of(source, name) for name in ("key", "value"))
+            if cache is not None:
+                new = jnp.stack([k, v]).astype(cache.dtype)
+                cache = jax.lax.dynamic_update_slice(cache, new, (0, 0, at, 0, 0))
+                k, v = cache
+        logits = jnp.einsum("nqhd,nkhd->nhqk", q, k) / math.sqrt(q.shape[-1])
         logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
         if mask is not None:
             # Not -inf: a row of padding alone has no key, and must not become NaN.
             logits = jnp.where(mask, logits, jnp.finfo(logits.dtype).min)
         weights = jax.nn.softmax(logits)
-        if cache is None and tapped(self, "attention"):
+        if cache is None and context is None and tapped(self, "attention"):
             tap(self, "attention", weights)
         weights = nn.Dropout(self.dropout, deterministic=not train)(weights)
         out = jnp.einsum("nhqk,nkhd->nqhd", weights.astype(v.dtype), v).reshape(x.shape)
@@ -77,48 +93,62 @@ class Attention(nn.Module):
 class Block(nn.Module):
     """A transformer block: attention, then a feed-forward network, each a residual branch.
 
+    The block of a decoder that attends to an encoder has another branch between the two,
+    attention to a context [n, m, d]; its cache is the pair of those of both attentions.
+
     Attributes:
       heads: number of heads.
       pre_norm: norms before the branches, else after the sums.
       dropout: rate, of the branches and of the attention.
-      exact: GELU itself, else its approximation by tanh.
+      activation: one of `ACTIVATIONS`.
       ratio: width of the hidden layer, in units of the width.
       eps: epsilon of the norms.
       out_std: standard deviation of the initialization of the branches' outputs.
+      cross: attend to a context.
       dtype: dtype of the computation.
     """
 
     heads: int
     pre_norm: bool = True
     dropout: float = 0.0
-    exact: bool = True
+    activation: str = "gelu"
     ratio: int = 4
     eps: float = 1e-5
     out_std: float = 0.02
+    cross: bool = False
     dtype: Any = None
 
     @nn.compact
-    def __call__(self, x, mask=None, train=False, cache=None, at=0):
-        norm1, norm2 = (
-            nn.LayerNorm(self.eps, dtype=self.dtype, name=name)
-            for name in ("norm1", "norm2")
-        )
+    def __call__(
+        self, x, mask=None, train=False, cache=None, at=0, context=None, seen=None
+    ):
         drop = nn.Dropout(self.dropout, deterministic=not train)
-        attention = Attention(
-            self.heads, self.dropout, self.out_std, self.dtype, name="attention"
-        )
-        y = attention(norm1(x) if self.pre_norm else x, mask, train, cache, at)
-        if cache is not None:
-            y, cache = y
-        x = x + drop(y)
-        x = x if self.pre_norm else norm1(x)
-        y = norm2(x) if self.pre_norm else x
-        y = _dense(self.ratio * x.shape[-1], self.dtype, "fc1")(y)
-        y = nn.gelu(y, approximate=not self.exact)
-        y = _dense(x.shape[-1], self.dtype, "fc2", self.out_std)(y)
-        x = x + drop(y)
-        x = x if self.pre_norm else norm2(x)
-        return x if cache is None else (x, cache)
+        caches = cache if self.cross and cache is not None else (cache, None)
+        how = (self.heads, self.dropout, self.out_std, self.dtype)
+
+        def branch(x, norm, function):
+            norm = nn.LayerNorm(self.eps, dtype=self.dtype, name=norm)
+            y = function(norm(x) if self.pre_norm else x)
+            y, kept = y if isinstance(y, tuple) else (y, None)
+            x = x + drop(y)
+            return (x if self.pre_norm else norm(x)), kept
+
+        def feed(x):
+            y = _dense(self.ratio * x.shape[-1], self.dtype, "fc1")(x)
+            y = ACTIVATIONS[self.activation](y)
+            return _dense(x.shape[-1], self.dtype, "fc2", self.out_std)(y)
+
+        own = Attention(*how, name="attention")
+        x, kept = branch(x, "norm1", lambda y: own(y, mask, train, caches[0], at))
+        if self.cross:
+            other = Attention(*how, name="cross")
+            begin = None if context is None else 0  # keys of a context are computed once
+            x, more = branch(
+                x, "norm_cross", lambda y: other(y, seen, train, caches[1], begin, context)
+            )
+            kept = (kept, more)
+        x, _ = branch(x, "norm2", feed)
+        return x if cache is None else (x, kept)
 
 
 class Transformer(nn.Module):
@@ -137,10 +167,14 @@ class Transformer(nn.Module):
       pad: padding, which is not attended to; None: there is none, or it is behind the text
         and the attention is causal.
       dropout: rate, of embeddings, attention and branches.
-      exact: GELU itself, else its approximation by tanh.
+      activation: of the feed-forward networks, one of `ACTIVATIONS`.
       eps: epsilon of the norms.
       scaled: the initialization of the branches' outputs is divided by sqrt(2 depth), as in
         GPT-2.
+      sinusoidal: positions are sines and cosines, else learned.
+      offset: learned positions before the first one, which are not used: 2 in BART.
+      multiplied: the embeddings of tokens are multiplied by sqrt(width), as in PEGASUS.
+      cross: the blocks attend to a context, as those of a decoder.
       remat: recompute the activations of each block in the backward pass, to save memory.
       dtype: dtype of the computation.
 
@@ -159,9 +193,13 @@ class Transformer(nn.Module):
     kinds: int = 0
     pad: int | None = 0
     dropout: float = 0.0
-    exact: bool = True
+    activation: str = "gelu"
     eps: float = 1e-12
     scaled: bool = False
+    sinusoidal: bool = False
+    offset: int = 0
+    multiplied: bool = False
+    cross: bool = False
     remat: bool = False
     dtype: Any = None
 
@@ -169,14 +207,20 @@ class Transformer(nn.Module):
         if self.width % self.heads:
             raise ValueError(f"{self.heads} heads do not divide a width of {self.width}")
         self.words = nn.Embed(self.vocabulary, self.width, embedding_init=NORMAL)
-        self.positions = self.param("positions", NORMAL, (self.length, self.width))
+        shape = (self.offset + self.length, self.width)
+        self.positions: Any = (
+            sincos_1d(self.width, np.arange(shape[0]))
+            if self.sinusoidal
+            else self.param("positions", NORMAL, shape)
+        )
         if self.kinds:
             self.segments = nn.Embed(self.kinds, self.width, embedding_init=NORMAL)
         if self._normed:
             self.norm0 = nn.LayerNorm(self.eps, dtype=self.dtype)
         kind = nn.remat(Block, static_argnums=(3,)) if self.remat else Block
         std = 0.02 / math.sqrt(2 * self.depth) if self.scaled else 0.02
-        how = (self.pre_norm, self.dropout, self.exact, 4, self.eps, std, self.dtype)
+        how = (self.pre_norm, self.dropout, self.activation, 4, self.eps, std)
+        how = (*how, self.cross, self.dtype)
         self.blocks = [kind(self.heads, *how, name=f"block{i}") for i in range(self.depth)]
         if self.pre_norm:
             self.norm = nn.LayerNorm(self.eps, dtype=self.dtype)
@@ -186,18 +230,31 @@ class Transformer(nn.Module):
     def _normed(self):
         return not self.pre_norm if self.first_norm is None else self.first_norm
 
-    def __call__(self, tokens, segments=None, train=False):
-        x = self.embedded(tokens, segments, 0, train)
+    def __call__(
+        self, tokens, segments=None, train=False, context=None, seen=None, words=None
+    ):
+        """Outputs [n, l, width].
+
+        Args:
+          tokens: int [n, l].
+          segments: kind of the segment of each token, int [n, l]; None: 0.
+          train: with dropout.
+          context: [n, m, width], what the blocks attend to, if they do.
+          seen: bool [n, m], False for padding of the context; None: there is none.
+          words: embeddings to use instead of its own, as those of an encoder.
+        """
+        x = self.embedded(tokens, segments, 0, train, words)
         mask = None if self.pad is None else (tokens != self.pad)[:, None, None]
         if self.causal:
             before = jnp.tril(jnp.ones((tokens.shape[1],) * 2, bool))
             mask = before if mask is None else mask & before
+        more = (None, 0, context, _of_keys(seen)) if self.cross else ()
         for block in self.blocks:
-            x = block(x, mask, train)
+            x = block(x, mask, train, *more)
             tap(self, "layers", x)
         return self.norm(x) if self.pre_norm else x
 
-    def embedded(self, tokens, segments, at, train):
+    def embedded(self, tokens, segments, at, train, words=None):
         """The input of the blocks, of tokens at places `at`, `at` + 1 ..."""
         count = tokens.shape[1]
         if count > self.length:
@@ -205,8 +262,10 @@ class Transformer(nn.Module):
                 f"a text of {count} tokens is too long for the {self.length} positions of "
                 f"the network: give a shorter row, or more positions"
             )
-        x = self.words(tokens)
-        x = x + jax.lax.dynamic_slice_in_dim(self.positions, at, count)
+        x = (words or self.words)(tokens)
+        x = x * math.sqrt(self.width) if self.multiplied else x
+        places = jnp.asarray(self.positions, x.dtype)
+        x = x + jax.lax.dynamic_slice_in_dim(places, self.offset + at, count)
         if self.kinds:
             x = x + self.segments(jnp.zeros_like(tokens) if segments is None else segments)
         x = x if self.dtype is None else x.astype(self.dtype)
@@ -218,21 +277,36 @@ class Transformer(nn.Module):
         shape = (self.depth, 2, n, size, self.heads, self.width // self.heads)
         return jnp.zeros(shape, dtype or self.dtype or jnp.float32)
 
-    def extend(self, tokens, cache, at):
-        """Outputs of tokens [n, l] that follow `at` earlier ones, and the larger cache."""
-        x = self.embedded(tokens, None, at, False)
-        place, keys = at + jnp.arange(tokens.shape[1]), jnp.arange(cache.shape[3])
-        mask = keys <= place[:, None]
+    def extend(self, tokens, cache, at, context=None, seen=None, words=None):
+        """Outputs of tokens [n, l] that follow `at` earlier ones, and the larger cache.
+
+        Args:
+          tokens: int [n, l].
+          cache: of `empty_cache`; if the blocks attend to a context, a pair: of the text,
+            and of the context.
+          at: number of earlier tokens.
+          context, seen, words: as in `__call__`; a context of None is that of the cache.
+        """
+        x = self.embedded(tokens, None, at, False, words)
+        keys = jax.tree.leaves(cache)[0].shape[3]
+        mask = jnp.arange(keys) <= (at + jnp.arange(tokens.shape[1]))[:, None]
+        more = (context, _of_keys(seen)) if self.cross else ()
         found = []
         for i, block in enumerate(self.blocks):
-            x, own = block(x, mask, False, cache[i], at)
+            own = jax.tree.map(lambda x, i=i: x[i], cache)
+            x, own = block(x, mask, False, own, at, *more)
             found.append(own)
         x = self.norm(x) if self.pre_norm else x
-        return x, jnp.stack(found)
+        return x, jax.tree.map(lambda *each: jnp.stack(each), *found)
 
     def attend(self, x):
         """Scores of all words, by the embeddings: [..., width] -> [..., vocabulary]."""
         return self.words.attend(x).astype(jnp.promote_types(x.dtype, jnp.float32))
+
+
+def _of_keys(seen):
+    """A mask of keys [n, m] for all heads and queries."""
+    return None if seen is None else seen[:, None, None]
 
 
 def mean_of_text(tokens, x, pad):

@@ -1,7 +1,11 @@
-"""Corruption of text for pretraining: masked language modeling and text infilling.
+"""Corruption of text for pretraining: masked language modeling, and the five of BART.
 
 Pure functions of a key on token ids, with static shapes. The caller defines the
-vocabulary: `mask_id` is the id of the mask token, `pad_id` that of padding.
+vocabulary: `mask_id` is the id of the mask token, `pad_id` that of padding. Those of BART
+take a document of n tokens, padded to l, without begin and end tokens; for a batch use
+`jax.vmap` over keys and documents.
+
+Lewis et al. 2020, "BART", section 2.2. https://arxiv.org/abs/1910.13461
 """
 
 from typing import NamedTuple
@@ -155,8 +159,7 @@ def text_infilling(
     size = expect("text_infilling", ids=(ids, "l", "int"))["l"]
     length_key, place_key = jax.random.split(key)
     n = jnp.asarray(n, jnp.int32)
-    # Minus a small number, because 0.3 * 1500 exceeds 450 in float32.
-    budget = jnp.ceil(ratio * n.astype(jnp.float32) - 1e-3).astype(jnp.int32)
+    budget = _share(ratio, n)
     lengths, spans = _span_lengths(length_key, size, n, budget, mean_span)
     slots = n - budget + spans  # each holds a remaining token or a mask
     place = jnp.arange(size)
@@ -168,6 +171,178 @@ def text_infilling(
     kept = ids[jnp.clip(source, 0, size - 1)]
     filled = jnp.where(is_mask, mask_id, jnp.where(place < slots, kept, pad_id))
     return filled.astype(ids.dtype), slots.astype(jnp.int32)
+
+
+def token_masking(
+    key: jax.Array,
+    ids: Int[Array, " l"],
+    n: ScalarLike,
+    mask_id: int,
+    *,
+    ratio: float = 0.15,
+) -> Int[Array, " l"]:
+    """Replace ceil(ratio * n) random tokens by masks.
+
+    Lewis et al. 2020, "BART", section 2.2. https://arxiv.org/abs/1910.13461
+
+    Args:
+      key: a PRNG key.
+      ids: a document of n tokens, padded to l.
+      n: number of tokens, at most l.
+      mask_id: id of the mask token.
+      ratio: fraction of tokens replaced.
+
+    Raises:
+      ValueError: when ids is not int[l].
+
+    >>> masked = token_masking(jax.random.key(0), jnp.arange(10, 20), 10, 4, ratio=0.3)
+    >>> int((masked == 4).sum())
+    3
+    """
+    expect("token_masking", ids=(ids, "l", "int"))
+    return jnp.where(_chosen(key, ids, n, ratio), mask_id, ids).astype(ids.dtype)
+
+
+def token_deletion(
+    key: jax.Array,
+    ids: Int[Array, " l"],
+    n: ScalarLike,
+    *,
+    pad_id: int = 0,
+    ratio: float = 0.15,
+) -> tuple[Int[Array, " l"], Int[Array, ""]]:
+    """Delete ceil(ratio * n) random tokens; their positions must be predicted too.
+
+    Lewis et al. 2020, "BART", section 2.2. https://arxiv.org/abs/1910.13461
+
+    Args:
+      key: a PRNG key.
+      ids: a document of n tokens, padded to l.
+      n: number of tokens, at most l.
+      pad_id: id of padding.
+      ratio: fraction of tokens deleted.
+
+    Returns:
+      The document without them, and its new number of tokens.
+
+    Raises:
+      ValueError: when ids is not int[l].
+
+    >>> short, n = token_deletion(jax.random.key(0), jnp.arange(10, 20), 10, ratio=0.3)
+    >>> int(n), int((short >= 10).sum())
+    (7, 7)
+    """
+    expect("token_deletion", ids=(ids, "l", "int"))
+    kept = ~_chosen(key, ids, n, ratio) & (jnp.arange(len(ids)) < n)
+    return moved_to_front(ids, kept, pad_id), kept.sum()
+
+
+def sentence_permutation(
+    key: jax.Array,
+    ids: Int[Array, " l"],
+    n: ScalarLike,
+    sentence: Int[Array, " l"],
+    *,
+    ratio: float = 1.0,
+) -> Int[Array, " l"]:
+    """Put ceil(ratio * s) random ones of s sentences in a random order.
+
+    They change places among themselves; the others keep their positions in the order of
+    sentences.
+
+    Lewis et al. 2020, "BART", section 2.2. https://arxiv.org/abs/1910.13461
+
+    Args:
+      key: a PRNG key.
+      ids: a document of n tokens, padded to l.
+      n: number of tokens, at most l.
+      sentence: number of the sentence of each token; a sentence is a run of equal ones.
+      ratio: fraction of sentences that change places.
+
+    Raises:
+      ValueError: when ids or sentence is not int[l].
+
+    >>> ids, sentence = jnp.array([11, 12, 13, 14, 0]), jnp.array([5, 5, 6, 7, 7])
+    >>> sentence_permutation(jax.random.key(1), ids, 4, sentence).tolist()
+    [14, 11, 12, 13, 0]
+    """
+    size = expect(
+        "sentence_permutation", ids=(ids, "l", "int"), sentence=(sentence, "l", "int")
+    )["l"]
+    number, there = runs(sentence), jnp.arange(size) < n
+    count = jnp.where(there, number + 1, 0).max()
+    chosen_key, order_key = jax.random.split(key)
+    every = jnp.zeros(size, ids.dtype)
+    chosen = _chosen(chosen_key, every, count, ratio)
+    noise = jnp.where(chosen, jax.random.uniform(order_key, (size,)), jnp.inf)
+    # The i-th chosen sentence takes the place of the one that is i-th by its noise.
+    first, other = jnp.argsort(~chosen, stable=True), jnp.argsort(noise)
+    place = jnp.arange(size)
+    place = place.at[other].set(jnp.where(place < chosen.sum(), first, other))
+    # Behind all sentences is padding, in its order.
+    order = jnp.argsort(jnp.where(there, place[number], size), stable=True)
+    return ids[order]
+
+
+def document_rotation(
+    key: jax.Array, ids: Int[Array, " l"], n: ScalarLike
+) -> Int[Array, " l"]:
+    """Shift a document cyclically, so that it begins with a random one of its n tokens.
+
+    Lewis et al. 2020, "BART", section 2.2. https://arxiv.org/abs/1910.13461
+
+    Args:
+      key: a PRNG key.
+      ids: a document of n tokens, padded to l.
+      n: number of tokens, at most l.
+
+    Raises:
+      ValueError: when ids is not int[l].
+
+    >>> ids = jnp.array([11, 12, 13, 14, 0])
+    >>> document_rotation(jax.random.key(0), ids, 4).tolist()
+    [12, 13, 14, 11, 0]
+    """
+    expect("document_rotation", ids=(ids, "l", "int"))
+    n, place = jnp.asarray(n, jnp.int32), jnp.arange(len(ids))
+    offset = jax.random.randint(key, (), 0, jnp.maximum(n, 1))
+    return ids[jnp.where(place < n, (place + offset) % jnp.maximum(n, 1), place)]
+
+
+def moved_to_front(
+    ids: Int[Array, " l"], kept: Bool[Array, " l"], pad_id: int = 0
+) -> Int[Array, " l"]:
+    """The kept tokens in their order, and padding behind them.
+
+    >>> moved_to_front(jnp.array([7, 8, 9]), jnp.array([False, True, True])).tolist()
+    [8, 9, 0]
+    """
+    order = jnp.argsort(~kept, stable=True)
+    return jnp.where(kept[order], ids[order], pad_id).astype(ids.dtype)
+
+
+def runs(sentence: Int[Array, " l"]) -> Int[Array, " l"]:
+    """Number, from 0 on, of the run of equal numbers to which each entry belongs.
+
+    >>> runs(jnp.array([5, 5, 6, 9, 9])).tolist()
+    [0, 0, 1, 2, 2]
+    """
+    changed = jnp.diff(sentence, prepend=sentence[:1]) != 0
+    return jnp.cumsum(changed)
+
+
+def _share(ratio, n):
+    """ceil(ratio n)."""
+    # Minus a small number, because 0.3 * 1500 exceeds 450 in float32.
+    n = jnp.asarray(n, jnp.float32)
+    return jnp.ceil(ratio * n - 1e-3).astype(jnp.int32)
+
+
+def _chosen(key, ids, n, ratio):
+    """True for ceil(ratio n) random ones of the first n entries."""
+    inside = jnp.arange(len(ids)) < n
+    noise = jnp.where(inside, jax.random.uniform(key, ids.shape), jnp.inf)
+    return (jnp.argsort(jnp.argsort(noise)) < _share(ratio, n)) & inside
 
 
 def _span_lengths(key, size, n, budget, mean_span):

@@ -4,8 +4,8 @@
     h = loaded.module.apply({"params": loaded.params, **loaded.stats}, images)
 
 ResNets of torchvision, timm, MoCo, SimSiam and DINO; ViTs of timm, torchvision,
-transformers, MAE, MoCo v3 and DINO; GPT-2, GPT and BERT in the folders of transformers
-(`load_language`). Unknown arrays in a file are an error, never ignored.
+transformers, MAE, MoCo v3 and DINO; GPT-2, GPT, BERT, BART and PEGASUS in the folders of
+transformers (`load_language`). Unknown arrays in a file are an error, never ignored.
 """
 
 from jssl.weights.channels import adapt_input

@@ -1,12 +1,10 @@
 """Language models in the folders of transformers: config, weights and tokenizer.
 
-GPT-2, the first GPT (openai-gpt) and BERT. A folder has config.json, model.safetensors and,
-if there is one, tokenizer.json. Scores are computed from the embeddings, which transformers
-calls tied weights; a decoder of its own is not read.
+GPT-2, the first GPT (openai-gpt), BERT, BART and PEGASUS. A folder has config.json,
+model.safetensors and, if there is one, tokenizer.json.
 """
 
 import json
-import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,70 +16,30 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from jssl.cache import written
-from jssl.models.transformer import BERT, GPT, Transformer
+from jssl.models.encoder_decoder import EncoderDecoder
+from jssl.models.transformer import Transformer
 from jssl.weights.files import read, write
-from jssl.weights.names import LEAVES, Place, exported, imported
+from jssl.weights.names import exported, imported
+from jssl.weights.transformers import (
+    Model,
+    check_constants,
+    config_of,
+    constants,
+    current,
+    dropped,
+    kind_of,
+    module_of,
+    place,
+)
 
 FILES = ("config.json", "model.safetensors", "tokenizer.json")
-_GPT = {
-    "block": "h.{}.",
-    "norm1": "ln_1",
-    "query": "attn.c_attn",
-    "key": "attn.c_attn",
-    "value": "attn.c_attn",
-    "out": "attn.c_proj",
-    "norm2": "ln_2",
-    "fc1": "mlp.c_fc",
-    "fc2": "mlp.c_proj",
-}
-NAMES: Mapping[str, Mapping[str, str]] = {
-    "gpt2": {"": "transformer.", "words": "wte", "positions": "wpe", "norm": "ln_f"} | _GPT,
-    "openai-gpt": {
-        "": "transformer.",
-        "words": "tokens_embed",
-        "positions": "positions_embed",
-    }
-    | _GPT,
-    "bert": {
-        "": "bert.",
-        "words": "embeddings.word_embeddings",
-        "positions": "embeddings.position_embeddings",
-        "segments": "embeddings.token_type_embeddings",
-        "norm0": "embeddings.LayerNorm",
-        "block": "encoder.layer.{}.",
-        "norm1": "attention.output.LayerNorm",
-        "query": "attention.self.query",
-        "key": "attention.self.key",
-        "value": "attention.self.value",
-        "out": "attention.output.dense",
-        "norm2": "output.LayerNorm",
-        "fc1": "intermediate.dense",
-        "fc2": "output.dense",
-    },
-}
-HEADS = {  # of BERT
-    "pooler": "bert.pooler.dense",
-    "transform": "cls.predictions.transform.dense",
-    "norm": "cls.predictions.transform.LayerNorm",
-    "bias": "cls.predictions",
-    "next": "cls.seq_relationship",
-}
-DROPPED = (
-    r"lm_head\.weight|cls\.predictions\.decoder\.(weight|bias)|.*\.position_ids|"
-    r".*\.attn\.(masked_)?bias"
-)
-ARCHITECTURES = {
-    "gpt2": "GPT2LMHeadModel",
-    "openai-gpt": "OpenAIGPTLMHeadModel",
-    "bert": "BertForPreTraining",
-}
 
 
 class Language(NamedTuple):
     """A language model with its weights.
 
     Attributes:
-      module: a `GPT` or `BERT`.
+      module: a `GPT`, `BERT` or `EncoderDecoder`.
       params: weights.
       tokenizer: content of tokenizer.json; "" if there is none.
     """
@@ -100,7 +58,7 @@ def is_language(folder: str | Path) -> bool:
         return False
 
 
-def network(embed: Callable, state: Any, rows: Any) -> GPT | BERT | None:
+def network(embed: Callable, state: Any, rows: Any) -> Model | None:
     """The language model that a method's `embed` calls, found by tracing it; or None.
 
     Args:
@@ -108,7 +66,7 @@ def network(embed: Callable, state: Any, rows: Any) -> GPT | BERT | None:
       state: of the method; only shapes matter.
       rows: arrays or ShapeDtypeStructs of a batch.
     """
-    return _called((GPT, BERT), embed, state, rows)
+    return _called(Model, embed, state, rows)
 
 
 def text_encoder(embed: Callable, state: Any, rows: Any) -> Transformer | None:
@@ -124,7 +82,8 @@ def _called(kind, embed, state, rows):
     found: list[Any] = []
 
     def free(module):
-        own = {"encoder": free(module.encoder)} if hasattr(module, "encoder") else {}
+        parts = {x: getattr(module, x, None) for x in ("encoder", "decoder")}
+        own = {x: free(part) for x, part in parts.items() if part is not None}
         return module.clone(parent=None, name=None, **own)
 
     def watch(call, args, kwargs, context):
@@ -147,24 +106,29 @@ def load_language(folder: str | Path) -> Language:
     """
     root = Path(folder).expanduser()
     config = _config(root / FILES[0])
-    kind, module = _module(config, root / FILES[0])
+    kind, module = module_of(config, root / FILES[0])
     try:
         arrays = read(root / FILES[1])
     except FileNotFoundError as error:
         raise ValueError(f"{root} has no {FILES[1]}: {error}") from error
-    arrays = {_current(name, kind): array for name, array in arrays.items()}
-    zeros = jnp.zeros((1, 2), jnp.int32)
-    shapes = jax.eval_shape(module.init, jax.random.key(0), zeros)
+    arrays = {current(name, kind): array for name, array in arrays.items()}
+    check_constants(arrays, str(root / FILES[1]))
+    texts = [jnp.zeros((1, 2), jnp.int32)] * (1 + isinstance(module, EncoderDecoder))
+    shapes = jax.eval_shape(module.init, jax.random.key(0), *texts)
     shapes = {path: x.shape for path, x in flatten_dict(dict(shapes)).items()}
     where = str(root / FILES[1])
-    leaves = imported(shapes, place(kind), arrays, DROPPED, where)
+    leaves = imported(shapes, place(kind), arrays, dropped(kind), where)
     tokenizer = root / FILES[2]
     text = tokenizer.read_text() if tokenizer.is_file() else ""
     return Language(module, unflatten_dict(leaves)["params"], text)
 
 
 def save_language(
-    folder: str | Path, module: GPT | BERT, params: Any, tokenizer: str = ""
+    folder: str | Path,
+    module: Model,
+    params: Any,
+    tokenizer: str = "",
+    tokens: Mapping[str, int] = {},
 ) -> Path:
     """Writes a folder that transformers reads with `from_pretrained`.
 
@@ -173,6 +137,8 @@ def save_language(
       module: the network.
       params: its weights.
       tokenizer: content of a tokenizer.json of the package tokenizers; "": none.
+      tokens: numbers of the special tokens "bos" and "eos" of BART or PEGASUS; if missing,
+        those of transformers.
 
     Raises:
       ValueError: a network that transformers has not.
@@ -183,7 +149,7 @@ def save_language(
     arrays = to_transformers(module, params)
     root.mkdir(parents=True, exist_ok=True)
     write(root / FILES[1], arrays, {"format": "pt"})
-    texts = {FILES[0]: json.dumps(config_of(module, kind), indent=1)}
+    texts = {FILES[0]: json.dumps(config_of(module, kind, tokens), indent=1)}
     if tokenizer:
         texts[FILES[2]] = tokenizer
     for name, text in texts.items():
@@ -192,97 +158,14 @@ def save_language(
     return root
 
 
-def to_transformers(module: GPT | BERT, params: Any) -> dict[str, np.ndarray]:
+def to_transformers(module: Model, params: Any) -> dict[str, np.ndarray]:
     """The weights under the names and in the axes of transformers.
 
     Raises:
       ValueError: a network that transformers has not.
     """
-    leaves = flatten_dict({"params": dict(params)})
-    return exported(leaves, place(kind_of(module)))
-
-
-def place(kind: str):
-    """A function from each leaf of a `GPT` or `BERT` to its place in a state dict.
-
-    >>> place("gpt2")(("params", "encoder", "block3", "attention", "key", "bias"))
-    Place(name='transformer.h.3.attn.c_attn.bias', third=1, patch=0, plain=True)
-    """
-    names, conv = NAMES[kind], kind != "bert"
-
-    def find(path):
-        *modules, leaf = path[1:]
-        if leaf == "positions":
-            return Place(f"{names['']}{names['positions']}.weight", plain=True)
-        if modules[:1] != ["encoder"]:
-            head = HEADS[modules[0] if modules else leaf]
-            return Place(f"{head}.{LEAVES[leaf]}")
-        block = next((m[5:] for m in modules if m.startswith("block")), None)
-        begin = "" if block is None else names["block"].format(block)
-        part = modules[-1]
-        joint = part in ("query", "key", "value") and names["query"] == names["key"]
-        third = ("query", "key", "value").index(part) if joint else None
-        name = f"{names['']}{begin}{names[part]}.{LEAVES[leaf]}"
-        return Place(name, third, plain=conv or leaf == "embedding")
-
-    return find
-
-
-def kind_of(module: nn.Module) -> str:
-    """The type of a network, as transformers names it.
-
-    Raises:
-      ValueError: a network that transformers has not.
-    """
-    own = getattr(module, "encoder", None)
-    if isinstance(module, BERT) and isinstance(own, Transformer):
-        if not own.causal and not own.pre_norm and own._normed and own.kinds:
-            return "bert"
-    elif isinstance(module, GPT) and isinstance(own, Transformer) and own.causal:
-        if own.pre_norm and not own._normed:
-            return "gpt2"
-        if not (own.pre_norm or own._normed or own.exact):
-            return "openai-gpt"
-    raise ValueError(
-        f"transformers has no such network: {type(module).__name__} of "
-        f"{type(own).__name__}; GPT-2, the first GPT and BERT are known"
-    )
-
-
-def config_of(module: GPT | BERT, kind: str) -> dict[str, Any]:
-    """The content of config.json."""
-    own = module.encoder
-    shared = {
-        "model_type": kind,
-        "architectures": [ARCHITECTURES[kind]],
-        "vocab_size": own.vocabulary,
-        "tie_word_embeddings": True,
-    }
-    if kind == "bert":
-        return shared | {
-            "hidden_size": own.width,
-            "num_hidden_layers": own.depth,
-            "num_attention_heads": own.heads,
-            "intermediate_size": 4 * own.width,
-            "max_position_embeddings": own.length,
-            "type_vocab_size": own.kinds,
-            "layer_norm_eps": own.eps,
-            "hidden_act": "gelu" if own.exact else "gelu_new",
-            "hidden_dropout_prob": own.dropout,
-            "attention_probs_dropout_prob": own.dropout,
-            "pad_token_id": own.pad,
-        }
-    tanh = "gelu_new" if kind == "gpt2" else "gelu"
-    act = "activation_function" if kind == "gpt2" else "afn"
-    return shared | {
-        "n_embd": own.width,
-        "n_layer": own.depth,
-        "n_head": own.heads,
-        "n_positions": own.length,
-        "layer_norm_epsilon": own.eps,
-        act: "gelu" if own.exact else tanh,
-        **dict.fromkeys(("resid_pdrop", "embd_pdrop", "attn_pdrop"), own.dropout),
-    }
+    leaves, kind = flatten_dict({"params": dict(params)}), kind_of(module)
+    return exported(leaves, place(kind)) | constants(module, kind)
 
 
 def _config(path):
@@ -294,68 +177,3 @@ def _config(path):
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path} is damaged, or no config of a network") from error
     return found
-
-
-def _module(config, where):
-    """The type and the network of a config."""
-    kind = config["model_type"]
-    if kind not in NAMES:
-        raise ValueError(f"{where}: {kind!r} is not known; {', '.join(NAMES)} are")
-    try:
-        if kind == "bert":
-            width = config["hidden_size"]
-            if config["intermediate_size"] != 4 * width:
-                raise ValueError(
-                    f"{where}: intermediate_size must be four times the width, "
-                    f"{4 * width}, got {config['intermediate_size']}"
-                )
-            own = Transformer(
-                config["vocab_size"],
-                config["max_position_embeddings"],
-                width,
-                config["num_hidden_layers"],
-                config["num_attention_heads"],
-                kinds=config["type_vocab_size"],
-                pad=config.get("pad_token_id", 0),
-                exact=_exact(config.get("hidden_act", "gelu"), ("gelu",), where),
-                eps=config.get("layer_norm_eps", 1e-12),
-                dropout=config.get("hidden_dropout_prob", 0.1),
-            )
-            return kind, BERT(own)
-        act, tanh = (
-            ("activation_function", "gelu_new") if kind == "gpt2" else ("afn", "gelu")
-        )
-        own = Transformer(
-            config["vocab_size"],
-            config["n_positions"],
-            config["n_embd"],
-            config["n_layer"],
-            config["n_head"],
-            causal=True,
-            pre_norm=kind == "gpt2",
-            first_norm=False,
-            pad=None,
-            exact=_exact(config.get(act, tanh), ("gelu",) if kind == "gpt2" else (), where),
-            eps=config.get("layer_norm_epsilon", 1e-5),
-            dropout=config.get("resid_pdrop", 0.1),
-            scaled=kind == "gpt2",
-        )
-        return kind, GPT(own, None)
-    except KeyError as error:
-        raise ValueError(f"{where} has no {error}") from error
-
-
-def _exact(name, exact, where):
-    """True for GELU itself, False for its approximation by tanh."""
-    tanh = ("gelu_new", "gelu_pytorch_tanh") + (() if exact else ("gelu",))
-    if name not in (*exact, *tanh):
-        raise ValueError(f"{where}: the activation {name!r} is not known")
-    return name in exact
-
-
-def _current(name, kind):
-    """The name of an array as files of today have it, with the prefix of the network."""
-    name = re.sub(r"\.gamma$", ".weight", re.sub(r"\.beta$", ".bias", name))
-    begin = NAMES[kind][""]
-    heads = ("cls.", "lm_head.")
-    return name if name.startswith((begin, *heads)) else begin + name

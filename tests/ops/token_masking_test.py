@@ -6,7 +6,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jssl.ops.token_masking import mlm_mask, text_infilling
+from jssl.ops.token_masking import (
+    document_rotation,
+    mlm_mask,
+    sentence_permutation,
+    text_infilling,
+    token_deletion,
+    token_masking,
+)
 
 KEY = jax.random.key(0)
 PAD, MASK = 0, 4
@@ -179,3 +186,105 @@ def test_words_of_one_token_are_chosen_as_tokens_are():
     plain = mlm_mask(jax.random.key(1), ids, special, **how)
     words = mlm_mask(jax.random.key(1), ids, special, continues=special, **how)
     np.testing.assert_array_equal(plain.ids, words.ids)
+
+
+IDS = jnp.where(jnp.arange(24) < 20, jnp.arange(10, 34), PAD)  # 20 tokens
+SENTENCE = jnp.array([3] * 4 + [4] + [7] * 6 + [8] * 2 + [9] * 7 + [9] * 4)
+STARTS = [0, 4, 5, 11, 13, 20]
+
+
+def draws(function, keys=400):
+    return jax.jit(jax.vmap(function))(jax.random.split(KEY, keys))
+
+
+@pytest.mark.parametrize("ratio", [0.0, 0.15, 0.5, 1.0])
+def test_masking_hides_its_share_and_deletion_takes_it_out(ratio):
+    masked = np.asarray(draws(lambda key: token_masking(key, IDS, 20, MASK, ratio=ratio)))
+    count = math.ceil(Fraction(ratio).limit_denominator(100) * 20)
+    assert ((masked == MASK).sum(1) == count).all()
+    np.testing.assert_array_equal(
+        masked[masked != MASK], np.tile(IDS, (400, 1))[masked != MASK]
+    )
+    shares = (masked == MASK).mean(0)
+    error = np.sqrt(max(ratio * (1 - ratio), 1e-9) / 400)
+    np.testing.assert_allclose(shares[:20], count / 20, atol=4 * error + 1e-9)
+    assert not shares[20:].any()
+    short, n = map(np.asarray, draws(lambda key: token_deletion(key, IDS, 20, ratio=ratio)))
+    assert (n == 20 - count).all()
+    assert ((short != PAD).sum(1) == n).all() and (short[:, 20:] == PAD).all()
+    for row, size in zip(short, n, strict=True):
+        assert (row[size:] == PAD).all() and (np.diff(row[:size]) > 0).all()
+    left = (short[..., None] == np.asarray(IDS[:20])).any(1).mean(0)
+    np.testing.assert_allclose(left, 1 - count / 20, atol=4 * error + 1e-9)
+
+
+def in_sentences(row):
+    """Sentences of the document by their first token, in the order of a permuted row."""
+    first = {
+        int(IDS[i]): IDS[i:j].tolist() for i, j in zip(STARTS, STARTS[1:], strict=False)
+    }
+    found, i = [], 0
+    while i < 20:
+        own = first[int(row[i])]
+        assert row[i : i + len(own)].tolist() == own
+        found.append(STARTS.index(own[0] - 10))
+        i += len(own)
+    return tuple(found)
+
+
+def test_sentences_are_permuted_as_wholes_and_evenly():
+    rows = np.asarray(draws(lambda key: sentence_permutation(key, IDS, 20, SENTENCE), 2400))
+    assert (rows[:, 20:] == PAD).all()
+    orders = [in_sentences(row) for row in rows]
+    counts = np.unique(orders, axis=0, return_counts=True)[1]
+    assert len(counts) == math.factorial(5)
+    assert ((counts - 20) ** 2 / 20).sum() < 119 + 4 * math.sqrt(2 * 119)
+
+
+def test_a_share_of_the_sentences_change_places_among_themselves():
+    rows = np.asarray(
+        draws(lambda key: sentence_permutation(key, IDS, 20, SENTENCE, ratio=0.4), 600)
+    )
+    orders = np.array([in_sentences(row) for row in rows])
+    moved = (orders != np.arange(5)).sum(1)
+    assert set(moved) == {0, 2}  # two are chosen, and stay in half of the cases
+    assert abs((moved == 2).mean() - 0.5) < 4 * np.sqrt(0.25 / 600)
+    still = sentence_permutation(KEY, IDS, 20, SENTENCE, ratio=0.0)
+    np.testing.assert_array_equal(still, IDS)
+
+
+def test_a_rotation_is_a_cyclic_shift_by_every_number_of_tokens():
+    rows = np.asarray(draws(lambda key: document_rotation(key, IDS, 20), 2000))
+    assert (rows[:, 20:] == PAD).all()
+    offsets = rows[:, 0] - 10
+    for row, offset in zip(rows, offsets, strict=True):
+        np.testing.assert_array_equal(np.roll(row[:20], offset), IDS[:20])
+    counts = np.bincount(offsets, minlength=20)
+    assert len(counts) == 20
+    assert ((counts - 100) ** 2 / 100).sum() < 19 + 4 * math.sqrt(2 * 19)
+
+
+def test_an_empty_document_stays_empty():
+    empty = jnp.zeros(6, int)
+    sentence = jnp.zeros(6, int)
+    assert not document_rotation(KEY, empty, 0).any()
+    assert not sentence_permutation(KEY, empty, 0, sentence).any()
+    assert not token_masking(KEY, empty, 0, MASK).any()
+    short, n = token_deletion(KEY, empty, 0)
+    assert not short.any() and n == 0
+
+
+def test_poisson_lengths_of_zero_have_their_probability(monkeypatch):
+    """The lengths before they are cut: mean 3, and e^-3 of them 0."""
+    from jssl.ops import token_masking as module
+
+    seen = []
+    real = jax.random.poisson
+    monkeypatch.setattr(
+        module.jax.random, "poisson", lambda *a: seen.append(real(*a)) or seen[-1]
+    )
+    text_infilling(KEY, jnp.ones(4000, int), 4000, MASK)
+    (lengths,) = map(np.asarray, seen)
+    assert abs(lengths.mean() - 3) < 4 * np.sqrt(3 / 4000)
+    p = math.exp(-3)
+    assert abs((lengths == 0).mean() - p) < 4 * np.sqrt(p * (1 - p) / 4000)

@@ -22,6 +22,7 @@ from jssl.method import Method, Prepare, first_row
 from jssl.nets import Net
 from jssl.ops.framing import segments_of
 from jssl.ops.sentence_pairs import Pairs
+from jssl.ops.text_ends import enclosed
 from jssl.ops.token_masking import mlm_mask
 
 SHOWN = 4  # texts in the picture
@@ -71,10 +72,7 @@ def bert(
 
     def around(tokens):
         """[CLS] text [SEP], with the padding behind, and its segments."""
-        n, length = tokens.shape
-        tokens = jnp.pad(tokens, ((0, 0), (1, 1)), constant_values=pad).at[:, 0].set(cls)
-        size = (tokens != pad).sum(1)
-        tokens = tokens.at[jnp.arange(n), size].set(sep)
+        tokens = enclosed(tokens, cls, sep, pad)
         return tokens, segments_of(tokens, sep, pad)
 
     def special(tokens):

@@ -112,11 +112,12 @@ def continued(
     temperature: float = 1.0,
     top_k: int = 0,
     cached: bool = True,
+    given: tuple = (),
 ) -> jax.Array:
     """Texts int [n, p + new] that begin with a prefix [n, p], drawn token by token.
 
     Args:
-      net: as of `gpt`.
+      net: as of `gpt`, or with inputs before the text.
       learner: its weights.
       key: of the draws.
       prefix: at least one token of each text.
@@ -124,6 +125,7 @@ def continued(
       temperature, top_k: as in `jssl.ops.next_token`.
       cached: keep the keys and values of earlier tokens; else each token takes a pass over
         the whole text, which is the same but slower.
+      given: inputs of the network before the text, such as that of an encoder.
 
     Raises:
       ValueError: a text that is longer than the network's positions.
@@ -136,13 +138,13 @@ def continued(
 
         def whole(texts, item):
             at, key = item
-            out, _ = net.apply(params, stats, texts)
+            out, _ = net.apply(params, stats, *given, texts)
             logits = jnp.take(out["logits"], at - 1, axis=1)
             drawn = next_token(key, logits, temperature, top_k)
             return texts.at[:, at].set(drawn.astype(texts.dtype)), None
 
         return jax.lax.scan(whole, texts, (p + jnp.arange(new), keys))[0]
-    first = net.apply(params, stats, prefix, texts, method="begin")[0]
+    first = net.apply(params, stats, *given, prefix, texts, method="begin")[0]
 
     def one(carry, item):
         logits, cache = carry

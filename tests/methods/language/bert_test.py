@@ -18,8 +18,8 @@ from jssl.methods.language.bert import bert
 from jssl.models.transformer import BERT, Transformer
 from jssl.ops.framing import segments_of
 from jssl.ops.sentence_pairs import sentence_pairs
-from jssl.weights.language import place
 from jssl.weights.names import imported
+from jssl.weights.transformers import place
 
 headline = "loss"
 KEY = jax.random.key(0)
