@@ -28,6 +28,7 @@ from jssl.knobs import (
     Text,
     continuations,
     decoder_of,
+    located,
     row_length,
     special,
     window,
@@ -77,7 +78,7 @@ class Pretext:
         def pairs(key, batch):
             return sentence_pairs(
                 key,
-                *(batch[x] for x in ("corpus", "sentence", "document", "start")),
+                *located(batch),
                 length + 2,
                 cls=cls,
                 sep=sep,

@@ -194,9 +194,9 @@ def load(
       each: number of rows of every split, drawn at random, for rehearsals; 0: all.
       **knobs: arguments of the data set's loader: `size` (side in pixels) and `channels` of
         all images; of text the fields of `documents.Windows`, such as `tokens` and
-        `length`; of images in files `corrupt`, and `resident` (largest split held in
-        memory, in bytes); `deviation` of `ring8`, `subject` of `eeg_toy`, `stride` of
-        `photos`, `data_dir` of
+        `length`; of images in files `corrupt`, and of these and of text in files `resident`
+        (largest split, or corpus, held in memory, in bytes); `deviation` of `ring8`,
+        `subject` of `eeg_toy`, `stride` of `photos`, `data_dir` of
         `tfds`.
 
     Raises:

