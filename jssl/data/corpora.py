@@ -16,7 +16,7 @@ from jaxtyping import Int
 
 from jssl.cache import built, cache_folder
 from jssl.data.documents import Document, Windows
-from jssl.data.fields import Dataset, Field, Index, Labels, Spans, Tokens
+from jssl.data.fields import Dataset, Field, Index, Labels, Spans, Tokens, WeakLabels
 from jssl.data.layout import InFile, Layout, blocks, mapped, numbered, token_dtype
 from jssl.data.logged import inform_once
 from jssl.data.records import Records
@@ -34,6 +34,7 @@ def corpus(
     *,
     names: Sequence[str] = (),
     tags: Sequence[str] = (),
+    emojis: Sequence[str] = (),
     tokenizer: Tokenizer | None = None,
     license: str = "",
     summary: str = "",
@@ -42,10 +43,10 @@ def corpus(
 
     Columns: start int32 [n], of the window in the corpus; label int32 [n], if documents
     have labels; tags int32 [n, length], if their words have tags: at the first token of a
-    word, else -1; spans int32 [n, 2], if they have spans. Context: corpus, sentence and
-    document, int32 [m], the tokens of all splits, and the number of the sentence and of the
-    document of each. A document ends with [EOS]; padding is a part of the corpus. The two
-    texts of a pair have [SEP] between them.
+    word, else -1; spans int32 [n, 2] and emoji int32 [n], if they have any. Context:
+    corpus, sentence and document, int32 [m], the tokens of all splits, and the number of
+    the sentence and of the document of each. A document ends with [EOS]; padding is a part
+    of the corpus. The two texts of a pair have [SEP] between them.
 
     The tokenizer is trained on the training split, and is a file of the data set.
 
@@ -54,6 +55,7 @@ def corpus(
       windows: tokens and rows.
       names: of the classes.
       tags: names of the tags.
+      emojis: those that documents have; they are no labels.
       tokenizer: instead of one that is trained or read.
       license: of the data.
       summary: what was found.
@@ -63,7 +65,7 @@ def corpus(
         over their ends.
     """
     spans = any(doc.span is not None for held in splits.values() for doc in held)
-    _check(splits, windows, names or tags or spans)
+    _check(splits, windows, names or tags or spans or emojis)
     own = tokenizer or _tokenizer(splits["train"], windows)
     layout = Layout(windows, own, tagged=bool(tags))
     parts = {part: layout.append(held) for part, held in splits.items()}
@@ -71,6 +73,8 @@ def corpus(
     columns = {"start": starts}
     if names:
         columns["label"] = layout.labels.array()
+    if emojis:
+        columns["emoji"] = layout.emojis.array()
     if layout.tags is not None:
         places = starts[:, None] + np.arange(windows.length)
         columns["tags"] = layout.tags.array()[places]
@@ -81,7 +85,8 @@ def corpus(
     }
     kinds = _fields(own, layout.pad, names)
     kinds["start"] = Index("corpus", windows.length, kinds["corpus"])
-    more = {"tags": Labels(tuple(tags)), "spans": Spans()}
+    more: dict[str, Field] = {"tags": Labels(tuple(tags)), "spans": Spans()}
+    more["emoji"] = WeakLabels(tuple(emojis))
     return Dataset(
         tables,
         len(names),

@@ -22,6 +22,7 @@ class Document:
       second: number of the first sentence of the second text; 0: there is none.
       span: first and last character of a part of the second text, as an answer in it; None:
         there is none.
+      emoji: number of an emoji that the text had; -1: none.
     """
 
     sentences: Sequence[str]
@@ -29,6 +30,7 @@ class Document:
     tags: Sequence[Sequence[int]] | None = None
     second: int = 0
     span: tuple[int, int] | None = None
+    emoji: int = -1
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -102,6 +102,7 @@ class Layout:
       tags: of each token, if they are kept.
       starts: first token of each row.
       labels: of each row, that of its document.
+      emojis: likewise.
       spans: of each row, first and last token of the document's span, in turn.
       count: number of tokens without [EOS] and padding.
       pad: number of the padding token; None: there is none, and token 0 is in its place.
@@ -124,7 +125,7 @@ class Layout:
         )
         self.tags = grown("tags", np.int32) if tagged else None
         self.starts, self.labels = grown("starts", np.int64), grown("labels", np.int32)
-        self.spans = grown("spans", np.int32)
+        self.emojis, self.spans = grown("emojis", np.int32), grown("spans", np.int32)
 
     def append(self, documents: Iterable[Document]) -> slice:
         """Appends the documents of a split; its rows."""
@@ -133,9 +134,9 @@ class Layout:
             at, number = self.tokens.size, self.sentences.size
             span = self._append(doc)
             if not self.windows.packed:
-                self._cut(at, number, doc.label, span)
+                self._cut(at, number, doc, span)
         if self.windows.packed:
-            self._cut(begin, sentence, -1, None)
+            self._cut(begin, sentence, Document(()), None)
         return slice(row, self.starts.size)
 
     def _append(self, doc):
@@ -156,7 +157,7 @@ class Layout:
         if self.tags is not None:
             self.tags.extend(tags)
 
-    def _cut(self, begin, sentence, label, span):
+    def _cut(self, begin, sentence, doc, span):
         """Appends the rows from a token and a sentence on, and padding of a short one."""
         length = self.windows.length
         last = max(self.tokens.size - length, begin)
@@ -169,7 +170,8 @@ class Layout:
         short = max(begin + length - self.tokens.size, 0)
         self._extend([PAD] * short, [-1] * short)
         self.starts.extend(found)
-        self.labels.extend([label] * len(found))
+        self.labels.extend([doc.label] * len(found))
+        self.emojis.extend([doc.emoji] * len(found))
         ends = [min(x, length - 1) for x in span or (0, 0)]
         self.spans.extend(ends * len(found))
 

@@ -18,6 +18,7 @@ import numpy as np
 from jssl.data.captioned import split_of
 from jssl.data.corpora import RESIDENT, corpus, stored_corpus
 from jssl.data.documents import Document, asked, in_tenths
+from jssl.data.emojis import emoji_examples, most_frequent
 from jssl.data.encoded import stamp
 from jssl.data.fields import Dataset
 from jssl.data.packages import Package, require
@@ -52,22 +53,14 @@ def text(path: str, /, *, resident: int = RESIDENT, **windows: Any) -> Dataset:
     Raises:
       ValueError: no such file, no text, too little of it, or a file that is not UTF-8.
     """
-    root = Path(path).expanduser()
-    names: list[str] = []
-    if root.is_dir():
-        names, passed = listed(root, SUFFIXES)
-        if not names:
-            seen = ", ".join(f"{n} {why}" for why, n in passed.items()) or "nothing"
-            kinds = ", ".join(SUFFIXES)
-            raise ValueError(f"{root} contains no text ({kinds}), but {seen}")
-    elif not root.is_file():
-        raise ValueError(f"no such file or folder {root}")
+    root, found = Path(path).expanduser(), _files(path)
+    names = [name for name, _ in found]
     own = asked(windows)
-    sorted_ = names and all("/" in name for name in names) and not own.packed
+    sorted_ = all("/" in name for name in names) and not own.packed
     classes = tuple(sorted({x.partition("/")[0] for x in names})) if sorted_ else ()
     number = {name: i for i, name in enumerate(classes)}
-    files = [root / name for name in names] or [root]
-    labels = [number.get(name.partition("/")[0], -1) for name in names] or [-1]
+    files = [file for _, file in found]
+    labels = [number.get(name.partition("/")[0], -1) for name in names]
     large = sum(file.stat().st_size for file in files) > resident
 
     def documents():
@@ -80,10 +73,29 @@ def text(path: str, /, *, resident: int = RESIDENT, **windows: Any) -> Dataset:
 
     if not large:
         return corpus(documents(), own, names=classes)
-    identity = fingerprint(
-        *(f"{x} {stamp(file)}" for x, file in zip(names or [root.name], files, strict=True))
-    )
+    identity = fingerprint(*(f"{name} {stamp(file)}" for name, file in found))
     return stored_corpus(identity, documents, own, names=classes)
+
+
+def _files(path):
+    """Names and paths of the files of text of a folder, or of one file."""
+    root = Path(path).expanduser()
+    if root.is_file():
+        return [(root.name, root)]
+    if not root.is_dir():
+        raise ValueError(f"no such file or folder {root}")
+    names, passed = listed(root, SUFFIXES)
+    if not names:
+        seen = ", ".join(f"{n} {why}" for why, n in passed.items()) or "nothing"
+        raise ValueError(f"{root} contains no text ({', '.join(SUFFIXES)}), but {seen}")
+    return [(name, root / name) for name in names]
+
+
+def _read(file):
+    try:
+        return file.read_text("utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{file} is not UTF-8: {error}") from error
 
 
 @dataclass(frozen=True)
@@ -288,6 +300,44 @@ def _message(raw):
     body = re.sub(r"<[^>]*>", " ", " ".join(texts))
     subject = str(mail.get("subject", ""))
     return " ".join(f"{subject}. {body}".split())
+
+
+def posts(path: str, /, *, emojis: int = 64, **windows: Any) -> Dataset:
+    """Short texts with emojis, one a line, of a file or of a folder of such files.
+
+    Emojis are taken from the texts: column emoji has the number of one among the most
+    frequent. A text with several different ones is a row for each; one with none is no row.
+    The split of a text follows from its words. Rows are whole texts, of at most 32 tokens.
+
+    Args:
+      path: of the file or folder.
+      emojis: number of emojis.
+      **windows: fields of `documents.Windows`: the tokens, and the rows.
+
+    Raises:
+      ValueError: no such file, no emojis, or a file that is not UTF-8.
+    """
+    if emojis < 2:
+        raise ValueError(f"emojis must be at least 2, got {emojis}")
+    files = [file for _, file in _files(path)]
+    every = [
+        line
+        for file in files
+        for line in (" ".join(x.split()) for x in _read(file).split("\n"))
+        if line
+    ]
+    known = most_frequent(every, emojis)
+    if len(known) < 2:
+        raise ValueError(
+            f"{path} must have texts with emojis, one a line, got {len(known)} emojis in "
+            f"{len(every):,} lines"
+        )
+    rows = [
+        (held.lower(), Document(sentences(held), emoji=i))
+        for held, i in emoji_examples(every, known)
+    ]
+    own = asked(windows, length=32, first=True)
+    return corpus(_hashed(rows), own, emojis=known, summary=f"{len(known)} emojis; ")
 
 
 def python_docs(**windows: Any) -> Dataset:

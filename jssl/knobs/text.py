@@ -22,7 +22,7 @@ class Text:
     """A corpus of text, its tokens, and the training budget.
 
     Attributes:
-      source: Corpus: toy_text, text:PATH (a file or folder), python_docs, brown, tweets ...
+      source: Corpus: toy_text, text:PATH (a file or folder), posts:PATH, brown, tweets ...
       limit: Number of training rows used, the first ones, stratified by class; 0: all.
       epochs: Passes over the training split.
       batch: Rows per step.
