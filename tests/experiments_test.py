@@ -112,7 +112,7 @@ NEED_LABELS = {
 }
 
 
-OF_TEXT = {"bert", "gpt", "word2vec"}
+OF_TEXT = {"bert", "cpc_text", "gpt", "word2vec"}
 OF_POSTS = {"deepmoji"}
 OF_IMAGES = [file for file in FILES if file.stem not in OF_TEXT | OF_POSTS]
 

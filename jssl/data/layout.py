@@ -74,7 +74,7 @@ def mapped(path: str | Path, dtype: Any) -> np.ndarray:
     """The values of a file, read when they are used."""
     if not os.path.getsize(path):  # which cannot be mapped
         return np.empty(0, dtype)
-    return np.memmap(path, dtype, "r")
+    return np.asarray(np.memmap(path, dtype, "r"))
 
 
 class _Flat(NamedTuple):
@@ -258,6 +258,6 @@ def numbered(begins: Int[np.ndarray, " k"], begin: int, end: int) -> np.ndarray:
     [0, 1, 1, 1, 2, 2]
     """
     first, last = np.searchsorted(begins, (begin, end - 1), "right") - 1
-    inside = np.asarray(begins[first + 1 : last + 1])
-    sizes = np.diff(inside, prepend=begin, append=end)
-    return np.repeat(np.arange(first, last + 1, dtype=np.int32), sizes)
+    edges = np.empty(last - first + 2, np.int64)
+    edges[0], edges[1:-1], edges[-1] = begin, begins[first + 1 : last + 1], end
+    return np.repeat(np.arange(first, last + 1, dtype=np.int32), edges[1:] - edges[:-1])
