@@ -255,9 +255,9 @@ def paper(
 
     Departures: the paper trains 900,000 steps of 128 tokens and 100,000 of 512: length=510
     is a run of its own, with init= the first and its tokenizer. Pairs of segments are drawn
-    anew in every step (see `jssl.ops.sentence_pairs`). The corpus is held in device memory,
-    twelve bytes a token; Wikipedia and the books are not at hand, give a corpus of your own
-    (source=text:FOLDER).
+    anew in every step (see `jssl.ops.sentence_pairs`). Wikipedia and the books are not at
+    hand, give a corpus of your own (source=text:FOLDER); of more than 64 MB it is tokenized
+    into the cache, and read by batch.
 
     Args:
       variant: Size of the network: base, large, or WIDTHxDEPTHxHEADS.

@@ -239,11 +239,11 @@ def paper(
     Numbers to beat, perplexity of WikiText-103 without training on it: 37.50, 26.37, 22.05
     and 17.48. The mesh axis fsdp cuts weights and moments, tensor heads and hidden units.
 
-    Departures: WebText is not published, give a corpus of your own (source=text:FOLDER); it
-    is held in device memory, four bytes a token. The paper has neither optimizer nor rate:
-    these are those of GPT-3's models of like sizes (Brown et al. 2020, table 2.1,
-    https://arxiv.org/abs/2005.14165, as remembered). Texts are joined by [EOS], and each
-    row begins with [BOS].
+    Departures: WebText is not published, give a corpus of your own (source=text:FOLDER); of
+    more than 64 MB it is tokenized into the cache, and read by batch. The paper has neither
+    optimizer nor rate: these are those of GPT-3's models of like sizes (Brown et al. 2020,
+    table 2.1, https://arxiv.org/abs/2005.14165, as remembered). Texts are joined by [EOS],
+    and each row begins with [BOS].
 
     Args:
       variant: Size of the network: 124M, 355M, 774M, 1.5B, or WIDTHxDEPTHxHEADS.

@@ -30,7 +30,8 @@ class Text:
       vocabulary: Number of tokens; 0: all words or characters, 8192 of bpe and wordpiece.
       tokenizer: Workdir of a run, or file, whose tokenizer is used instead of a new one.
       length: Tokens of a row; 0: as is usual for the corpus.
-      reading: Further arguments of the corpus's loader, e.g. stride=32;packed=True.
+      reading: Further arguments of the corpus's loader, e.g. stride=32;packed=True, or
+        resident=BYTES of text:PATH: larger corpora are not held in memory.
       supervised_epochs: Training length of the supervised baseline (cached), in epochs; 0
         trains none.
     """
