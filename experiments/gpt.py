@@ -13,7 +13,6 @@ run; `laptop` and `brown` are what docs/results.md holds.
 
 import math
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import optax
@@ -21,7 +20,17 @@ import optax
 from jssl import Stage, baselines, evals, nets, optim, sharding
 from jssl.config import Count, Fraction, Positive, one_of, tiny
 from jssl.data import Source
-from jssl.knobs import TEXT, Run, Text, decoder_of, row_length, special, window, words_of
+from jssl.knobs import (
+    TEXT,
+    Run,
+    SmallText,
+    Text,
+    decoder_of,
+    row_length,
+    special,
+    window,
+    words_of,
+)
 from jssl.method import Method
 from jssl.methods.language.gpt import gpt
 from jssl.models.heads import Classifier
@@ -89,10 +98,10 @@ def chance(train: Source) -> dict[str, float]:
     return {"loss": math.log(len(words_of(train)))}
 
 
-def small(run, text, samples, train, lr, decay, **network):
+def small(run, text, samples, network):
     """A stage on a small corpus, with the usual evaluations and perplexity."""
-    adamw = partial(optim.adamw, lr, decay=decay)
-    own = encoder(train, **network)
+    train = text.load(run)
+    own = encoder(train, **network.sizes)
     classifier = None
     if train.classes:
         masked = own.clone(pad=pad_of(train))
@@ -101,10 +110,10 @@ def small(run, text, samples, train, lr, decay, **network):
         run,
         text,
         train,
-        method_of(train, own, adamw(train.steps(text.epochs)), samples),
+        method_of(train, own, network.adamw(train.steps(text.epochs)), samples),
         classifier,
         prepare=window(row_length(train)),
-        tx=adamw,
+        tx=network.adamw,
         pictures={
             "perplexity": evals.perplexity(),
             "ngrams": evals.ngrams(begin=special(train, "[BOS]"), pad=pad_of(train)),
@@ -121,28 +130,13 @@ def laptop(
     run: Run = Run(),
     text: Text = Text(epochs=6.0),
     samples: Samples = Samples(),
-    lr: Positive = 2e-3,
-    decay: float = 0.01,
-    width: Count = 96,
-    depth: Count = 3,
-    heads: Count = 3,
-    dropout: Fraction = 0.0,
+    network: SmallText = SmallText(),
 ) -> list[Stage]:
     """A small GPT-2 of stories, meant for minutes on two cores; not timed yet.
 
     A row is a story of at most 128 words.
-
-    Args:
-      lr: Peak learning rate: linear warm-up over the first 5 % of the steps, then cosine
-        decay to 0.
-      decay: Weight decay of matrices and embeddings.
-      width: Width of the network.
-      depth: Number of blocks.
-      heads: Attention heads of each block; must divide the width.
-      dropout: Rate of embeddings, attention and branches.
     """
-    sizes = dict(width=width, depth=depth, heads=heads, dropout=dropout)
-    return [small(run, text, samples, text.load(run), lr, decay, **sizes)]
+    return [small(run, text, samples, network)]
 
 
 @tiny(TEXT, SIZES, source="toy_text", tokens="word", vocabulary=0, new=4)
@@ -152,26 +146,12 @@ def brown(
         source="brown", tokens="bpe", vocabulary=4096, length=64, epochs=4.0, batch=32
     ),
     samples: Samples = Samples(),
-    lr: Positive = 1e-3,
-    decay: float = 0.1,
-    width: Count = 128,
-    depth: Count = 4,
-    heads: Count = 4,
-    dropout: Fraction = 0.1,
+    network: SmallText = SmallText(
+        lr=1e-3, decay=0.1, width=128, depth=4, heads=4, dropout=0.1
+    ),
 ) -> list[Stage]:
-    """A small GPT-2 of a million words of English, in BPE; not timed yet.
-
-    Args:
-      lr: Peak learning rate: linear warm-up over the first 5 % of the steps, then cosine
-        decay to 0.
-      decay: Weight decay of matrices and embeddings.
-      width: Width of the network.
-      depth: Number of blocks.
-      heads: Attention heads of each block; must divide the width.
-      dropout: Rate of embeddings, attention and branches.
-    """
-    sizes = dict(width=width, depth=depth, heads=heads, dropout=dropout)
-    return [small(run, text, samples, text.load(run), lr, decay, **sizes)]
+    """A small GPT-2 of a million words of English, in BPE; not timed yet."""
+    return [small(run, text, samples, network)]
 
 
 def large(run, text, samples, train, sizes, rate, *, dropout, accumulate, dtype, remat,

@@ -26,6 +26,7 @@ from jssl.knobs.images import (
 from jssl.knobs.networks import Small, SmallTransformer
 from jssl.knobs.run import Run
 from jssl.knobs.text import (
+    SmallText,
     Text,
     continuations,
     decoder_of,
@@ -54,6 +55,7 @@ __all__ = [
     "Pictures",
     "Run",
     "Small",
+    "SmallText",
     "SmallTransformer",
     "SomeLabels",
     "Text",

@@ -6,9 +6,10 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
+import optax
 
-from jssl import data
-from jssl.config import Count, Positive
+from jssl import data, optim
+from jssl.config import Count, Fraction, Positive
 from jssl.data import Source
 from jssl.data.corpora import windows_of
 from jssl.data.tokenizing import FILE, SPECIAL, parsed
@@ -76,6 +77,38 @@ class Text:
             labeled=labeled,
             **(more | given | arguments(self.reading)),
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SmallText:
+    """A small transformer of text, and its optimizer.
+
+    Attributes:
+      lr: Peak learning rate: linear warm-up over the first 5 % of the steps, then cosine
+        decay to 0.
+      decay: Weight decay of matrices and embeddings.
+      width: Width of the network.
+      depth: Number of blocks.
+      heads: Attention heads of each block; must divide the width.
+      dropout: Rate of embeddings, attention and branches.
+    """
+
+    lr: Positive = 2e-3
+    decay: float = 0.01
+    width: Count = 96
+    depth: Count = 3
+    heads: Count = 3
+    dropout: Fraction = 0.0
+
+    @property
+    def sizes(self) -> dict[str, Any]:
+        """Arguments of the network."""
+        names = ("width", "depth", "heads", "dropout")
+        return {name: getattr(self, name) for name in names}
+
+    def adamw(self, steps: int) -> optax.GradientTransformation:
+        """AdamW for a training of `steps` steps."""
+        return optim.adamw(self.lr, steps, decay=self.decay)
 
 
 def row_length(train: Source) -> int:
