@@ -127,6 +127,11 @@ def laptop(
 ) -> list[Stage]:
     """Stories of 7 to 13 sentences, each a row; not timed yet.
 
+    Seen in one short run (epochs=12, lr=3e-3, no dropout): the loss falls from 3.4 to 2.2,
+    but the linear probe of the mood is 76 %, below that of the untrained network (83 %) and
+    of counts of words (92 %): the next sentence tells much of the order of a story, and
+    little of its mood.
+
     Args:
       lr: Peak learning rate of AdamW: linear warm-up over the first 5 % of the steps, then
         cosine decay to 0.

@@ -154,28 +154,66 @@ def brown(
     return [small(run, text, samples, network)]
 
 
-def large(run, text, samples, train, sizes, rate, *, dropout, accumulate, dtype, remat,
-          decay, clip, **network):  # fmt: skip
-    """A stage of a published setting."""
-    width, depth, heads = sizes
-    how = dict(dropout=dropout, remat=remat, dtype=dtype or None)
-    own = encoder(train, width, depth, heads, **(how | network))
-    adamw = optax.chain(
-        optax.clip_by_global_norm(clip),
-        optax.scale_by_adam(b2=0.95 if own.pre_norm else 0.999),
-        optax.add_decayed_weights(decay, optim.matrices),
-        optim.scale_by_rate(rate),
-    )
-    adamw = optax.MultiSteps(adamw, accumulate) if accumulate > 1 else adamw
-    return run.stage(
-        "pretrain",
-        method_of(train, own, adamw, samples),
-        train,
-        train.steps(text.epochs),
-        evals={"perplexity": evals.perplexity()},
-        chance=chance(train),
-        rules=sharding.TRANSFORMER,
-    )
+@dataclass(frozen=True, kw_only=True)
+class Large:
+    """The network of a published setting, and its optimizer.
+
+    Attributes:
+      variant: Size of the network: 124M, 355M, 774M, 1.5B, or WIDTHxDEPTHxHEADS.
+      lr: Peak learning rate; 0: that of the size.
+      warmup: Steps of linear warm-up, before the cosine decay.
+      decay: Weight decay of matrices and embeddings.
+      clip: Largest norm of the gradient.
+      dropout: Rate of embeddings, attention and branches.
+      accumulate: Steps whose gradients are averaged into one update.
+      dtype: Floating-point type of the network; empty: float32.
+      remat: Recompute the blocks' activations in the backward pass, to save memory.
+    """
+
+    variant: str = "124M"
+    lr: float = 0.0
+    warmup: Count = 2000
+    decay: float = 0.1
+    clip: Positive = 1.0
+    dropout: Fraction = 0.1
+    accumulate: Count = 1
+    dtype: str = "bfloat16"
+    remat: bool = True
+
+    def stage(
+        self, run: Run, text: Text, samples: Samples, end: float, **network: Any
+    ) -> Stage:
+        """The stage of a published setting.
+
+        Args:
+          run, text, samples: further knobs.
+          end: final learning rate, as a fraction of the peak.
+          network: arguments of the network.
+        """
+        train = text.load(run)
+        how = dict(dropout=self.dropout, remat=self.remat, dtype=self.dtype or None)
+        own = encoder(train, *sizes_of(self.variant), **(how | network))
+        peak = self.lr or RATES.get(self.variant, 6e-4)
+        updates = train.steps(text.epochs) // self.accumulate
+        adamw = optax.chain(
+            optax.clip_by_global_norm(self.clip),
+            optax.scale_by_adam(b2=0.95 if own.pre_norm else 0.999),
+            optax.add_decayed_weights(self.decay, optim.matrices),
+            optim.scale_by_rate(
+                optim.warmup_cosine(peak, self.warmup, updates, end=peak * end)
+            ),
+        )
+        if self.accumulate > 1:
+            adamw = optax.MultiSteps(adamw, self.accumulate)
+        return run.stage(
+            "pretrain",
+            method_of(train, own, adamw, samples),
+            train,
+            train.steps(text.epochs),
+            evals={"perplexity": evals.perplexity()},
+            chance=chance(train),
+            rules=sharding.TRANSFORMER,
+        )
 
 
 RATES = {"124M": 6e-4, "355M": 3e-4, "774M": 2.5e-4, "1.5B": 2e-4}
@@ -204,15 +242,7 @@ def paper(
         reading="packed=True",
     ),
     samples: Samples = Samples(new=64),
-    variant: str = "124M",
-    lr: float = 0.0,
-    warmup: Count = 2000,
-    decay: float = 0.1,
-    clip: Positive = 1.0,
-    dropout: Fraction = 0.1,
-    accumulate: Count = 1,
-    dtype: str = "bfloat16",
-    remat: bool = True,
+    large: Large = Large(),
 ) -> list[Stage]:
     """GPT-2 of 124 million to 1.5 billion weights: packed texts of 1,024 tokens, batch 512.
 
@@ -224,28 +254,8 @@ def paper(
     optimizer nor rate: these are those of GPT-3's models of like sizes (Brown et al. 2020,
     table 2.1, https://arxiv.org/abs/2005.14165, as remembered). Texts are joined by [EOS],
     and each row begins with [BOS].
-
-    Args:
-      variant: Size of the network: 124M, 355M, 774M, 1.5B, or WIDTHxDEPTHxHEADS.
-      lr: Peak learning rate; 0: that of the size.
-      warmup: Steps of linear warm-up, before the cosine decay to a tenth of the rate.
-      decay: Weight decay of matrices and embeddings.
-      clip: Largest norm of the gradient.
-      dropout: Rate of embeddings, attention and branches.
-      accumulate: Steps whose gradients are averaged into one update.
-      dtype: Floating-point type of the network; empty: float32.
-      remat: Recompute the blocks' activations in the backward pass, to save memory.
     """
-    train = text.load(run)
-    peak = lr or RATES.get(variant, 6e-4)
-    updates = train.steps(text.epochs) // accumulate
-    rate = optim.warmup_cosine(peak, warmup, updates, end=peak / 10)
-    return [
-        large(
-            run, text, samples, train, sizes_of(variant), rate, dropout=dropout,
-            accumulate=accumulate, dtype=dtype, remat=remat, decay=decay, clip=clip,
-        )
-    ]  # fmt: skip
+    return [large.stage(run, text, samples, end=0.1)]
 
 
 @tiny(TEXT, SMALL, warmup=1)
@@ -261,15 +271,7 @@ def first(
         reading="packed=True",
     ),
     samples: Samples = Samples(new=64),
-    variant: str = "124M",
-    lr: Positive = 2.5e-4,
-    warmup: Count = 2000,
-    decay: float = 0.01,
-    clip: Positive = 1.0,
-    dropout: Fraction = 0.1,
-    accumulate: Count = 1,
-    dtype: str = "bfloat16",
-    remat: bool = False,
+    large: Large = Large(lr=2.5e-4, decay=0.01, remat=False),
 ) -> list[Stage]:
     """The first GPT: post-norm blocks, 100 passes over 7,000 books in batches of 64 x 512.
 
@@ -278,24 +280,6 @@ def first(
 
     Departures: the books are not published, give a corpus of your own (source=text:FOLDER);
     its BPE is of bytes.
-
-    Args:
-      variant: Size of the network: 124M, or WIDTHxDEPTHxHEADS.
-      lr: Peak learning rate.
-      warmup: Steps of linear warm-up, before the cosine decay to 0.
-      decay: Weight decay of matrices and embeddings.
-      clip: Largest norm of the gradient.
-      dropout: Rate of embeddings, attention and branches.
-      accumulate: Steps whose gradients are averaged into one update.
-      dtype: Floating-point type of the network; empty: float32.
-      remat: Recompute the blocks' activations in the backward pass, to save memory.
     """
-    train = text.load(run)
-    rate = optim.warmup_cosine(lr, warmup, train.steps(text.epochs) // accumulate)
-    return [
-        large(
-            run, text, samples, train, sizes_of(variant), rate, dropout=dropout,
-            accumulate=accumulate, dtype=dtype, remat=remat, decay=decay, clip=clip,
-            pre_norm=False, first_norm=False, scaled=False,
-        )
-    ]  # fmt: skip
+    post = dict(pre_norm=False, first_norm=False, scaled=False)
+    return [large.stage(run, text, samples, end=0.0, **post)]
