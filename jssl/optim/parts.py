@@ -113,14 +113,14 @@ def chain_thaw(
     Raises:
       ValueError: in `init`, if a regex matches no path.
 
-    >>> tx, params = chain_thaw(optax.sgd(1.0), ["b", "a"], 1), {"a": 0.0, "b": 0.0}
+    >>> tx, params = chain_thaw(optax.sgd(-1.0), ["b", "a"], 1), {"a": 0.0, "b": 0.0}
     >>> state = tx.init(params)
     >>> for _ in range(3):
     ...     moves, state = tx.update({"a": 1.0, "b": 1.0}, state, params)
     ...     print(float(moves["a"]), float(moves["b"]))
-    -0.0 -1.0
-    -1.0 -0.0
-    -1.0 -1.0
+    0.0 1.0
+    1.0 0.0
+    1.0 1.0
     """
 
     def init(params):
