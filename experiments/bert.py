@@ -13,7 +13,6 @@ Devlin et al. 2019, https://arxiv.org/abs/1810.04805. Reference: GLUE 79.6 (base
 
 import math
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import optax
@@ -25,9 +24,11 @@ from jssl.data.tokenizing import SPECIAL
 from jssl.knobs import (
     TEXT,
     Run,
+    SmallText,
     Text,
     continuations,
     decoder_of,
+    located,
     row_length,
     sizes_of,
     special,
@@ -78,7 +79,7 @@ class Pretext:
         def pairs(key, batch):
             return sentence_pairs(
                 key,
-                *(batch[x] for x in ("corpus", "sentence", "document", "start")),
+                *located(batch),
                 length + 2,
                 cls=cls,
                 sep=sep,
@@ -126,10 +127,10 @@ def chance(train: Source, pretext: Pretext) -> dict[str, float]:
     return {"masked": masked} | ({"next": math.log(2)} if both else {})
 
 
-def small(run, text, pretext, train, lr, decay, **network):
+def small(run, text, pretext, network):
     """A stage on a small corpus, with the usual evaluations and perplexity."""
-    adamw = partial(optim.adamw, lr, decay=decay)
-    own = encoder(train, **network)
+    train = text.load(run)
+    own = encoder(train, **network.sizes)
     classifier = None
     if train.classes:
         classifier = nets.linen(Classifier(TextMean(own), train.classes))
@@ -137,10 +138,10 @@ def small(run, text, pretext, train, lr, decay, **network):
         run,
         text,
         train,
-        pretext.method(train, own, adamw(train.steps(text.epochs))),
+        pretext.method(train, own, network.adamw(train.steps(text.epochs))),
         classifier,
         prepare=window(row_length(train)),
-        tx=adamw,
+        tx=network.adamw,
         pictures={"perplexity": evals.perplexity()},
         chance=chance(train, pretext),
     )
@@ -154,28 +155,13 @@ def laptop(
     run: Run = Run(),
     text: Text = Text(epochs=8.0),
     pretext: Pretext = Pretext(),
-    lr: Positive = 2e-3,
-    decay: float = 0.01,
-    width: Count = 96,
-    depth: Count = 3,
-    heads: Count = 3,
-    dropout: Fraction = 0.0,
+    network: SmallText = SmallText(),
 ) -> list[Stage]:
     """A small BERT of stories, meant for minutes on two cores; not timed yet.
 
     A row is a story of at most 128 words.
-
-    Args:
-      lr: Peak learning rate: linear warm-up over the first 5 % of the steps, then cosine
-        decay to 0.
-      decay: Weight decay of matrices and embeddings.
-      width: Width of the network.
-      depth: Number of blocks.
-      heads: Attention heads of each block; must divide the width.
-      dropout: Rate of embeddings, attention and branches.
     """
-    sizes = dict(width=width, depth=depth, heads=heads, dropout=dropout)
-    return [small(run, text, pretext, text.load(run), lr, decay, **sizes)]
+    return [small(run, text, pretext, network)]
 
 
 @tiny(TEXT, SIZES, source="toy_text", tokens="word", vocabulary=0)
@@ -191,26 +177,10 @@ def brown(
         reading="aligned=True",
     ),
     pretext: Pretext = Pretext(whole=True),
-    lr: Positive = 1e-3,
-    decay: float = 0.01,
-    width: Count = 128,
-    depth: Count = 4,
-    heads: Count = 4,
-    dropout: Fraction = 0.1,
+    network: SmallText = SmallText(lr=1e-3, width=128, depth=4, heads=4, dropout=0.1),
 ) -> list[Stage]:
-    """A small BERT of a million words of English, in WordPiece; not timed yet.
-
-    Args:
-      lr: Peak learning rate: linear warm-up over the first 5 % of the steps, then cosine
-        decay to 0.
-      decay: Weight decay of matrices and embeddings.
-      width: Width of the network.
-      depth: Number of blocks.
-      heads: Attention heads of each block; must divide the width.
-      dropout: Rate of embeddings, attention and branches.
-    """
-    sizes = dict(width=width, depth=depth, heads=heads, dropout=dropout)
-    return [small(run, text, pretext, text.load(run), lr, decay, **sizes)]
+    """A small BERT of a million words of English, in WordPiece; not timed yet."""
+    return [small(run, text, pretext, network)]
 
 
 @tiny(
@@ -247,9 +217,9 @@ def paper(
 
     Departures: the paper trains 900,000 steps of 128 tokens and 100,000 of 512: length=510
     is a run of its own, with init= the first and its tokenizer. Pairs of segments are drawn
-    anew in every step (see `jssl.ops.sentence_pairs`). The corpus is held in device memory,
-    twelve bytes a token; Wikipedia and the books are not at hand, give a corpus of your own
-    (source=text:FOLDER).
+    anew in every step (see `jssl.ops.sentence_pairs`). Wikipedia and the books are not at
+    hand, give a corpus of your own (source=text:FOLDER); of more than 64 MB it is tokenized
+    into the cache, and read by batch.
 
     Args:
       variant: Size of the network: base, large, or WIDTHxDEPTHxHEADS.

@@ -13,7 +13,6 @@ run; `laptop` and `brown` are what docs/results.md holds.
 
 import math
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import optax
@@ -24,6 +23,7 @@ from jssl.data import Source
 from jssl.knobs import (
     TEXT,
     Run,
+    SmallText,
     Text,
     decoder_of,
     row_length,
@@ -35,7 +35,7 @@ from jssl.knobs import (
 from jssl.method import Method
 from jssl.methods.language.gpt import gpt
 from jssl.models.heads import Classifier
-from jssl.models.transformer import GPT, GPT_SIZES, TextMean, Transformer
+from jssl.models.transformer import GPT, TextMean, Transformer
 
 RUNS = {"": 5}
 
@@ -100,10 +100,10 @@ def chance(train: Source) -> dict[str, float]:
     return {"loss": math.log(len(words_of(train)))}
 
 
-def small(run, text, samples, train, lr, decay, **network):
+def small(run, text, samples, network):
     """A stage on a small corpus, with the usual evaluations and perplexity."""
-    adamw = partial(optim.adamw, lr, decay=decay)
-    own = encoder(train, **network)
+    train = text.load(run)
+    own = encoder(train, **network.sizes)
     classifier = None
     if train.classes:
         masked = own.clone(pad=pad_of(train))
@@ -112,10 +112,10 @@ def small(run, text, samples, train, lr, decay, **network):
         run,
         text,
         train,
-        method_of(train, own, adamw(train.steps(text.epochs)), samples),
+        method_of(train, own, network.adamw(train.steps(text.epochs)), samples),
         classifier,
         prepare=window(row_length(train)),
-        tx=adamw,
+        tx=network.adamw,
         pictures={
             "perplexity": evals.perplexity(),
             "ngrams": evals.ngrams(begin=special(train, "[BOS]"), pad=pad_of(train)),
@@ -132,28 +132,13 @@ def laptop(
     run: Run = Run(),
     text: Text = Text(epochs=6.0),
     samples: Samples = Samples(),
-    lr: Positive = 2e-3,
-    decay: float = 0.01,
-    width: Count = 96,
-    depth: Count = 3,
-    heads: Count = 3,
-    dropout: Fraction = 0.0,
+    network: SmallText = SmallText(),
 ) -> list[Stage]:
     """A small GPT-2 of stories, meant for minutes on two cores; not timed yet.
 
     A row is a story of at most 128 words.
-
-    Args:
-      lr: Peak learning rate: linear warm-up over the first 5 % of the steps, then cosine
-        decay to 0.
-      decay: Weight decay of matrices and embeddings.
-      width: Width of the network.
-      depth: Number of blocks.
-      heads: Attention heads of each block; must divide the width.
-      dropout: Rate of embeddings, attention and branches.
     """
-    sizes = dict(width=width, depth=depth, heads=heads, dropout=dropout)
-    return [small(run, text, samples, text.load(run), lr, decay, **sizes)]
+    return [small(run, text, samples, network)]
 
 
 @tiny(TEXT, SIZES, source="toy_text", tokens="word", vocabulary=0, new=4)
@@ -163,50 +148,74 @@ def brown(
         source="brown", tokens="bpe", vocabulary=4096, length=64, epochs=4.0, batch=32
     ),
     samples: Samples = Samples(),
-    lr: Positive = 1e-3,
-    decay: float = 0.1,
-    width: Count = 128,
-    depth: Count = 4,
-    heads: Count = 4,
-    dropout: Fraction = 0.1,
+    network: SmallText = SmallText(
+        lr=1e-3, decay=0.1, width=128, depth=4, heads=4, dropout=0.1
+    ),
 ) -> list[Stage]:
-    """A small GPT-2 of a million words of English, in BPE; not timed yet.
+    """A small GPT-2 of a million words of English, in BPE; not timed yet."""
+    return [small(run, text, samples, network)]
 
-    Args:
-      lr: Peak learning rate: linear warm-up over the first 5 % of the steps, then cosine
-        decay to 0.
+
+@dataclass(frozen=True, kw_only=True)
+class Large:
+    """The network of a published setting, and its optimizer.
+
+    Attributes:
+      variant: Size of the network: 124M, 355M, 774M, 1.5B, or WIDTHxDEPTHxHEADS.
+      lr: Peak learning rate; 0: that of the size.
+      warmup: Steps of linear warm-up, before the cosine decay.
       decay: Weight decay of matrices and embeddings.
-      width: Width of the network.
-      depth: Number of blocks.
-      heads: Attention heads of each block; must divide the width.
+      clip: Largest norm of the gradient.
       dropout: Rate of embeddings, attention and branches.
+      accumulate: Steps whose gradients are averaged into one update.
+      dtype: Floating-point type of the network; empty: float32.
+      remat: Recompute the blocks' activations in the backward pass, to save memory.
     """
-    sizes = dict(width=width, depth=depth, heads=heads, dropout=dropout)
-    return [small(run, text, samples, text.load(run), lr, decay, **sizes)]
 
+    variant: str = "124M"
+    lr: float = 0.0
+    warmup: Count = 2000
+    decay: float = 0.1
+    clip: Positive = 1.0
+    dropout: Fraction = 0.1
+    accumulate: Count = 1
+    dtype: str = "bfloat16"
+    remat: bool = True
 
-def large(run, text, samples, train, sizes, rate, *, dropout, accumulate, dtype, remat,
-          decay, clip, **network):  # fmt: skip
-    """A stage of a published setting."""
-    width, depth, heads = sizes
-    how = dict(dropout=dropout, remat=remat, dtype=dtype or None)
-    own = encoder(train, width, depth, heads, **(how | network))
-    adamw = optax.chain(
-        optax.clip_by_global_norm(clip),
-        optax.scale_by_adam(b2=0.95 if own.pre_norm else 0.999),
-        optax.add_decayed_weights(decay, optim.matrices),
-        optim.scale_by_rate(rate),
-    )
-    adamw = optax.MultiSteps(adamw, accumulate) if accumulate > 1 else adamw
-    return run.stage(
-        "pretrain",
-        method_of(train, own, adamw, samples),
-        train,
-        train.steps(text.epochs),
-        evals={"perplexity": evals.perplexity()},
-        chance=chance(train),
-        rules=sharding.TRANSFORMER,
-    )
+    def stage(
+        self, run: Run, text: Text, samples: Samples, end: float, **network: Any
+    ) -> Stage:
+        """The stage of a published setting.
+
+        Args:
+          run, text, samples: further knobs.
+          end: final learning rate, as a fraction of the peak.
+          network: arguments of the network.
+        """
+        train = text.load(run)
+        how = dict(dropout=self.dropout, remat=self.remat, dtype=self.dtype or None)
+        own = encoder(train, *sizes_of(self.variant), **(how | network))
+        peak = self.lr or RATES.get(self.variant, 6e-4)
+        updates = train.steps(text.epochs) // self.accumulate
+        adamw = optax.chain(
+            optax.clip_by_global_norm(self.clip),
+            optax.scale_by_adam(b2=0.95 if own.pre_norm else 0.999),
+            optax.add_decayed_weights(self.decay, optim.matrices),
+            optim.scale_by_rate(
+                optim.warmup_cosine(peak, self.warmup, updates, end=peak * end)
+            ),
+        )
+        if self.accumulate > 1:
+            adamw = optax.MultiSteps(adamw, self.accumulate)
+        return run.stage(
+            "pretrain",
+            method_of(train, own, adamw, samples),
+            train,
+            train.steps(text.epochs),
+            evals={"perplexity": evals.perplexity()},
+            chance=chance(train),
+            rules=sharding.TRANSFORMER,
+        )
 
 
 RATES = {"124M": 6e-4, "355M": 3e-4, "774M": 2.5e-4, "1.5B": 2e-4}
@@ -227,48 +236,20 @@ def paper(
         reading="packed=True",
     ),
     samples: Samples = Samples(new=64),
-    variant: str = "124M",
-    lr: float = 0.0,
-    warmup: Count = 2000,
-    decay: float = 0.1,
-    clip: Positive = 1.0,
-    dropout: Fraction = 0.1,
-    accumulate: Count = 1,
-    dtype: str = "bfloat16",
-    remat: bool = True,
+    large: Large = Large(),
 ) -> list[Stage]:
     """GPT-2 of 124 million to 1.5 billion weights: packed texts of 1,024 tokens, batch 512.
 
     Numbers to beat, perplexity of WikiText-103 without training on it: 37.50, 26.37, 22.05
     and 17.48. The mesh axis fsdp cuts weights and moments, tensor heads and hidden units.
 
-    Departures: WebText is not published, give a corpus of your own (source=text:FOLDER); it
-    is held in device memory, four bytes a token. The paper has neither optimizer nor rate:
-    these are those of GPT-3's models of like sizes (Brown et al. 2020, table 2.1,
-    https://arxiv.org/abs/2005.14165, as remembered). Texts are joined by [EOS], and each
-    row begins with [BOS].
-
-    Args:
-      variant: Size of the network: 124M, 355M, 774M, 1.5B, or WIDTHxDEPTHxHEADS.
-      lr: Peak learning rate; 0: that of the size.
-      warmup: Steps of linear warm-up, before the cosine decay to a tenth of the rate.
-      decay: Weight decay of matrices and embeddings.
-      clip: Largest norm of the gradient.
-      dropout: Rate of embeddings, attention and branches.
-      accumulate: Steps whose gradients are averaged into one update.
-      dtype: Floating-point type of the network; empty: float32.
-      remat: Recompute the blocks' activations in the backward pass, to save memory.
+    Departures: WebText is not published, give a corpus of your own (source=text:FOLDER); of
+    more than 64 MB it is tokenized into the cache, and read by batch. The paper has neither
+    optimizer nor rate: these are those of GPT-3's models of like sizes (Brown et al. 2020,
+    table 2.1, https://arxiv.org/abs/2005.14165, as remembered). Texts are joined by [EOS],
+    and each row begins with [BOS].
     """
-    train = text.load(run)
-    peak = lr or RATES.get(variant, 6e-4)
-    updates = train.steps(text.epochs) // accumulate
-    rate = optim.warmup_cosine(peak, warmup, updates, end=peak / 10)
-    return [
-        large(
-            run, text, samples, train, sizes_of(variant, GPT_SIZES), rate, dropout=dropout,
-            accumulate=accumulate, dtype=dtype, remat=remat, decay=decay, clip=clip,
-        )
-    ]  # fmt: skip
+    return [large.stage(run, text, samples, end=0.1)]
 
 
 @tiny(TEXT, SMALL, warmup=1)
@@ -284,15 +265,7 @@ def first(
         reading="packed=True",
     ),
     samples: Samples = Samples(new=64),
-    variant: str = "124M",
-    lr: Positive = 2.5e-4,
-    warmup: Count = 2000,
-    decay: float = 0.01,
-    clip: Positive = 1.0,
-    dropout: Fraction = 0.1,
-    accumulate: Count = 1,
-    dtype: str = "bfloat16",
-    remat: bool = False,
+    large: Large = Large(lr=2.5e-4, decay=0.01, remat=False),
 ) -> list[Stage]:
     """The first GPT: post-norm blocks, 100 passes over 7,000 books in batches of 64 x 512.
 
@@ -301,24 +274,6 @@ def first(
 
     Departures: the books are not published, give a corpus of your own (source=text:FOLDER);
     its BPE is of bytes.
-
-    Args:
-      variant: Size of the network: 124M, or WIDTHxDEPTHxHEADS.
-      lr: Peak learning rate.
-      warmup: Steps of linear warm-up, before the cosine decay to 0.
-      decay: Weight decay of matrices and embeddings.
-      clip: Largest norm of the gradient.
-      dropout: Rate of embeddings, attention and branches.
-      accumulate: Steps whose gradients are averaged into one update.
-      dtype: Floating-point type of the network; empty: float32.
-      remat: Recompute the blocks' activations in the backward pass, to save memory.
     """
-    train = text.load(run)
-    rate = optim.warmup_cosine(lr, warmup, train.steps(text.epochs) // accumulate)
-    return [
-        large(
-            run, text, samples, train, sizes_of(variant, GPT_SIZES), rate, dropout=dropout,
-            accumulate=accumulate, dtype=dtype, remat=remat, decay=decay, clip=clip,
-            pre_norm=False, first_norm=False, scaled=False,
-        )
-    ]  # fmt: skip
+    post = dict(pre_norm=False, first_norm=False, scaled=False)
+    return [large.stage(run, text, samples, end=0.0, **post)]

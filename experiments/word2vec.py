@@ -166,8 +166,9 @@ def paper(
     table 1 of the paper, which was not at hand.
 
     Departures: the news are not published, give a corpus of your own (source=text:FOLDER);
-    it is held in device memory. The paper has neither the rate nor the number of passes:
-    these are the defaults of the released code, with one pass.
+    of more than 64 MB it is tokenized into the cache, and read by batch. The paper has
+    neither the rate nor the number of passes: these are the defaults of the released code,
+    with one pass.
 
     Args:
       least: Occurrences of a word that has a vector.

@@ -1,8 +1,9 @@
-"""The cache folder for baselines, compiled programs and data packages; atomic writes."""
+"""The cache folder for baselines, compiled programs and data; atomic writes."""
 
 import functools
 import os
 import secrets
+import shutil
 import stat
 import sys
 import tempfile
@@ -79,3 +80,61 @@ def written(path: str | Path) -> Iterator[Path]:
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
+
+
+@contextmanager
+def built(folder: str | Path) -> Iterator[Path | None]:
+    """Yields a new folder that becomes `folder`, atomically; None if that is there already.
+
+    Of several processes one builds, and the others wait for it, if the file system supports
+    locks. What a killed process has left is removed.
+
+    >>> place = getfixture("tmp_path") / "numbers"
+    >>> for _ in range(2):
+    ...     with built(place) as part:
+    ...         print(part is not None and (part / "one").write_text("1"))
+    1
+    False
+    >>> (place / "one").read_text()
+    '1'
+    """
+    folder = Path(folder)
+    if folder.is_dir():
+        yield None
+        return
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with _locked(folder.with_name(f".{folder.name}.lock")) as alone:
+        if folder.is_dir():
+            yield None
+            return
+        for left in folder.parent.glob(f".{folder.name}.*.part") if alone else ():
+            shutil.rmtree(left, ignore_errors=True)
+        part = folder.with_name(f".{folder.name}.{os.getpid()}-{secrets.token_hex(4)}.part")
+        part.mkdir()
+        try:
+            yield part
+            try:
+                os.replace(part, folder)
+            except OSError:
+                if not folder.is_dir():  # built by another process meanwhile
+                    raise
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
+
+
+@contextmanager
+def _locked(path):
+    """Locks a file, waiting for another process; yields False where there are no locks."""
+    with path.open("w") as file:
+        try:
+            import fcntl
+
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                print(f"jssl: another process builds {path}; waiting", file=sys.stderr)
+                fcntl.flock(file, fcntl.LOCK_EX)
+        except (ImportError, OSError):  # Windows; a network file system without locks
+            yield False
+            return
+        yield True

@@ -31,6 +31,7 @@ from jssl.data.fields import (
     Text,
     Tokens,
     Video,
+    WeakLabels,
 )
 from jssl.data.files import folder
 from jssl.data.logged import inform_once, warn_once
@@ -53,7 +54,7 @@ from jssl.data.subsets import (
     with_foreign,
 )
 from jssl.data.tables import hf
-from jssl.data.texts import brown, entities, noise, python_docs, spam, text, tweets
+from jssl.data.texts import brown, entities, noise, posts, python_docs, spam, text, tweets
 from jssl.data.toy_text import toy_text
 from jssl.data.toys import ring8
 
@@ -76,6 +77,7 @@ __all__ = [
     "Text",
     "Tokens",
     "Video",
+    "WeakLabels",
     "apart",
     "columns",
     "dataset",
@@ -117,6 +119,7 @@ _LOADERS: dict[str, Callable[..., Dataset]] = {
     "captions": captions,
     "shortcuts": shortcuts,
     "text": text,
+    "posts": posts,
     "toy_text": toy_text,
     "brown": brown,
     "tweets": tweets,
@@ -130,8 +133,8 @@ IN_FILES = ("folder", "hf", "tar", "tfds")
 CROPPED = (*IN_FILES, "blank")
 """Data sets of which whole images can be cropped on the host."""
 TEXTS = (
-    *("toy_text", "text", "python_docs", "brown", "tweets", "entities", "spam"),
-    "noise",
+    *("toy_text", "text", "posts", "python_docs", "brown", "tweets", "entities"),
+    *("spam", "noise"),
 )
 """Corpora, whose rows are windows: they have the knobs of `documents.Windows`."""
 _DISTRIBUTIONS = {
@@ -172,7 +175,8 @@ def load(
         "stamps", "emoji" and "openclipart" (with captions); videos "doom:SCENARIO"
         (rendered walks), "clips:FOLDER" and "bounce16" (digits); rows "eeg_toy", "eeg"
         (trials of eeggan) and "eeg_features:FILE"; text "toy_text", "toy_text:TASK",
-        "text:FILE" (a file or folder), "python_docs", "brown", "brown:pos" (tags),
+        "text:FILE" (a file or folder), "posts:FILE" (texts with emojis, one a line),
+        "python_docs", "brown", "brown:pos" (tags),
         "brown:packed", "tweets" (sentiment), "entities" (tags), "spam", and
         "noise:TOKENSxVOCABULARY" (random tokens, for plans).
       batch: rows of one global batch.
@@ -194,9 +198,9 @@ def load(
       each: number of rows of every split, drawn at random, for rehearsals; 0: all.
       **knobs: arguments of the data set's loader: `size` (side in pixels) and `channels` of
         all images; of text the fields of `documents.Windows`, such as `tokens` and
-        `length`; of images in files `corrupt`, and `resident` (largest split held in
-        memory, in bytes); `deviation` of `ring8`, `subject` of `eeg_toy`, `stride` of
-        `photos`, `data_dir` of
+        `length`; of images in files `corrupt`, and of these and of text in files `resident`
+        (largest split, or corpus, held in memory, in bytes); `deviation` of `ring8`,
+        `subject` of `eeg_toy`, `stride` of `photos`, `data_dir` of
         `tfds`.
 
     Raises:

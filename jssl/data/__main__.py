@@ -50,8 +50,8 @@ def launch(options) -> int:
     with unlogged():  # its lines are printed below
         source = data.load(options.source, 1, cut=32, **knobs)
     image = source.row_shapes().get("image")
-    if "corpus" in source.context:
-        return show_text(options.source, source)
+    if "corpus" in source.fields:
+        return show_text(options.source, source, options.limit)
     if image is None or len(image.shape) != 4 or image.shape[-1] not in (1, 3):
         raise ValueError(f"{options.source} has no images to show")
     print(f"{options.source}: {source.summary or summary(source)}")
@@ -68,23 +68,28 @@ def launch(options) -> int:
     return 0
 
 
-def show_text(name: str, source) -> int:
-    """Prints splits, classes, equal rows across splits, and ten rows of training."""
+def show_text(name: str, source, limit: int) -> int:
+    """Prints splits, classes, equal rows across splits, and ten rows of training.
+
+    Of a corpus that is not in memory, `limit` rows of each split are compared.
+    """
+    from jssl.data.corpora import windows_of
+
     print(f"{name}: {source.summary}")
-    windows, kind = {}, source.field_of("start")
+    windows = {}
     for part in source.split_names():
         split = source.split(part)
         print(f"  {part}: {split.size:,} rows{classes(split) if split.classes else ''}")
-        taken = split.context["corpus"][split.column("start")[:, None] + range(kind.length)]
-        windows[part] = {row.tobytes() for row in taken}
+        count = split.size if split.table is not None else min(split.size, limit)
+        windows[part] = {row.tobytes() for row in windows_of(split, range(count))}
     parts = list(windows)
     for i, one in enumerate(parts):
         for other in parts[i + 1 :]:
             if both := len(windows[one] & windows[other]):
                 print(f"warning: {both:,} rows of {other} are in {one} too")
     rows = np.linspace(0, len(source) - 1, 10).astype(int)
-    start = source.at(rows)["start"]
-    print(kind.shown(start[:, None], ("",), source.context), end="")
+    kind = source.field_of("corpus")
+    print(kind.shown(windows_of(source, rows)[:, None], ("",)), end="")
     return 0
 
 

@@ -254,6 +254,13 @@ class Labels(Field):
 
 
 @dataclass(frozen=True)
+class WeakLabels(Labels):
+    """Class numbers that data have of themselves, such as emojis: no target."""
+
+    is_target: ClassVar[bool] = False
+
+
+@dataclass(frozen=True)
 class Spans(Field):
     """First and last place of a span, int [n, 2]: a target, as in question answering."""
 

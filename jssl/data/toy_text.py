@@ -4,7 +4,7 @@ A story is of one person in one mood: where they live and work, a journey to a c
 event there, a meeting, a meal, judgments whose polarity is that of the mood, and the way
 home, in the order of the words "first", "then", "later" and "finally". Four tasks have
 exact answers: the mood (with negations), the names, questions about the facts, and whether
-a statement follows from a story.
+a statement follows from a story. A fifth has emojis as noisy labels.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,7 +13,9 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from jssl.data.documents import Document, asked, corpus
+from jssl.data.corpora import corpus
+from jssl.data.documents import Document, asked
+from jssl.data.emojis import emoji_examples, without_emojis
 from jssl.data.fields import Dataset
 
 T = TypeVar("T")
@@ -93,6 +95,11 @@ UNSEEN = {  # names that only val and test of the task of names have
 }
 TAGS = ("O", "B-PER", "I-PER", "B-LOC", "I-LOC", "B-ORG", "I-ORG")
 MOODS = ("bad", "good")
+EMOJIS = {  # of an event in a bad and in a good mood
+    "concert": "🙉🎶", "play": "😴🎭", "match": "😡🏆", "lecture": "😵💡",
+    "fair": "😩🎉", "wedding": "💔😍", "film": "👎🍿", "race": "😱🏁",
+}  # fmt: skip
+NOISE = 0.2  # fraction of the emojis that are any
 RELATIONS = ("entailment", "contradiction", "neutral")
 
 
@@ -273,6 +280,37 @@ def _moods(draw, n):
     return found
 
 
+def _posts(draw, n):
+    """Texts of `_moods`, each with an emoji of its event and mood, one to three times."""
+    marks, found = "".join(EMOJIS.values()), []
+    for doc in _moods(draw, n):
+        event = doc.sentences[0].split("went to a ")[1].split()[0]
+        emoji = draw.one(marks) if draw.chance(NOISE) else EMOJIS[event][doc.label]
+        last = f"{doc.sentences[-1]} {emoji * (1 + draw.number(3))}"
+        found.append(Document([*doc.sentences[:-1], last], doc.label))
+    return found
+
+
+def _examples(documents):
+    """The documents without their emojis, which they have as numbers."""
+    found, marks = [], "".join(EMOJIS.values())
+    for doc in documents:
+        texts = [without_emojis(x) for x in doc.sentences]
+        for _, i in emoji_examples([" ".join(doc.sentences)], marks):
+            found.append(Document(texts, doc.label, emoji=i))
+    return found
+
+
+def _without_copies(parts):
+    """The documents of each part whose texts no earlier part has."""
+    seen: set[tuple[str, ...]] = set()
+    found = {}
+    for part, held in parts.items():
+        found[part] = [doc for doc in held if tuple(doc.sentences) not in seen]
+        seen |= {tuple(doc.sentences) for doc in held}
+    return found
+
+
 def _names(draw, n, unseen):
     """Stories with tags of the names of people, places and firms."""
     known = {"PER": f"{WOMEN} {MEN}", "ORG": FIRMS}
@@ -346,12 +384,13 @@ def _inference(draw, n):
 
 
 def toy_text(task: str = "stories", /, *, documents: int = 2000, **windows: Any) -> Dataset:
-    """Stories of a grammar, 1.6 MB in 300 words, and four tasks on them.
+    """Stories of a grammar, 1.6 MB in 300 words, and five tasks on them.
 
     | task | rows | target |
     |---|---|---|
     | stories | whole stories | label: mood |
     | sentiment | three sentences, two of them judgments | label: mood |
+    | emoji | the same | label: mood; and emoji: an emoji of event and mood, or in 20 % any |
     | entities | whole stories | tags: people, places, firms; names of val and test that train has not |
     | answers | a question, [SEP], a story | spans: the answer |
     | inference | a story, [SEP], a statement | label: entailment, contradiction, neutral |
@@ -371,6 +410,7 @@ def toy_text(task: str = "stories", /, *, documents: int = 2000, **windows: Any)
     makers: dict[str, Callable[[Draw, int, str], list[Document]]] = {
         "stories": lambda draw, n, part: _stories(draw, n),
         "sentiment": lambda draw, n, part: _moods(draw, n),
+        "emoji": lambda draw, n, part: _examples(_posts(draw, n)),
         "entities": lambda draw, n, part: _names(draw, n, 0.5 if part != "train" else 0.0),
         "answers": lambda draw, n, part: _answers(draw, n),
         "inference": lambda draw, n, part: _inference(draw, n),
@@ -382,12 +422,15 @@ def toy_text(task: str = "stories", /, *, documents: int = 2000, **windows: Any)
         part: makers[task](Draw(seed), n, part)
         for seed, (part, n) in enumerate(sizes.items())
     }
-    length = 40 if task == "sentiment" else 128
-    own = asked(windows, length=length, first=task != "stories")
+    lengths = {"sentiment": 40, "emoji": 40}
+    own = asked(windows, length=lengths.get(task, 128), first=task != "stories")
     named: dict[str, dict[str, Any]] = {
         "entities": dict(tags=TAGS),
         "answers": {},
         "inference": dict(names=RELATIONS),
     }
     names = {} if own.packed else named.get(task, dict(names=MOODS))
+    if task == "emoji":
+        parts = _without_copies(parts)
+        names = names | dict(emojis=tuple("".join(EMOJIS.values())))
     return corpus(parts, own, license="Apache-2.0", **names)

@@ -88,6 +88,8 @@ def ngrams(
 
     def rows(source, split) -> Int[np.ndarray, "n l"]:
         part = source.split(split)
+        if "corpus" not in part.context:
+            return part.column("corpus")
         start, length = part.column("start"), part.field_of("start").length
         return part.context["corpus"][start[:, None] + np.arange(length)]
 

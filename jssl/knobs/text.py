@@ -6,10 +6,12 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
+import optax
 
-from jssl import data
-from jssl.config import Count, Positive, one_of
+from jssl import data, optim
+from jssl.config import Count, Fraction, Positive, one_of
 from jssl.data import Source
+from jssl.data.corpora import windows_of
 from jssl.data.splits import shuffled, stratified
 from jssl.data.tokenizing import FILE, SPECIAL, parsed
 from jssl.knobs.reading import arguments
@@ -23,7 +25,7 @@ class Corpus:
     """A corpus of text, its tokens, and the training budget.
 
     Attributes:
-      source: Corpus: toy_text, text:PATH (a file or folder), python_docs, brown, tweets ...
+      source: Corpus: toy_text, text:PATH (a file or folder), posts:PATH, brown, tweets ...
       limit: Number of training rows used, the first ones, stratified by class; 0: all.
       epochs: Passes over the training split.
       batch: Rows per step.
@@ -31,7 +33,8 @@ class Corpus:
       vocabulary: Number of tokens; 0: all words or characters, 8192 of bpe and wordpiece.
       tokenizer: Workdir of a run, or file, whose tokenizer is used instead of a new one.
       length: Tokens of a row; 0: as is usual for the corpus.
-      reading: Further arguments of the corpus's loader, e.g. stride=32;packed=True.
+      reading: Further arguments of the corpus's loader, e.g. stride=32;packed=True, or
+        resident=BYTES of text:PATH: larger corpora are not held in memory.
     """
 
     source: str = "toy_text"
@@ -117,9 +120,41 @@ class LabeledText(Corpus):
         return data.subset(train, order[: self.labels], batch=batch)
 
 
+@dataclass(frozen=True, kw_only=True)
+class SmallText:
+    """A small transformer of text, and its optimizer.
+
+    Attributes:
+      lr: Peak learning rate: linear warm-up over the first 5 % of the steps, then cosine
+        decay to 0.
+      decay: Weight decay of matrices and embeddings.
+      width: Width of the network.
+      depth: Number of blocks.
+      heads: Attention heads of each block; must divide the width.
+      dropout: Rate of embeddings, attention and branches.
+    """
+
+    lr: Positive = 2e-3
+    decay: float = 0.01
+    width: Count = 96
+    depth: Count = 3
+    heads: Count = 3
+    dropout: Fraction = 0.0
+
+    @property
+    def sizes(self) -> dict[str, Any]:
+        """Arguments of the network."""
+        names = ("width", "depth", "heads", "dropout")
+        return {name: getattr(self, name) for name in names}
+
+    def adamw(self, steps: int) -> optax.GradientTransformation:
+        """AdamW for a training of `steps` steps."""
+        return optim.adamw(self.lr, steps, decay=self.decay)
+
+
 def row_length(train: Source) -> int:
     """Tokens of a row of a corpus."""
-    return train.field_of("start").length  # type: ignore[attr-defined]
+    return train.row_tokens
 
 
 def words_of(train: Source) -> tuple[str, ...]:
@@ -148,11 +183,20 @@ def continuations(train: Source) -> np.ndarray:
 
 
 def token_counts(train: Source) -> np.ndarray:
-    """Occurrences of each token in the training split, int [v]; 0 of special tokens."""
-    start, corpus = train.column("start"), train.context["corpus"]
-    held = corpus[start.min() : start.max() + row_length(train)]
+    """Occurrences of each token in the training split, int [v]; 0 of special tokens.
+
+    Of a corpus that is not in memory, occurrences in the rows.
+    """
     words = words_of(train)
-    counts = np.bincount(held, minlength=len(words))
+    if train.table is None:
+        held: Iterable[Any] = (
+            windows_of(train, range(i, min(i + 1024, train.size)))
+            for i in range(0, train.size, 1024)
+        )
+    else:
+        start = train.column("start")
+        held = [train.context["corpus"][start.min() : start.max() + row_length(train)]]
+    counts = sum(np.bincount(np.ravel(x), minlength=len(words)) for x in held)
     return np.where([word in SPECIAL for word in words], 0, counts)
 
 
@@ -178,11 +222,35 @@ def texts_of(train: Source) -> Callable[..., list[str]]:
 def window(length: int, of: str = "corpus", at: str = "start") -> Prepare:
     """A function from a batch to windows [n, length] of a context array, at a column.
 
+    If the batch has the windows themselves, [n, length] in place of the context, it is they
+    that are returned.
+
     >>> batch = {"corpus": jnp.arange(10), "start": jnp.array([2, 6])}
     >>> window(3)(batch).tolist()
     [[2, 3, 4], [6, 7, 8]]
     """
-    return lambda batch: batch[of][batch[at][:, None] + jnp.arange(length)]
+    return lambda batch: (
+        batch[of]
+        if batch[of].ndim == 2
+        else batch[of][batch[at][:, None] + jnp.arange(length)]
+    )
+
+
+def located(batch: Any) -> tuple[Any, Any, Any, Any]:
+    """Corpus, sentence and document [m] of a batch, and the start [n] of its rows there.
+
+    Rows that are windows [n, length] are laid one after another.
+
+    >>> rows = jnp.array([[5, 6], [7, 8]])
+    >>> corpus, *_, start = located({"corpus": rows, "sentence": rows, "document": rows})
+    >>> corpus.tolist(), start.tolist()
+    ([5, 6, 7, 8], [0, 2])
+    """
+    held = batch["corpus"], batch["sentence"], batch["document"]
+    if held[0].ndim == 1:
+        return *held, batch["start"]
+    n, length = held[0].shape
+    return *(x.ravel() for x in held), jnp.arange(n) * length
 
 
 def text_window(train: Source) -> Prepare:

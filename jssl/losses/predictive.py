@@ -10,10 +10,11 @@ import math
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float, ScalarLike
+from jaxtyping import Array, Float, ScalarLike, Shaped
 
 from jssl.ops.explicit import compares_rows
 from jssl.ops.gather import gather, pmean
+from jssl.ops.means import masked_mean
 from jssl.ops.precision import widen
 from jssl.ops.shapes import expect
 from jssl.ops.vectors import log_mean_exp, unit
@@ -25,6 +26,7 @@ def cpc(
     weights: Float[Array, "k d c"],
     negatives: str = "batch",
     first: int = 1,
+    mask: Shaped[Array, "n t"] | None = None,
     axis_name: str | None = None,
 ) -> Float[Array, ""]:
     r"""Contrastive predictive coding: `cpc_per_step`, averaged over the k steps.
@@ -33,7 +35,8 @@ def cpc(
     >>> print(f"{cpc(z, c, jnp.zeros((2, 3, 2))):.4f}")    # log 4: all candidates alike
     1.3863
     """
-    return cpc_per_step(latents, contexts, weights, negatives, first, axis_name).mean()
+    each = cpc_per_step(latents, contexts, weights, negatives, first, mask, axis_name)
+    return each.mean()
 
 
 @compares_rows
@@ -43,6 +46,7 @@ def cpc_per_step(
     weights: Float[Array, "k d c"],
     negatives: str = "batch",
     first: int = 1,
+    mask: Shaped[Array, "n t"] | None = None,
     axis_name: str | None = None,
 ) -> Float[Array, " k"]:
     r"""InfoNCE for each prediction horizon: first, first + 1, ... steps ahead.
@@ -61,6 +65,9 @@ def cpc_per_step(
     batch (`moveaxis(z, 2, 1).reshape(n * c, r, d)`), use "all", and choose `first` so
     that the predicted patch shares no pixel with the context.
 
+    For sequences of different lengths the mask, float or bool, is 1 at the times that there
+    are, from the first on: others are neither predicted nor candidates.
+
     van den Oord, Li and Vinyals 2018, eq. 4. https://arxiv.org/abs/1807.03748
 
     Raises:
@@ -78,6 +85,7 @@ def cpc_per_step(
         latents=(latents, "n t d"),
         contexts=(contexts, "n t c"),
         weights=(weights, "k d c"),
+        mask=(mask, "n t", "any"),
     )
     last = first + sizes["k"] - 1
     if not 1 <= first <= last < sizes["t"]:
@@ -91,7 +99,18 @@ def cpc_per_step(
         raise ValueError(
             f"cpc: negatives must be one of {[*candidates]}, got {negatives!r}"
         )
-    everyone = latents if negatives == "sequence" else gather(latents, axis_name)
+    own = negatives == "sequence"
+    everyone = latents if own else gather(latents, axis_name)
+
+    def present(logits, ahead, there):
+        """The logits, of which those of absent candidates have no weight."""
+        there = there if own else gather(there, axis_name)
+        kept = {
+            "batch": lambda: there[:, ahead:].T[None],
+            "all": lambda: there[None, None],
+            "sequence": lambda: there[:, None],
+        }[negatives]()
+        return jnp.where(kept > 0, logits, jnp.finfo(logits.dtype).min / 2)
 
     def step(ahead, weight):
         past = contexts[:, : sizes["t"] - ahead]
@@ -100,8 +119,11 @@ def cpc_per_step(
         equation = "nte," + candidates[negatives]
         logits = jnp.einsum(equation, guess, pool, precision="highest")
         positive = (guess * latents[:, ahead:]).sum(-1)  # [n, t - ahead]
-        axes = tuple(range(2, logits.ndim))
-        return (jax.nn.logsumexp(logits, axes) - positive).mean()
+        logits = logits if mask is None else present(logits, ahead, mask)
+        nats = jax.nn.logsumexp(logits, tuple(range(2, logits.ndim))) - positive
+        return (
+            nats.mean() if mask is None else masked_mean(nats, mask[:, ahead:], axis_name)
+        )
 
     steps = [step(first + i, weight) for i, weight in enumerate(weights)]
     return pmean(jnp.stack(steps), axis_name)

@@ -12,7 +12,15 @@ from jssl.optim.optimizers import (
     rbm_sgd,
     shrink,
 )
-from jssl.optim.parts import HeldState, all_but, held, scale_by_layer, unit_rows
+from jssl.optim.parts import (
+    HeldState,
+    ThawState,
+    all_but,
+    chain_thaw,
+    held,
+    scale_by_layer,
+    unit_rows,
+)
 from jssl.optim.paths import kernels, matrices, vit_layer
 from jssl.optim.schedules import cosine, falling, scale_by_rate, warmup_cosine
 
@@ -20,7 +28,9 @@ __all__ = [
     "HeldState",
     "MomentumState",
     "adamw",
+    "ThawState",
     "all_but",
+    "chain_thaw",
     "clip_each",
     "clipped_trust_ratio",
     "cosine",

@@ -1,7 +1,7 @@
 """Optax transformations that treat some weights in their own way, told by their paths."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -82,6 +82,67 @@ def held(
             matching("held", where, updates),
         )
         return moves, HeldState(optax.safe_increment(state.count), inner)
+
+    return optax.GradientTransformation(init, update)
+
+
+class ThawState(NamedTuple):
+    """State of `chain_thaw`: update count, and that of the transformation."""
+
+    count: jax.Array
+    inner: Any
+
+
+def chain_thaw(
+    tx: optax.GradientTransformation, layers: Sequence[str], steps: int
+) -> optax.GradientTransformation:
+    """Chain-thaw: trains one layer after another alone, then all weights together.
+
+    `steps` updates train the weights whose path matches layers[0], as many those of
+    layers[1], and so on; all later ones train all weights. `tx` has its initial state
+    whenever the layer changes, and must not move weights without gradients.
+
+    Felbo et al. 2017, section 3.3, https://arxiv.org/abs/1708.00524: the new layer first,
+    then the others from the first to the last.
+
+    Args:
+      tx: of the weights that are trained.
+      layers: regexes searched in the paths of the weights, e.g. "^head", in turn.
+      steps: number of updates of each layer.
+
+    Raises:
+      ValueError: in `init`, if a regex matches no path.
+
+    >>> tx, params = chain_thaw(optax.sgd(-1.0), ["b", "a"], 1), {"a": 0.0, "b": 0.0}
+    >>> state = tx.init(params)
+    >>> for _ in range(3):
+    ...     moves, state = tx.update({"a": 1.0, "b": 1.0}, state, params)
+    ...     print(float(moves["a"]), float(moves["b"]))
+    0.0 1.0
+    1.0 0.0
+    1.0 1.0
+    """
+
+    def init(params):
+        for where in layers:
+            matching("chain_thaw", where, params)
+        return ThawState(jnp.zeros((), jnp.int32), tx.init(params))
+
+    def update(updates, state, params=None):
+        phase = state.count // steps
+        changes = (state.count % steps == 0) & (phase <= len(layers))
+        start = tx.init(updates if params is None else params)
+        inner = jax.tree.map(lambda a, b: jnp.where(changes, a, b), start, state.inner)
+
+        def thawed(tree):
+            def one(path, x):
+                own = [bool(re.search(where, path_of(path))) for where in layers]
+                return x * jnp.array([*own, True])[jnp.minimum(phase, len(layers))]
+
+            return jax.tree_util.tree_map_with_path(one, tree)
+
+        moves, inner = tx.update(thawed(updates), inner, params)
+        return thawed(moves), ThawState(optax.safe_increment(state.count), inner)
 
     return optax.GradientTransformation(init, update)
 

@@ -5,7 +5,8 @@ import pytest
 
 from jssl.data import load, packages
 from jssl.data.__main__ import main
-from jssl.data.documents import Document, Windows, corpus
+from jssl.data.corpora import corpus
+from jssl.data.documents import Document, Windows
 from jssl.data.tokenizing import EOS, PAD, SEP, read
 
 STORY = "It rained on day {}. The cat {} slept. A dog {} barked."

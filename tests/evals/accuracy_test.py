@@ -35,6 +35,12 @@ def test_two_classifiers_of_a_method_have_a_number_each():
     assert accuracy(metric="student_top1")(features, False) == {"student_top1": 0.75}
 
 
+def test_one_of_the_largest_logits_is_right():
+    features = Classifier(LOGITS, [1, 1, 2, 2])
+    assert accuracy(top=2)(features, False) == {"top1": 0.75}
+    assert accuracy(metric="top3", top=3)(features, False) == {"top3": 1.0}
+
+
 def test_an_output_that_the_method_lacks_is_named():
     with pytest.raises(ValueError, match="val split has no 'student'"):
         accuracy("student")(Classifier(LOGITS, [0, 0, 0, 0]), False)

@@ -55,6 +55,33 @@ def test_cpc_is_its_loop(negatives, first):
     np.testing.assert_allclose(cpc(z, c, w, negatives, first), np.mean(wanted))
 
 
+@pytest.mark.parametrize("negatives", ["batch", "sequence", "all"])
+def test_cpc_of_sequences_of_different_lengths_is_its_loop(negatives):
+    z, c, w = sequences()
+    sizes, found = np.array([5, 2, 3]), []
+    mask = jnp.asarray(np.arange(T) < sizes[:, None])
+    far = jnp.where(mask[..., None], z, 1e3)
+    for k in range(1, K + 1):
+        losses = []
+        for i in range(N):
+            for t in range(sizes[i] - k):
+                guess = np.asarray(w[k - 1] @ c[i, t])
+                candidates = {
+                    "batch": [z[j, t + k] for j in range(N) if t + k < sizes[j]],
+                    "sequence": z[i, : sizes[i]],
+                    "all": np.concatenate([z[j, : sizes[j]] for j in range(N)]),
+                }[negatives]
+                below = np.log(sum(np.exp(np.asarray(x) @ guess) for x in candidates))
+                losses.append(below - z[i, t + k] @ guess)
+        found.append(np.mean(losses))
+    each = cpc_per_step(far, c, w, negatives, mask=mask)
+    np.testing.assert_allclose(each, found, atol=1e-12)
+    slope = jax.grad(lambda z: cpc(z, c, w, negatives, mask=mask))(far)
+    assert np.isfinite(slope).all() and not slope[~mask].any()
+    every = cpc_per_step(z, c, w, negatives, mask=jnp.ones((N, T)))
+    np.testing.assert_allclose(every, cpc_per_step(z, c, w, negatives))
+
+
 def test_weights_of_zero_leave_the_logarithm_of_the_candidates():
     z, c, w = sequences()
     for negatives, x in {"batch": N, "sequence": T, "all": N * T}.items():

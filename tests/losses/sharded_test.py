@@ -113,6 +113,14 @@ def cpc(negatives):
     return Loss(loss, ((ROWS, 4, 5),), shared=((2, 5, 5),))
 
 
+def cpc_masked(negatives):
+    def loss(axis, z, last, weights):
+        mask = jnp.stack([*3 * [jnp.ones_like(last)], last], 1)  # three times or four
+        return predictive.cpc(z, z, weights, negatives, mask=mask, axis_name=axis)
+
+    return Loss(loss, ((ROWS, 4, 5),), shared=((2, 5, 5),), integers=True)
+
+
 def data2vec(axis, p, y, mask):
     # Half of the mask is 0: devices hide unequal numbers.
     mask = jnp.stack([mask, jnp.ones_like(mask)], 1)
@@ -201,6 +209,9 @@ LOSSES = {
     "cpc, batch": cpc("batch"),
     "cpc, sequence": cpc("sequence"),
     "cpc, all": cpc("all"),
+    "cpc, masked, batch": cpc_masked("batch"),
+    "cpc, masked, sequence": cpc_masked("sequence"),
+    "cpc, masked, all": cpc_masked("all"),
     "byol_regression": Loss(per_sample(siamese.byol_regression)),
     "nnclr": Loss(
         lambda axis, a, b, queue: siamese.nnclr(a, b, queue, axis_name=axis),
