@@ -23,6 +23,7 @@ from jssl.config import Count, Fraction, Positive, tiny
 from jssl.data import Source
 from jssl.knobs import (
     TEXT,
+    Decoding,
     Run,
     Text,
     decoder_of,
@@ -111,7 +112,7 @@ def chance(train: Source) -> dict[str, float]:
     return {"loss": math.log(len(words_of(train)))}
 
 
-def small(run, text, noise, train, lr, decay, **network):
+def small(run, text, noise, decoding, train, lr, decay, **network):
     """A stage on a small corpus, with the usual evaluations."""
     adamw = partial(optim.adamw, lr, decay=decay)
     own = network_of(train, **network)
@@ -122,7 +123,7 @@ def small(run, text, noise, train, lr, decay, **network):
         run,
         text,
         train,
-        noise.method(train, own, adamw(train.steps(text.epochs))),
+        noise.method(train, own, adamw(train.steps(text.epochs)), **vars(decoding)),
         classifier,
         prepare=text_window(train),
         tx=adamw,
@@ -139,6 +140,7 @@ def laptop(
     run: Run = Run(),
     text: Text = Text(epochs=5.0),
     noise: Noise = Noise(),
+    decoding: Decoding = Decoding(),
     lr: Positive = 2e-3,
     decay: float = 0.01,
     width: Count = 96,
@@ -160,7 +162,7 @@ def laptop(
       dropout: Rate of embeddings, attention and branches.
     """
     sizes = dict(width=width, depth=depth, heads=heads, dropout=dropout)
-    return [small(run, text, noise, text.load(run), lr, decay, **sizes)]
+    return [small(run, text, noise, decoding, text.load(run), lr, decay, **sizes)]
 
 
 @tiny(TEXT, SMALL, source="toy_text", tokens="word", vocabulary=0)
@@ -176,6 +178,7 @@ def brown(
         reading="aligned=True",
     ),
     noise: Noise = Noise(),
+    decoding: Decoding = Decoding(),
     lr: Positive = 1e-3,
     decay: float = 0.01,
     width: Count = 128,
@@ -195,7 +198,7 @@ def brown(
       dropout: Rate of embeddings, attention and branches.
     """
     sizes = dict(width=width, depth=depth, heads=heads, dropout=dropout)
-    return [small(run, text, noise, text.load(run), lr, decay, **sizes)]
+    return [small(run, text, noise, decoding, text.load(run), lr, decay, **sizes)]
 
 
 @tiny(
@@ -209,20 +212,21 @@ def paper(
         vocabulary=50265,
         length=510,
         epochs=40.0,
-        batch=8000,
+        batch=200,
         reading="aligned=True",
     ),
     noise: Noise = Noise(),
+    decoding: Decoding = Decoding(),
     variant: str = "large",
     lr: Positive = 4e-4,
     warmup: Count = 30_000,
     decay: float = 0.01,
     dropout: Fraction = 0.1,
-    accumulate: Count = 1,
+    accumulate: Count = 40,
     dtype: str = "bfloat16",
     remat: bool = True,
 ) -> list[Stage]:
-    """BART base and large: 500,000 steps of 8,000 texts of 512 tokens, some 40 passes.
+    """BART base and large: 500,000 updates of 8,000 texts of 512 tokens, some 40 passes.
 
     Spans of 30 % of the tokens are infilled, all sentences permuted. Numbers to beat, after
     fine-tuning: those above. The mesh axis fsdp cuts weights and moments, tensor heads and
@@ -233,8 +237,8 @@ def paper(
     large (Liu et al. 2019, table 9, https://arxiv.org/abs/1907.11692, as remembered), on
     whose schedule BART's is modeled. Dropout stays on in the last tenth of the training.
     Spans are of tokens, not of whole words as in the released code. News, books, stories
-    and web text are not at hand, give a corpus of your own (source=text:FOLDER); it is held
-    in device memory, twelve bytes a token.
+    and web text are not at hand, give a corpus of your own (source=text:FOLDER); of more
+    than 64 MB it is tokenized into the cache, and read by batch.
 
     Args:
       variant: Size of the network: base, large, or WIDTHxDEPTHxHEADS.
@@ -242,7 +246,7 @@ def paper(
       warmup: Steps of linear warm-up, before the linear decay to 0.
       decay: Weight decay of matrices and embeddings.
       dropout: Rate of embeddings, attention and branches.
-      accumulate: Steps whose gradients are averaged into one update.
+      accumulate: Steps whose gradients are averaged into one update, of `batch` texts each.
       dtype: Floating-point type of the network; empty: float32.
       remat: Recompute the blocks' activations in the backward pass, to save memory.
     """
@@ -258,10 +262,11 @@ def paper(
     )
     adamw = optax.MultiSteps(adamw, accumulate) if accumulate > 1 else adamw
     how = dict(dropout=dropout, remat=remat, dtype=dtype or None)
+    own = network_of(train, *sizes_of(variant, SIZES), **how)
     return [
         run.stage(
             "pretrain",
-            noise.method(train, network_of(train, *sizes_of(variant, SIZES), **how), adamw),
+            noise.method(train, own, adamw, **vars(decoding)),
             train,
             train.steps(text.epochs),
             evals=judges(train),

@@ -6,8 +6,8 @@
     python -m jssl.main --config=experiments/cpc_text.py:paper,source=text:FOLDER
 
 van den Oord et al. 2018, https://arxiv.org/abs/1807.03748. Reference, linear on sentence
-vectors: MR 76.9, CR 80.1, Subj 91.2, MPQA 87.7, TREC 96.8 %. Ours: `paper` not run;
-`laptop` and `brown` are what docs/results.md holds.
+vectors: MR 76.9, CR 80.1, Subj 91.2, MPQA 87.7, TREC 96.8 %. Ours: `paper` and
+`brown` not run.
 """
 
 import math
@@ -19,7 +19,17 @@ import optax
 from jssl import Stage, baselines, nets, optim
 from jssl.config import Count, Fraction, Positive, one_of, tiny
 from jssl.data import Source
-from jssl.knobs import TEXT, Run, Text, decoder_of, row_length, special, window, words_of
+from jssl.knobs import (
+    TEXT,
+    Run,
+    Text,
+    decoder_of,
+    row_length,
+    special,
+    text_window,
+    window,
+    words_of,
+)
 from jssl.method import Method, Prepare
 from jssl.methods.language.cpc_text import cpc_text
 from jssl.models.cpc_text import SentenceEncoder, SentenceMean, SentencePredictor
@@ -38,9 +48,9 @@ class Sentences:
       sentences: Sentences of a row, at most.
       words: Tokens of a sentence, at most.
       embedding: Width of the embedding of words.
-      width: Channels of the convolution, the numbers of a sentence's vector.
+      width: Channels of the convolution, the width of a sentence's vector.
       kernel: Words of a window of the convolution.
-      context: Numbers of the state of the GRU over the sentences.
+      context: Width of the state of the GRU over the sentences.
       steps: Number of predictions, each a sentence further ahead.
       negatives: Candidates of a prediction: batch (the same place in other texts), sequence
         (the other sentences of the text) or all.
@@ -70,14 +80,14 @@ class Sentences:
 
     def prepare(self, train: Source) -> Prepare:
         """A function from a batch to the sentences of its rows, [n, sentences, words]."""
-        length = row_length(train)
-        eos, pad = special(train, "[EOS]"), special(train, "[PAD]")
-        tokens, number = window(length), window(length, of="sentence")
+        tokens, pad = text_window(train), special(train, "[PAD]")
+        number = window(row_length(train), of="sentence")
 
         def grid(batch):
             x = tokens(batch)
-            there = (x != eos) & (x != pad)
-            return sentence_grid(x, number(batch), there, self.sentences, self.words, pad)
+            return sentence_grid(
+                x, number(batch), x != pad, self.sentences, self.words, pad
+            )
 
         return grid
 

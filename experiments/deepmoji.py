@@ -6,8 +6,7 @@
     python -m jssl.main --config=experiments/deepmoji.py:paper,source=posts:FILE
 
 Felbo et al. 2017, https://arxiv.org/abs/1708.00524. Reference, 64 emojis of tweets: top-1
-17.0 %, top-5 43.8 % (as remembered). Ours: `paper` not run; `laptop` is what
-docs/results.md holds.
+17.0 %, top-5 43.8 % (as remembered). Ours: `paper` not run.
 """
 
 import math
@@ -25,9 +24,8 @@ from jssl.knobs import (
     Run,
     Text,
     decoder_of,
-    row_length,
     special,
-    window,
+    text_window,
     with_labels,
     words_of,
 )
@@ -48,7 +46,7 @@ class Network:
 
     Attributes:
       embedding: Width of the embedding.
-      width: Numbers of the state of each direction of an LSTM.
+      width: Width of the state of each direction of an LSTM.
       dropout: Rate of channels of the embedding, and of the output.
       balanced: Draw every emoji equally often.
     """
@@ -70,7 +68,7 @@ class Network:
         return deepmoji(
             nets.linen(Classifier(self.encoder(train), len(names))),
             tx,
-            prepare=window(row_length(train)),
+            prepare=text_window(train),
             emoji=field("emoji"),
             balanced=self.balanced,
             names=names,
@@ -133,7 +131,7 @@ def laptop(
         train,
         network.method(train, adamw(train.steps(text.epochs))),
         nets.linen(Classifier(network.encoder(train), max(train.classes, 1))),
-        prepare=window(row_length(train)),
+        prepare=text_window(train),
         tx=adamw,
         pictures=judges(train),
         chance={"loss": math.log(len(emojis(train)))},
@@ -152,8 +150,7 @@ def transfer(run, network, train, labels, steps, lr):
     whole = (len(LAYERS) + 1) * steps
 
     def learned(tx):
-        prepare = window(row_length(train))
-        return supervised(net, tx, train.classes, prepare=prepare)
+        return supervised(net, tx, train.classes, prepare=text_window(train))
 
     adam = optim.chain_thaw(optax.adam(lr), LAYERS, steps)
     judged = {"top1": evals.accuracy()}

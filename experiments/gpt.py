@@ -22,6 +22,7 @@ from jssl.config import Count, Fraction, Positive, tiny
 from jssl.data import Source
 from jssl.knobs import (
     TEXT,
+    Decoding,
     Run,
     SmallText,
     Text,
@@ -41,20 +42,17 @@ RUNS = {"": 5}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Samples:
+class Samples(Decoding):
     """Texts that are drawn for the report.
 
     Attributes:
       prompt: Tokens of a row that a sample continues.
       new: Tokens that are drawn for a sample; 0: as many as a row has.
-      temperature: Temperature of the samples; 0 takes the most probable token.
-      top_k: Number of most probable tokens that can be drawn; 0: all.
     """
 
     prompt: Count = 8
     new: int = 0
     temperature: float = 0.8
-    top_k: int = 0
 
     def drawn(self, train: Source) -> dict[str, Any]:
         """Arguments of the method."""

@@ -24,6 +24,7 @@ from jssl.config import Count, Fraction, Positive, tiny
 from jssl.data import Source
 from jssl.knobs import (
     TEXT,
+    Decoding,
     Run,
     Text,
     decoder_of,
@@ -51,7 +52,7 @@ class Gaps:
     Attributes:
       strategy: Choice of the sentences: principal-ind (the highest ROUGE-1 F1 against the
         rest), principal-seq (greedily, as a whole), random or lead.
-      unique: Count each word once in the scores.
+      unique: Count each token once in the scores.
       ratio: Fraction of the sentences that are masked.
       least: Draw the fraction evenly between this one and `ratio`; 0: it is `ratio`.
       stochastic: Half-width of the even noise that scores are multiplied by, around 1.
@@ -72,6 +73,7 @@ class Gaps:
         train: Source,
         network: EncoderDecoder,
         tx: optax.GradientTransformation,
+        **more: Any,
     ) -> Method:
         """The method for rows of a corpus."""
         texts, pad = text_window(train), special(train, "[PAD]")
@@ -96,6 +98,7 @@ class Gaps:
             eos=special(train, "[EOS]"),
             pad=pad,
             text=decoder_of(train),
+            **more,
         )
 
 
@@ -118,7 +121,7 @@ def chance(train: Source) -> dict[str, float]:
     return {"loss": math.log(len(words_of(train)))}
 
 
-def small(run, text, gaps, train, lr, decay, **network):
+def small(run, text, gaps, decoding, train, lr, decay, **network):
     """A stage on a small corpus, with the usual evaluations."""
     adamw = partial(optim.adamw, lr, decay=decay)
     own = network_of(train, **network)
@@ -129,7 +132,7 @@ def small(run, text, gaps, train, lr, decay, **network):
         run,
         text,
         train,
-        gaps.method(train, own, adamw(train.steps(text.epochs))),
+        gaps.method(train, own, adamw(train.steps(text.epochs)), **vars(decoding)),
         classifier,
         prepare=text_window(train),
         tx=adamw,
@@ -146,6 +149,7 @@ def laptop(
     run: Run = Run(),
     text: Text = Text(epochs=8.0),
     gaps: Gaps = Gaps(),
+    decoding: Decoding = Decoding(),
     lr: Positive = 2e-3,
     decay: float = 0.01,
     width: Count = 96,
@@ -167,7 +171,7 @@ def laptop(
       dropout: Rate of embeddings, attention and branches.
     """
     sizes = dict(width=width, depth=depth, heads=heads, dropout=dropout)
-    return [small(run, text, gaps, text.load(run), lr, decay, **sizes)]
+    return [small(run, text, gaps, decoding, text.load(run), lr, decay, **sizes)]
 
 
 @tiny(TEXT, SMALL, source="toy_text", tokens="word", vocabulary=0)
@@ -183,6 +187,7 @@ def brown(
         reading="aligned=True",
     ),
     gaps: Gaps = Gaps(),
+    decoding: Decoding = Decoding(),
     lr: Positive = 1e-3,
     decay: float = 0.01,
     width: Count = 128,
@@ -202,7 +207,7 @@ def brown(
       dropout: Rate of embeddings, attention and branches.
     """
     sizes = dict(width=width, depth=depth, heads=heads, dropout=dropout)
-    return [small(run, text, gaps, text.load(run), lr, decay, **sizes)]
+    return [small(run, text, gaps, decoding, text.load(run), lr, decay, **sizes)]
 
 
 @tiny(
@@ -217,19 +222,20 @@ def paper(
         vocabulary=96_000,
         length=511,
         epochs=10.0,
-        batch=8192,
+        batch=256,
         reading="aligned=True",
     ),
     gaps: Gaps = Gaps(written=256),
+    decoding: Decoding = Decoding(),
     variant: str = "large",
     lr: Positive = 0.01,
     warmup: Count = 10_000,
     dropout: Fraction = 0.1,
-    accumulate: Count = 1,
+    accumulate: Count = 32,
     dtype: str = "bfloat16",
     remat: bool = True,
 ) -> list[Stage]:
-    """PEGASUS large: 500,000 steps of 8,192 texts of 512 tokens, targets of 256.
+    """PEGASUS large: 500,000 updates of 8,192 texts of 512 tokens, targets of 256.
 
     The sentences are 30 % with the highest ROUGE-1 F1 (Ind-Orig), without masked words;
     Adafactor, dropout 0.1. `least=0.15,ratio=0.45,stochastic=0.2,keep=0.1` is the released
@@ -238,16 +244,17 @@ def paper(
 
     Departures: the rate falls as the inverse square root of the step from `warmup` on, as
     in T5 (as remembered; the paper names a square-root decay). The paper's tokens are of a
-    unigram model, these of byte-level BPE. C4 and HugeNews are not at hand, give a corpus
-    of your own (source=text:FOLDER), with the passes that make 500,000 steps; it is held in
-    device memory, twelve bytes a token.
+    unigram model, these of byte-level BPE, and ROUGE-1 is of tokens, not of words. C4 and
+    HugeNews are not at hand, give a corpus of your own (source=text:FOLDER), with the
+    passes that make 500,000 updates; of more than 64 MB it is tokenized into the cache, and
+    read by batch.
 
     Args:
       variant: Size of the network: base, large, or WIDTHxDEPTHxHEADS.
       lr: Learning rate until the end of the warm-up, relative to the size of the weights.
       warmup: Steps of a constant rate, before it falls.
       dropout: Rate of embeddings, attention and branches.
-      accumulate: Steps whose gradients are averaged into one update.
+      accumulate: Steps whose gradients are averaged into one update, of `batch` texts each.
       dtype: Floating-point type of the network; empty: float32.
       remat: Recompute the blocks' activations in the backward pass, to save memory.
     """
@@ -264,7 +271,7 @@ def paper(
     return [
         run.stage(
             "pretrain",
-            gaps.method(train, own, tx),
+            gaps.method(train, own, tx, **vars(decoding)),
             train,
             train.steps(text.epochs),
             evals=judges(train),

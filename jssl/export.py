@@ -7,7 +7,7 @@ of the file contain the config, the commit, the architecture, and the normalizat
 images before the encoder, measured through the method, in the words of timm's
 pretrained_cfg.
 Methods with several encoders, such as split-brain autoencoders, have a file for each:
-mae-0.safetensors, mae-1.safetensors.
+split_brain-0.safetensors, split_brain-1.safetensors.
 
     python -m jssl.export --workdir runs/gpt --out gpt/
 

@@ -27,6 +27,7 @@ from jssl.knobs.networks import Small, SmallTransformer
 from jssl.knobs.run import Run
 from jssl.knobs.text import (
     Corpus,
+    Decoding,
     LabeledText,
     SmallText,
     Text,
@@ -56,6 +57,7 @@ __all__ = [
     "Corpus",
     "CroppedImages",
     "Data",
+    "Decoding",
     "Denoising",
     "FewLabels",
     "Images",

@@ -121,6 +121,19 @@ class LabeledText(Corpus):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Decoding:
+    """How texts are written.
+
+    Attributes:
+      temperature: Temperature of what is written; 0 takes the most probable token.
+      top_k: Number of most probable tokens that can be drawn; 0: all.
+    """
+
+    temperature: float = 0.0
+    top_k: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
 class SmallText:
     """A small transformer of text, and its optimizer.
 
@@ -163,11 +176,13 @@ def words_of(train: Source) -> tuple[str, ...]:
 
 
 def decoder_of(train: Source) -> Callable[[Iterable[int]], str]:
-    """A function from token numbers to a text, for pictures."""
+    """A function from token numbers to a text without padding, for pictures."""
     kind = train.field_of("corpus")
+    pads = [i for i, word in enumerate(words_of(train)) if word in ("[PAD]", "<pad>")]
 
     def decode(numbers):
-        return str(kind.shown(np.asarray(numbers)[None, None], ())).strip()
+        there = np.asarray(numbers)[~np.isin(numbers, pads)]
+        return str(kind.shown(there[None, None], ())).strip()
 
     return decode
 

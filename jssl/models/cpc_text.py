@@ -53,7 +53,7 @@ class SentencePredictor(nn.Module):
 
     Attributes:
       encoder: encoder of a sentence, [m, l] -> [m, d].
-      width: c, numbers of the state of the GRU.
+      width: c, of the state of the GRU.
       steps: number of predictions.
     """
 

@@ -85,7 +85,7 @@ def encoder_decoder(
     decoder_depth: int | None = None,
     **more: Any,
 ) -> EncoderDecoder:
-    """An encoder and a decoder of alike blocks.
+    """An encoder and a decoder of equal blocks.
 
     Args:
       vocabulary: number of tokens.

@@ -19,7 +19,7 @@ class BiLSTM(nn.Module):
     Schmidhuber 2005, https://doi.org/10.1016/j.neunet.2005.06.042
 
     Attributes:
-      width: numbers of the state of a direction.
+      width: of the state of each direction.
     """
 
     width: int
@@ -48,7 +48,7 @@ class AttentiveLSTM(nn.Module):
     Attributes:
       vocabulary: number of tokens.
       embedding: d, width of the embedding.
-      width: numbers of the state of each direction of an LSTM.
+      width: of the state of each direction of an LSTM.
       pad: token number of the padding.
       dropout: rate of whole channels of the embedding, and of the output.
     """

@@ -1,7 +1,7 @@
 """Gap-sentence generation (PEGASUS): mask a document's most informative sentences.
 
 The masked sentences are the target of a sequence-to-sequence network, as a proxy for
-summarization. A sentence's score is the overlap of its words with those of the others:
+summarization. A sentence's score is the overlap of its tokens with those of the others:
 
     ROUGE-1 F1(sentence, rest of the document)
 
@@ -44,7 +44,7 @@ def select_gap_sentences(
       strategy: "random"; "lead", the first; "principal-ind", the highest scores,
         independently; "principal-seq", greedily, each the one that together with
         those already selected scores highest against the rest.
-      unique: count each word once in the score ("uniq" in the paper).
+      unique: count each token once in the score ("uniq" in the paper).
       noise: multiply each score by a number from U(1 - noise, 1 + noise); 0.2 in the
         large configuration.
 
@@ -54,7 +54,7 @@ def select_gap_sentences(
     Raises:
       ValueError: when the strategy is none of the four, or a shape is wrong.
 
-    >>> ids = jnp.array([1, 2, 3, 4, 1, 3, 5])    # the last shares a word with each
+    >>> ids = jnp.array([1, 2, 3, 4, 1, 3, 5])    # the last shares a token with each
     >>> sentence = jnp.array([0, 0, 1, 1, 2, 2, 2])
     >>> chosen = select_gap_sentences(jax.random.key(0), ids, 7, sentence)
     >>> chosen.nonzero()[0].tolist()

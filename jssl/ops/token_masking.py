@@ -1,4 +1,4 @@
-"""Corruption of text for pretraining: masked language modeling, and the five of BART.
+"""Corruption of text for pretraining: masked language modeling, and BART's five kinds.
 
 Pure functions of a key on token ids, with static shapes. The caller defines the
 vocabulary: `mask_id` is the id of the mask token, `pad_id` that of padding. Those of BART

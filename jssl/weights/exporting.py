@@ -239,7 +239,7 @@ def _needed(function, state):
 
 
 def _outer(calls):
-    """The recorded (module, input) of each encoder to export, in the order of h."""
+    """The recorded (module, input) of each encoder to export, in the order of the calls."""
     if not calls:
         raise ValueError("no Flax Linen module computes h: there is no encoder to export")
     known = [c for c in calls if isinstance(c[0], (vit.Encoder, ResNet))]

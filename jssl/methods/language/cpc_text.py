@@ -71,9 +71,13 @@ def cpc_text(
             return {}
         sentences = prepare(batch)
         out, _ = net.apply(state.weights, state.stats, sentences)
-        at = max(int(out["mask"].sum(1).min()) - 2, 0)  # all texts have the sentence after
-        guess = out["contexts"][:SHOWN, at] @ out["weights"][0].T
-        scores = guess @ out["z"][:, at + 1].T
+        count = np.asarray(out["mask"].sum(1)).astype(int)
+        there = np.flatnonzero(count > 1)  # rows with a sentence to predict
+        if not len(there):
+            return {}
+        at = count[there].min() - 2
+        sentences, contexts, z = sentences[there], out["contexts"][there], out["z"][there]
+        scores = contexts[:SHOWN, at] @ out["weights"][0].T @ z[:, at + 1].T
         lines = []
         for i, row in enumerate(np.asarray(scores)):
             rank = int((row > row[i]).sum()) + 1

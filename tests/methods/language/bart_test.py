@@ -92,17 +92,16 @@ def test_the_loss_is_that_of_the_whole_text_given_its_corruption():
     np.testing.assert_allclose(metrics["accuracy"], hits / count, rtol=1e-5)
 
 
-def test_rows_have_noise_of_their_own_and_evaluations_the_same_at_every_time():
+def test_rows_have_noise_of_their_own_and_evaluations_that_of_the_text():
     corrupt = noise(masked=0.5)
     same = {"tokens": jnp.tile(texts()[:1], (8, 1)), "sentence": batch()["sentence"]}
     rows = np.asarray(corrupt(jax.random.split(KEY, 8), same))
     assert len({row.tobytes() for row in rows}) > 4
-    outs = [made(corrupt=corrupt).embed(state(), batch())["nats"] for _ in range(2)]
-    np.testing.assert_array_equal(*outs)
+    own = made(corrupt=corrupt).embed(state(), batch())["nats"]
     order = jnp.array([3, 1, 0, 2, 4, 5, 6, 7])
     turned = jax.tree.map(lambda x: x[order], batch())
     nats = made(corrupt=corrupt).embed(state(), turned)["nats"]
-    np.testing.assert_allclose(nats, outs[0][order], atol=1e-5)
+    np.testing.assert_allclose(nats, own[order], atol=1e-5)
 
 
 @pytest.mark.parametrize(
