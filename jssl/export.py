@@ -6,7 +6,8 @@ ViTs and ResNets can be loaded by timm; other encoders keep the names of jssl. T
 of the file contain the config, the commit, the architecture, and the normalization of
 images before the encoder, measured through the method, in the words of timm's
 pretrained_cfg.
-Methods with several encoders, such as split-brain autoencoders, have a file for each:
+Methods with several encoders, such as split-brain autoencoders, have a file for each, in
+the order in which they are called:
 split_brain-0.safetensors, split_brain-1.safetensors.
 
     python -m jssl.export --workdir runs/gpt --out gpt/
@@ -68,6 +69,8 @@ def launch(options, rest) -> int:
     for i, (arrays, layout, seen) in enumerate(found):
         file = out.with_stem(f"{out.stem}-{i}") if len(found) > 1 else out
         told = origin | {"layout": json.dumps(layout)}
+        if len(found) > 1:
+            told["part"] = f"{i + 1} of {len(found)}, in the order of their calls"
         if seen is not None:
             told["preprocessing"] = json.dumps(seen.written())
         write(file, arrays, told)
