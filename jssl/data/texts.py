@@ -73,7 +73,7 @@ def text(path: str, /, *, resident: int = RESIDENT, **windows: Any) -> Dataset:
 
     if not large:
         return corpus(documents(), own, names=classes)
-    identity = fingerprint(*(f"{name} {stamp(file)}" for name, file in found))
+    identity = fingerprint(*(f"{x} {file.resolve()} {stamp(file)}" for x, file in found))
     return stored_corpus(identity, documents, own, names=classes)
 
 

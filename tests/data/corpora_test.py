@@ -190,6 +190,17 @@ def test_a_corpus_is_tokenized_once_and_anew_if_it_changes(book, monkeypatch):
     assert len(calls) == 3
 
 
+def test_equal_names_sizes_and_times_of_another_folder_are_another_corpus(places):
+    seen = []
+    for word in ("cat", "dog"):
+        file = places / word / "book.txt"
+        file.parent.mkdir()
+        file.write_text(f"A {word} slept. " * 30)
+        os.utime(file, (0, 0))
+        seen.append(words_of(load(f"text:{file.parent}", 4, resident=0, length=8)))
+    assert ["cat" in seen[0], "dog" in seen[1]] == [True, True]
+
+
 def test_an_interrupted_tokenization_leaves_nothing(book, places, monkeypatch):
     real = layout.Layout.append
     count = []
