@@ -105,11 +105,11 @@ class LabeledText(Corpus):
         """The labeled rows of a training split.
 
         Raises:
-          ValueError: fewer rows.
+          ValueError: fewer rows, or a negative number.
         """
         if not self.labels:
             return train
-        if self.labels > train.size:
+        if not 0 <= self.labels <= train.size:
             raise ValueError(
                 f"labels must be 0 to {train.size}, the rows of {train.name}, got "
                 f"{self.labels}"
@@ -203,18 +203,29 @@ def token_counts(train: Source) -> np.ndarray:
 def texts_of(train: Source) -> Callable[..., list[str]]:
     """A function (decoded columns, spans int [n, 2] or None) -> texts of rows.
 
-    They are those of whole rows without special tokens, or of spans, first and last token.
+    They are those of whole rows, or of spans, first and last token; without [SEP] and
+    [EOS]. The columns have the windows themselves if the corpus is not in memory.
     """
-    decode, corpus = decoder_of(train), train.context["corpus"]
-    length, eos = row_length(train), special(train, "[EOS]")
+    decode, length = decoder_of(train), row_length(train)
+    ends = [special(train, name) for name in ("[SEP]", "[EOS]")]
 
-    def read(rows: Any, spans: np.ndarray | None = None) -> list[str]:
-        found = []
-        for i, start in enumerate(np.asarray(rows["start"])):
-            first, last = (0, length - 1) if spans is None else spans[i]
-            held = corpus[start + first : start + last + 1]
-            found.append(decode(held[held != eos]))
-        return found
+    def row(columns, i):
+        if "corpus" in columns:
+            return np.asarray(columns["corpus"][i])
+        return train.context["corpus"][columns["start"][i] :][:length]
+
+    def text(tokens):
+        parts = np.split(tokens, np.flatnonzero(np.isin(tokens, ends)))
+        return " ".join(decode(x[~np.isin(x, ends)]) for x in parts).strip()
+
+    def read(columns: Any, spans: np.ndarray | None = None) -> list[str]:
+        columns = {
+            name: np.asarray(columns[name]) for name in ("corpus", "start") if name in columns
+        }
+        n = len(next(iter(columns.values())))
+        if spans is None:
+            return [text(row(columns, i)) for i in range(n)]
+        return [text(row(columns, i)[a : b + 1]) for i, (a, b) in enumerate(spans)]
 
     return read
 
