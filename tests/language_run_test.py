@@ -136,6 +136,8 @@ def test_a_task_says_what_it_cannot_use(tmp_path):
         task("entities,tiny=True,source=toy_text")
     with pytest.raises(ValueError, match="must be text with classes, got 'toy_text:ans"):
         task("sentiment,tiny=True,source=toy_text:answers")
+    with pytest.raises(ValueError, match="needs pairs, got a document of one text"):
+        task("inference,tiny=True,source=toy_text,premise=False")
     with pytest.raises(ValueError, match="labels must be 0 to 40, the rows of toy_text"):
         task("sentiment,tiny=True,labels=41")
 

@@ -130,10 +130,19 @@ class Layout:
         self.emojis, self.spans = grown("emojis", np.int32), grown("spans", np.int32)
 
     def append(self, documents: Iterable[Document]) -> slice:
-        """Appends the documents of a split; its rows."""
+        """Appends the documents of a split; its rows.
+
+        Raises:
+          ValueError: second texts of documents that are no pairs.
+        """
         row, begin, sentence = self.starts.size, self.tokens.size, self.sentences.size
         for doc in documents:
             if self.windows.second:
+                if not doc.second:
+                    raise ValueError(
+                        "the second text of a pair alone needs pairs, got a document of one "
+                        "text: give second=False (premise=True, question=True)"
+                    )
                 doc = replace(doc, sentences=doc.sentences[doc.second :], second=0)
             at, number = self.tokens.size, self.sentences.size
             span = self._append(doc)

@@ -220,7 +220,9 @@ def texts_of(train: Source) -> Callable[..., list[str]]:
 
     def read(columns: Any, spans: np.ndarray | None = None) -> list[str]:
         columns = {
-            name: np.asarray(columns[name]) for name in ("corpus", "start") if name in columns
+            name: np.asarray(columns[name])
+            for name in ("corpus", "start")
+            if name in columns
         }
         n = len(next(iter(columns.values())))
         if spans is None:
