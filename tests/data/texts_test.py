@@ -108,6 +108,27 @@ def test_tags_are_at_the_first_token_of_a_word():
 
 
 @pytest.mark.parametrize("tokens", ["word", "char", "wordpiece", "bpe"])
+def test_texts_with_tags_have_the_tokens_of_those_without(tokens):
+    held = ["It's a cat, Ann.", "Bob  left it", "(Ann) slept."]
+    tags = [[1] * len(text.split(" ")) for text in held]
+    own = Windows(length=60, tokens=tokens, vocabulary=300)
+    plain, tagged = (
+        corpus(
+            dict.fromkeys(("train", "val", "test"), [Document(held, tags=x)]), own, tags=y
+        )
+        for x, y in ((None, ""), (tags, "AB"))
+    )
+    for name in plain.context:
+        np.testing.assert_array_equal(plain.context[name], tagged.context[name])
+    row = tagged.splits["train"]["tags"][0] == 1
+    kind = tagged.fields["start"].kind
+    starts = [kind.vocabulary[i] for i in tagged.context["corpus"][:60][row]]
+    assert " " not in starts
+    if tokens in ("word", "char"):
+        assert [x[0].lower() for x in starts] == [*"iacablI(s".lower()]
+
+
+@pytest.mark.parametrize("tokens", ["word", "char", "wordpiece", "bpe"])
 def test_spans_are_the_tokens_of_the_characters(tokens):
     held = ["who ?", "it was ann .", "the cat saw bob jones there ."]
     at = len("it was ann .") + 1 + held[2].index("bob")

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import tokenizers
 
-from jssl.data.documents import Document, Windows, corpus
+from jssl.data.corpora import corpus
+from jssl.data.documents import Document, Windows
 from jssl.data.tokenizing import SPECIAL, parsed, pieces, read, sentences, trained
 
 TEXTS = ["the lower lake is lower than the newer lake"] * 5 + ["a widest zebra, it's new."]
