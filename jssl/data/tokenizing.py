@@ -226,8 +226,8 @@ def parsed(text: str, where: Any = FILE) -> Tokenizer:
     ordered = sorted(numbers, key=numbers.__getitem__)
     if [numbers[token] for token in ordered] != [*range(len(ordered))]:
         raise ValueError(
-            f"{where} must number its {len(ordered)} tokens from 0 without gaps, got numbers "
-            f"up to {max(numbers.values(), default=-1)}: add the tokens that are missing"
+            f"{where} must number its {len(ordered)} tokens from 0 without gaps, got "
+            f"numbers up to {max(numbers.values(), default=-1)}: add the tokens that are missing"
         )
     return Tokenizer(kind, text, tuple(ordered))
 
