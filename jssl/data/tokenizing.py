@@ -227,7 +227,7 @@ def parsed(text: str, where: Any = FILE) -> Tokenizer:
     if [numbers[token] for token in ordered] != [*range(len(ordered))]:
         raise ValueError(
             f"{where} must number its {len(ordered)} tokens from 0 without gaps, got "
-            f"numbers up to {max(numbers.values(), default=-1)}: add the tokens that are missing"
+            f"numbers up to {max(numbers.values(), default=-1)}: add the missing ones"
         )
     return Tokenizer(kind, text, tuple(ordered))
 
