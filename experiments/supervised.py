@@ -34,6 +34,7 @@ from jssl.knobs import (
     Data,
     LabeledText,
     Run,
+    check_pairs,
     row_length,
     special,
     texts_of,
@@ -273,7 +274,7 @@ def sentiment(
     return _Task(run, text, network).classified(pool)
 
 
-@tiny(CORPUS, NETWORK)
+@tiny(CORPUS, NETWORK, length=128)
 def inference(
     run: Run = Run(),
     text: LabeledText = LabeledText(source="toy_text:inference", epochs=12.0),
@@ -292,7 +293,10 @@ def inference(
       premise: Read the premise too; off is a control, at chance (1/3) if hypotheses do not
         betray their labels (Gururangan et al. 2018, https://arxiv.org/abs/1803.02324).
     """
-    return _Task(run, text, network, second=not premise).classified(pool)
+    task = _Task(run, text, network, second=not premise)
+    if premise:
+        check_pairs(task.train)
+    return task.classified(pool)
 
 
 @tiny(CORPUS, NETWORK)

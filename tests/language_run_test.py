@@ -120,10 +120,11 @@ def test_a_task_starts_from_a_folder_of_transformers(run, tmp_path, capsys):
     name, workdir, stage, state = run
     folder = tmp_path / "exported"
     assert export.main([f"--workdir={workdir}", f"--out={folder}/"]) == 0
+    spec = f"inference,tiny=True,premise=False,length=16,init={folder}"
     if name == "gpt":  # its words have no file of transformers
         with pytest.raises(ValueError, match="no tokenizer"):
-            task(f"inference,tiny=True,init={folder}")
-    tuned = task(f"inference,tiny=True,init={folder},tokenizer={workdir}")
+            task(spec)
+    tuned = task(f"{spec},tokenizer={workdir}")
     begun = Engine(started(tuned)).begin({})
     same = lambda a, b: np.testing.assert_array_equal(a, b)
     jax.tree.map(same, begun.params["encoder"], state.params["encoder"])

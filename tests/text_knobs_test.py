@@ -7,6 +7,7 @@ import pytest
 
 from jssl import config
 from jssl.data import load
+from jssl.data.corpora import windows_of
 from jssl.engine import Engine
 from jssl.features import Features
 from jssl.knobs import LabeledText, Run, texts_of
@@ -63,3 +64,17 @@ def test_labels_are_none_or_some_of_the_rows(folder):
         with pytest.raises(ValueError, match=f"labels must be 0 to 32, .*got {count}"):
             text = LabeledText(source=f"text:{folder}", labels=count)
             text.draw(Run(), text.load(Run(), labeled=True))
+
+
+def test_rows_without_a_second_text_are_counted_or_refused(caplog):
+    """Of characters, no row of 60 has the whole story, and of 500 some have."""
+    spec = "experiments/supervised.py:inference,tiny=True,tokens=char"
+    with pytest.raises(ValueError, match="40 of 40 rows of .* have no second text within"):
+        config.load(f"{spec},length=60").stages()
+    train = config.load(f"{spec},length=500").stages()[0].data
+    seps = sum(np.count_nonzero(windows_of(train, [i])[:, :-2] == 3) for i in range(40))
+    assert 0 < seps < 40
+    assert f"{40 - seps} of 40 rows of {train.name} have no second text, and" in caplog.text
+    caplog.clear()
+    config.load(f"{spec},length=999").stages()
+    assert "second text" not in caplog.text

@@ -12,6 +12,7 @@ from jssl import data, optim
 from jssl.config import Count, Fraction, Positive, one_of
 from jssl.data import Source
 from jssl.data.corpora import windows_of
+from jssl.data.logged import warn_once
 from jssl.data.splits import shuffled, stratified
 from jssl.data.tokenizing import FILE, SPECIAL, parsed
 from jssl.knobs.reading import arguments
@@ -182,6 +183,30 @@ def continuations(train: Source) -> np.ndarray:
     return np.array(parsed(train.files[FILE]).continues())
 
 
+def check_pairs(train: Source) -> None:
+    """Warns of rows whose second text is cut, with their number.
+
+    Raises:
+      ValueError: no row has a second text.
+    """
+    n, sep = train.size, special(train, "[SEP]")
+    cut = sum(int((~(x[:, :-2] == sep).any(1)).sum()) for x in _windows(train))
+    told = f"{cut:,} of {n:,} rows of {train.name} have no second text"
+    if cut == n:
+        raise ValueError(
+            f"{told} within length={row_length(train)} tokens: give a larger length, or a "
+            f"source of pairs"
+        )
+    if cut:
+        warn_once(f"{told}, and are at chance: a larger length keeps it")
+
+
+def _windows(train):
+    """The tokens of all rows, 1,024 rows at a time."""
+    for i in range(0, train.size, 1024):
+        yield windows_of(train, range(i, min(i + 1024, train.size)))
+
+
 def token_counts(train: Source) -> np.ndarray:
     """Occurrences of each token in the training split, int [v]; 0 of special tokens.
 
@@ -189,10 +214,7 @@ def token_counts(train: Source) -> np.ndarray:
     """
     words = words_of(train)
     if train.table is None:
-        held: Iterable[Any] = (
-            windows_of(train, range(i, min(i + 1024, train.size)))
-            for i in range(0, train.size, 1024)
-        )
+        held: Iterable[Any] = _windows(train)
     else:
         start = train.column("start")
         held = [train.context["corpus"][start.min() : start.max() + row_length(train)]]
