@@ -51,6 +51,7 @@ from jssl.methods.transfer.supervised import (
 )
 from jssl.models import vit
 from jssl.models.convnet import ConvNet
+from jssl.models.encoder_decoder import frame_of
 from jssl.models.heads import Classifier
 from jssl.models.text_tasks import SpanFinder, Tagged, TextClassifier, TextTagger
 from jssl.models.transformer import Transformer
@@ -184,10 +185,9 @@ class _Task:
 
     def framed(self, batch):
         """The texts of a batch between the encoder's special tokens."""
-        causal = self.encoder.causal
-        begin, end = ("[BOS]", "[EOS]") if causal else ("[CLS]", "[SEP]")
         begin, end, sep, eos = (
-            special(self.whole, x) for x in (begin, end, "[SEP]", "[EOS]")
+            name and special(self.whole, name)
+            for name in (*frame_of(self.encoder), "[SEP]", "[EOS]")
         )
         tokens, pad = window(row_length(self.whole))(batch), self.encoder.pad or 0
         return framed(tokens, begin=begin, end=end, sep=sep, eos=eos, pad=pad)
@@ -237,7 +237,8 @@ class _Task:
         """The stage of a classifier of texts, beside TF-IDF."""
         classes = self.needs(self.whole.classes, "classes")
         own = self.encoder
-        pool = pool or ("last" if own.causal else "first")
+        first, _ = frame_of(own)
+        pool = pool or ("last" if own.causal else "first" if first else "mean")
         judged = {"top1": evals.accuracy(), "macro_f1": evals.macro_f1()}
         return self.stage(
             TextClassifier(own, classes, pool, self.network.dropout),
@@ -269,7 +270,7 @@ def sentiment(
 
     Args:
       pool: Output that is classified: first, last or mean; empty: of causal encoders the
-        last, else the first.
+        last, of PEGASUS the mean, else the first.
     """
     return _Task(run, text, network).classified(pool)
 
@@ -284,12 +285,13 @@ def inference(
 ) -> list[Stage]:
     """Entailment, contradiction or neither, of a story and a statement; not timed yet.
 
-    A text is [CLS] premise [SEP] hypothesis [SEP]; of causal encoders [BOS] premise [SEP]
-    hypothesis [EOS]. Otherwise as `sentiment`.
+    A text is [CLS] premise [SEP] hypothesis [SEP]; of causal encoders and BART [BOS]
+    premise [SEP] hypothesis [EOS]; of PEGASUS the same without [BOS]. A row without a
+    hypothesis is counted, in a warning. Otherwise as `sentiment`.
 
     Args:
       pool: Output that is classified: first, last or mean; empty: of causal encoders the
-        last, else the first.
+        last, of PEGASUS the mean, else the first.
       premise: Read the premise too; off is a control, at chance (1/3) if hypotheses do not
         betray their labels (Gururangan et al. 2018, https://arxiv.org/abs/1803.02324).
     """
@@ -342,8 +344,10 @@ def answers(
 ) -> list[Stage]:
     """Extractive question answering, by default of stories; not timed yet.
 
-    A text is [CLS] question [SEP] story [SEP]; of causal encoders [BOS] question [SEP]
-    story [EOS]. Start and end of the answer are a softmax each over the places of the text.
+    A text is [CLS] question [SEP] story [SEP]; of causal encoders and BART [BOS] question
+    [SEP] story [EOS]; of PEGASUS the same without [BOS]. Start and end of the answer are a
+    softmax each over all places of the row, those of padding too; the predicted answer is
+    within the story.
 
     Departures: [CLS] is no place, since every question has an answer.
 

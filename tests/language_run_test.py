@@ -9,9 +9,11 @@ import pytest
 
 from jssl import config, export, sample, weights
 from jssl.checkpoint import Checkpoints
+from jssl.data.corpora import windows_of
 from jssl.engine import Engine
 from jssl.evaluate import __main__ as evaluate
-from jssl.initial import started
+from jssl.initial import started, text_encoder
+from jssl.knobs import special
 from jssl.pretrained import elsewhere
 from jssl.session import describe
 
@@ -114,6 +116,39 @@ def test_a_task_starts_from_the_encoder_of_a_run(run):
     assert tokens.max() < len(stage.data.field_of("corpus").vocabulary)
     with pytest.raises(ValueError, match="a text of 65 tokens is too long for the 1"):
         Engine(task(f"answers,tiny=True,init={workdir}"))
+
+
+FRAMES = {
+    "gpt": (["[BOS]"], "[EOS]", "last"),
+    "bert": (["[CLS]"], "[SEP]", "first"),
+    "bart": (["[BOS]"], "[EOS]", "first"),
+    "pegasus": ([], "[EOS]", "mean"),
+}
+
+
+def test_the_frame_of_a_text_is_that_of_the_encoders_training(run):
+    name, workdir, _, state = run
+    before, end, pool = FRAMES[name]
+    tuned = task(f"sentiment,tiny=True,init={workdir}")
+    data, encoder = tuned.data, text_encoder(str(workdir))
+    batch = decoded(data)
+    row = windows_of(data, [0])[0].tolist()
+    text = (
+        row[: row.index(special(data, "[EOS]"))] if special(data, "[EOS]") in row else row
+    )
+    ids = [special(data, x) for x in before] + text[:15] + [special(data, end)]
+    x = encoder.apply(
+        {"params": state.params["encoder"]}, np.array([ids]), np.zeros((1, len(ids)), int)
+    )[0]
+    wanted = {"first": x[0], "last": x[-1], "mean": x.mean(0)}[pool]
+    begun = Engine(started(tuned)).begin({})
+    found = tuned.method.embed(begun, batch)["h"][0]
+    np.testing.assert_allclose(found, wanted, rtol=1e-3, atol=1e-4)
+
+
+def decoded(data):
+    """The first rows of a split, as a method receives them."""
+    return data.decode(next(data.scan()), data.decoded_context())
 
 
 def test_a_task_starts_from_a_folder_of_transformers(run, tmp_path, capsys):
