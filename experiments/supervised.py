@@ -24,6 +24,7 @@ from functools import partial
 from typing import Any
 
 import flax.linen as nn
+import jax.numpy as jnp
 
 from jssl import Stage, baselines, evals, initial, nets, optim
 from jssl.config import Count, Counts, Fraction, Positive, one_of, tiny
@@ -310,9 +311,10 @@ def entities(
 ) -> list[Stage]:
     """Named entities, as BIO tags of words: people, places, firms; not timed yet.
 
-    The first token of a word has its tag; others have no loss. Half of the people and firms
-    of val and test, and 15 % of their places, are not in the training split: as words they
-    are [UNK], and only their place tells their tags.
+    The first token of a word has its tag; others have no loss, nor has the last one of a
+    text that is longer than a row, which [SEP] replaces. Half of the people and firms of
+    val and test, and 15 % of their places, are not in the training split: as words they are
+    [UNK], and only their place tells their tags.
 
     Args:
       crf: Predict the tags of a text jointly, by a conditional random field, instead of one
@@ -323,13 +325,18 @@ def entities(
     names = task.whole.field_of("tags").names  # type: ignore[attr-defined]
 
     def prepare(batch):
-        return Tagged(task.framed(batch), batch["tags"] >= 0)
+        texts = task.framed(batch)
+        inner = texts.inner[:, texts.first :]
+        return Tagged(texts, inner & (batch["tags"] >= 0))
+
+    def target(batch):
+        return jnp.where(prepare(batch).known, batch["tags"], -1)
 
     return task.stage(
         TextTagger(task.encoder, len(names), crf, network.dropout),
         {"entities": evals.entities(names)},
         prepare=prepare,
-        target=field("tags"),
+        target=target,
         error=tag_likelihood if crf else tag_cross_entropy,
     )
 

@@ -45,11 +45,10 @@ def corpus(
 
     Columns: start int32 [n], of the window in the corpus; label int32 [n], if documents
     have labels; tags int32 [n, length], if their words have tags: at the first token of a
-    word, else -1, also at the last token of a row; spans int32 [n, 2], -1 if the row cuts
-    them, and emoji int32 [n], if they have any. Context: corpus, sentence and document,
-    int32 [m], the tokens of all splits, and the number of the sentence and of the document
-    of each. A document ends with [EOS]; padding is a part of the corpus. The two texts of a
-    pair have [SEP] between them.
+    word, else -1; spans int32 [n, 2], -1 if the row cuts them, and emoji int32 [n], if they
+    have any. Context: corpus, sentence and document, int32 [m], the tokens of all splits,
+    and the number of the sentence and of the document of each. A document ends with [EOS];
+    padding is a part of the corpus. The two texts of a pair have [SEP] between them.
 
     The tokenizer is trained on the training split, and is a file of the data set.
 
@@ -81,7 +80,6 @@ def corpus(
     if layout.tags is not None:
         places = starts[:, None] + np.arange(windows.length)
         columns["tags"] = layout.tags.array()[places]
-        columns["tags"][:, -1] = -1  # it may give way to the token that ends a text
     if spans:
         columns["spans"] = layout.spans.array().reshape(-1, 2)
     tables = {

@@ -91,8 +91,9 @@ class TextClassifier(nn.Module):
 class TextTagger(nn.Module):
     """`Tagged` texts -> {"logits": [n, l, tags], "h": [n, d], "tokens": [n, l, d], "tags"}.
 
-    In training there is "chain" in place of "tags" int [n, l], the predicted ones, if there
-    is a conditional random field: the scores of `jssl.ops.crf`.
+    "tags" int [n, l] are the predicted ones, -1 of tokens without a tag. In training there
+    are none, but "chain", if there is a conditional random field: the scores of
+    `jssl.ops.crf`.
 
     Attributes:
       encoder: of the tokens.
@@ -114,7 +115,9 @@ class TextTagger(nn.Module):
         logits = Head(self.tags, self.dropout, name="head")(tokens, train)
         out = {"logits": logits, "h": pooled(x, texts, "mean"), "tokens": tokens}
         if not self.crf:
-            return out | ({} if train else {"tags": logits.argmax(-1)})
+            return out | (
+                {} if train else {"tags": jnp.where(known, logits.argmax(-1), -1)}
+            )
         k, zeros = self.tags, nn.initializers.zeros
         chain = Chain(
             self.param("first", zeros, (k,)),

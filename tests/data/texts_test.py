@@ -1,6 +1,5 @@
 import logging
 
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -8,8 +7,7 @@ from jssl.data import load, packages
 from jssl.data.__main__ import main
 from jssl.data.corpora import corpus
 from jssl.data.documents import Document, Windows
-from jssl.data.tokenizing import CLS, EOS, PAD, SEP, read
-from jssl.ops.framing import framed
+from jssl.data.tokenizing import EOS, PAD, SEP, read
 
 STORY = "It rained on day {}. The cat {} slept. A dog {} barked."
 
@@ -107,18 +105,6 @@ def test_tags_are_at_the_first_token_of_a_word():
     assert found.splits["train"]["tags"].tolist() == [[0, 1, -1, 2, -1, -1]]
     with pytest.raises(ValueError, match="2 tags of 3 words"):
         corpus({"train": [Document(["a b c"], tags=[[0, 1]])]}, Windows(), tags="AB")
-
-
-def test_tags_are_within_the_text_that_an_encoder_reads():
-    """The last token of a text that is too long is replaced."""
-    held = [Document([x], tags=[[1] * len(x.split())]) for x in ("a b c d", "a b c", "a")]
-    own = Windows(length=3, first=True)
-    found = corpus(dict.fromkeys(("train", "val", "test"), held), own, tags="AB")
-    part = found.splits["train"]
-    assert part["tags"].tolist() == [[1, 1, -1], [1, 1, -1], [1, -1, -1]]
-    rows = jnp.array(found.context["corpus"][part["start"][:, None] + np.arange(3)])
-    read = framed(rows, begin=CLS, end=SEP, sep=SEP, eos=EOS)
-    np.testing.assert_array_equal(part["tags"] >= 0, read.inner[:, 1:])
 
 
 @pytest.mark.parametrize("tokens", ["word", "char", "wordpiece", "bpe"])
