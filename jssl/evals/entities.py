@@ -98,8 +98,8 @@ def entities(names: Sequence[str], output: str = "tags", target: str = "tags") -
         return {f"entity_{k}": x for k, x in scores._asdict().items()}
 
     return Eval(
-        f"precision, recall and F1 of entities of {output}, by type and both ends, micro, of "
-        f"the words that were read",
+        f"precision, recall and F1 of entities of {output}, by type and both ends, micro, "
+        f"of the words that were read",
         run,
         (output,),
         online=True,
