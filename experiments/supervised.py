@@ -24,6 +24,7 @@ from functools import partial
 from typing import Any
 
 import flax.linen as nn
+import jax.numpy as jnp
 
 from jssl import Stage, baselines, evals, initial, nets, optim
 from jssl.config import Count, Counts, Fraction, Positive, one_of, tiny
@@ -34,6 +35,7 @@ from jssl.knobs import (
     Data,
     LabeledText,
     Run,
+    check_pairs,
     row_length,
     special,
     texts_of,
@@ -50,6 +52,7 @@ from jssl.methods.transfer.supervised import (
 )
 from jssl.models import vit
 from jssl.models.convnet import ConvNet
+from jssl.models.encoder_decoder import frame_of
 from jssl.models.heads import Classifier
 from jssl.models.text_tasks import SpanFinder, Tagged, TextClassifier, TextTagger
 from jssl.models.transformer import Transformer
@@ -183,10 +186,9 @@ class _Task:
 
     def framed(self, batch):
         """The texts of a batch between the encoder's special tokens."""
-        causal = self.encoder.causal
-        begin, end = ("[BOS]", "[EOS]") if causal else ("[CLS]", "[SEP]")
         begin, end, sep, eos = (
-            special(self.whole, x) for x in (begin, end, "[SEP]", "[EOS]")
+            name and special(self.whole, name)
+            for name in (*frame_of(self.encoder), "[SEP]", "[EOS]")
         )
         tokens, pad = window(row_length(self.whole))(batch), self.encoder.pad or 0
         return framed(tokens, begin=begin, end=end, sep=sep, eos=eos, pad=pad)
@@ -236,7 +238,8 @@ class _Task:
         """The stage of a classifier of texts, beside TF-IDF."""
         classes = self.needs(self.whole.classes, "classes")
         own = self.encoder
-        pool = pool or ("last" if own.causal else "first")
+        first, _ = frame_of(own)
+        pool = pool or ("last" if own.causal else "first" if first else "mean")
         judged = {"top1": evals.accuracy(), "macro_f1": evals.macro_f1()}
         return self.stage(
             TextClassifier(own, classes, pool, self.network.dropout),
@@ -268,12 +271,12 @@ def sentiment(
 
     Args:
       pool: Output that is classified: first, last or mean; empty: of causal encoders the
-        last, else the first.
+        last, of PEGASUS the mean, else the first.
     """
     return _Task(run, text, network).classified(pool)
 
 
-@tiny(CORPUS, NETWORK)
+@tiny(CORPUS, NETWORK, length=128)
 def inference(
     run: Run = Run(),
     text: LabeledText = LabeledText(source="toy_text:inference", epochs=12.0),
@@ -283,16 +286,20 @@ def inference(
 ) -> list[Stage]:
     """Entailment, contradiction or neither, of a story and a statement; not timed yet.
 
-    A text is [CLS] premise [SEP] hypothesis [SEP]; of causal encoders [BOS] premise [SEP]
-    hypothesis [EOS]. Otherwise as `sentiment`.
+    A text is [CLS] premise [SEP] hypothesis [SEP]; of causal encoders and BART [BOS]
+    premise [SEP] hypothesis [EOS]; of PEGASUS the same without [BOS]. A row without a
+    hypothesis is counted, in a warning. Otherwise as `sentiment`.
 
     Args:
       pool: Output that is classified: first, last or mean; empty: of causal encoders the
-        last, else the first.
+        last, of PEGASUS the mean, else the first.
       premise: Read the premise too; off is a control, at chance (1/3) if hypotheses do not
         betray their labels (Gururangan et al. 2018, https://arxiv.org/abs/1803.02324).
     """
-    return _Task(run, text, network, second=not premise).classified(pool)
+    task = _Task(run, text, network, second=not premise)
+    if premise:
+        check_pairs(task.train)
+    return task.classified(pool)
 
 
 @tiny(CORPUS, NETWORK)
@@ -304,9 +311,10 @@ def entities(
 ) -> list[Stage]:
     """Named entities, as BIO tags of words: people, places, firms; not timed yet.
 
-    The first token of a word has its tag; others have no loss. Half of the names of val and
-    test are not in the training split: as words they are [UNK], and only their place tells
-    their tags.
+    The first token of a word has its tag; others have no loss, nor has the last one of a
+    text that is longer than a row, which [SEP] replaces. Half of the people and firms of
+    val and test, and 15 % of their places, are not in the training split: as words they are
+    [UNK], and only their place tells their tags.
 
     Args:
       crf: Predict the tags of a text jointly, by a conditional random field, instead of one
@@ -317,13 +325,18 @@ def entities(
     names = task.whole.field_of("tags").names  # type: ignore[attr-defined]
 
     def prepare(batch):
-        return Tagged(task.framed(batch), batch["tags"] >= 0)
+        texts = task.framed(batch)
+        inner = texts.inner[:, texts.first :]
+        return Tagged(texts, inner & (batch["tags"] >= 0))
+
+    def target(batch):
+        return jnp.where(prepare(batch).known, batch["tags"], -1)
 
     return task.stage(
         TextTagger(task.encoder, len(names), crf, network.dropout),
         {"entities": evals.entities(names)},
         prepare=prepare,
-        target=field("tags"),
+        target=target,
         error=tag_likelihood if crf else tag_cross_entropy,
     )
 
@@ -338,8 +351,10 @@ def answers(
 ) -> list[Stage]:
     """Extractive question answering, by default of stories; not timed yet.
 
-    A text is [CLS] question [SEP] story [SEP]; of causal encoders [BOS] question [SEP]
-    story [EOS]. Start and end of the answer are a softmax each over the places of the text.
+    A text is [CLS] question [SEP] story [SEP]; of causal encoders and BART [BOS] question
+    [SEP] story [EOS]; of PEGASUS the same without [BOS]. Start and end of the answer are a
+    softmax each over all places of the row, those of padding too; the predicted answer is
+    within the story.
 
     Departures: [CLS] is no place, since every question has an answer.
 

@@ -25,6 +25,7 @@ from jssl import evals, loop, optim
 from jssl.cache import cache_folder
 from jssl.config import Stage
 from jssl.data import Source, labels_per_class, pair, random_labels
+from jssl.data.tokenizing import pieces
 from jssl.knobs import Images, Run, SomeLabels, Text, with_labels
 from jssl.learner import GRAD_NORM
 from jssl.log import Log, write_json
@@ -92,12 +93,14 @@ def rows(
 def tfidf(run: Run, train: Source, texts: Callable[..., Sequence[str]]) -> Stage:
     """Logistic regression on TF-IDF of the words of texts, as top1.
 
+    Words are those of `tokenizing.pieces`: punctuation is no part of them.
+
     Args:
       run: settings of the stage.
       train: the labeled training source.
       texts: decoded columns -> texts, as of `knobs.texts_of`.
     """
-    judged = {"top1": evals.tfidf(texts)}
+    judged = {"top1": evals.tfidf(texts, pieces)}
     return run.baseline("tf-idf", plain(train), train, 0, evals=judged)
 
 

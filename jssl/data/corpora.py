@@ -5,8 +5,10 @@ into files of the cache; its batches have the columns "corpus", "sentence" and "
 the same windows instead, which are read on the host.
 """
 
+import errno
 import functools
 import json
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -125,7 +127,7 @@ def stored_corpus(
       names: of the classes.
 
     Raises:
-      ValueError: as `corpus`; or files that cannot be written.
+      ValueError: as `corpus`; or files that cannot be read or written.
     """
     parts = [_VERSION, identity, repr(windows), *names]
     if windows.tokenizer:
@@ -138,6 +140,9 @@ def stored_corpus(
                 inform_once(f"a large corpus is tokenized, once, into {folder}")
                 _write(part, splits(), windows, names)
     except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        if not full and str(cache_folder()) not in str(error.filename):
+            raise ValueError(f"a corpus cannot be tokenized: {error}") from error
         raise ValueError(
             f"a corpus cannot be tokenized into {folder}: {error}; set JSSL_CACHE to a "
             f"folder with space, or give resident=BYTES to hold it in memory"
@@ -248,8 +253,11 @@ def _write(folder, splits, windows, names):
         "pad": layout.pad,
         "summary": _counted(layout.count, splits, own, windows, parts),
     }
-    (folder / FILE).write_text(own.saved)
-    (folder / _CONTENTS).write_text(json.dumps(held))
+    for name, content in {FILE: own.saved, _CONTENTS: json.dumps(held)}.items():
+        with (folder / name).open("w") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
 
 
 def _fields(tokenizer, pad, names) -> dict[str, Field]:

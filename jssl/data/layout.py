@@ -130,10 +130,19 @@ class Layout:
         self.emojis, self.spans = grown("emojis", np.int32), grown("spans", np.int32)
 
     def append(self, documents: Iterable[Document]) -> slice:
-        """Appends the documents of a split; its rows."""
+        """Appends the documents of a split; its rows.
+
+        Raises:
+          ValueError: second texts of documents that are no pairs.
+        """
         row, begin, sentence = self.starts.size, self.tokens.size, self.sentences.size
         for doc in documents:
             if self.windows.second:
+                if not doc.second:
+                    raise ValueError(
+                        "the second text of a pair alone needs pairs, got a document of "
+                        "one text: give second=False (premise=True, question=True)"
+                    )
                 doc = replace(doc, sentences=doc.sentences[doc.second :], second=0)
             at, number = self.tokens.size, self.sentences.size
             span = self._append(doc)
@@ -191,10 +200,8 @@ class Layout:
 
     def _flat(self, doc, sentences, first):
         """Sentences of a document from number `first` on; all of them, if it has a span."""
-        # Spaces are tokens, or parts of them.
-        spaced = self.tokenizer.kind in ("char", "bpe")
         texts = [
-            " " + x if spaced and i not in (0, doc.second) else x
+            " " + x if self._spaced and i not in (0, doc.second) else x
             for i, x in enumerate(sentences, first)
         ]
         tokens: list[int] = []
@@ -222,20 +229,28 @@ class Layout:
         whole = self.tokenizer.kind == "bpe"  # of bytes: a space is of the next word
         return len(self.tokenizer.encode(prefix.rstrip() if whole else prefix))
 
+    @property
+    def _spaced(self):
+        """True if spaces are tokens, or parts of them."""
+        return self.tokenizer.kind in ("char", "bpe")
+
     def _tagged(self, doc):
         """Words are encoded one by one; the first token of each has its tag."""
         tokens: list[int] = []
         begins, tags = [], []
-        for text, own in zip(doc.sentences, doc.tags, strict=True):
+        for i, (text, own) in enumerate(zip(doc.sentences, doc.tags, strict=True)):
             words = text.split(" ")
             if len(words) != len(own):
                 raise ValueError(f"{len(own)} tags of {len(words)} words: {text!r}")
             begin = len(tokens)
-            leading = self.tokenizer.kind == "bpe"  # of bytes: a space is of the next word
-            texts = [" " + x if leading and j else x for j, x in enumerate(words)]
-            for ids, tag in zip(self.tokenizer.encode_all(texts), own, strict=True):
+            texts = [
+                " " + x if self._spaced and (i or j) else x for j, x in enumerate(words)
+            ]
+            encoded = self.tokenizer.encode_all(texts)
+            for word, ids, tag in zip(texts, encoded, own, strict=True):
+                space = [-1] * (self.tokenizer.kind == "char" and word.startswith(" "))
                 tokens += ids
-                tags += [tag, *([-1] * (len(ids) - 1))][: len(ids)]
+                tags += [*space, tag, *([-1] * len(ids))][: len(ids)]
             begins += [begin] * (len(tokens) > begin)
         return _Flat(tokens, begins, tags, None)
 

@@ -73,7 +73,7 @@ def text(path: str, /, *, resident: int = RESIDENT, **windows: Any) -> Dataset:
 
     if not large:
         return corpus(documents(), own, names=classes)
-    identity = fingerprint(*(f"{name} {stamp(file)}" for name, file in found))
+    identity = fingerprint(*(f"{x} {file.resolve()} {stamp(file)}" for x, file in found))
     return stored_corpus(identity, documents, own, names=classes)
 
 
@@ -268,8 +268,8 @@ def entities(**windows: Any) -> Dataset:
 def spam(**windows: Any) -> Dataset:
     """6,046 e-mails of SpamAssassin, ham or spam: subject and text, without other headers.
 
-    Of equal ones the first is kept; an e-mail's split follows from its words. A row is the
-    beginning of an e-mail, 128 tokens.
+    Of those with equal beginnings the first is kept; an e-mail's split follows from all its
+    words, whatever the length of rows. A row is the beginning of an e-mail, 128 tokens.
 
     Args:
       **windows: fields of `documents.Windows`: the tokens, and the rows.
@@ -280,13 +280,15 @@ def spam(**windows: Any) -> Dataset:
     (folder,) = require("spam", SPAM)
     names = ("ham", "spam")
     own = asked(windows, length=128, least=3, first=True)
-    seen: dict[str, Document] = {}
+    seen: dict[str, tuple[str, Document]] = {}
     for file in sorted(folder.glob("*/*.txt")):
-        flat = _message(file.read_bytes())[: 12 * own.length]
+        whole = _message(file.read_bytes())
+        flat = whole[: 12 * own.length]
         label = int(file.parent.name.startswith("spam"))
         if flat:
-            seen.setdefault(flat.lower(), Document(sentences(flat), label))
-    return corpus(_hashed(seen.items()), own, names=names, license="CC0")
+            held = Document(sentences(flat), label)
+            seen.setdefault(flat.lower(), (whole.lower(), held))
+    return corpus(_hashed(seen.values()), own, names=names, license="CC0")
 
 
 def _message(raw):

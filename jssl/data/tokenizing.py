@@ -209,7 +209,8 @@ def parsed(text: str, where: Any = FILE) -> Tokenizer:
     """The tokenizer in the text of a tokenizer.json.
 
     Raises:
-      ValueError: it is neither one of jssl nor a BPE or WordPiece of `tokenizers`.
+      ValueError: it is neither one of jssl nor a BPE or WordPiece of `tokenizers`, or its
+        numbers have gaps.
     """
     try:
         held = json.loads(text)
@@ -223,6 +224,11 @@ def parsed(text: str, where: Any = FILE) -> Tokenizer:
         ) from error
     numbers = _library().Tokenizer.from_str(text).get_vocab(with_added_tokens=True)
     ordered = sorted(numbers, key=numbers.__getitem__)
+    if [numbers[token] for token in ordered] != [*range(len(ordered))]:
+        raise ValueError(
+            f"{where} must number its {len(ordered)} tokens from 0 without gaps, got "
+            f"numbers up to {max(numbers.values(), default=-1)}: add the missing ones"
+        )
     return Tokenizer(kind, text, tuple(ordered))
 
 

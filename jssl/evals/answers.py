@@ -15,6 +15,7 @@ import numpy as np
 from jssl.evals.protocol import Eval
 
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
+_NO_WORD = "\0"  # survives the normalization, and equals no word of a text
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
@@ -60,22 +61,30 @@ def answers(
     text: Callable[[Mapping[str, Any], np.ndarray], Sequence[str]],
     output: str = "span",
     target: str = "spans",
+    unknown: str = "[UNK]",
 ) -> Eval:
     """Exact match and F1 of a method's own spans; fits nothing.
 
-    A row that does not contain the whole answer, whose span is negative, counts as 0.
+    A row that does not contain the whole answer, whose span is negative, counts as 0. Words
+    that the tokenizer does not know have one text: they count only if the spans are equal.
 
     Args:
       text: (decoded columns, spans [n, 2]) -> the texts of spans.
       output: predicted first and last places int [n, 2] of `embed`.
       target: column of the spans [n, 2].
+      unknown: text of an unknown token.
     """
 
     def run(features, final) -> dict:
         split = "test" if final else "val"
         truth = np.asarray(features.targets(split, target))
         rows = features.rows(split)
-        guess = text(rows, np.asarray(features(split, output)))
+        spans = np.asarray(features(split, output))
+        other = (spans != truth).any(-1)
+        guess = [
+            x.replace(unknown, _NO_WORD) if differs else x
+            for x, differs in zip(text(rows, spans), other, strict=True)
+        ]
         wanted = text(rows, np.maximum(truth, 0))
         known = (truth >= 0).all(-1)
         pairs = list(zip(guess, wanted, strict=True))
@@ -87,7 +96,8 @@ def answers(
         }
 
     return Eval(
-        f"exact match and F1 of the words of {output}, by SQuAD's normalization",
+        f"exact match and F1 of the words of {output}, by SQuAD's normalization; "
+        f"{unknown} only of equal spans",
         run,
         (output,),
         online=True,

@@ -58,7 +58,7 @@ def entity_scores(
 
     Args:
       truth: tags; those of negative number are no words, and left out of both.
-      guess: predicted tags.
+      guess: predicted tags; those of negative number were not read, and are left out too.
       names: of the tags.
 
     >>> names, truth = ("O", "B-X", "I-X"), np.array([[1, 2, -1, 0, 1]])
@@ -68,7 +68,8 @@ def entity_scores(
     right = wanted = made = 0
     for row, other in zip(truth, guess, strict=True):
         true, given = (
-            {*entity_spans([names[i] for i in x[row >= 0]])} for x in (row, other)
+            {*entity_spans([names[i] for i in x[(row >= 0) & (other >= 0)]])}
+            for x in (row, other)
         )
         right += len(true & given)
         wanted += len(true)
@@ -82,7 +83,7 @@ def entities(names: Sequence[str], output: str = "tags", target: str = "tags") -
 
     Args:
       names: of the tags, in BIO.
-      output: predicted tags int [n, l] of `embed`.
+      output: predicted tags int [n, l] of `embed`; negative where no word was read.
       target: column of the tags [n, l]; negative where there is no word.
 
     Raises:
@@ -97,7 +98,8 @@ def entities(names: Sequence[str], output: str = "tags", target: str = "tags") -
         return {f"entity_{k}": x for k, x in scores._asdict().items()}
 
     return Eval(
-        f"precision, recall and F1 of entities of {output}, by type and both ends, micro",
+        f"precision, recall and F1 of entities of {output}, by type and both ends, micro, "
+        f"of the words that were read",
         run,
         (output,),
         online=True,

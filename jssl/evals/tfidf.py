@@ -15,6 +15,7 @@ from jssl.evals.protocol import Eval
 
 def tfidf(
     texts: Callable[[Mapping[str, Any]], Sequence[str]],
+    words: Callable[[str], Sequence[str]] = str.split,
     ngrams: int = 2,
     c: float = 10.0,
     metric: str = "top1",
@@ -26,6 +27,7 @@ def tfidf(
 
     Args:
       texts: decoded columns -> texts.
+      words: a text in lower case -> its words; its name is part of the protocol.
       ngrams: most words of a term.
       c: inverse of the penalty.
       metric: name of the number.
@@ -37,15 +39,17 @@ def tfidf(
         from sklearn.pipeline import make_pipeline
 
         split = "test" if final else "val"
-        terms = TfidfVectorizer(ngram_range=(1, ngrams), token_pattern=r"(?u)\S+")
+        terms = TfidfVectorizer(
+            ngram_range=(1, ngrams), tokenizer=words, token_pattern=None
+        )
         model = make_pipeline(terms, LogisticRegression(C=c, max_iter=1000))
         model.fit(texts(features.rows("train")), features.labels("train"))
         guess = model.predict(texts(features.rows(split)))
         return {metric: float(np.mean(guess == features.labels(split)))}
 
     return Eval(
-        f"logistic regression, C={c:g}, on TF-IDF of terms of up to {ngrams} words, fitted "
-        f"on train",
+        f"logistic regression, C={c:g}, on TF-IDF of terms of up to {ngrams} words, "
+        f"split by {words.__name__}, fitted on train",
         run,
         (),
     )

@@ -12,6 +12,7 @@ from jssl import data, optim
 from jssl.config import Count, Fraction, Positive, one_of
 from jssl.data import Source
 from jssl.data.corpora import windows_of
+from jssl.data.logged import warn_once
 from jssl.data.splits import shuffled, stratified
 from jssl.data.tokenizing import FILE, SPECIAL, parsed
 from jssl.knobs.reading import arguments
@@ -105,11 +106,11 @@ class LabeledText(Corpus):
         """The labeled rows of a training split.
 
         Raises:
-          ValueError: fewer rows.
+          ValueError: fewer rows, or a negative number.
         """
         if not self.labels:
             return train
-        if self.labels > train.size:
+        if not 0 <= self.labels <= train.size:
             raise ValueError(
                 f"labels must be 0 to {train.size}, the rows of {train.name}, got "
                 f"{self.labels}"
@@ -197,6 +198,30 @@ def continuations(train: Source) -> np.ndarray:
     return np.array(parsed(train.files[FILE]).continues())
 
 
+def check_pairs(train: Source) -> None:
+    """Warns of rows whose second text is cut, with their number.
+
+    Raises:
+      ValueError: no row has a second text.
+    """
+    n, sep = train.size, special(train, "[SEP]")
+    cut = sum(int((~(x[:, :-2] == sep).any(1)).sum()) for x in _windows(train))
+    told = f"{cut:,} of {n:,} rows of {train.name} have no second text"
+    if cut == n:
+        raise ValueError(
+            f"{told} within length={row_length(train)} tokens: give a larger length, or a "
+            f"source of pairs"
+        )
+    if cut:
+        warn_once(f"{told}, and are at chance: a larger length keeps it")
+
+
+def _windows(train):
+    """The tokens of all rows, 1,024 rows at a time."""
+    for i in range(0, train.size, 1024):
+        yield windows_of(train, range(i, min(i + 1024, train.size)))
+
+
 def token_counts(train: Source) -> np.ndarray:
     """Occurrences of each token in the training split, int [v]; 0 of special tokens.
 
@@ -204,10 +229,7 @@ def token_counts(train: Source) -> np.ndarray:
     """
     words = words_of(train)
     if train.table is None:
-        held: Iterable[Any] = (
-            windows_of(train, range(i, min(i + 1024, train.size)))
-            for i in range(0, train.size, 1024)
-        )
+        held: Iterable[Any] = _windows(train)
     else:
         start = train.column("start")
         held = [train.context["corpus"][start.min() : start.max() + row_length(train)]]
@@ -218,18 +240,31 @@ def token_counts(train: Source) -> np.ndarray:
 def texts_of(train: Source) -> Callable[..., list[str]]:
     """A function (decoded columns, spans int [n, 2] or None) -> texts of rows.
 
-    They are those of whole rows without special tokens, or of spans, first and last token.
+    They are those of whole rows, or of spans, first and last token; without [SEP] and
+    [EOS]. The columns have the windows themselves if the corpus is not in memory.
     """
-    decode, corpus = decoder_of(train), train.context["corpus"]
-    length, eos = row_length(train), special(train, "[EOS]")
+    decode, length = decoder_of(train), row_length(train)
+    ends = [special(train, name) for name in ("[SEP]", "[EOS]")]
 
-    def read(rows: Any, spans: np.ndarray | None = None) -> list[str]:
-        found = []
-        for i, start in enumerate(np.asarray(rows["start"])):
-            first, last = (0, length - 1) if spans is None else spans[i]
-            held = corpus[start + first : start + last + 1]
-            found.append(decode(held[held != eos]))
-        return found
+    def row(columns, i):
+        if "corpus" in columns:
+            return np.asarray(columns["corpus"][i])
+        return train.context["corpus"][columns["start"][i] :][:length]
+
+    def text(tokens):
+        parts = np.split(tokens, np.flatnonzero(np.isin(tokens, ends)))
+        return " ".join(decode(x[~np.isin(x, ends)]) for x in parts).strip()
+
+    def read(columns: Any, spans: np.ndarray | None = None) -> list[str]:
+        columns = {
+            name: np.asarray(columns[name])
+            for name in ("corpus", "start")
+            if name in columns
+        }
+        n = len(next(iter(columns.values())))
+        if spans is None:
+            return [text(row(columns, i)) for i in range(n)]
+        return [text(row(columns, i)[a : b + 1]) for i, (a, b) in enumerate(spans)]
 
     return read
 

@@ -19,6 +19,24 @@ BART = dict(pre_norm=False, eps=1e-5, offset=2)
 PEGASUS = dict(pre_norm=True, eps=1e-5, sinusoidal=True, multiplied=True, activation="relu")
 
 
+def frame_of(encoder: Transformer) -> tuple[str | None, str]:
+    """Names of the tokens before and behind a text, as an encoder's pretraining has them.
+
+    GPT and BART: [BOS] and [EOS]; PEGASUS: none and [EOS]; others, as BERT: [CLS] and
+    [SEP].
+
+    Args:
+      encoder: BART's is known by the `offset` of its positions, PEGASUS's by sinusoidal
+        positions and multiplied embeddings.
+
+    >>> frame_of(Transformer(9, 8, 4, 1, 1, **PEGASUS))
+    (None, '[EOS]')
+    """
+    if encoder.sinusoidal and encoder.multiplied:
+        return None, "[EOS]"
+    return ("[BOS]", "[EOS]") if encoder.causal or encoder.offset else ("[CLS]", "[SEP]")
+
+
 class EncoderDecoder(nn.Module):
     """Scores of a text given another one: tokens int [n, l], int [n, t] -> outputs by name.
 

@@ -23,8 +23,8 @@ class Tagged(NamedTuple):
     """Texts, and the tokens that have a tag.
 
     Attributes:
-      texts: [n, l + 1].
-      known: bool [n, l], without the first token of the frame.
+      texts: [n, l + 1], or [n, l] without a token before them.
+      known: bool [n, l], without the token before a text.
     """
 
     texts: Framed
@@ -85,14 +85,15 @@ class TextClassifier(nn.Module):
         x = self.encoder(texts.ids, texts.segments, train)
         h = pooled(x, texts, self.pool)
         logits = Head(self.classes, self.dropout, name="head")(h, train)
-        return {"logits": logits, "h": h, "tokens": x[:, 1:]}
+        return {"logits": logits, "h": h, "tokens": x[:, texts.first :]}
 
 
 class TextTagger(nn.Module):
     """`Tagged` texts -> {"logits": [n, l, tags], "h": [n, d], "tokens": [n, l, d], "tags"}.
 
-    In training there is "chain" in place of "tags" int [n, l], the predicted ones, if there
-    is a conditional random field: the scores of `jssl.ops.crf`.
+    "tags" int [n, l] are the predicted ones, -1 of tokens without a tag. In training there
+    are none, but "chain", if there is a conditional random field: the scores of
+    `jssl.ops.crf`.
 
     Attributes:
       encoder: of the tokens.
@@ -110,10 +111,13 @@ class TextTagger(nn.Module):
     def __call__(self, tagged, train=False):
         texts, known = tagged
         x = self.encoder(texts.ids, texts.segments, train)
-        logits = Head(self.tags, self.dropout, name="head")(x[:, 1:], train)
-        out = {"logits": logits, "h": pooled(x, texts, "mean"), "tokens": x[:, 1:]}
+        tokens = x[:, texts.first :]
+        logits = Head(self.tags, self.dropout, name="head")(tokens, train)
+        out = {"logits": logits, "h": pooled(x, texts, "mean"), "tokens": tokens}
         if not self.crf:
-            return out | ({} if train else {"tags": logits.argmax(-1)})
+            return out | (
+                {} if train else {"tags": jnp.where(known, logits.argmax(-1), -1)}
+            )
         k, zeros = self.tags, nn.initializers.zeros
         chain = Chain(
             self.param("first", zeros, (k,)),
@@ -144,11 +148,13 @@ class SpanFinder(nn.Module):
     @nn.compact
     def __call__(self, texts, train=False):
         x = self.encoder(texts.ids, texts.segments, train)
-        logits = Head(2, self.dropout, name="head")(x[:, 1:], train)
-        out = {"logits": logits, "h": pooled(x, texts, "mean"), "tokens": x[:, 1:]}
+        tokens = x[:, texts.first :]
+        logits = Head(2, self.dropout, name="head")(tokens, train)
+        out = {"logits": logits, "h": pooled(x, texts, "mean"), "tokens": tokens}
         if train:
             return out
         second = texts.segments == 1
         context = texts.inner & (second | ~second.any(1, keepdims=True))
-        span = best_span(logits[..., 0], logits[..., 1], context[:, 1:], self.longest)
+        context = context[:, texts.first :]
+        span = best_span(logits[..., 0], logits[..., 1], context, self.longest)
         return out | {"span": span}

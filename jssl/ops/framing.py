@@ -1,25 +1,30 @@
 """Texts between the special tokens of an encoder, as inputs of downstream tasks."""
 
-from typing import NamedTuple
+from dataclasses import dataclass, field
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int
 
 from jssl.ops.shapes import expect
 
 
-class Framed(NamedTuple):
-    """Texts with a token before and one behind them, and padding.
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Framed:
+    """Texts with a token before and one behind them, or one behind alone, and padding.
 
     Attributes:
       ids: [n, l] tokens.
       segments: [n, l] 1 behind the separator of a pair, up to the last token; else 0.
       size: [n] tokens that are no padding, with the first and last one.
+      first: place of the first token of a text: 1, or 0 if there is none before it.
     """
 
     ids: Int[Array, "n l"]
     segments: Int[Array, "n l"]
     size: Int[Array, " n"]
+    first: int = field(default=1, metadata={"static": True})
 
     @property
     def there(self) -> Bool[Array, "n l"]:
@@ -28,31 +33,31 @@ class Framed(NamedTuple):
 
     @property
     def inner(self) -> Bool[Array, "n l"]:
-        """True for the tokens between the first and the last one."""
+        """True for the tokens of the texts themselves."""
         place = jnp.arange(self.ids.shape[1])
-        return (place > 0) & (place < self.size[:, None] - 1)
+        return (place >= self.first) & (place < self.size[:, None] - 1)
 
 
 def framed(
     tokens: Int[Array, "n l"],
     *,
-    begin: int,
+    begin: int | None,
     end: int,
     sep: int,
     eos: int,
     fill: int = 0,
     pad: int = 0,
 ) -> Framed:
-    """Texts [n, l + 1]: `begin`, the text, `end`, and padding.
+    """Texts [n, l + 1]: `begin`, the text, `end`, and padding; [n, l] without `begin`.
 
     A text ends with `eos`, which `end` replaces, and `fill` follows; of a text that is
     longer than a row the last token is replaced. BERT: [CLS] A [SEP], or [CLS] A [SEP] B
-    [SEP]; GPT: [BOS] A [EOS], or [BOS] A [SEP] B [EOS]. Devlin et al. 2019, section 3.2,
-    https://arxiv.org/abs/1810.04805; Radford et al. 2018, section 3.3.
+    [SEP]; GPT: [BOS] A [EOS], or [BOS] A [SEP] B [EOS]; PEGASUS: A [EOS]. Devlin et al.
+    2019, section 3.2, https://arxiv.org/abs/1810.04805; Radford et al. 2018, section 3.3.
 
     Args:
       tokens: rows of texts.
-      begin, end: tokens around a text.
+      begin, end: tokens around a text; begin None: there is none before it.
       sep: between the two texts of a pair.
       eos: at the end of a text, in `tokens`.
       fill: behind it, in `tokens`.
@@ -73,9 +78,10 @@ def framed(
     closing = jnp.where(place == size, end, pad)
     ids = jnp.where(place < size, tokens, closing).astype(tokens.dtype)
     segments = (behind(ids == sep) & (place <= size)).astype(jnp.int32)
-    before = ((0, 0), (1, 0))
-    ids = jnp.pad(ids, before, constant_values=begin)
-    return Framed(ids, jnp.pad(segments, before), size[:, 0] + 2)
+    first = int(begin is not None)
+    before = ((0, 0), (first, 0))
+    ids = jnp.pad(ids, before, constant_values=begin or 0)
+    return Framed(ids, jnp.pad(segments, before), size[:, 0] + 1 + first, first)
 
 
 def behind(ends: Bool[Array, "n l"]) -> Bool[Array, "n l"]:

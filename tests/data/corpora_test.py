@@ -1,5 +1,6 @@
 """Corpora in files: the rows of those in memory, bit for bit, whole or not at all."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -190,6 +191,17 @@ def test_a_corpus_is_tokenized_once_and_anew_if_it_changes(book, monkeypatch):
     assert len(calls) == 3
 
 
+def test_equal_names_sizes_and_times_of_another_folder_are_another_corpus(places):
+    seen = []
+    for word in ("cat", "dog"):
+        file = places / word / "book.txt"
+        file.parent.mkdir()
+        file.write_text(f"A {word} slept. " * 30)
+        os.utime(file, (0, 0))
+        seen.append(words_of(load(f"text:{file.parent}", 4, resident=0, length=8)))
+    assert ["cat" in seen[0], "dog" in seen[1]] == [True, True]
+
+
 def test_an_interrupted_tokenization_leaves_nothing(book, places, monkeypatch):
     real = layout.Layout.append
     count = []
@@ -206,6 +218,27 @@ def test_an_interrupted_tokenization_leaves_nothing(book, places, monkeypatch):
     folder = places / "cache" / "corpora"
     assert all(x.name.endswith(".lock") for x in folder.iterdir())
     assert len(load(f"text:{book}", 4, resident=0)) > 0
+
+
+def test_every_file_is_on_the_disk_before_the_corpus_has_its_name(
+    book, places, monkeypatch
+):
+    real, synced = os.fsync, set()
+    monkeypatch.setattr(os, "fsync", lambda n: synced.add(os.fstat(n).st_ino) or real(n))
+    load(f"text:{book}", 4, resident=0)
+    (folder,) = (x for x in (places / "cache" / "corpora").iterdir() if x.is_dir())
+    assert {x.name for x in folder.iterdir()} >= {"corpus.json", "tokenizer.json"}
+    assert {x.stat().st_ino for x in folder.iterdir()} <= synced
+
+
+def test_a_file_that_cannot_be_read_is_no_fault_of_the_cache(book, monkeypatch):
+    def fails(self, documents):
+        raise PermissionError(errno.EACCES, "Permission denied", str(book))
+
+    monkeypatch.setattr(layout.Layout, "append", fails)
+    with pytest.raises(ValueError, match="tokenized: .*Permission denied: .*book") as told:
+        load(f"text:{book}", 4, resident=0)
+    assert "JSSL_CACHE" not in str(told.value)
 
 
 KILLED = """

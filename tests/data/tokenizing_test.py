@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import tokenizers
 
-from jssl.data.documents import Document, Windows, corpus
+from jssl.data.corpora import corpus
+from jssl.data.documents import Document, Windows
 from jssl.data.tokenizing import SPECIAL, parsed, pieces, read, sentences, trained
 
 TEXTS = ["the lower lake is lower than the newer lake"] * 5 + ["a widest zebra, it's new."]
@@ -92,6 +93,13 @@ def test_other_files_and_kinds_are_refused(tmp_path):
         parsed("[]")
     with pytest.raises(ValueError, match="mine must be a tokenizer.json .*'Unigram'"):
         parsed('{"model": {"type": "Unigram"}}', "mine")
+
+
+def test_numbers_of_a_foreign_tokenizer_have_no_gaps():
+    """They index the rows of an embedding."""
+    model = tokenizers.models.WordPiece({"[UNK]": 0, "a": 1, "b": 5}, unk_token="[UNK]")
+    with pytest.raises(ValueError, match="mine must number its 3 tokens .*up to 5"):
+        parsed(tokenizers.Tokenizer(model).to_str(), "mine")
 
 
 def test_special_tokens_are_found_under_the_names_of_other_libraries():

@@ -5,8 +5,11 @@ import pytest
 
 from jssl.data import load
 from jssl.data.toy_text import (
+    EVENTS,
+    FOODS,
     JOBS,
     QUESTIONS,
+    RELATIONS,
     STATEMENTS,
     UNSEEN,
     Draw,
@@ -77,6 +80,9 @@ def test_the_names_of_val_are_in_part_new_and_tagged():
         assert all(found[kind, False] > 100 for kind in ("B-PER", "B-LOC", "B-ORG")) or new
         assert (found["B-PER", True] > 20) == new
         assert found["O", True] == 0
+        for kind, share in {"PER": 0.5, "ORG": 0.5, "LOC": 0.15}.items():
+            unknown, known = (found[f"B-{kind}", x] for x in (True, False))
+            assert unknown / (unknown + known) == pytest.approx(share * new, abs=0.1)
 
 
 def test_an_answer_is_the_fact_that_the_question_asks_for():
@@ -134,6 +140,32 @@ def test_a_neutral_statement_is_about_a_fact_that_the_story_leaves_out(fact):
         assert ambiguous or f" {value} " not in f" {others} "
         if fact == "job":
             assert JOBS[value] not in others
+
+
+@pytest.mark.parametrize("verb", ["went to a ", "ate "])
+def test_a_neutral_story_has_no_word_of_its_event_or_its_food(verb):
+    """The singer, the music and how it felt tell of a concert as well."""
+    train = load("toy_text:inference", 4, labeled=True)
+    told = {*EVENTS, *(x for words in EVENTS.values() for x in words[:2])}
+    told = told if "went" in verb else {*FOODS.split()}
+    count = 0
+    for row in np.flatnonzero(train.labels() == RELATIONS.index("neutral")):
+        held = words(train, row)
+        cut = held.index("[SEP]")
+        if verb in " ".join(held[cut:]):
+            count += 1
+            assert not told & {*held[:cut]}
+    assert count > 50
+
+
+def test_texts_of_val_and_test_are_not_in_train():
+    train = load("toy_text:sentiment", 4)
+    held = [
+        {tuple(words(part, row)) for row in range(len(part))}
+        for part in map(train.split, train.split_names())
+    ]
+    assert all(len(x) > 400 for x in held)
+    assert not held[0] & held[1] and not held[0] & held[2] and not held[1] & held[2]
 
 
 def test_unknown_tasks_are_refused():

@@ -29,6 +29,12 @@ def test_the_best_of_several_references_counts():
     assert token_f1("in Paris", ["Rome", "to Paris"]) == 0.5
 
 
+def words(rows, spans):
+    """Texts of spans of rows of words."""
+    held = zip(rows["text"], spans, strict=True)
+    return [" ".join(row[a : b + 1]) for row, (a, b) in held]
+
+
 class Finder(Features):
     def targets(self, split, name="label"):
         return np.array([[0, 1], [2, 2], [-1, -1]])
@@ -43,9 +49,24 @@ class Finder(Features):
 def test_an_answer_that_the_row_has_not_is_wrong():
     """One is right, one has a word too many, and one cannot be found."""
 
-    def text(rows, spans):
-        held = zip(rows["text"], spans, strict=True)
-        return [" ".join(words[a : b + 1]) for words, (a, b) in held]
-
-    found = answers(text)(Finder(), False)
+    found = answers(words)(Finder(), False)
     assert found == pytest.approx({"exact_match": 1 / 3, "answer_f1": (1 + 2 / 3) / 3})
+
+
+class Unknown(Finder):
+    def targets(self, split, name="label"):
+        return np.array([[0, 0], [0, 1], [0, 1], [1, 1]])
+
+    def rows(self, split, rows=None):
+        return {"text": [["[UNK]", "cat", "[UNK]"]] * 4}
+
+    def __call__(self, split, name="h"):
+        return np.array([[2, 2], [0, 1], [1, 2], [1, 2]])
+
+
+def test_unknown_words_count_only_if_the_spans_are_equal():
+    """Of the second row all, of the third the word between, of the last one of two."""
+    found = answers(words)(Unknown(), False)
+    assert found == pytest.approx(
+        {"exact_match": 1 / 4, "answer_f1": (1 + 1 / 2 + 2 / 3) / 4}
+    )

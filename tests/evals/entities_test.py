@@ -29,6 +29,11 @@ def test_an_entity_too_long_is_wrong_and_one_of_two_is_half():
     assert entity_scores(truth, guess, NAMES) == (0.5, 0.5, 0.5)
 
 
+def test_words_that_were_not_read_are_left_out():
+    truth, guess = np.array([[1, 2, 0, 3]]), np.array([[1, 2, 0, -1]])
+    assert entity_scores(truth, guess, NAMES) == (1, 1, 1)
+
+
 def test_an_inner_tag_alone_begins_an_entity():
     assert entity_spans(["I-PER", "I-PER", "O"]) == entity_spans(["B-PER", "I-PER", "O"])
     assert entity_spans(["B-PER", "B-PER"]) == [("PER", 0, 0), ("PER", 1, 1)]

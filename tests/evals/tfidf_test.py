@@ -3,7 +3,10 @@
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 
+from jssl import baselines
+from jssl.data import load
 from jssl.evals import Features, tfidf
+from jssl.knobs import Run
 
 TEXTS = {
     "train": ["good day", "bad day", "good fun", "bad night", "not bad", "not good"],
@@ -62,3 +65,24 @@ def test_nothing_is_fitted_on_val():
 def test_pairs_of_words_tell_negations():
     one = tfidf(lambda rows: rows["text"], ngrams=1)(Corpus(), True)
     assert one["top1"] < 1
+
+
+def test_punctuation_is_no_part_of_a_word():
+    """The words of val are known from train only without the signs that follow them."""
+    texts = {
+        "train": ["Good, day!", "bad night.", "(good)", "bad?"],
+        "val": ["good", "BAD."],
+    }
+
+    class Signs(Corpus):
+        def rows(self, split, rows=None):
+            return {"text": texts[split]}
+
+        def labels(self, split):
+            return np.array([1, 0] * 2)[: len(texts[split])]
+
+    train = load("toy_text:sentiment", 4, documents=8, labeled=True)
+    stage = baselines.tfidf(Run(), train, lambda rows: rows["text"])
+    (judge,) = stage.evals.values()
+    assert judge(Signs(), False) == {"top1": 1.0}
+    assert "split by pieces" in judge.protocol

@@ -28,6 +28,18 @@ def test_gpt_ends_with_a_token_of_its_own():
     assert x.segments.tolist() == [[0] * 6, [0, 0, 0, 1, 1, 1]]
 
 
+def test_pegasus_has_no_token_before_a_text():
+    x = framed(ROWS, begin=None, end=EOS, sep=SEP, eos=EOS)
+    assert x.ids.tolist() == [
+        [9, 8, EOS, PAD, PAD],
+        [9, SEP, 8, 7, EOS],
+        [9, SEP, 8, 7, EOS],  # the text is longer than the row
+    ]
+    assert x.size.tolist() == [3, 5, 5] and x.first == 0
+    assert x.segments.tolist() == [[0] * 5, [0, 0, 1, 1, 1], [0, 0, 1, 1, 1]]
+    assert x.inner[0].tolist() == [True, True, False, False, False]
+
+
 def test_one_token_may_be_all_special_ones_as_in_gpt2():
     """Filling is then a token of text, 0, which is known by its place."""
     rows = jnp.array([[9, 0, 1, 8, 1, 0, 0]])
