@@ -12,6 +12,7 @@ import math
 from functools import partial
 
 import optax
+from jax.sharding import PartitionSpec
 
 from jssl import Stage, baselines, evals, nets, optim
 from jssl.config import Count, Counts, Fraction, one_of, tiny
@@ -25,6 +26,7 @@ from jssl.ops.edges import sobel
 from jssl.papers import LINEAR, PAPER, ImageNet, LinearEvaluation, of_layer
 
 RUNS = {"": 5, f"{GARMENTS},epochs=8,supervised_epochs=4": 1}
+CLUSTERS = [("clusters$", PartitionSpec())]  # every host reads them
 
 
 @tiny(CONVNET, clusters=5, components=4)
@@ -73,6 +75,7 @@ def laptop(
             prepare=field("image", sobel),
             refresh_every=max(1, train.steps(images.epochs) // rounds),
             chance={"loss": math.log(clusters)},
+            rules=CLUSTERS,
         )
     ]
 
@@ -143,6 +146,7 @@ def paper(
             evals=evals.knn_if_labeled(train),
             refresh_every=train.steps(1),
             chance={"loss": math.log(clusters)},
+            rules=CLUSTERS,
         ),
         *probe.stages(
             run,

@@ -47,7 +47,7 @@ class Stage:
       chance: value of a training metric for a model that has learned nothing, e.g. log K
         for K classes. The doctor warns when the metric stays there.
       rules: (path regex, PartitionSpec or (shape, mesh) -> PartitionSpec); the first match
-        applies; floats without match are sharded along "fsdp", if the mesh has it.
+        applies; leaves without match are sharded along "fsdp", if the mesh has it.
       mesh: axes of the device mesh, "data=8;fsdp=4"; "" puts all devices on "data".
       start: (state, done) -> state, with `done` the states of earlier stages by name.
       init: workdir of a run, or file of weights, whose encoder the stage starts from.

@@ -7,7 +7,6 @@ from functools import cache, partial
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
@@ -111,7 +110,7 @@ def _as_read(mesh, axis):
 def infer(shapes: Any, mesh: Mesh, rules: Rules = ()) -> Any:
     """A NamedSharding for each leaf, from the first rule whose regex matches its path.
 
-    Leaves without match are `fully_sharded` if they are of floats, else replicated.
+    Leaves without match are `fully_sharded`.
     """
 
     def choose(path, leaf):
@@ -120,8 +119,6 @@ def infer(shapes: Any, mesh: Mesh, rules: Rules = ()) -> Any:
             if re.search(pattern, where):
                 spec = spec(leaf.shape, mesh) if callable(spec) else spec
                 return NamedSharding(mesh, spec)
-        if not jnp.issubdtype(leaf.dtype, jnp.floating):  # e.g. clusters, read on hosts
-            return replicated(mesh)
         return NamedSharding(mesh, fully_sharded(np.shape(leaf), mesh))
 
     return jax.tree_util.tree_map_with_path(choose, shapes)
