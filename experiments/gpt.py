@@ -192,7 +192,7 @@ class Large:
         """
         train = text.load(run)
         how = dict(dropout=self.dropout, remat=self.remat, dtype=self.dtype or None)
-        own = encoder(train, *sizes_of(self.variant), **(how | network))
+        own = encoder(train, *sizes_of(self.variant, GPT_SIZES), **(how | network))
         peak = self.lr or RATES.get(self.variant, 6e-4)
         updates = train.steps(text.epochs) // self.accumulate
         adamw = optax.chain(

@@ -39,18 +39,21 @@ def test_a_part_that_fails_is_the_exit_status(tmp_path, capfd, monkeypatch):
 
 
 def test_knobs_that_a_user_has_set_stay():
-    asked = load(f"{TINY},batch=32")
+    asked = config.load(f"{TINY},batch=32")
     options = rehearse.parser().parse_args(["--rows=48"])
     assert rehearse.smaller(asked, options, None) == {"reading": "each=48"}
 
 
 def test_a_batch_norm_group_has_two_rows():
-    asked, options = load("moco:paper"), rehearse.parser().parse_args([])
+    asked, options = config.load("moco:paper"), rehearse.parser().parse_args([])
     assert rehearse.smaller(asked, options, None)["batch"] == 2 * asked.knobs["groups"]
 
 
 def test_there_are_no_more_clusters_than_rows():
-    asked, options = load("deepcluster:paper"), rehearse.parser().parse_args(["--rows=80"])
+    asked, options = (
+        config.load("deepcluster:paper"),
+        rehearse.parser().parse_args(["--rows=80"]),
+    )
     found = rehearse.smaller(asked, options, None)
     assert found["clusters"] == found["components"] == 20
 
@@ -58,7 +61,7 @@ def test_there_are_no_more_clusters_than_rows():
 def test_a_diffusion_model_has_few_rows_and_its_samples_few_steps():
     """Its group norms have no batch-norm groups."""
     options = rehearse.parser().parse_args([])
-    found = rehearse.smaller(load("ddpm:paper"), options, None)
+    found = rehearse.smaller(config.load("ddpm:paper"), options, None)
     assert (found["batch"], found["sampling_steps"]) == (8, 4)
 
 
