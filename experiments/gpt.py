@@ -36,7 +36,7 @@ from jssl.knobs import (
 from jssl.method import Method
 from jssl.methods.language.gpt import gpt
 from jssl.models.heads import Classifier
-from jssl.models.transformer import GPT, TextMean, Transformer
+from jssl.models.transformer import GPT, GPT_SIZES, TextMean, Transformer
 
 RUNS = {"": 5}
 
