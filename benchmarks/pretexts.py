@@ -65,11 +65,11 @@ TABLES = [
         "Instance discrimination: width and noise samples",
         "Numbers of the embedding, with the softmax over all 3,500 digits; noise samples "
         "of noise-contrastive estimation, with 64 numbers; and a learned weight vector of "
-        "each image in place of the memory bank. *kNN of z* is the paper's measure. With noise "
-        "samples the constant of normalization is estimated from the first batch, as in the "
-        "paper: e^8.9 here, where that of the trained softmax is e^13.3. With the latter, "
-        "1,000 noise samples had 86.0 % (a trial of one seed): the small constant, not the "
-        "number of samples, is what these rows lack.",
+        "each image in place of the memory bank. *kNN of z* is the paper's measure. With "
+        "noise samples the constant of normalization is estimated from the first batch, as "
+        "in the paper: e^8.9 here, where that of the trained softmax is e^13.3. With the "
+        "latter, 1,000 noise samples had 86.0 % (a trial of one seed): the small constant, "
+        "not the number of samples, is what these rows lack.",
         {f"width {width}": f"{BANK}:width={width}" for width in (8, 16, 32)}
         | {"width 64": BANK, "width 128": f"{BANK}:width=128"}
         | {f"{n:,} noise samples": f"{BANK}:noise={n}" for n in (1, 10, 100, 1000)}
