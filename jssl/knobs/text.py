@@ -123,7 +123,7 @@ class LabeledText(Corpus):
 
 @dataclass(frozen=True, kw_only=True)
 class Decoding:
-    """How texts are written.
+    """Choice of the tokens of texts that are written.
 
     Attributes:
       temperature: Temperature of what is written; 0 takes the most probable token.
