@@ -13,7 +13,6 @@ fine-tuning: SQuAD 1.1 F1 94.6, MNLI 89.9, ROUGE-1, 2 and L of CNN/DailyMail 44.
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import optax
@@ -25,6 +24,7 @@ from jssl.knobs import (
     TEXT,
     Decoding,
     Run,
+    SmallText,
     Text,
     decoder_of,
     row_length,
@@ -112,10 +112,10 @@ def chance(train: Source) -> dict[str, float]:
     return {"loss": math.log(len(words_of(train)))}
 
 
-def small(run, text, noise, decoding, train, lr, decay, **network):
+def small(run, text, noise, decoding, network):
     """A stage on a small corpus, with the usual evaluations."""
-    adamw = partial(optim.adamw, lr, decay=decay)
-    own = network_of(train, **network)
+    train = text.load(run)
+    own = network_of(train, **network.sizes)
     classifier = None
     if train.classes:
         classifier = nets.linen(Classifier(TextMean(own.encoder), train.classes))
@@ -123,10 +123,10 @@ def small(run, text, noise, decoding, train, lr, decay, **network):
         run,
         text,
         train,
-        noise.method(train, own, adamw(train.steps(text.epochs)), **vars(decoding)),
+        noise.method(train, own, network.adamw(train.steps(text.epochs)), **vars(decoding)),
         classifier,
         prepare=text_window(train),
-        tx=adamw,
+        tx=network.adamw,
         pictures=judges(train),
         chance=chance(train),
     )
@@ -141,28 +141,13 @@ def laptop(
     text: Text = Text(epochs=5.0),
     noise: Noise = Noise(),
     decoding: Decoding = Decoding(),
-    lr: Positive = 2e-3,
-    decay: float = 0.01,
-    width: Count = 96,
-    depth: Count = 2,
-    heads: Count = 3,
-    dropout: Fraction = 0.0,
+    network: SmallText = SmallText(depth=2),
 ) -> list[Stage]:
     """A small BART of stories, meant for minutes on two cores; not timed yet.
 
     A row is a story of at most 128 words.
-
-    Args:
-      lr: Peak learning rate: linear warm-up over the first 5 % of the steps, then cosine
-        decay to 0.
-      decay: Weight decay of matrices and embeddings.
-      width: Width of the network.
-      depth: Number of blocks of the encoder, and of the decoder.
-      heads: Attention heads of each block; must divide the width.
-      dropout: Rate of embeddings, attention and branches.
     """
-    sizes = dict(width=width, depth=depth, heads=heads, dropout=dropout)
-    return [small(run, text, noise, decoding, text.load(run), lr, decay, **sizes)]
+    return [small(run, text, noise, decoding, network)]
 
 
 @tiny(TEXT, SMALL, source="toy_text", tokens="word", vocabulary=0)
@@ -179,26 +164,10 @@ def brown(
     ),
     noise: Noise = Noise(),
     decoding: Decoding = Decoding(),
-    lr: Positive = 1e-3,
-    decay: float = 0.01,
-    width: Count = 128,
-    depth: Count = 3,
-    heads: Count = 4,
-    dropout: Fraction = 0.1,
+    network: SmallText = SmallText(lr=1e-3, width=128, heads=4, dropout=0.1),
 ) -> list[Stage]:
-    """A small BART of a million words of English, in BPE; not timed yet.
-
-    Args:
-      lr: Peak learning rate: linear warm-up over the first 5 % of the steps, then cosine
-        decay to 0.
-      decay: Weight decay of matrices and embeddings.
-      width: Width of the network.
-      depth: Number of blocks of the encoder, and of the decoder.
-      heads: Attention heads of each block; must divide the width.
-      dropout: Rate of embeddings, attention and branches.
-    """
-    sizes = dict(width=width, depth=depth, heads=heads, dropout=dropout)
-    return [small(run, text, noise, decoding, text.load(run), lr, decay, **sizes)]
+    """A small BART of a million words of English, in BPE; not timed yet."""
+    return [small(run, text, noise, decoding, network)]
 
 
 @tiny(

@@ -13,7 +13,6 @@ fine-tuning, ROUGE-1, 2 and L: XSum 47.2, 24.6 and 39.3; CNN/DailyMail 44.2, 21.
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import jax.numpy as jnp
@@ -26,6 +25,7 @@ from jssl.knobs import (
     TEXT,
     Decoding,
     Run,
+    SmallText,
     Text,
     decoder_of,
     row_length,
@@ -121,10 +121,10 @@ def chance(train: Source) -> dict[str, float]:
     return {"loss": math.log(len(words_of(train)))}
 
 
-def small(run, text, gaps, decoding, train, lr, decay, **network):
+def small(run, text, gaps, decoding, network):
     """A stage on a small corpus, with the usual evaluations."""
-    adamw = partial(optim.adamw, lr, decay=decay)
-    own = network_of(train, **network)
+    train = text.load(run)
+    own = network_of(train, **network.sizes)
     classifier = None
     if train.classes:
         classifier = nets.linen(Classifier(TextMean(own.encoder), train.classes))
@@ -132,10 +132,10 @@ def small(run, text, gaps, decoding, train, lr, decay, **network):
         run,
         text,
         train,
-        gaps.method(train, own, adamw(train.steps(text.epochs)), **vars(decoding)),
+        gaps.method(train, own, network.adamw(train.steps(text.epochs)), **vars(decoding)),
         classifier,
         prepare=text_window(train),
-        tx=adamw,
+        tx=network.adamw,
         pictures=judges(train),
         chance=chance(train),
     )
@@ -150,28 +150,13 @@ def laptop(
     text: Text = Text(epochs=8.0),
     gaps: Gaps = Gaps(),
     decoding: Decoding = Decoding(),
-    lr: Positive = 2e-3,
-    decay: float = 0.01,
-    width: Count = 96,
-    depth: Count = 2,
-    heads: Count = 3,
-    dropout: Fraction = 0.0,
+    network: SmallText = SmallText(depth=2),
 ) -> list[Stage]:
     """A small PEGASUS of stories, meant for minutes on two cores; not timed yet.
 
     A row is a story of at most 128 words, in 7 to 13 sentences.
-
-    Args:
-      lr: Peak learning rate: linear warm-up over the first 5 % of the steps, then cosine
-        decay to 0.
-      decay: Weight decay of matrices and embeddings.
-      width: Width of the network, an even number.
-      depth: Number of blocks of the encoder, and of the decoder.
-      heads: Attention heads of each block; must divide the width.
-      dropout: Rate of embeddings, attention and branches.
     """
-    sizes = dict(width=width, depth=depth, heads=heads, dropout=dropout)
-    return [small(run, text, gaps, decoding, text.load(run), lr, decay, **sizes)]
+    return [small(run, text, gaps, decoding, network)]
 
 
 @tiny(TEXT, SMALL, source="toy_text", tokens="word", vocabulary=0)
@@ -188,26 +173,10 @@ def brown(
     ),
     gaps: Gaps = Gaps(),
     decoding: Decoding = Decoding(),
-    lr: Positive = 1e-3,
-    decay: float = 0.01,
-    width: Count = 128,
-    depth: Count = 3,
-    heads: Count = 4,
-    dropout: Fraction = 0.1,
+    network: SmallText = SmallText(lr=1e-3, width=128, heads=4, dropout=0.1),
 ) -> list[Stage]:
-    """A small PEGASUS of a million words of English, in BPE; not timed yet.
-
-    Args:
-      lr: Peak learning rate: linear warm-up over the first 5 % of the steps, then cosine
-        decay to 0.
-      decay: Weight decay of matrices and embeddings.
-      width: Width of the network, an even number.
-      depth: Number of blocks of the encoder, and of the decoder.
-      heads: Attention heads of each block; must divide the width.
-      dropout: Rate of embeddings, attention and branches.
-    """
-    sizes = dict(width=width, depth=depth, heads=heads, dropout=dropout)
-    return [small(run, text, gaps, decoding, text.load(run), lr, decay, **sizes)]
+    """A small PEGASUS of a million words of English, in BPE; not timed yet."""
+    return [small(run, text, gaps, decoding, network)]
 
 
 @tiny(

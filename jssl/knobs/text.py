@@ -142,8 +142,8 @@ class SmallText:
       lr: Peak learning rate: linear warm-up over the first 5 % of the steps, then cosine
         decay to 0.
       decay: Weight decay of matrices and embeddings.
-      width: Width of the network.
-      depth: Number of blocks.
+      width: Width of the network; even for sinusoidal positions, those of PEGASUS.
+      depth: Number of blocks; of an encoder-decoder, of each half.
       heads: Attention heads of each block; must divide the width.
       dropout: Rate of embeddings, attention and branches.
     """
