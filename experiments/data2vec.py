@@ -21,6 +21,7 @@ from jssl.config import Count, Fraction, Positive, tiny
 from jssl.knobs import (
     FASHION,
     IMAGES,
+    STAMPS,
     TEXT,
     Images,
     Run,
@@ -44,7 +45,7 @@ from jssl.ops.framing import framed
 from jssl.ops.token_masking import mlm_mask
 from jssl.papers import PAPER, ImageNet
 
-RUNS = {"": 5, f"{FASHION},epochs=4,supervised_epochs=6": 1}
+RUNS = {"": 5, f"{FASHION},epochs=4,supervised_epochs=6": 1, STAMPS: 1}
 SHARED = "encoder/(embedding|positions)"
 SHARED_TEXT = "encoder/(words|positions|norm0)"
 

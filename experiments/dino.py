@@ -15,7 +15,7 @@ from functools import partial
 
 from jssl import Stage, baselines, nets, optim
 from jssl.config import Count, Counts, Fraction, Positive, tiny
-from jssl.knobs import CONVNET, FASHION, CroppedImages, Run, Small
+from jssl.knobs import CONVNET, CROPPED_GARMENTS, STAMPS, CroppedImages, Run, Small
 from jssl.methods.siamese.dino import dino, warm_up
 from jssl.models.dino import Distilled, Head
 from jssl.models.heads import Classifier
@@ -31,8 +31,7 @@ from jssl.papers import (
     part,
 )
 
-GARMENTS = f"{FASHION},recipe=garments_multicrop"
-RUNS = {"": 5, f"{GARMENTS},epochs=10,supervised_epochs=10": 1}
+RUNS = {"": 5, f"{CROPPED_GARMENTS},epochs=10,supervised_epochs=10": 1, STAMPS: 1}
 
 
 @tiny(CONVNET, head=(8, 4), prototypes=8)

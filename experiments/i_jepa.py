@@ -15,14 +15,14 @@ import optax
 
 from jssl import Stage, baselines, nets, optim, sharding, views
 from jssl.config import Count, Counts, Fraction, tiny
-from jssl.knobs import FASHION, IMAGES, Images, Run, SmallTransformer
+from jssl.knobs import FASHION, IMAGES, STAMPS, Images, Run, SmallTransformer
 from jssl.method import field
 from jssl.methods.masked.i_jepa import i_jepa
 from jssl.models import vit
 from jssl.models.jepa import JEPA
 from jssl.papers import LINEAR, PAPER, ImageNet, LinearEvaluation, part
 
-RUNS = {"": 5, f"{FASHION},epochs=7,supervised_epochs=7": 1}
+RUNS = {"": 5, f"{FASHION},epochs=7,supervised_epochs=7": 1, STAMPS: 1}
 
 
 @tiny(IMAGES, patch=2, context=4, width=16, depth=1, heads=2, predictor=(8, 1))

@@ -16,7 +16,14 @@ import optax
 from jssl import Stage, baselines, nets, optim
 from jssl.config import Count, Counts, Fraction, Positive, tiny
 from jssl.data import Source
-from jssl.knobs import FASHION, IMAGES, CroppedImages, Run, SmallTransformer
+from jssl.knobs import (
+    CROPPED_GARMENTS,
+    IMAGES,
+    STAMPS,
+    CroppedImages,
+    Run,
+    SmallTransformer,
+)
 from jssl.methods.siamese.ibot import ibot
 from jssl.models import vit
 from jssl.models.dino import Head, MaskedDistilled
@@ -28,8 +35,7 @@ from jssl.papers import (
     LinearEvaluation,
 )
 
-GARMENTS = f"{FASHION},recipe=garments_multicrop"
-RUNS = {"": 5, f"{GARMENTS},epochs=5,supervised_epochs=5": 1}
+RUNS = {"": 5, f"{CROPPED_GARMENTS},epochs=5,supervised_epochs=5": 1, STAMPS: 1}
 
 
 @dataclass(frozen=True, kw_only=True)

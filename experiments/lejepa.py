@@ -16,14 +16,13 @@ import optax
 
 from jssl import Stage, baselines, evals, nets, optim, sharding
 from jssl.config import Count, Counts, Fraction, tiny
-from jssl.knobs import CONVNET, FASHION, CroppedImages, Run, Small
+from jssl.knobs import CONVNET, CROPPED_GARMENTS, STAMPS, CroppedImages, Run, Small
 from jssl.methods.siamese.lejepa import lejepa
 from jssl.models import vit
 from jssl.models.heads import MLP, Classifier, Siamese
 from jssl.papers import LINEAR, PAPER, ImageNet, LinearEvaluation
 
-GARMENTS = f"{FASHION},recipe=garments_multicrop"
-RUNS = {"": 5, f"{GARMENTS},epochs=10,supervised_epochs=10": 1}
+RUNS = {"": 5, f"{CROPPED_GARMENTS},epochs=10,supervised_epochs=10": 1, STAMPS: 1}
 
 
 def adamw(schedule: optax.Schedule, decay: float) -> optax.GradientTransformation:

@@ -16,7 +16,7 @@ import optax
 
 from jssl import Stage, baselines, evals, nets, optim, sharding, views
 from jssl.config import Count, Counts, Fraction, tiny
-from jssl.knobs import FASHION, IMAGES, Images, Run, SmallTransformer
+from jssl.knobs import FASHION, IMAGES, STAMPS, Images, Run, SmallTransformer
 from jssl.learner import graft
 from jssl.method import field
 from jssl.methods.masked.mae import mae
@@ -24,7 +24,7 @@ from jssl.methods.transfer.supervised import supervised
 from jssl.models import vit
 from jssl.papers import LINEAR, PAPER, ImageNet, LinearEvaluation
 
-RUNS = {"": 5, f"{FASHION},epochs=14,supervised_epochs=7": 1}
+RUNS = {"": 5, f"{FASHION},epochs=14,supervised_epochs=7": 1, STAMPS: 1}
 
 
 @tiny(IMAGES, patch=2, width=16, depth=1, heads=2, decoder=(8, 1))

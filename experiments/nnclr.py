@@ -14,12 +14,12 @@ from functools import partial
 
 from jssl import Stage, baselines, nets, optim, sharding
 from jssl.config import Count, Counts, Positive, tiny
-from jssl.knobs import CONVNET, GARMENTS, Run, Small, ViewedImages
+from jssl.knobs import CONVNET, GARMENTS, STAMPS, Run, Small, ViewedImages
 from jssl.methods.contrastive.nnclr import nnclr
 from jssl.models.heads import MLP, Classifier, Siamese
 from jssl.papers import CIFAR, RESNET, Cifar, ImageNet, Large, LinearEvaluation, part
 
-RUNS = {"": 5, f"{GARMENTS},epochs=10,supervised_epochs=10": 1}
+RUNS = {"": 5, f"{GARMENTS},epochs=10,supervised_epochs=10": 1, STAMPS: 1}
 QUEUE = [("queue/keys$", sharding.rows_sharded)]
 
 

@@ -15,12 +15,12 @@ from functools import partial
 
 from jssl import Stage, baselines, nets, optim
 from jssl.config import Count, Counts, Positive, tiny
-from jssl.knobs import CONVNET, GARMENTS, Run, Small, ViewedImages
+from jssl.knobs import CONVNET, GARMENTS, STAMPS, Run, Small, ViewedImages
 from jssl.methods.contrastive.simclr import simclr
 from jssl.models.heads import MLP, Classifier, Siamese
 from jssl.papers import CIFAR, RESNET, Cifar, ImageNet, Large, LinearEvaluation
 
-RUNS = {"": 5, f"{GARMENTS},epochs=10,supervised_epochs=10": 1}
+RUNS = {"": 5, f"{GARMENTS},epochs=10,supervised_epochs=10": 1, STAMPS: 1}
 
 
 @tiny(CONVNET, projector=(8, 4))

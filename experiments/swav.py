@@ -18,14 +18,13 @@ import optax
 from jssl import Stage, baselines, nets, optim, sharding, views
 from jssl.config import Count, Counts, Positive, tiny
 from jssl.data import Source
-from jssl.knobs import CONVNET, FASHION, CroppedImages, Run, Small
+from jssl.knobs import CONVNET, CROPPED_GARMENTS, STAMPS, CroppedImages, Run, Small
 from jssl.methods.clustering.swav import swav
 from jssl.models.heads import MLP, Classifier
 from jssl.models.prototypes import Prototypes
 from jssl.papers import CIFAR, RESNET, Cifar, ImageNet, Large, LinearEvaluation, part
 
-GARMENTS = f"{FASHION},recipe=garments_multicrop"
-RUNS = {"": 5, f"{GARMENTS},epochs=10,supervised_epochs=10": 1}
+RUNS = {"": 5, f"{CROPPED_GARMENTS},epochs=10,supervised_epochs=10": 1, STAMPS: 1}
 QUEUE = [("queue/keys$", sharding.rows_sharded)]
 
 

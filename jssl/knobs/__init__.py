@@ -48,12 +48,14 @@ from jssl.knobs.text import (
 __all__ = [
     "CONVNET",
     "CORPUS",
+    "CROPPED_GARMENTS",
     "DATA",
     "FASHION",
     "FEW_GARMENTS",
     "FEW_LABELS",
     "GARMENTS",
     "IMAGES",
+    "STAMPS",
     "TEXT",
     "Corpus",
     "CroppedImages",
@@ -92,7 +94,9 @@ __all__ = [
 
 FASHION = "source=fashion_mnist,limit=10000"  # the second data set of the results page
 GARMENTS = f"{FASHION},recipe=garments"
+CROPPED_GARMENTS = f"{FASHION},recipe=garments_multicrop"
 FEW_GARMENTS = f"{FASHION},labels=40,epochs=10"  # for methods with few labels
+STAMPS = "source=stamps,size=32,epochs=100,supervised_epochs=30"  # the third: in color
 # Knobs of tests.
 DATA = dict(source="digits", batch=16, epochs=0.03, dispatch=1)
 IMAGES = DATA | dict(supervised_epochs=0.03)
