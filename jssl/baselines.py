@@ -167,7 +167,7 @@ def few_label_stage(
     run: Run,
     few: SomeLabels,
     train: Source,
-    method: Method,
+    method: Method | None,
     *,
     augment: Augment,
     prepare: Prepare = field("image"),
@@ -192,7 +192,8 @@ def few_label_stage(
         the same labels.
       train: the unlabeled training source. Labels are drawn from its split "train", which
         is the source itself unless it has classes without labels.
-      method: the method that is trained, on nested batches; embeds "logits".
+      method: the method that is trained, on nested batches; embeds "logits". None: that of
+        the baselines, to be started from other weights.
       augment: (key, batch) -> one view of each row, as in the method.
       prepare: batch -> x, the network's input outside training, as in the method.
       net: of the baselines: x -> {"logits", "h"}; None: that of `few`.
@@ -217,7 +218,7 @@ def few_label_stage(
     both = pair(labeled=some, unlabeled=train)
     return run.stage(
         "train",
-        method,
+        method or reference,
         both,
         steps,
         evals=own | dict(further) | {"embedding": evals.embedding_picture()},
@@ -225,7 +226,7 @@ def few_label_stage(
             "supervised, same labels": from_labels("supervised-few", some),
             "supervised, all labels": from_labels("supervised-all", every),
         }
-        | rows(run, method, both, judged),
+        | rows(run, method or reference, both, judged),
         **fields,
     )
 
