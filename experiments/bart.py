@@ -40,7 +40,7 @@ from jssl.models.encoder_decoder import BART, EncoderDecoder, encoder_decoder
 from jssl.models.heads import Classifier
 from jssl.models.transformer import TextMean
 
-RUNS = {"": 5, "permute=0.0": 1, "infill=0.0": 1}
+RUNS = {"": 1, "brown": 1, "permute=0.0": 1, "infill=0.0": 1}
 SIZES = {"base": (768, 6, 12), "large": (1024, 12, 16)}  # width, depth of each half, heads
 
 

@@ -41,7 +41,7 @@ from jssl.models.heads import Classifier
 from jssl.models.transformer import BERT, BERT_SIZES, TextMean, Transformer
 from jssl.ops.sentence_pairs import sentence_pairs
 
-RUNS = {"": 5, "order=True": 1, "pairs=False": 1}
+RUNS = {"": 1, "brown": 1, "order=True": 1, "pairs=False": 1}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -36,7 +36,7 @@ from jssl.models.cpc_text import SentenceEncoder, SentenceMean, SentencePredicto
 from jssl.models.heads import Classifier
 from jssl.ops.sentence_grid import sentence_grid
 
-RUNS = {"": 5, "negatives=all": 1}
+RUNS = {"": 3, "negatives=all": 1, "brown": 1}
 NEGATIVES = {name: name for name in ("batch", "sequence", "all")}
 
 

@@ -36,7 +36,7 @@ from jssl.methods.transfer.supervised import supervised
 from jssl.models.heads import Classifier
 from jssl.models.recurrent import AttentiveLSTM
 
-RUNS = {"": 5, "balanced=False": 1}
+RUNS = {"": 3, "balanced=False": 1}
 LAYERS = ("^head", "embedding", "lstm0", "lstm1", "attention")  # in the order of chain-thaw
 
 

@@ -38,7 +38,7 @@ from jssl.methods.language.gpt import gpt
 from jssl.models.heads import Classifier
 from jssl.models.transformer import GPT, GPT_SIZES, TextMean, Transformer
 
-RUNS = {"": 5}
+RUNS = {"": 1, "brown": 1}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -41,7 +41,7 @@ from jssl.models.encoder_decoder import PEGASUS, EncoderDecoder, encoder_decoder
 from jssl.models.heads import Classifier
 from jssl.models.transformer import TextMean
 
-RUNS = {"": 5, "strategy=random": 5, "strategy=lead": 5}
+RUNS = {"": 3, "strategy=random": 3, "strategy=lead": 3, "brown": 1}
 SIZES = {"base": (768, 12, 12), "large": (1024, 16, 16)}  # width, depth of each half, heads
 
 

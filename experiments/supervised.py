@@ -62,7 +62,17 @@ from jssl.models.text_tasks import SpanFinder, Tagged, TextClassifier, TextTagge
 from jssl.models.transformer import Transformer
 from jssl.ops.framing import framed
 
-RUNS = {"": 1, "transfer": 3}
+RUNS = {
+    "": 1,
+    "transfer": 3,
+    "sentiment": 3,
+    "entities": 3,
+    "entities,crf=True": 3,
+    "inference": 3,
+    "inference,premise=False": 3,
+    "answers": 3,
+    "answers,question=False": 3,
+}
 
 
 @tiny(DATA, patch=2, width=16, depth=1, widths=(4, 8))

@@ -27,7 +27,12 @@ from jssl.methods.language.word2vec import word2vec
 from jssl.models.bag import MeanOfWords
 from jssl.models.heads import Classifier
 
-RUNS = {"": 5, "predict=center": 1, "loss=hierarchical": 1}
+RUNS = {
+    "": 1,
+    "brown": 3,
+    "brown,predict=center": 3,
+    "brown,loss=hierarchical": 1,
+}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,199 @@
+"""Generates docs/language.md: pretrained encoders of text on tasks with labels.
+
+    python benchmarks/language.py run [--seeds 5] [--only BERT GPT]
+    python benchmarks/language.py write
+
+`run` trains the encoders on the Brown corpus, one seed each, as `benchmarks/results.py`
+does, unless their runs are in runs/results; then it fine-tunes them on each task, for all
+seeds, and stores the results in docs/language/. What is there is skipped, so that it can be
+interrupted and resumed. `write` makes the page, with the other tables from docs/results/.
+"""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+from pages import RESULTS, Table, command, provenance, section
+from results import ROOT, digest, one
+
+KEPT = ROOT / "docs" / "language"
+RUNS = Path("runs") / "results"
+ENCODERS = {"BERT": "bert:brown", "GPT": "gpt:brown", "BART": "bart:brown"}
+FINE = "lr=5e-4,dropout=0.1"
+TASKS = {
+    "genre": "sentiment,source=brown,length=64",
+    "tweets": "sentiment,source=tweets",
+    "entities": "entities,source=entities",
+}
+EPOCHS = {"genre": (1.0, 0.25), "tweets": (1.0, 0.125), "entities": (8.0, 2.0)}
+LABELS = 100
+TITLES = {
+    "genre": "Genre of windows of Brown",
+    "tweets": "Sentiment of tweets",
+    "entities": "Entities in tweets",
+}
+ABOUT = {
+    "genre": "Fifteen genres of windows of 64 tokens; the files of train, val and test are "
+    "different ones. Top-1 accuracy in percent.",
+    "tweets": "Negative, neutral or positive, of 29,740 tweets. Top-1 accuracy in percent.",
+    "entities": "Ten kinds of entities in 1,916 tweets. F1 of whole entities in percent.",
+}
+
+
+def folder_of(encoder):
+    """The run of an encoder, relative to the repository."""
+    experiment, _, knobs = ENCODERS[encoder].partition(":")
+    return RUNS / f"{experiment}-{digest(knobs)}" / "0"
+
+
+def tuned(encoder, task, few):
+    """The config of an encoder on a task, as EXPERIMENT:KNOBS without the seed."""
+    labels = f",labels={LABELS}" if few else ""
+    epochs = EPOCHS[task][few]
+    init = folder_of(encoder)
+    return f"supervised:{TASKS[task]},epochs={epochs}{labels},{FINE},init={init}"
+
+
+def columns(task):
+    """Fine-tuned, from scratch, and TF-IDF where there are classes."""
+    metric = "entity_f1" if task == "entities" else "top1"
+    others = {"from scratch": "from scratch"}
+    if task != "entities":
+        others["TF-IDF"] = "tf-idf"
+    found = {"fine-tuned": (metric, ".1%")}
+    for name, row in others.items():
+        found[name] = f"{row}/{metric}", ".1%"
+        gain = lambda x, row=row: x[metric] - x[f"{row}/{metric}"]
+        found[f"gain over {'it' if row == 'from scratch' else name}"] = gain, "paired"
+    return found
+
+
+DOWNSTREAM = [
+    Table(
+        TITLES[task],
+        ABOUT[task],
+        {
+            f"{encoder}, {f'{LABELS} labels' if few else 'all labels'}": tuned(
+                encoder, task, few
+            )
+            for few in (False, True)
+            for encoder in ENCODERS
+        },
+        columns(task),
+    )
+    for task in TASKS
+]
+PRETRAINED = [
+    Table(
+        "Pre-training on Brown",
+        "Perplexity a token of the validation files, beside those of a unigram and of a "
+        "trigram with Kneser-Ney smoothing of the same tokens. That of GPT is of next "
+        "tokens, of BERT of masked ones, given the others, of BART of all tokens given the "
+        "corrupted text: only GPT's compares with the trigram's.",
+        ENCODERS,
+        {
+            "perplexity": ("perplexity", ".1f"),
+            "unigram": ("perplexity/unigram", ".1f"),
+            "trigram": ("perplexity/trigram", ".1f"),
+        },
+    ),
+    Table(
+        "Words of Brown",
+        "Spearman's correlation of cosine similarities with people's judgments, of the "
+        "pairs of known words.",
+        {
+            "skip-gram": "word2vec:brown",
+            "CBOW": "word2vec:brown,predict=center",
+            "skip-gram, hierarchical softmax": "word2vec:brown,loss=hierarchical",
+        },
+        {"WordSim-353": ("wordsim353", ".3f"), "SimLex-999": ("simlex999", ".3f")},
+    ),
+    Table(
+        "Inference and answers on stories",
+        "Of a network without pre-training on `toy_text`; without the premise or the "
+        "question it should be at chance (33.3 %), or at what stories alone tell.",
+        {
+            "inference": "supervised:inference",
+            "without the premise": "supervised:inference,premise=False",
+            "answers": "supervised:answers",
+            "without the question": "supervised:answers,question=False",
+        },
+        {
+            "top-1": ("top1", ".1%"),
+            "exact match": ("exact_match", ".1%"),
+            "F1": ("answer_f1", ".1%"),
+        },
+    ),
+]
+
+
+def run(options):
+    """Pre-trains the encoders, then fine-tunes them.
+
+    Raises:
+      RuntimeError: a run failed.
+    """
+    KEPT.mkdir(parents=True, exist_ok=True)
+    for encoder in options.only or ENCODERS:
+        where = folder_of(encoder)
+        if not (ROOT / where / "result.json").exists():
+            done(ENCODERS[encoder], where.relative_to(RUNS), RESULTS, RUNS, seed=0)
+    for few in (False, True):
+        for task in TASKS:
+            for seed in range(options.seeds):
+                for encoder in options.only or ENCODERS:
+                    spec = tuned(encoder, task, few)
+                    short = f"supervised-{digest(spec.partition(':')[2])}"
+                    done(spec, Path(short) / str(seed), KEPT, options.folder, seed)
+
+
+def done(spec, where, kept, folder, seed):
+    """Executes a run unless its result is kept."""
+    experiment, _, knobs = spec.partition(":")
+    known = f"experiments/{experiment}.py:{knobs},seed={seed}", str(where)
+    if not one(SimpleNamespace(kept=kept, folder=ROOT / folder), known):
+        raise RuntimeError(f"{spec} failed")
+
+
+def page(kept=KEPT, results=RESULTS):
+    """The page, as markdown.
+
+    Raises:
+      ValueError: no results.
+    """
+    paths = [*kept.glob("*.json")]
+    for table in PRETRAINED:
+        for spec in table.rows.values():
+            experiment, _, knobs = spec.partition(":")
+            paths += results.glob(f"{experiment}-{digest(knobs)}-*.json")
+    if not paths:
+        raise ValueError(f"{kept} has no results: run `python benchmarks/language.py run`")
+    return PAGE.format(
+        before="\n".join(section(table, results) for table in PRETRAINED),
+        after="\n".join(section(table, kept) for table in DOWNSTREAM),
+        **provenance([json.loads(path.read_text()) for path in sorted(paths)]),
+    )
+
+
+PAGE = """# Language
+
+    python benchmarks/language.py run
+    python benchmarks/language.py write
+
+Generated by these commands. Cells are the mean over the seeds, ± its standard error. Rows
+that are missing have not been run yet.
+
+{before}
+Each encoder, pretrained on Brown's training files (one seed), is fine-tuned with all layers
+on a task; *from scratch* is the same network, untrained, with the same data, seeds and
+updates; *TF-IDF* is logistic regression on the same texts. Gains are paired, with 95 %
+intervals.
+
+{after}
+Machine: {machine}. JAX {jax}. Commits: {commits}.
+"""
+
+
+if __name__ == "__main__":
+    out, folder = KEPT.with_suffix(".md"), ROOT / "runs" / "language"
+    command(__doc__, run, page, out, only=ENCODERS, seeds=5, folder=folder)
