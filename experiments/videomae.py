@@ -1,4 +1,4 @@
-"""VideoMAE: reconstruction of masked cubes of a video, hidden at the same places throughout.
+"""VideoMAE: reconstruction of masked cubes of a video, hidden at the same places in time.
 
     python -m jssl.main --config=experiments/videomae.py
     python -m jssl.main --config=experiments/videomae.py:masking=frame
@@ -27,7 +27,7 @@ from jssl.models import vit
 from jssl.models.videomae import VideoEncoder, VideoMaskedAutoencoder
 from jssl.papers import PAPER, TUNED, Videos, scaled_adamw
 
-RUNS = {"": 5, "masking=frame": 3, "masking=random": 3, "mask=0.75": 3}
+RUNS = {"": 5, "masking=frame": 3, "masking=random": 3, "mask=0.9": 3}
 VIDEO = IMAGES | dict(source="moving_digits", epochs=0.01, supervised_epochs=0.01)
 
 
@@ -35,20 +35,24 @@ VIDEO = IMAGES | dict(source="moving_digits", epochs=0.01, supervised_epochs=0.0
 def laptop(
     run: Run = Run(),
     images: Images = Images(
-        source="moving_digits", epochs=12.0, batch=32, supervised_epochs=6.0
+        source="moving_digits", epochs=12.0, batch=64, supervised_epochs=6.0
     ),
-    vision: SmallTransformer = SmallTransformer(patch=4, width=64, depth=3),
+    vision: SmallTransformer = SmallTransformer(patch=8, width=64, depth=3),
     tube: Count = 2,
-    mask: Fraction = 0.9,
+    mask: Fraction = 0.75,
     masking: str = "tube",
     norm_pixels: bool = True,
-    decoder: Counts = (48, 1),
+    decoder: Counts = (48, 2),
     pool: str = "mean",
 ) -> list[Stage]:
-    """Clips of a drifting digit, in one of eight directions: about two minutes on two cores.
+    """Clips of a digit that drifts in one of eight directions: two minutes on two cores.
 
-    Of the 64 places of a frame seven are seen, in all frames. Single frames tell nothing of
-    the direction, the label; "digit" is the other probe.
+    Of the 16 places of a frame four are seen, in all frames. Single frames tell nothing of
+    the direction, the label; "digit" is the other probe. Black cubes have targets of zero,
+    so that the loss of a prediction of zero is about 0.4, not 1.
+
+    Departures: three quarters of the places are masked, for nine tenths; of 16 places two
+    would be seen.
 
     Args:
       source: Data set of videos: moving_digits, bouncing_digits, doom, clips:FOLDER.
@@ -89,7 +93,6 @@ def laptop(
             prepare=field("video", center),
             tx=adamw,
             pictures={"digit": evals.linear_probe(target="digit")} if digits else {},
-            chance={"loss": 1.0} if norm_pixels else {},
         )
     ]
 
@@ -107,8 +110,8 @@ def mixed(key, videos, targets):
     return jnp.moveaxis(x.reshape(n, h, w, t, c), 3, 1), y
 
 
-@tiny(PAPER | TUNED, source="bounce16", reading="", size=16, stored=16, variant="16x2x2/4",
-      decoder=(8, 1, 2), warmup=0.02)  # fmt: skip
+@tiny(PAPER, TUNED, source="bounce16", reading="", channels=3, size=16, stored=16,
+      variant="16x2x2/4", decoder=(8, 1, 2), warmup=0.02)  # fmt: skip
 def paper(
     run: Run = Run(save_every=1000),
     videos: Videos = Videos(

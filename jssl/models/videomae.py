@@ -37,8 +37,7 @@ class VideoEncoder(Encoder):
         t, h, w = images.shape[1:4]
         return t // self.tube, h // self.patch, w // self.patch
 
-    @staticmethod
-    def fixed(width, grid):
+    def fixed(self, width, grid):
         return interleaved_sincos_1d(width, np.arange(math.prod(grid)))
 
     def filters(self):

@@ -343,8 +343,7 @@ class Encoder(nn.Module):
         """Rows and columns of patches of images [n, h, w, c]."""
         return tuple(size // self.patch for size in images.shape[1:3])
 
-    @staticmethod
-    def fixed(width, grid):
+    def fixed(self, width, grid):
         """Fixed positions of a grid of patches, [l, width]."""
         return sincos_2d(width, *grid)
 

@@ -31,6 +31,7 @@ config = VideoMAEConfig(
     use_mean_pooling=False,
 )
 model = VideoMAEForPreTraining(config).eval()
+model.decoder.norm.eps = 1e-6  # as in the authors' code; there torch's default, 1e-5
 frames = torch.rand(4, 6, 3, 16, 16)
 order = torch.rand(4, 16).argsort(1)
 mask = torch.ones(4, 3, 16, dtype=torch.bool)  # tubes: 4 of 16 places are visible

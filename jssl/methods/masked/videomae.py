@@ -1,4 +1,4 @@
-"""VideoMAE: reconstruction of masked cubes of a video, hidden at the same places throughout.
+"""VideoMAE: reconstruction of masked cubes of a video, hidden at the same places in time.
 
 Tong, Song, Wang and Wang, "VideoMAE: Masked Autoencoders are Data-Efficient Learners for
 Self-Supervised Video Pre-Training", NeurIPS 2022. https://arxiv.org/abs/2203.12602
