@@ -39,6 +39,7 @@ from jssl.data.nested import minibatches, pair
 from jssl.data.of_arrays import dataset
 from jssl.data.photographs import photographs
 from jssl.data.prepared import tfds
+from jssl.data.reaching import point_reach
 from jssl.data.shards import shards
 from jssl.data.shortcuts import shortcuts
 from jssl.data.source import Batch, Source
@@ -113,6 +114,7 @@ _LOADERS: dict[str, Callable[..., Dataset]] = {
     "doom": doom,
     "clips": clips,
     "bounce16": bounce16,
+    "point_reach": point_reach,
     "moving_digits": moving_digits,
     "bouncing_digits": bouncing_digits,
     "eeg": eeg,

@@ -42,6 +42,7 @@ from jssl.evals.collapse import (
     uniformity,
     uniformity_sphere,
 )
+from jssl.evals.control import cloning, reaching
 from jssl.evals.detection import detection
 from jssl.evals.doctor import Verdict, diagnose, examine
 from jssl.evals.editing import edits, rank_correlation
@@ -155,6 +156,7 @@ __all__ = [
     "class_agreement",
     "class_histogram_jsd",
     "centers_of_mass",
+    "cloning",
     "cls_attention",
     "clustering",
     "coco_ap",
@@ -220,6 +222,7 @@ __all__ = [
     "purity",
     "rank_correlation",
     "rankme",
+    "reaching",
     "recall_at_k",
     "reconstruction",
     "resultant",
