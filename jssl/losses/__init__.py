@@ -44,7 +44,7 @@ from jssl.losses.contrastive import (
     nt_xent,
     supervised_contrastive,
 )
-from jssl.losses.crossmodal import clip, mil_nce, siglip
+from jssl.losses.crossmodal import clip, cross_and_learn, mil_nce, siglip
 from jssl.losses.dense import (
     depth_error,
     edge_cross_entropy,
@@ -117,6 +117,7 @@ __all__ = [
     "counting",
     "cpc",
     "cpc_per_step",
+    "cross_and_learn",
     "data2vec",
     "data2vec_targets",
     "dcl",

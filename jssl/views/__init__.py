@@ -26,6 +26,7 @@ from jssl.views.color import (
     saturation,
     solarize,
 )
+from jssl.views.flow import centered_flow, flow_hflip, flow_time_flip
 from jssl.views.geometry import (
     affine,
     center_crop,
@@ -64,12 +65,15 @@ __all__ = [
     "augment",
     "brightness",
     "center_crop",
+    "centered_flow",
     "color_jitter",
     "contrast",
     "crop_of",
     "crop_resize",
     "cutmix",
     "denormalize",
+    "flow_hflip",
+    "flow_time_flip",
     "gaussian_blur",
     "grayscale",
     "hflip",
