@@ -114,7 +114,10 @@ NEED_LABELS = {
 
 OF_TEXT = {"bart", "bert", "cpc_text", "gpt", "pegasus", "word2vec"}
 OF_POSTS = {"deepmoji"}
-OF_IMAGES = [file for file in FILES if file.stem not in OF_TEXT | OF_POSTS]
+OF_VIDEO = {"rgb_flow", "videomae"}
+OF_DEMONSTRATIONS = {"robot_mae"}
+OF_OTHERS = OF_TEXT | OF_POSTS | OF_VIDEO | OF_DEMONSTRATIONS
+OF_IMAGES = [file for file in FILES if file.stem not in OF_OTHERS]
 
 
 @pytest.mark.whole

@@ -18,7 +18,7 @@ import jax
 import optax
 
 from jssl.learner import Learner, fresh, minimize, noise_keys
-from jssl.method import Method, Prepare, field, first_row
+from jssl.method import Augment, Method, Prepare, field, first_row
 from jssl.methods.transfer.distil import Frozen
 from jssl.methods.transfer.supervised import mean_squared_error
 from jssl.nets import Net
@@ -35,6 +35,7 @@ def robot_mae(
     net: Net,
     policy: Net,
     tx: optax.GradientTransformation,
+    augment: Augment | None = None,
     *,
     prepare: Prepare = field("image"),
     known: Prepare | None = None,
@@ -50,21 +51,26 @@ def robot_mae(
       net: x -> z, features [n, ...]: the encoder.
       policy: (z, s or None) -> {"prediction": actions [n, a], "h": [n, d], ...}.
       tx: optimizer of the policy.
+      augment: (key, batch) -> one view of the images, such as a shift, normalized as
+        `prepare` does; None: `prepare`.
       prepare: batch -> x, the input of the encoder.
       known: batch -> s [n, k], what a robot knows without seeing; None: nothing.
       target: batch -> the expert's actions.
       error: (out, a) -> (loss, metrics).
     """
 
-    def inputs(net_weights: Frozen, batch) -> tuple[Any, Any]:
-        z, _ = net.apply(net_weights.params, net_weights.stats, prepare(batch))
+    look = augment or (lambda key, batch: prepare(batch))
+
+    def inputs(weights: Frozen, x, batch) -> tuple[Any, Any]:
+        z, _ = net.apply(weights.params, weights.stats, x)
         return jax.lax.stop_gradient(z), None if known is None else known(batch)
 
     def init(key, batch):
         row = first_row(dict(batch))
         net_key, policy_key = jax.random.split(key)
-        weights = Frozen(*net.init(net_key, prepare(row)))
-        return State(weights, fresh(tx, *policy.init(policy_key, *inputs(weights, row))))
+        x = prepare(row)
+        weights = Frozen(*net.init(net_key, x))
+        return State(weights, fresh(tx, *policy.init(policy_key, *inputs(weights, x, row))))
 
     def loss(params, stats, z, s, action, keys):
         out, stats = policy.apply(params, stats, z, s, train=True, keys=keys)
@@ -72,13 +78,13 @@ def robot_mae(
         return value, (stats, metrics)
 
     def step(key, state, batch):
-        z, s = inputs(state.net, batch)
+        z, s = inputs(state.net, look(key, batch), batch)
         args = z, s, target(batch), noise_keys(key)
         learner, metrics = minimize(tx, loss, state.policy, *args)
         return state._replace(policy=learner), metrics
 
     def embed(state, batch):
-        z, s = inputs(state.net, batch)
+        z, s = inputs(state.net, prepare(batch), batch)
         return policy.apply(state.policy.weights, state.policy.stats, z, s)[0]
 
     return Method(init, step, embed)
