@@ -31,16 +31,16 @@ class Reach(NamedTuple):
     Attributes:
       position: p, of the controlled disc, (x, y).
       goal: g.
-      distractors: their places; those from `count` on are not there.
+      distractors: their places; those from `present` on are not there.
       colors: of the distractors, rows of `OTHERS`.
-      count: number of distractors, 0 to 3.
+      present: number of distractors, 0 to 3.
     """
 
     position: Float[Array, "2"]
     goal: Float[Array, "2"]
     distractors: Float[Array, "3 2"]
     colors: Int[Array, "3"]
-    count: Int[Array, ""]
+    present: Int[Array, ""]
 
 
 class Episode(NamedTuple):
@@ -117,7 +117,7 @@ def render(state: Reach, key: jax.Array, size: int = 32) -> Float[Array, "size s
     at = -edge + pixel * (jnp.arange(size) + 0.5)
     grid = jnp.stack(jnp.meshgrid(at, at), -1)  # [size, size, 2], (x, y)
     image = NOISE * jax.random.uniform(key, (size, size, 3))
-    there = jnp.arange(DISTRACTORS) < state.count
+    there = jnp.arange(DISTRACTORS) < state.present
     places = jnp.concatenate([state.distractors, state.goal[None], state.position[None]])
     shown = jnp.concatenate([there, jnp.ones(2, bool)])
     own = jnp.array([GREEN, RED])
@@ -154,4 +154,5 @@ def rollout(
         return step(state, action), (state, image, action)
 
     last, seen = lax.scan(advance, reset(begin), jax.random.split(noise, steps))
-    return Episode(*seen, reached(last))
+    states, images, actions = seen
+    return Episode(states, images, actions, reached(last))

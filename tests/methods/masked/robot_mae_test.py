@@ -114,7 +114,7 @@ def test_an_image_has_the_discs_where_the_state_says():
     np.testing.assert_allclose(image[at(-0.5), at(0.5)], [1, 0, 0], atol=1e-6)
     np.testing.assert_allclose(image[at(0.5), at(-0.5)], [0, 1, 0], atol=1e-6)
     assert image[at(0), at(0)].max() <= 0.3  # the distractors are not there
-    beside = np.asarray(render(state._replace(count=jnp.array(1)), KEY, 48))
+    beside = np.asarray(render(state._replace(present=jnp.array(1)), KEY, 48))
     np.testing.assert_allclose(beside[at(0), at(0)], [0, 0, 1], atol=1e-6)
     area = (image[..., 0] > 0.5).sum() * (2.4 / 48) ** 2
     np.testing.assert_allclose(area, np.pi * 0.2**2, rtol=0.1)
