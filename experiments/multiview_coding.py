@@ -112,12 +112,7 @@ def with_depth(batch):
 
 def of_view(name):
     """The linear probe of one view's encoder: "linear/L"."""
-    judge = evals.linear_probe(name=f"h/{name}")
-
-    def run(features, final):
-        return {f"{k}/{name}": x for k, x in judge(features, final).items()}
-
-    return replace(judge, run=run)
+    return evals.renamed(evals.linear_probe(name=f"h/{name}"), name)
 
 
 def chance(kind, names, graph, m, batch):

@@ -32,7 +32,7 @@ REACH = 4.0  # pixels of flow that are 1 to the network
 def laptop(
     run: Run = Run(),
     images: Images = Images(
-        source="scenes", reading="frames=3", epochs=40.0, batch=128, supervised_epochs=20.0
+        source="scenes", reading="frames=3", epochs=30.0, batch=128, supervised_epochs=15.0
     ),
     small: Small = Small(),
     kind: str = "cross",
@@ -94,7 +94,7 @@ def laptop(
         temperature=temperature,
     )
     classifier = nets.linen(Classifier(small.encoder(), train.classes))
-    of_flow = {"linear flow": evals.linear_probe(name="h/flow")} if train.classes else {}
+    of_flow = evals.renamed(evals.linear_probe(name="h/flow"), "flow")
     return [
         baselines.pretrain_stage(
             run,
@@ -103,7 +103,7 @@ def laptop(
             method,
             classifier if train.classes else None,
             prepare=lambda batch: batch["video"][:, 0],
-            pictures=of_flow,
+            pictures={"linear flow": of_flow} if train.classes else {},
             chance={"flow_found": 1 / images.batch},
         )
     ]

@@ -2,7 +2,7 @@
 
     python -m jssl.main --config=experiments/robot_mae.py
     python -m jssl.main --config=experiments/robot_mae.py:readout=cls
-    python -m jssl.main --config=experiments/robot_mae.py:reading=demos=20
+    python -m jssl.main --config=experiments/robot_mae.py:demos=100,clone_epochs=20
     python -m jssl.main --config=experiments/robot_mae.py:source=doom,demonstrations=doom
 
 Xiao et al. 2022, https://arxiv.org/abs/2203.06173; Radosavovic et al. 2022,
@@ -29,7 +29,7 @@ from jssl.methods.transfer.supervised import (
 from jssl.models import vit
 from jssl.models.policy import Controller, Policy
 
-RUNS = {"": 5, "readout=cls": 5, "demos=20": 5}
+RUNS = {"": 5, "readout=cls": 5, "demos=100,clone_epochs=20": 5}
 
 
 @tiny(DATA, source="point_reach", epochs=0.01, patch=8, width=16, depth=1, heads=2,
@@ -43,12 +43,12 @@ def laptop(
     norm_pixels: bool = False,
     decoder: Counts = (48, 2),
     demonstrations: str = "point_reach:demos",
-    demos: Count = 100,
+    demos: Count = 500,
     readout: str = "flat",
     proprioception: bool = True,
     projection: Count = 64,
     policy: Counts = (128, 64),
-    clone_epochs: Positive = 16.0,
+    clone_epochs: Positive = 4.0,
     clone_batch: Count = 64,
     clone_lr: Positive = 1e-3,
     episodes: Count = 100,

@@ -35,7 +35,7 @@ VIDEO = IMAGES | dict(source="moving_digits", epochs=0.01, supervised_epochs=0.0
 def laptop(
     run: Run = Run(),
     images: Images = Images(
-        source="moving_digits", epochs=12.0, batch=64, supervised_epochs=6.0
+        source="moving_digits", epochs=12.0, batch=32, supervised_epochs=6.0
     ),
     vision: SmallTransformer = SmallTransformer(patch=8, width=64, depth=3),
     tube: Count = 2,

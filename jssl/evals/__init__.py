@@ -108,7 +108,7 @@ from jssl.evals.of_arrays import (
 )
 from jssl.evals.perplexity import perplexity
 from jssl.evals.picture import embedding_picture, pca
-from jssl.evals.protocol import Eval, Features, rows_of
+from jssl.evals.protocol import Eval, Features, renamed, rows_of
 from jssl.evals.reconstruction import reconstruction
 from jssl.evals.regression import regression, ridge_fit
 from jssl.evals.retrieval import average_precision, recall_at_k, retrieval, retrieve
@@ -224,6 +224,7 @@ __all__ = [
     "rankme",
     "reaching",
     "recall_at_k",
+    "renamed",
     "reconstruction",
     "resultant",
     "regression",

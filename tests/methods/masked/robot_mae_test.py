@@ -152,17 +152,24 @@ class Played:
     def __init__(self, policy):
         self.policy = policy
 
-    def of(self, rows, name):
+    names = ("prediction",)
+
+    def of(self, rows, name="h"):
         assert rows["image"].shape == (20, 8, 8, 3)
         return self.policy(np.asarray(rows["state"]))
+
+    def unused(self, *args, **kwargs):
+        raise NotImplementedError
+
+    __call__ = labels = targets = rows = generated = generated_of = unused
 
 
 def test_rollouts_of_the_expert_succeed_and_of_its_opposite_fail():
     judge = evals.reaching(20, size=8)
     toward = lambda s: np.clip(4 * (s[:, 2:] - s[:, :2]), -1, 1)
     for final in (False, True):
-        assert judge.run(Played(toward), final)["success"] == 1
-        assert judge.run(Played(lambda s: -toward(s)), final)["success"] < 0.1
+        assert judge(Played(toward), final)["success"] == 1
+        assert judge(Played(lambda s: -toward(s)), final)["success"] < 0.1
 
 
 def test_demonstrations_are_columns_of_the_rollouts():
