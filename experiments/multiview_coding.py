@@ -12,7 +12,6 @@ released networks 68.4 %. Ours: `paper` not run; `laptop` is in docs/results.md.
 """
 
 import math
-from dataclasses import replace
 from functools import partial
 
 import jax.numpy as jnp
