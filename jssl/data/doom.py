@@ -16,7 +16,16 @@ from jaxtyping import Array, Float
 
 from jssl.cache import cache_folder, written
 from jssl.data.decoding import check_shape, fit_all
-from jssl.data.fields import Dataset, Field, Image, Labels, Scaled, Sound, Video
+from jssl.data.fields import (
+    Dataset,
+    Field,
+    Image,
+    Labels,
+    Measurements,
+    Scaled,
+    Sound,
+    Video,
+)
 from jssl.ops.poses import camera_flow, relative_pose
 
 TICS = 4  # of 1/35 second, between frames
@@ -157,12 +166,12 @@ def doom(
         "video": Video(35 / TICS / every),
         "depth": DEPTH,
         "objects": Labels(objects),
-        "pose": Field(),
+        "pose": Measurements(),
         "action": Field(),
         "sound": Sound(RATE),
         "episode": Field(),
         "level": Labels(levels),
-        "flow": Field(),
+        "flow": Measurements(),
         "label": Labels(buttons),
     }
     held = {key: fields[key] for key in splits["train"]}

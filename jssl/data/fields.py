@@ -51,7 +51,19 @@ class Field:
 
 
 @dataclass(frozen=True)
-class Scaled(Field):
+class Measurements(Field):
+    """Numbers [n, ...] that come with an input, such as depth, flow or a camera's motion.
+
+    They are part of unlabeled streams, as input or target of a pretext task, and no raw
+    features.
+    """
+
+    def plain(self, x, batch):
+        return None
+
+
+@dataclass(frozen=True)
+class Scaled(Measurements):
     """Levels [n, ...], whole numbers, decoded to start + unit * level.
 
     Attributes:

@@ -45,6 +45,13 @@ from jssl.losses.contrastive import (
     supervised_contrastive,
 )
 from jssl.losses.crossmodal import clip, mil_nce, siglip
+from jssl.losses.dense import (
+    depth_error,
+    edge_cross_entropy,
+    mask_cross_entropy,
+    normal_error,
+    relative_depth,
+)
 from jssl.losses.diffusion import simple_diffusion, variational_diffusion
 from jssl.losses.distillation import dino, ibot, koleo, swav, update_center
 from jssl.losses.energy import (
@@ -115,11 +122,13 @@ __all__ = [
     "dcl",
     "dclw",
     "deepcluster",
+    "depth_error",
     "dim_global",
     "dim_local",
     "dim_prior",
     "dino",
     "dv_bound",
+    "edge_cross_entropy",
     "emphasized_cross_entropy",
     "emphasized_squared_error",
     "entropy",
@@ -144,6 +153,7 @@ __all__ = [
     "least_squares_discriminator",
     "least_squares_generator",
     "margin",
+    "mask_cross_entropy",
     "masked_lm",
     "masked_patch_error",
     "matching_aware_discriminator",
@@ -163,6 +173,7 @@ __all__ = [
     "next_sentence",
     "nnclr",
     "non_saturating_generator",
+    "normal_error",
     "nt_xent",
     "nwj_bound",
     "pcd_gradients",
@@ -171,6 +182,7 @@ __all__ = [
     "r1_penalty",
     "rebalanced_cross_entropy",
     "rebalancing_weights",
+    "relative_depth",
     "scaled_cosine_error",
     "siglip",
     "sigreg",
