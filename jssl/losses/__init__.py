@@ -72,6 +72,7 @@ from jssl.losses.information import (
     nwj_bound,
 )
 from jssl.losses.metric import counting, margin, triplet
+from jssl.losses.motion import motion_cross_entropy, triplet_ranking
 from jssl.losses.predictive import cpc, cpc_per_step, nce, nce_log_z, proximal
 from jssl.losses.reconstruction import (
     bernoulli_cross_entropy,
@@ -163,6 +164,7 @@ __all__ = [
     "minimax_discriminator",
     "minimax_generator",
     "mixmatch",
+    "motion_cross_entropy",
     "nat",
     "nce",
     "nce_log_z",
@@ -196,6 +198,7 @@ __all__ = [
     "swav",
     "token_cross_entropy",
     "triplet",
+    "triplet_ranking",
     "uda",
     "update_center",
     "variational_diffusion",
