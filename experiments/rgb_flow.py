@@ -16,7 +16,7 @@ import jax.numpy as jnp
 
 from jssl import Stage, baselines, evals, nets, views
 from jssl.config import Counts, Fraction, Positive, one_of, tiny
-from jssl.knobs import CONVNET, Images, Run, Small
+from jssl.knobs import CONVNET, Images, Run, Small, in_motion
 from jssl.methods.crossmodal.rgb_flow import rgb_flow
 from jssl.models.heads import MLP, Classifier
 from jssl.models.multiview import PerView
@@ -60,7 +60,7 @@ def laptop(
       flip: Probability of a horizontal flip.
       projector: Widths of the layers of each modality's head.
     """
-    train = images.load(run)
+    train = in_motion(images.load(run))
     flow = flow or ("exact" if "flow" in train.row_shapes() else "blocks")
     motion = one_of("flow", flow, {
         "exact": exact,

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 
 from jssl import Stage, baselines, evals, nets, optim, sharding, views
 from jssl.config import Count, Counts, Fraction, Positive, tiny
-from jssl.knobs import IMAGES, Images, Run, SmallTransformer
+from jssl.knobs import IMAGES, Images, Run, SmallTransformer, in_motion
 from jssl.learner import graft
 from jssl.method import field
 from jssl.methods.masked.videomae import videomae
@@ -66,7 +66,7 @@ def laptop(
       decoder: Width and number of blocks of the decoder.
       pool: Pooling of the tokens into h: mean, mean_max or flat.
     """
-    train = images.load(run)
+    train = in_motion(images.load(run), tube)
     encoder = VideoEncoder(
         vision.width, vision.depth, vision.heads, vision.patch, tube=tube
     )
