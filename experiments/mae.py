@@ -12,8 +12,6 @@ H/14 86.93 %. Ours: not run; `laptop` is what docs/results.md holds.
 from dataclasses import replace
 from functools import partial
 
-import optax
-
 from jssl import Stage, baselines, evals, nets, optim, sharding, views
 from jssl.config import Count, Counts, Fraction, tiny
 from jssl.knobs import FASHION, IMAGES, STAMPS, Images, Run, SmallTransformer
@@ -22,7 +20,7 @@ from jssl.method import field
 from jssl.methods.masked.mae import mae
 from jssl.methods.transfer.supervised import supervised
 from jssl.models import vit
-from jssl.papers import LINEAR, PAPER, ImageNet, LinearEvaluation
+from jssl.papers import LINEAR, PAPER, ImageNet, LinearEvaluation, scaled_adamw
 
 RUNS = {"": 5, f"{FASHION},epochs=14,supervised_epochs=7": 1, STAMPS: 1}
 
@@ -132,25 +130,20 @@ def paper(
     )
     same = dict(rules=sharding.TRANSFORMER)
 
-    def adamw(source, lr, warmup, epochs, decayed, b2=0.999, layers=None, end=0.0):
-        """AdamW for a source; the rate `lr`, for 256 images, is that of whole updates."""
-        steps = max(source.steps(epochs) // accumulate, 1)
-        warmup = source.steps(warmup) // accumulate
-        peak = lr * source.batch * accumulate / 256
-        tx = optax.chain(
-            optax.scale_by_adam(b2=b2),
-            optax.add_decayed_weights(0.05, decayed),
-            layers or optax.identity(),
-            optim.scale_by_rate(optim.warmup_cosine(peak, warmup, steps, end)),
-        )
-        return optax.MultiSteps(tx, accumulate) if accumulate > 1 else tx
-
     parts = replace(images, batch=images.batch // accumulate)
     look = views.recipe("mae", size=images.size)[0]
     train, augment, prepare = parts.viewed(run, look)
     pretrain = mae(
         nets.linen(vit.MaskedAutoencoder(encoder(), *decoder, pool="cls")),
-        adamw(train, images.lr, images.warmup, images.epochs, optim.matrices, b2=0.95),
+        scaled_adamw(
+            train,
+            images.lr,
+            images.warmup,
+            images.epochs,
+            optim.matrices,
+            b2=0.95,
+            accumulate=accumulate,
+        ),
         sizes["patch"],
         augment,
         prepare=prepare,
@@ -179,7 +172,7 @@ def paper(
     )
     finetune = supervised(
         nets.linen(network),
-        adamw(
+        scaled_adamw(
             tune,
             tune_lr or rate,
             warmup,
@@ -187,6 +180,7 @@ def paper(
             optim.kernels,
             layers=layers,
             end=1e-6,
+            accumulate=accumulate,
         ),
         tune.classes,
         augment,

@@ -152,6 +152,17 @@ def jpeg(i: int, pixels: np.ndarray) -> io.BytesIO:
     return file
 
 
+def clips(folder: str | Path, classes: int = 2, each: int = 5, frames: int = 70) -> None:
+    """Writes videos as folders of JPEGs, in a folder a class: a picture that drifts."""
+    for c, k in np.ndindex(classes, each):
+        there = Path(folder) / f"class{c}" / f"video{k}"
+        there.mkdir(parents=True)
+        pixels = picture(c + classes * k, 160 + frames, 120)
+        for t in range(frames):
+            seen = Image.fromarray(pixels[:, t : t + 160])
+            seen.save(there / f"{t:04}.jpg", quality=90)
+
+
 def folders(folder: str | Path, classes: int = 5, each: int = 16) -> None:
     """Writes ImageNet's layout of files: train and val of a folder a class, flat test."""
     for split, count in {"train": each, "val": 4}.items():

@@ -42,6 +42,7 @@ from jssl.evals.collapse import (
     uniformity,
     uniformity_sphere,
 )
+from jssl.evals.control import cloning, reaching
 from jssl.evals.detection import detection
 from jssl.evals.doctor import Verdict, diagnose, examine
 from jssl.evals.editing import edits, rank_correlation
@@ -107,7 +108,7 @@ from jssl.evals.of_arrays import (
 )
 from jssl.evals.perplexity import perplexity
 from jssl.evals.picture import embedding_picture, pca
-from jssl.evals.protocol import Eval, Features, rows_of
+from jssl.evals.protocol import Eval, Features, renamed, rows_of
 from jssl.evals.reconstruction import reconstruction
 from jssl.evals.regression import regression, ridge_fit
 from jssl.evals.retrieval import average_precision, recall_at_k, retrieval, retrieve
@@ -155,6 +156,7 @@ __all__ = [
     "class_agreement",
     "class_histogram_jsd",
     "centers_of_mass",
+    "cloning",
     "cls_attention",
     "clustering",
     "coco_ap",
@@ -220,7 +222,9 @@ __all__ = [
     "purity",
     "rank_correlation",
     "rankme",
+    "reaching",
     "recall_at_k",
+    "renamed",
     "reconstruction",
     "resultant",
     "regression",

@@ -3,7 +3,7 @@
 import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ParamSpec, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
@@ -70,6 +70,18 @@ class Eval:
     def __call__(self, features: Features, final: bool) -> dict:
         """The metrics on val, or on test when `final`."""
         return self.run(features, final)
+
+
+def renamed(judge: Eval, suffix: str) -> Eval:
+    """The same eval, whose metrics end in a suffix: "linear/flow".
+
+    For several evals of one kind, of outputs such as "h/flow".
+    """
+
+    def run(features: Features, final: bool) -> dict:
+        return {f"{k}/{suffix}": x for k, x in judge.run(features, final).items()}
+
+    return replace(judge, run=run)
 
 
 def of_settings(

@@ -2,7 +2,7 @@ r"""Cross-modal losses: image and caption, or video clip and narration.
 
 CLIP classifies the caption of each image and the image of each caption; SigLIP
 classifies every pair on its own as matching or not; MIL-NCE matches a clip to a bag of
-narrations of which some may be right.
+narrations of which some may be right. Cross and Learn compares appearance and motion.
 
 With `axis_name`, under `pmap` or `shard_map`, the batch is that of all devices.
 """
@@ -128,6 +128,54 @@ def mil_nce(
     theirs = jnp.where(match & paper, -jnp.inf, theirs)
     total = jax.nn.logsumexp(jnp.concatenate([mine, theirs], -1), (1, 2))
     return pmean((total - positive).mean(), axis_name)
+
+
+@compares_rows
+def cross_and_learn(
+    rgb: Float[Array, "n d"],
+    flow: Float[Array, "n d"],
+    weight: float | int = 0.5,
+    axis_name: str | None = None,
+) -> Float[Array, ""]:
+    r"""Cross and Learn: modalities of a clip agree, other clips differ in either modality.
+
+    .. math:: \frac{1}{n (n - 1)} \sum_{i \ne j} (1 - w) \big(s(a_i, a_j) + s(b_i, b_j)\big)
+              - w \big(s(a_i, b_i) + s(a_j, b_j)\big)
+
+    with the cosine s, over all pairs of clips. For w = 1/2 it lies in [-2, 2]: -1 where
+    modalities agree and clips are orthogonal, 0 where all are equal.
+
+    Sayed, Brattoli and Ommer 2018, section 3.2. https://arxiv.org/abs/1811.03879
+
+    Args:
+      rgb: a, embeddings of appearance.
+      flow: b, embeddings of motion.
+      weight: w, of the agreement.
+      axis_name: devices whose clips are compared, too.
+
+    Raises:
+      ValueError: when shapes differ, w is not in [0, 1], or there is one clip.
+
+    >>> z = jnp.eye(2)
+    >>> print(f"{cross_and_learn(z, z):.4f}")
+    -1.0000
+    """
+    expect("cross_and_learn", rgb=(rgb, "n d"), flow=(flow, "n d"))
+    if not 0 <= weight <= 1:
+        raise ValueError(f"cross_and_learn: weight must be in [0, 1], got {weight}")
+    a, b = map(unit, widen(rgb, flow))
+    count = len(gather(a, axis_name))
+    if count < 2:
+        raise ValueError("cross_and_learn: clips are compared: give two or more")
+
+    def others(z):
+        """The mean cosine with the other clips, [n]."""
+        total = (z * gather(z, axis_name).sum(0)).sum(-1)
+        return (total - (z * z).sum(-1)) / (count - 1)
+
+    agreement = (a * b).sum(-1)
+    each = (1 - weight) * (others(a) + others(b)) - 2 * weight * agreement
+    return pmean(each.mean(), axis_name)
 
 
 def _columns(logits):

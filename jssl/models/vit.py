@@ -297,9 +297,8 @@ class Encoder(nn.Module):
         With `mask`, [n, l], the embeddings of masked patches are replaced by `token`, [d],
         before positions are added.
         """
-        patches = patchify(images, self.patch)
-        rows, columns = self.cut(images)
-        cls, positions = self.located(rows, columns, patches.dtype)
+        patches = self.patches(images)
+        cls, positions = self.located(self.cut(images), patches.dtype)
         if keep is not None:
             patches = take_tokens(patches, keep)
             positions = jnp.take(positions[0], keep, axis=0)
@@ -324,22 +323,29 @@ class Encoder(nn.Module):
         """x in the dtype of the residual sums."""
         return x if self.residual_dtype is None else x.astype(self.residual_dtype)
 
-    def located(self, rows, columns, dtype):
+    def located(self, grid, dtype):
         """The class token with its position [1, 1, d], and patch positions [1, l, d]."""
-        if self.grid is None:
-            grid = sincos_2d(self.width, rows, columns)
-            return self.cls, jnp.asarray(grid, dtype)[None]  # the class token's is zero
+        if self.grid is None:  # the class token's is zero
+            return self.cls, jnp.asarray(self.fixed(self.width, grid), dtype)[None]
         positions = self.positions
         if self.interpolate:
-            positions = resize_positions(positions, (rows, columns), self.grid)
-        elif tuple(self.grid) != (rows, columns):
+            positions = resize_positions(positions, grid, self.grid)
+        elif tuple(self.grid) != grid:
             text = "{}x{} patches have learned positions, the image has {}x{}: resize one"
-            raise ValueError(text.format(*self.grid, rows, columns))
+            raise ValueError(text.format(*self.grid, *grid))
         return self.cls + positions[:, :1], positions[:, 1:]
+
+    def patches(self, images):
+        """The input of the patch projection, [n, l, k]."""
+        return patchify(images, self.patch)
 
     def cut(self, images):
         """Rows and columns of patches of images [n, h, w, c]."""
         return tuple(size // self.patch for size in images.shape[1:3])
+
+    def fixed(self, width, grid):
+        """Fixed positions of a grid of patches, [l, width]."""
+        return sincos_2d(width, *grid)
 
     def filters(self):
         """The kernels of the patch projection, [d, p, p, c]."""

@@ -23,6 +23,11 @@ class Masking(NamedTuple):
     mask: Float[Array, "n l"]
     restore: Int[Array, "n l"]
 
+    @property
+    def hidden(self) -> Int[Array, "n l_hidden"]:
+        """Indices of the masked tokens, in shuffled order."""
+        return jnp.argsort(self.restore, axis=1)[:, self.keep.shape[1] :]
+
 
 def random_masking(key: jax.Array, n: int, length: int, ratio: float) -> Masking:
     """Mask all but int(length * (1 - ratio)) tokens of each of n samples, at random.
@@ -57,6 +62,47 @@ def masking_by(noise: Float[Array, "n l"], ratio: float) -> Masking:
         )
     shuffle = jnp.argsort(noise, axis=1)
     restore = jnp.argsort(shuffle, axis=1)
+    return Masking(shuffle[:, :kept], (restore >= kept).astype(jnp.float32), restore)
+
+
+TUBES = ("tube", "frame", "random")
+
+
+def video_masking(
+    key: jax.Array, n: int, grid: tuple[int, int], ratio: float, way: str = "tube"
+) -> Masking:
+    """Mask int(ratio * l) of the l cubes of each of t slices of n videos, at random.
+
+    Tokens are in the order of `patchify_video`: slice after slice. Tong et al. 2022,
+    section 3.3, https://arxiv.org/abs/2203.12602
+
+    Args:
+      key: of the draw.
+      n: number of videos.
+      grid: t slices of time and l cubes of each.
+      ratio: fraction that is masked.
+      way: "tube", the same places in all slices; "frame", other places in each slice;
+        "random", int(ratio * t * l) of all cubes.
+
+    Raises:
+      ValueError: an unknown way; no cube, or every cube, would stay visible.
+
+    >>> masking = video_masking(jax.random.key(0), 2, (8, 196), 0.9)
+    >>> masking.keep.shape, masking.mask.reshape(2, 8, 196).sum(2)[0, :2].tolist()
+    ((2, 160), [176.0, 176.0])
+    """
+    slices, length = (1, grid[0] * grid[1]) if way == "random" else grid
+    hidden = int(ratio * length)
+    if way not in TUBES or not 0 < hidden < length:
+        raise ValueError(
+            f"video_masking: way must be one of {', '.join(TUBES)}, and at least one of "
+            f"{length} cubes masked and one visible, got {way!r} and {hidden} masked"
+        )
+    noise = jax.random.uniform(key, (n, 1 if way == "tube" else slices, length))
+    order = jnp.argsort(noise, axis=2) + length * jnp.arange(slices)[:, None]
+    parts = jnp.split(order, [length - hidden], axis=2)
+    shuffle = jnp.concatenate([part.reshape(n, -1) for part in parts], axis=1)
+    kept, restore = slices * (length - hidden), jnp.argsort(shuffle, axis=1)
     return Masking(shuffle[:, :kept], (restore >= kept).astype(jnp.float32), restore)
 
 

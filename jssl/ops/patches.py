@@ -116,3 +116,52 @@ def denormalize_patches(
     """
     mean = patches.mean(-1, keepdims=True)
     return t * jnp.sqrt(patches.var(-1, keepdims=True, ddof=1) + eps) + mean
+
+
+def normalize_cubes(
+    cubes: Float[Array, "n l k"], channels: int, eps: float = 1e-6
+) -> Float[Array, "n l k"]:
+    """Standardize each channel of each cube of a video: VideoMAE's target.
+
+    (t - mean) / (sqrt(var) + eps) over the k / channels pixels of a cube, with the unbiased
+    variance, in each channel alone. MAE's `normalize_patches` has one mean and variance for
+    all channels, and its eps within the root. Tong et al. 2022,
+    https://arxiv.org/abs/2203.12602, and https://github.com/MCG-NJU/VideoMAE
+
+    Args:
+      cubes: those of `patchify_video`, k numbers each, channels last.
+      channels: of the video; divides k.
+      eps: added to the standard deviation.
+
+    >>> cubes = jnp.array([[[0.0, 5.0, 2.0, 5.0]]])    # two pixels of two channels
+    >>> print(normalize_cubes(cubes, 2).round(4))
+    [[[-0.7071  0.      0.7071  0.    ]]]
+    """
+    pixels, mean, deviation = _moments(cubes, channels)
+    return ((pixels - mean) / (deviation + eps)).reshape(cubes.shape)
+
+
+def denormalize_cubes(
+    t: Float[Array, "n l k"], cubes: Float[Array, "n l k"], channels: int, eps: float = 1e-6
+) -> Float[Array, "n l k"]:
+    """The inverse of `normalize_cubes`, with the means and deviations of `cubes`.
+
+    >>> t = jnp.array([[[0.0, 5.0, 2.0, 6.0]]])
+    >>> denormalize_cubes(normalize_cubes(t, 2), t, 2).round(4).tolist()
+    [[[0.0, 5.0, 2.0, 6.0]]]
+    """
+    pixels, mean, deviation = _moments(cubes, channels)
+    return (t.reshape(pixels.shape) * (deviation + eps) + mean).reshape(cubes.shape)
+
+
+def _moments(cubes, channels):
+    """Cubes as pixels [n, l, k / c, c], and their mean and deviation in each channel."""
+    expect("normalize_cubes", cubes=(cubes, "n l k"))
+    if channels < 1 or cubes.shape[2] % channels:
+        raise ValueError(
+            f"normalize_cubes: {channels} channels do not divide cubes of "
+            f"{cubes.shape[2]} numbers"
+        )
+    pixels = cubes.reshape(*cubes.shape[:2], -1, channels)
+    mean = pixels.mean(2, keepdims=True)
+    return pixels, mean, pixels.std(2, keepdims=True, ddof=1)

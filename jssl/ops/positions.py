@@ -29,6 +29,18 @@ def sincos_1d(width: int, positions: np.ndarray) -> np.ndarray:
     return np.concatenate([np.sin(angles), np.cos(angles)], axis=1)
 
 
+def interleaved_sincos_1d(width: int, positions: np.ndarray) -> np.ndarray:
+    """The numbers of `sincos_1d` in the order sin, cos, sin, cos ...: [l, width].
+
+    The order of the original transformer, which VideoMAE's positions have.
+
+    >>> interleaved_sincos_1d(4, np.array([0.0, np.pi / 2])).round(2).tolist()
+    [[0.0, 1.0, 0.0, 1.0], [1.0, 0.0, 0.02, 1.0]]
+    """
+    halves = sincos_1d(width, positions).reshape(len(positions), 2, width // 2)
+    return halves.swapaxes(1, 2).reshape(len(positions), width)
+
+
 def sincos_2d(width: int, rows: int, columns: int) -> np.ndarray:
     """2D embeddings [rows * columns, width], in row-major order.
 

@@ -14,8 +14,8 @@ from jssl.papers.few_labels import (
     ThirteenLayers,
     whitened,
 )
-from jssl.papers.images import Cifar, ImageNet, Photos, Published
-from jssl.papers.networks import Large, behind, of_layer
+from jssl.papers.images import Cifar, ImageNet, Photos, Published, Videos
+from jssl.papers.networks import Large, behind, of_layer, scaled_adamw
 
 __all__ = [
     "CIFAR",
@@ -39,9 +39,11 @@ __all__ = [
     "Photos",
     "Published",
     "ThirteenLayers",
+    "Videos",
     "behind",
     "of_layer",
     "part",
+    "scaled_adamw",
     "whitened",
 ]
 

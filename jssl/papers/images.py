@@ -1,10 +1,10 @@
 """Images, views and schedules of papers: ImageNet and CIFAR-10."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import optax
@@ -57,6 +57,8 @@ class Published(Pictures, ABC):
       lr: Peak learning rate for a batch of 256; scales with the batch.
       warmup: Epochs of linear warm-up of the learning rate.
     """
+
+    column: ClassVar[str] = "image"
 
     hold_out: bool = False
     dtype: str = "bfloat16"
@@ -112,10 +114,15 @@ class Published(Pictures, ABC):
         statistics = several[0].statistics
 
         def prepare(batch):
-            x = self.centered(batch["image"])
+            x = self.centered(batch[self.column])
             return x if statistics is None else views.normalize(x, *statistics)
 
-        return self.seen(run, labeled, several), views.on(look), prepare
+        look = views.on(self.whole_row(look), self.column)
+        return self.seen(run, labeled, several), look, prepare
+
+    def whole_row(self, look: Callable) -> Callable:
+        """A view of images as a view of rows."""
+        return look
 
     def scaled(self, size: int) -> int:
         """The side of a recipe's view, in pixels."""
@@ -195,3 +202,31 @@ class Cifar(Published, Data):
         """The view of linear evaluation: 8 to 100 % of the area, and a flip, normalized."""
         usual = views.View(size=32, area=(0.08, 1.0), flip=0.5, statistics=views.CIFAR10)
         return replace(usual, **changes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Videos(Published):
+    """A data set of videos at the scale of a paper, as clips that are held in memory.
+
+    Attributes:
+      source: Data set: clips:FOLDER, of videos in a folder for each class.
+      stored: Side in pixels of the central square that is cut from every frame on loading.
+      size: Side in pixels of the network's input.
+    """
+
+    column: ClassVar[str] = "video"
+
+    source: str = "clips:kinetics400"
+    stored: Count = 256
+    size: Count = 224
+
+    def centered(self, images: jax.Array) -> jax.Array:
+        """The central squares of `size` pixels of all frames, [n, t, size, size, c]."""
+        crop = partial(views.center_crop, fraction=self.size / self.stored)
+        return jax.vmap(jax.vmap(crop))(images)
+
+    def seen(self, run: Run, labeled: bool, several: Sequence[views.View]) -> Source:
+        return self.read(run, labeled, size=self.stored)
+
+    def whole_row(self, look: Callable) -> Callable:
+        return views.of_clips(look)

@@ -5,8 +5,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from jssl import evals
+import optax
+
+from jssl import evals, optim
 from jssl.config import Count
+from jssl.data import Source
 from jssl.models.resnet import ResNet
 from jssl.nets import Net
 from jssl.papers.images import Published
@@ -27,6 +30,47 @@ class Large:
     def encoder(self, images: Published, **more: Any) -> ResNet:
         """Images [n, h, w, c] -> [n, d], computed in `images.dtype`."""
         return ResNet(self.depth, width=self.width, dtype=images.dtype or None, **more)
+
+
+def scaled_adamw(
+    source: Source,
+    lr: float,
+    warmup: float,
+    epochs: float,
+    decayed: Callable,
+    *,
+    b2: float = 0.999,
+    layers: optax.GradientTransformation | None = None,
+    end: float = 0.0,
+    accumulate: int = 1,
+) -> optax.GradientTransformation:
+    """AdamW of masked autoencoders: a linear warm-up, then a cosine; weights decay by 0.05.
+
+    Args:
+      source: of the training, whose batch has 1 / `accumulate` of the rows of an update.
+      lr: peak learning rate of updates of 256 rows; scales with the rows of an update.
+      warmup: epochs of the warm-up.
+      epochs: of the training.
+      decayed: a mask of the weights that decay, as `optim.matrices`.
+      b2: decay of the second moment.
+      layers: factors of the learning rate by layer, as `optim.scale_by_layer`.
+      end: learning rate after the last step.
+      accumulate: steps whose gradients are averaged into one update.
+    """
+    steps = max(source.steps(epochs) // accumulate, 1)
+    rate = optim.warmup_cosine(
+        lr * source.batch * accumulate / 256,
+        source.steps(warmup) // accumulate,
+        steps,
+        end,
+    )
+    tx = optax.chain(
+        optax.scale_by_adam(b2=b2),
+        optax.add_decayed_weights(0.05, decayed),
+        layers or optax.identity(),
+        optim.scale_by_rate(rate),
+    )
+    return optax.MultiSteps(tx, accumulate) if accumulate > 1 else tx
 
 
 def of_layer(net: Net, layer: int, pooled: Callable | None = None) -> Net:

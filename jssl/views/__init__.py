@@ -18,6 +18,7 @@ from jssl.views.color import (
     brightness,
     color_jitter,
     contrast,
+    denormalize,
     gaussian_blur,
     grayscale,
     hue,
@@ -25,6 +26,7 @@ from jssl.views.color import (
     saturation,
     solarize,
 )
+from jssl.views.flow import centered_flow, flow_hflip, flow_time_flip
 from jssl.views.geometry import (
     affine,
     center_crop,
@@ -40,7 +42,14 @@ from jssl.views.geometry import (
 from jssl.views.mixing import cutmix, mixup, mixup_or_cutmix
 from jssl.views.randaugment import RandAugment, rand_augment
 from jssl.views.recipes import RECIPES, augment, on, recipe, resized
-from jssl.views.view import View, crop_of, multi_crop, multi_size, multi_view
+from jssl.views.view import (
+    View,
+    crop_of,
+    multi_crop,
+    multi_size,
+    multi_view,
+    of_clips,
+)
 
 __all__ = [
     "CIFAR10",
@@ -56,11 +65,15 @@ __all__ = [
     "augment",
     "brightness",
     "center_crop",
+    "centered_flow",
     "color_jitter",
     "contrast",
     "crop_of",
     "crop_resize",
     "cutmix",
+    "denormalize",
+    "flow_hflip",
+    "flow_time_flip",
     "gaussian_blur",
     "grayscale",
     "hflip",
@@ -73,6 +86,7 @@ __all__ = [
     "multi_size",
     "multi_view",
     "normalize",
+    "of_clips",
     "on",
     "pad_crop",
     "rand_augment",

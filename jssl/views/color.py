@@ -318,6 +318,17 @@ def gaussian_blur(
     return image
 
 
+def denormalize(
+    image: Float[Array, "*n h w c"], mean: tuple[float, ...], std: tuple[float, ...]
+) -> Float[Array, "*n h w c"]:
+    """The inverse of `normalize` with the same mean and std: x std + mean.
+
+    >>> denormalize(jnp.array([[[1.0]]]), mean=(0.5,), std=(0.25,)).item()
+    0.75
+    """
+    return image * jnp.array(std, image.dtype) + jnp.array(mean, image.dtype)
+
+
 def normalize(
     image: Float[Array, "*n h w c"], mean: tuple[float, ...], std: tuple[float, ...]
 ) -> Float[Array, "*n h w c"]:

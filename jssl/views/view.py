@@ -13,7 +13,7 @@ not depend on the number of devices.
 """
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -56,6 +56,23 @@ ORDER = (
 
 # Number of uniform random numbers per image, by purpose.
 DRAWS = {"coins": len(ORDER), "move": 3, "crop": 22, "jitter": 8, "blur": 1, "erase": 22}
+
+
+def of_clips(view: Callable) -> Callable:
+    """A view of images as a view of videos: of all frames of a video alike.
+
+    Args:
+      view: (key, images [n, h, w, c]) -> [n, ...], with one random key for each image.
+
+    Returns:
+      (key, videos [n, t, h, w, c]) -> [n, t, ...].
+
+    >>> videos = jnp.repeat(jax.random.uniform(jax.random.key(0), (2, 1, 8, 8, 3)), 3, 1)
+    >>> x = of_clips(View(size=4, area=(0.2, 1.0), flip=0.5))(jax.random.key(1), videos)
+    >>> x.shape, bool((x == x[:, :1]).all())
+    ((2, 3, 4, 4, 3), True)
+    """
+    return jax.vmap(view, in_axes=(None, 1), out_axes=1)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,6 +14,7 @@ from jax.extend.core import Literal
 
 from jssl.models import heads, vit
 from jssl.models.resnet import ResNet
+from jssl.models.videomae import VideoEncoder
 from jssl.ops.positions import sincos_2d
 from jssl.weights import resnet
 from jssl.weights import vit as vit_names
@@ -198,9 +199,11 @@ def own_names(variables: Mapping[str, Any]) -> dict[str, np.ndarray]:
 def described(encoder: nn.Module, image: tuple[int, ...]) -> dict[str, Any]:
     """Metadata for a file of weights, sufficient to rebuild the network."""
     info = _hyperparameters(encoder)
-    if isinstance(encoder, vit.Encoder) and not encoder.grid:
+    of_images = not isinstance(encoder, VideoEncoder)
+    if isinstance(encoder, vit.Encoder) and of_images and not encoder.grid:
         info["grid"] = tuple(side // encoder.patch for side in image)
-    named = "timm" if isinstance(encoder, (vit.Encoder, ResNet)) else "jssl"
+    timm = isinstance(encoder, (vit.Encoder, ResNet)) and of_images
+    named = "timm" if timm else "jssl"
     network = "ViT" if isinstance(encoder, vit.Encoder) else type(encoder).__name__
     return {"names": named, "network": network, "image": image} | info
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from jssl.losses.contrastive import info_nce
-from jssl.losses.crossmodal import clip, mil_nce, siglip
+from jssl.losses.crossmodal import clip, cross_and_learn, mil_nce, siglip
 
 N, D, P = 5, 4, 3
 
@@ -127,3 +127,31 @@ def test_one_pair_alone():
     np.testing.assert_allclose(mil_nce(x, y[:, None]), 0, atol=1e-12)
     logit = 5 * cos(np.asarray(x)[0], np.asarray(y)[0]) - 1
     np.testing.assert_allclose(siglip(x, y, 5.0, -1.0), np.log1p(np.exp(-logit)))
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.3, 0.5, 1.0])
+def test_cross_and_learn_is_its_double_loop(weight):
+    rng = np.random.default_rng(3)
+    a, b = rng.normal(size=(2, 5, 4))
+    s = lambda x, y: x @ y / np.linalg.norm(x) / np.linalg.norm(y)
+    each = [
+        (1 - weight) * (s(a[i], a[j]) + s(b[i], b[j]))
+        - weight * (s(a[i], b[i]) + s(a[j], b[j]))
+        for i, j in np.ndindex(5, 5)
+        if i != j
+    ]
+    found = cross_and_learn(jnp.asarray(a), jnp.asarray(b), weight)
+    np.testing.assert_allclose(found, np.mean(each), atol=1e-6)
+
+
+def test_cross_and_learn_has_the_stated_values():
+    eye, same = jnp.eye(4), jnp.ones((4, 3))
+    np.testing.assert_allclose(cross_and_learn(eye, 2 * eye), -1, atol=1e-6)
+    np.testing.assert_allclose(cross_and_learn(same, same), 0, atol=1e-6)
+    np.testing.assert_allclose(cross_and_learn(same, -same), 2, atol=1e-6)
+    apart = jnp.array([[1.0, 0.0], [-1.0, 0.0]])
+    np.testing.assert_allclose(cross_and_learn(apart, apart), -2, atol=1e-6)
+    with pytest.raises(ValueError, match="two or more"):
+        cross_and_learn(jnp.ones((1, 2)), jnp.ones((1, 2)))
+    with pytest.raises(ValueError, match="weight must be in"):
+        cross_and_learn(eye, eye, 2.0)

@@ -62,6 +62,7 @@ LOSSES = {
     "graph_contrastive": (contrastive.graph_contrastive, PAIR, COLD),
     "clip": (crossmodal.clip, PAIR, {"logit_scale": 1e4}),
     "siglip": (crossmodal.siglip, PAIR, {"logit_scale": 1e4, "bias": -10.0}),
+    "cross_and_learn": (crossmodal.cross_and_learn, PAIR, {}),
     "mil_nce": (crossmodal.mil_nce, ("n d", "n p d"), {}),
     "triplet": (metric.triplet, (*PAIR, "n d"), {}),
     "triplet, squared": (metric.triplet, (*PAIR, "n d"), {"squared": True}),

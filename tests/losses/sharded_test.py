@@ -205,6 +205,7 @@ LOSSES = {
     "clip": Loss(clip),
     "clip, chunked": Loss(lambda *x: clip(*x, chunk=3)),
     "siglip": Loss(lambda axis, a, b: crossmodal.siglip(a, b, 5.0, -3.0, axis_name=axis)),
+    "cross_and_learn": Loss(named(crossmodal.cross_and_learn)),
     "mil_nce": Loss(named(crossmodal.mil_nce), ((ROWS, 5), (ROWS, 3, 5))),
     "cpc, batch": cpc("batch"),
     "cpc, sequence": cpc("sequence"),
