@@ -89,6 +89,7 @@ from jssl.evals.linear import (
     logreg_path,
     logreg_predict_proba,
 )
+from jssl.evals.maps import depth_maps, iou, mask_iou, ordinal_accuracy
 from jssl.evals.modes import Coverage, mode_coverage, modes
 from jssl.evals.motion import centers_of_mass, motion, path_error
 from jssl.evals.ngrams import KneserNey, ngrams
@@ -160,6 +161,7 @@ __all__ = [
     "coco_ap",
     "confusion_matrix",
     "contingency",
+    "depth_maps",
     "detection",
     "diagnose",
     "edits",
@@ -185,6 +187,7 @@ __all__ = [
     "hungarian_accuracy",
     "hypercolumns",
     "image_quality",
+    "iou",
     "iou_from_confusion",
     "kid",
     "kid_subsets",
@@ -199,6 +202,7 @@ __all__ = [
     "logreg_path",
     "logreg_predict_proba",
     "macro_f1",
+    "mask_iou",
     "mean_iou",
     "memorization",
     "mmd_rbf",
@@ -211,6 +215,7 @@ __all__ = [
     "normalized_answer",
     "participation_ratio",
     "path_error",
+    "ordinal_accuracy",
     "pca",
     "pixel_agreement",
     "pool_to_budget",

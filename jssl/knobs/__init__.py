@@ -23,6 +23,7 @@ from jssl.knobs.images import (
     mean_image,
     with_labels,
 )
+from jssl.knobs.motion import Flow, first_frame
 from jssl.knobs.networks import Small, SmallTransformer
 from jssl.knobs.run import Run
 from jssl.knobs.text import (
@@ -46,6 +47,7 @@ from jssl.knobs.text import (
 )
 
 __all__ = [
+    "CLIPS",
     "CONVNET",
     "CORPUS",
     "DATA",
@@ -61,6 +63,7 @@ __all__ = [
     "Decoding",
     "Denoising",
     "FewLabels",
+    "Flow",
     "Images",
     "LabeledText",
     "Pictures",
@@ -76,6 +79,7 @@ __all__ = [
     "check_pairs",
     "continuations",
     "decoder_of",
+    "first_frame",
     "in_color",
     "located",
     "mean_image",
@@ -99,4 +103,7 @@ IMAGES = DATA | dict(supervised_epochs=0.03)
 CORPUS = dict(batch=16, epochs=0.2, length=16, dispatch=1, reading="documents=40")
 TEXT = CORPUS | dict(supervised_epochs=0.2)
 CONVNET = IMAGES | dict(widths=(4, 8))
+CLIPS = IMAGES | dict(
+    source="scenes", epochs=0.1, supervised_epochs=0.1, reading="count=64;size=16"
+)
 FEW_LABELS = DATA | dict(labels=2, labeled_batch=16, widths=(4, 8))
