@@ -44,6 +44,7 @@ from jssl.evals.collapse import (
 )
 from jssl.evals.detection import detection
 from jssl.evals.doctor import Verdict, diagnose, examine
+from jssl.evals.domains import domain_accuracy
 from jssl.evals.editing import edits, rank_correlation
 from jssl.evals.entities import (
     EntityScores,
@@ -164,6 +165,7 @@ __all__ = [
     "depth_maps",
     "detection",
     "diagnose",
+    "domain_accuracy",
     "edits",
     "effective_rank",
     "embedding_picture",

@@ -101,7 +101,14 @@ def ordinal_accuracy(
     return float(right[judged].mean())
 
 
-def depth_maps(truth: Map, *, name: str = "depth", metric: bool = True) -> Eval:
+def depth_maps(
+    truth: Map,
+    *,
+    name: str = "depth",
+    metric: bool = True,
+    other: Callable[[str], Mapping[str, Any]] | None = None,
+    of: str = "",
+) -> Eval:
     """Mean absolute error and ordinal accuracy of predicted depths.
 
     Beside "depth_mae" and "ordinal" stand those of the mean depth of the training split
@@ -113,6 +120,8 @@ def depth_maps(truth: Map, *, name: str = "depth", metric: bool = True) -> Eval:
       name: output of the method with the predictions [n, g, g].
       metric: False for predictions that are only ordered as depths, which have no
         "depth_mae".
+      other: split -> other decoded rows than those of the data, such as of another domain.
+      of: suffix of the numbers' names, for other rows.
 
     Raises:
       ValueError: the output is missing, or no maps.
@@ -120,9 +129,10 @@ def depth_maps(truth: Map, *, name: str = "depth", metric: bool = True) -> Eval:
 
     def run(features: Features, final: bool) -> dict:
         split = "test" if final else "val"
-        found = _maps(features, split, name)
-        at = lambda rows: resized(truth(rows), *found.shape[1:])
-        wanted, known = at(features.rows(split)), at(features.rows("train"))
+        rows = other or features.rows
+        found = _maps(features, split, name, other)
+        at = lambda split: resized(truth(rows(split)), *found.shape[1:])
+        wanted, known = at(split), at("train")
         by_row = np.broadcast_to(known.mean((0, 2))[:, None], found.shape)
         numbers = {
             "ordinal": ordinal_accuracy(found, wanted),
@@ -135,16 +145,18 @@ def depth_maps(truth: Map, *, name: str = "depth", metric: bool = True) -> Eval:
                 "depth_mae/mean": error(known.mean()),
                 "depth_mae/row": error(by_row),
             }
-        return numbers
+        return {key + of: number for key, number in numbers.items()}
 
     what = "absolute error and order" if metric else "order"
-    how = f"{what} of {name}, {PAIRS} pairs of pixels an image, beside mean depths"
+    whose = f" of other rows ({of})" if other else ""
+    how = f"{what} of {name}, {PAIRS} pairs of pixels an image, beside mean depths{whose}"
     return Eval(how, run, (name,), online=True)
 
 
-def _maps(features, split, name):
+def _maps(features, split, name, other=None):
     try:
-        found = np.asarray(features(split, name))
+        found = features.of(other(split), name) if other else features(split, name)
+        found = np.asarray(found)
     except KeyError as error:
         raise ValueError(f"the {split} split has no {name!r}: {error}") from error
     if found.ndim != 3 or not np.isfinite(found).all():

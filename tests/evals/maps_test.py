@@ -1,25 +1,31 @@
 """Maps: IoU, errors and orders of depth, counted by hand."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 
-from jssl.evals import depth_maps, iou, mask_iou, ordinal_accuracy
+from jssl.evals import Features, depth_maps, iou, mask_iou, ordinal_accuracy
 from jssl.evals.maps import APART, PAIRS, resized
 
 DRAW = np.random.default_rng(0)
 DEPTH = DRAW.uniform(1, 9, (6, 8, 8)).astype(np.float32)
 
 
-def features(outputs, rows):
-    """Features of one split that stands for all."""
+class Seen(Features):
+    """Outputs and rows of one split that stands for all, and of other rows."""
 
-    def seen(split, name="h"):
-        return outputs[name]
+    names = ()
 
-    seen.rows = lambda split: rows
-    return seen
+    def __init__(self, outputs, rows={}, others={}):
+        self.outputs, self.held, self.others = outputs, rows, others
+
+    def __call__(self, split, name="h"):
+        return self.outputs[name]
+
+    def rows(self, split, rows=None):
+        return self.held
+
+    def of(self, rows, name="h"):
+        return self.others[name][rows["index"]]
 
 
 def test_masks_are_compared_over_the_whole_set_in_the_cells_of_the_prediction():
@@ -27,7 +33,7 @@ def test_masks_are_compared_over_the_whole_set_in_the_cells_of_the_prediction():
     found = DRAW.random((5, 4, 4)).astype(np.float32)
     judge = mask_iou(lambda rows: rows["moving"], {"all": lambda rows: rows["one"]})
     rows = {"moving": truth.astype(np.uint8), "one": np.ones((5, 8, 8), np.uint8)}
-    seen = judge(features({"mask": found}, rows), final=False)
+    seen = judge(Seen({"mask": found}, rows), final=False)
     both = either = wanted = 0
     for n, i, j in np.ndindex(5, 4, 4):
         t = truth[n, 2 * i : 2 * i + 2, 2 * j : 2 * j + 2].mean() > 0.5
@@ -66,12 +72,19 @@ def test_the_order_of_depths_agrees_with_a_loop_over_pairs():
 
 def test_the_baselines_of_depth_are_means_of_the_training_split():
     judge = depth_maps(lambda rows: rows["depth"])
-    seen = judge(features({"depth": DEPTH + 0.5}, {"depth": DEPTH}), final=True)
+    seen = judge(Seen({"depth": DEPTH + 0.5}, {"depth": DEPTH}), final=True)
     assert seen["depth_mae"] == pytest.approx(0.5) and seen["ordinal"] == 1
     mean = np.abs(DEPTH - DEPTH.mean()).mean()
     assert seen["depth_mae/mean"] == pytest.approx(mean, rel=1e-5)
     by_row = np.abs(DEPTH - DEPTH.mean((0, 2))[:, None]).mean()
     assert seen["depth_mae/row"] == pytest.approx(by_row, rel=1e-5)
+
+
+def test_depths_of_other_rows_have_names_of_their_own():
+    rows = {"index": np.arange(2), "depth": DEPTH[:2]}
+    judge = depth_maps(lambda rows: rows["depth"], other=lambda split: rows, of="/other")
+    seen = judge(Seen({}, others={"depth": DEPTH - 1}), final=False)
+    assert seen["depth_mae/other"] == pytest.approx(1) and seen["ordinal/other"] == 1
 
 
 def test_maps_are_averaged_over_cells_or_interpolated():
@@ -84,8 +97,8 @@ def test_maps_are_averaged_over_cells_or_interpolated():
 def test_outputs_that_are_no_maps_are_refused():
     judge = depth_maps(lambda rows: rows["depth"])
     with pytest.raises(ValueError, match=r"must be finite maps \[n, h, w\]"):
-        judge(features({"depth": DEPTH[:, 0]}, {"depth": DEPTH}), final=False)
+        judge(Seen({"depth": DEPTH[:, 0]}, {"depth": DEPTH}), final=False)
     with pytest.raises(ValueError, match="has no 'depth'"):
-        judge(features({}, SimpleNamespace()), final=False)
+        judge(Seen({}), final=False)
     with pytest.raises(ValueError, match="no pair of pixels"):
         ordinal_accuracy(DEPTH, 0 * DEPTH + 1)
