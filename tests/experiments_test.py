@@ -114,7 +114,9 @@ NEED_LABELS = {
 
 OF_TEXT = {"bart", "bert", "cpc_text", "gpt", "pegasus", "word2vec"}
 OF_POSTS = {"deepmoji"}
-OF_IMAGES = [file for file in FILES if file.stem not in OF_TEXT | OF_POSTS]
+OF_VIDEO = {"motion_masks", "relative_depth"}
+OF_OTHERS = OF_TEXT | OF_POSTS | OF_VIDEO
+OF_IMAGES = [file for file in FILES if file.stem not in OF_OTHERS]
 
 
 @pytest.mark.whole
@@ -141,6 +143,27 @@ def test_files_of_text_without_labels_train_to_the_report(name, tmp_path, capfd)
     again = f"{file}:tiny=True,tokenizer={work}"
     (stage,) = config.load(again).stages()
     assert list(stage.data.field_of("corpus").vocabulary) == known
+
+
+@pytest.mark.parametrize("name", ["motion_masks", "relative_depth"])
+def test_motion_is_not_learned_from_images(name, unlabeled):
+    file = FILES[0].with_name(f"{name}.py")
+    own = f"{file}:tiny=True,source=folder:{unlabeled},size=16,reading="
+    with pytest.raises(ValueError, match="has no clips of two frames") as error:
+        config.load(own).stages()
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.whole
+@pytest.mark.parametrize("name", sorted(OF_VIDEO))
+def test_clips_of_scenes_are_learned_to_the_report(name, tmp_path, capfd):
+    """Flow is exact, or estimated from frames."""
+    file = FILES[0].with_name(f"{name}.py")
+    work = tmp_path / "run"
+    knobs = "tiny=True,flow=blocks,baselines=False"
+    assert main([f"--config={file}:{knobs}", f"--workdir={work}"]) == 0, capfd.readouterr()
+    (stage,) = json.loads((work / "result.json").read_text())["stages"].values()
+    assert stage["failed"] == {} and stage["doctor"]
 
 
 @pytest.mark.whole
