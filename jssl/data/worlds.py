@@ -89,7 +89,8 @@ def glyph_scenes(
     _check("glyph_scenes", glyphs, labels, count, size)
     if most < 1 or not 0 <= overlap <= 1:
         raise ValueError(
-            f"glyph_scenes: most must be at least 1 and overlap in [0, 1], got {most}, {overlap}"
+            f"glyph_scenes: most must be at least 1 and overlap in [0, 1], got {most} and "
+            f"{overlap}"
         )
     return _scenes(key, jnp.asarray(glyphs), labels, count, size, most, overlap)
 
