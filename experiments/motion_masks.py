@@ -13,7 +13,7 @@ published. Ours: `laptop` is what docs/results.md holds.
 
 from jssl import Stage, baselines, evals, nets
 from jssl.config import Counts, Fraction, Positive, tiny
-from jssl.knobs import CLIPS, Flow, Images, Run, Small, first_frame
+from jssl.knobs import CLIPS, Flow, Images, Run, Small, first_frame, jittered
 from jssl.methods.video.motion_masks import motion_masks
 from jssl.models.colorization import Cells
 from jssl.models.heads import Classifier
@@ -30,14 +30,15 @@ def laptop(
     run: Run = Run(),
     images: Images = Images(
         source="scenes",
-        epochs=12.0,
+        epochs=6.0,
         batch=32,
-        supervised_epochs=8.0,
-        reading="camera=0.05;turn=1.5",
+        supervised_epochs=4.0,
+        reading="count=4000;camera=0.05;turn=1.5",
     ),
     flow: Flow = Flow(),
     small: Small = Small(widths=(16, 32, 32, 64, 64), strides=(1, 2, 1, 2, 1)),
     decoder: Counts = (32,),
+    jitter: Fraction = 0.2,
     threshold: Positive = 0.5,
     softness: Positive = 0.1,
     low: Fraction = 0.4,
@@ -53,6 +54,8 @@ def laptop(
       source: Data set of clips: scenes, scenes:real, clips:FOLDER.
       batch: Clips per step.
       decoder: Channels of the layers after the encoder, each of which doubles its maps.
+      jitter: Largest relative change of a training frame's brightness, contrast and
+        saturation.
       threshold: Motion relative to the camera, in pixels, of a foreground probability of
         one half.
       softness: Scale of that motion, in pixels.
@@ -64,6 +67,7 @@ def laptop(
         nets.linen(Cells(small.encoder(maps=True), 1, decoder)),
         small.adamw(train.steps(images.epochs)),
         flow.of(train),
+        jittered(jitter),
         prepare=first_frame,
         threshold=threshold,
         softness=softness,

@@ -11,7 +11,7 @@ docs/results.md holds.
 
 from jssl import Stage, baselines, evals, nets
 from jssl.config import Counts, Fraction, Positive, tiny
-from jssl.knobs import CLIPS, Flow, Images, Run, Small, first_frame
+from jssl.knobs import CLIPS, Flow, Images, Run, Small, first_frame, jittered
 from jssl.methods.video.relative_depth import relative_depth
 from jssl.models.colorization import Cells
 from jssl.models.heads import Classifier
@@ -25,14 +25,15 @@ def laptop(
     run: Run = Run(),
     images: Images = Images(
         source="scenes",
-        epochs=12.0,
+        epochs=6.0,
         batch=32,
-        supervised_epochs=8.0,
-        reading="camera=0.3;turn=1.5",
+        supervised_epochs=4.0,
+        reading="count=4000;camera=0.3;turn=1.5",
     ),
     flow: Flow = Flow(),
     small: Small = Small(widths=(16, 32, 32, 64, 64), strides=(1, 2, 1, 2, 1)),
     decoder: Counts = (32,),
+    jitter: Fraction = 0.2,
     known: bool = True,
     focal: float = 0.0,
     least: Positive = 0.05,
@@ -48,6 +49,8 @@ def laptop(
       source: Data set of clips: scenes, scenes:real, clips:FOLDER.
       batch: Clips per step.
       decoder: Channels of the layers after the encoder, each of which doubles its maps.
+      jitter: Largest relative change of a training frame's brightness, contrast and
+        saturation.
       known: Take the camera's motion from the data; off estimates its translation from the
         flow, and takes it not to turn.
       focal: Focal length in pixels; 0: the side of a frame, as of scenes.
@@ -66,6 +69,7 @@ def laptop(
         small.adamw(train.steps(images.epochs)),
         seen,
         focal or float(train.row_shapes()["video"].shape[2]),
+        jittered(jitter),
         prepare=first_frame,
         translation=(lambda batch: batch["camera"][:, 0, :3]) if known else None,
         rotation=(lambda batch: batch["camera"][:, 0, 3:]) if known else None,

@@ -23,7 +23,7 @@ from jssl.knobs.images import (
     mean_image,
     with_labels,
 )
-from jssl.knobs.motion import Flow, first_frame
+from jssl.knobs.motion import Flow, first_frame, jittered
 from jssl.knobs.networks import Small, SmallTransformer
 from jssl.knobs.run import Run
 from jssl.knobs.text import (
@@ -81,6 +81,7 @@ __all__ = [
     "decoder_of",
     "first_frame",
     "in_color",
+    "jittered",
     "located",
     "mean_image",
     "row_length",

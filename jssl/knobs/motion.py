@@ -4,9 +4,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import jax
+
+from jssl import views
 from jssl.config import one_of
 from jssl.data import Source
-from jssl.method import Prepare
+from jssl.method import Augment, Prepare
 from jssl.ops.flow import block_matching_flow, lucas_kanade
 
 ESTIMATORS = {"blocks": block_matching_flow, "lucas_kanade": lucas_kanade}
@@ -48,6 +51,19 @@ class Flow:
 def first_frame(batch: Any) -> Any:
     """The first frame of each clip, [n, h, w, c]."""
     return batch["video"][:, 0]
+
+
+def jittered(strength: float) -> Augment:
+    """(key, batch) -> first frames, with random brightness, contrast and saturation."""
+    jitter = (strength, strength, strength, 0.0)
+
+    def look(key, batch):
+        frames = first_frame(batch)
+        keys = jax.random.split(key, len(frames))
+        change = lambda key, image: views.color_jitter(key, image, *jitter)
+        return jax.vmap(change)(keys, frames)
+
+    return look
 
 
 def _exact(batch):

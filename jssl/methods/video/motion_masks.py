@@ -17,7 +17,7 @@ import optax
 
 from jssl.learner import Learner, fresh, minimize, noise_keys
 from jssl.losses.dense import mask_cross_entropy
-from jssl.method import Method, Prepare, first_row
+from jssl.method import Augment, Method, Prepare, first_row
 from jssl.nets import Net
 from jssl.ops.flow import motion_mask
 from jssl.ops.means import masked_mean
@@ -28,6 +28,7 @@ def motion_masks(
     net: Net,
     tx: optax.GradientTransformation,
     flow: Prepare,
+    augment: Augment | None = None,
     *,
     prepare: Prepare,
     threshold: float = 0.5,
@@ -42,12 +43,16 @@ def motion_masks(
         those of g x g cells.
       tx: optimizer of all weights.
       flow: batch -> flow [n, h, w, 2] of these frames to the next, in pixels (x, y).
+      augment: (key, batch) -> frames in training, whose pixels stay in their places; None:
+        `prepare`.
       prepare: batch -> frames [n, h, w, c].
       threshold: tau, motion relative to the camera in pixels.
       softness: delta, in pixels.
       low: s up to which a cell is background.
       high: s from which a cell is foreground.
     """
+
+    look = augment or (lambda key, batch: prepare(batch))
 
     def targets(batch, cells):
         return motion_mask(
@@ -62,8 +67,8 @@ def motion_masks(
     def init(key, batch):
         return fresh(tx, *net.init(key, first_row(prepare(batch))))
 
-    def loss(params, stats, batch, keys):
-        out, stats = net.apply(params, stats, prepare(batch), train=True, keys=keys)
+    def loss(params, stats, frames, batch, keys):
+        out, stats = net.apply(params, stats, frames, train=True, keys=keys)
         logits = out["cells"][..., 0]
         mask, valid = targets(batch, logits.shape[1])
         value = mask_cross_entropy(logits, mask, valid)
@@ -72,7 +77,8 @@ def motion_masks(
         return value, (stats, seen | {"loss": value, "valid": valid.mean()})
 
     def step(key, state, batch):
-        return minimize(tx, loss, state, dict(batch), noise_keys(key))
+        frames = look(key, batch)
+        return minimize(tx, loss, state, frames, dict(batch), noise_keys(key))
 
     def embed(state, batch):
         out = dict(net.apply(state.weights, state.stats, prepare(batch))[0])

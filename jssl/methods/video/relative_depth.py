@@ -18,7 +18,7 @@ import optax
 
 from jssl.learner import Learner, fresh, minimize, noise_keys
 from jssl.losses import dense
-from jssl.method import Method, Prepare, first_row
+from jssl.method import Augment, Method, Prepare, first_row
 from jssl.nets import Net
 from jssl.ops.parallax import (
     estimate_translation,
@@ -34,6 +34,7 @@ def relative_depth(
     tx: optax.GradientTransformation,
     flow: Prepare,
     focal: float,
+    augment: Augment | None = None,
     *,
     prepare: Prepare,
     translation: Prepare | None = None,
@@ -50,6 +51,8 @@ def relative_depth(
       tx: optimizer of all weights.
       flow: batch -> flow [n, h, w, 2] of these frames to the next, in pixels (x, y).
       focal: length f, in pixels.
+      augment: (key, batch) -> frames in training, whose pixels stay in their places; None:
+        `prepare`.
       prepare: batch -> frames [n, h, w, c].
       translation: batch -> (U, V, W) [n, 3] of any length; None: estimated from the flow.
       rotation: batch -> omega [n, 3] in radians; None: 0.
@@ -60,6 +63,8 @@ def relative_depth(
     Raises:
       ValueError: when traced, if g does not divide the side of the frames.
     """
+
+    look = augment or (lambda key, batch: prepare(batch))
 
     def targets(batch, cells):
         seen = flow(batch)
@@ -80,15 +85,16 @@ def relative_depth(
     def init(key, batch):
         return fresh(tx, *net.init(key, first_row(prepare(batch))))
 
-    def loss(params, stats, batch, keys):
-        out, stats = net.apply(params, stats, prepare(batch), train=True, keys=keys)
+    def loss(params, stats, frames, batch, keys):
+        out, stats = net.apply(params, stats, frames, train=True, keys=keys)
         pred = out["cells"][..., 0]
         target, valid = targets(batch, pred.shape[1])
         value = dense.relative_depth(pred, target, valid)
         return value, (stats, {"loss": value, "valid": valid.mean()})
 
     def step(key, state, batch):
-        return minimize(tx, loss, state, dict(batch), noise_keys(key))
+        frames = look(key, batch)
+        return minimize(tx, loss, state, frames, dict(batch), noise_keys(key))
 
     def embed(state, batch):
         out = dict(net.apply(state.weights, state.stats, prepare(batch))[0])

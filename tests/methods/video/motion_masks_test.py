@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from toys import images, jitted
+from toys import images, jitted, noisy
 
 from jssl.losses import mask_cross_entropy
 from jssl.methods.video.motion_masks import motion_masks
@@ -23,7 +23,11 @@ def tiny(tx):
     batch = {"video": jnp.stack([frames, frames], 1), "flow": flow[:, None]}
     first = lambda batch: batch["video"][:, 0]
     method = motion_masks(
-        net, tx or optax.adam(1e-2), lambda batch: batch["flow"][:, 0], prepare=first
+        net,
+        tx or optax.adam(1e-2),
+        lambda batch: batch["flow"][:, 0],
+        lambda key, batch: noisy(key, first(batch)),
+        prepare=first,
     )
     return method, batch
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from toys import images, jitted
+from toys import images, jitted, noisy
 
 from jssl import losses
 from jssl.methods.video.relative_depth import relative_depth
@@ -37,6 +37,7 @@ def method_of(tx, **motion):
         tx or optax.adam(1e-2),
         lambda batch: batch["flow"][:, 0],
         FOCAL,
+        lambda key, batch: noisy(key, batch["video"][:, 0]),
         prepare=lambda batch: batch["video"][:, 0],
         rotation=lambda batch: batch["camera"][:, 0, 3:],
         **motion,
