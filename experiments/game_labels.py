@@ -4,7 +4,7 @@
     python -m jssl.main --config=experiments/game_labels.py:aligned=False
     python -m jssl.main --config=experiments/game_labels.py:reversal=True
     python -m jssl.main \\
-        --config=experiments/game_labels.py:source=doom:my_way_home,reading=size=32
+        --config=experiments/game_labels.py:source=doom:my_way_home,size=32
 
 Ren and Lee 2018, https://arxiv.org/abs/1711.09082. Reference, AlexNet trained on SUNCG and
 SceneNet, after fine-tuning on VOC 2007: 68.0 % mAP of classification, 52.6 % of detection.
@@ -30,8 +30,8 @@ from jssl.models.scene_labels import DomainJudge, SceneLabels
 RUNS = {"": 5, "aligned=False": 5, "reversal=True": 1}
 
 
-@tiny(CLIPS | dict(source="scenes:real", reading="count=64;size=16;frames=1"),
-      scenes=64, widths=(4, 8), strides=(2, 2), decoder=(8,), judge=(4, 4))  # fmt: skip
+@tiny(CLIPS | dict(source="scenes:real", reading=""), scenes=64, widths=(4, 8),
+      strides=(2, 2), decoder=(8,), judge=(4, 4))  # fmt: skip
 def laptop(
     run: Run = Run(),
     images: Images = Images(
@@ -39,7 +39,6 @@ def laptop(
         epochs=10.0,
         batch=32,
         supervised_epochs=8.0,
-        reading="frames=1",
     ),
     scenes: Count = 2000,
     small: Small = Small(widths=(16, 32, 32, 64, 64), strides=(1, 2, 1, 2, 1)),
@@ -81,7 +80,7 @@ def laptop(
         raise ValueError(
             f"game_labels needs square images in color and a pool of at least a batch, got "
             f"{list(shape[1:])} of {target.data_name}, pool={pool} and batch="
-            f"{images.batch}: give another source, reading=size=32, or another pool"
+            f"{images.batch}: give another source, size=32, or another pool"
         )
     drawn = data.load(
         "scenes", images.batch, seed=run.seed, frames=1, size=shape[1], count=scenes

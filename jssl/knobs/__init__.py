@@ -104,7 +104,5 @@ IMAGES = DATA | dict(supervised_epochs=0.03)
 CORPUS = dict(batch=16, epochs=0.2, length=16, dispatch=1, reading="documents=40")
 TEXT = CORPUS | dict(supervised_epochs=0.2)
 CONVNET = IMAGES | dict(widths=(4, 8))
-CLIPS = IMAGES | dict(
-    source="scenes", epochs=0.1, supervised_epochs=0.1, reading="count=64;size=16"
-)
+CLIPS = IMAGES | dict(source="scenes", size=16, epochs=0.1, reading="count=64")
 FEW_LABELS = DATA | dict(labels=2, labeled_batch=16, widths=(4, 8))
