@@ -9,21 +9,17 @@ Sayed et al. 2018, https://arxiv.org/abs/1811.03879. Reference, UCF-101, fine-tu
 CaffeNet of frames 58 to 59 %. Ours: docs/results.md; UCF-101 is not at hand.
 """
 
-from functools import partial
-
 import jax
 import jax.numpy as jnp
 
 from jssl import Stage, baselines, evals, nets, views
-from jssl.config import Counts, Fraction, Positive, one_of, tiny
-from jssl.knobs import CONVNET, Images, Run, Small, in_motion
+from jssl.config import Counts, Fraction, Positive, tiny
+from jssl.knobs import CONVNET, Flow, Images, Run, Small, first_frame
 from jssl.methods.crossmodal.rgb_flow import rgb_flow
 from jssl.models.heads import MLP, Classifier
 from jssl.models.multiview import PerView
-from jssl.ops.flow import block_matching_flow, lucas_kanade
 
 RUNS = {"": 5, "kind=info_nce": 5, "flow=lucas_kanade": 1, "weight=1.0": 1}
-ESTIMATORS = {"blocks": block_matching_flow, "lucas_kanade": lucas_kanade}
 REACH = 4.0  # pixels of flow that are 1 to the network
 
 
@@ -38,7 +34,7 @@ def laptop(
     kind: str = "cross",
     weight: Fraction = 0.5,
     temperature: Positive = 0.1,
-    flow: str = "",
+    flow: Flow = Flow(),
     centered: bool = True,
     flip: Fraction = 0.5,
     projector: Counts = (64,),
@@ -54,18 +50,12 @@ def laptop(
       kind: Loss: cross (the paper) or info_nce.
       weight: Weight of the agreement of modalities in cross, beside the diversity of clips.
       temperature: Temperature of the similarities of info_nce.
-      flow: Optical flow: exact (of scenes), or estimated by blocks or lucas_kanade; empty:
-        exact where the data have it, else blocks.
       centered: Subtract the mean flow of each frame, which the camera's motion dominates.
       flip: Probability of a horizontal flip.
       projector: Widths of the layers of each modality's head.
     """
-    train = in_motion(images.load(run))
-    flow = flow or ("exact" if "flow" in train.row_shapes() else "blocks")
-    motion = one_of("flow", flow, {
-        "exact": exact,
-        **{name: partial(estimated, of=ESTIMATORS[name]) for name in ESTIMATORS},
-    })  # fmt: skip
+    train = images.load(run)
+    motion = flow.of(train)
 
     def pair(batch):
         """The first frame [n, h, w, c], and the flow [n, t - 1, h, w, 2]."""
@@ -102,7 +92,7 @@ def laptop(
             train,
             method,
             classifier if train.classes else None,
-            prepare=lambda batch: batch["video"][:, 0],
+            prepare=first_frame,
             pictures={"linear flow": of_flow} if train.classes else {},
             chance={"flow_found": 1 / images.batch},
         )
@@ -113,21 +103,3 @@ def stacked(flow):
     """Flows [n, t, h, w, 2] as channels [n, h, w, 2 t], of about unit size."""
     n, t, h, w, _ = flow.shape
     return jnp.moveaxis(flow, 1, 3).reshape(n, h, w, 2 * t) / REACH
-
-
-def exact(batch):
-    """The flow of rendered clips, a column of the data."""
-    if "flow" not in batch:
-        raise ValueError(
-            "flow=exact needs data with a column flow, such as scenes: give flow=blocks or "
-            "flow=lucas_kanade"
-        )
-    return batch["flow"]
-
-
-def estimated(batch, of):
-    """The flow from each frame to the next, [n, t - 1, h, w, 2]."""
-    video = batch["video"]
-    first, second = (x.reshape(-1, *x.shape[2:]) for x in (video[:, :-1], video[:, 1:]))
-    found = jax.lax.stop_gradient(of(first, second))
-    return found.reshape(len(video), -1, *found.shape[1:])

@@ -114,7 +114,8 @@ NEED_LABELS = {
 
 OF_TEXT = {"bart", "bert", "cpc_text", "gpt", "pegasus", "word2vec"}
 OF_POSTS = {"deepmoji"}
-OF_VIDEO = {"camera_pose", "rgb_flow", "tracking", "videomae"}
+OF_FLOW = {"motion_masks", "relative_depth"}
+OF_VIDEO = OF_FLOW | {"camera_pose", "rgb_flow", "tracking", "videomae"}
 OF_DEMONSTRATIONS = {"robot_mae"}
 OF_OTHERS = OF_TEXT | OF_POSTS | OF_VIDEO | OF_DEMONSTRATIONS
 OF_IMAGES = [file for file in FILES if file.stem not in OF_OTHERS]
@@ -151,6 +152,18 @@ def test_images_in_place_of_clips_are_refused_in_one_line(name):
     file = FILES[0].with_name(f"{name}.py")
     with pytest.raises(ValueError, match="digits must have clips of .* got none"):
         config.load(f"{file}:tiny=True,source=digits,reading=,channels=0").stages()
+
+
+@pytest.mark.whole
+@pytest.mark.parametrize("name", sorted(OF_FLOW))
+def test_clips_of_scenes_are_learned_to_the_report(name, tmp_path, capfd):
+    """Flow is exact, or estimated from frames."""
+    file = FILES[0].with_name(f"{name}.py")
+    work = tmp_path / "run"
+    knobs = "tiny=True,flow=blocks,baselines=False"
+    assert main([f"--config={file}:{knobs}", f"--workdir={work}"]) == 0, capfd.readouterr()
+    (stage,) = json.loads((work / "result.json").read_text())["stages"].values()
+    assert stage["failed"] == {} and stage["doctor"]
 
 
 @pytest.mark.whole

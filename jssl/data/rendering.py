@@ -29,12 +29,12 @@ from jssl.ops.edges import edge_map
 
 KINDS = ("disc", "ball", "square", "triangle")
 DISC, BALL, SQUARE, TRIANGLE = range(4)
-MOBILITY = (0.1, 0.9, 0.1, 0.9)
+MOBILITY = (0.05, 0.95, 0.05, 0.95)
 """Probability that an object of each kind moves."""
 MOST = 4  # objects
 TOGETHER = 32  # clips rendered at a time, which bounds memory
 NEAREST = 2.5  # depth of an object, in units of length, as all that follow
-RADIUS = (0.5, 0.9)
+RADIUS = (0.6, 1.0)
 SPEED = (0.1, 0.25)  # per frame, of objects that move
 WALL, LEVEL = (6.0, 10.0), (1.2, 2.0)  # depth of the wall; height of camera and ceiling
 ABSENT = 1e4  # height of a floor or ceiling that is not there

@@ -52,8 +52,8 @@ def scenes(
       count: clips of the training split.
       camera: largest translation of the camera in a frame, in the units of depth.
       turn: largest rotation of the camera in a frame, in degrees.
-      moving: from 0 to 1, factor of the probability that an object moves: 0.9 for balls
-        and triangles, 0.1 for discs and squares.
+      moving: from 0 to 1, factor of the probability that an object moves: 0.95 for balls
+        and triangles, 0.05 for discs and squares.
 
     Raises:
       ValueError: an unknown domain, or numbers out of range.

@@ -42,7 +42,7 @@ NOISE = 0.05  # standard deviation
 TOGETHER = 64  # scenes generated at a time, which bounds memory
 
 
-def scenes(
+def glyph_scenes(
     key: PRNGKeyArray,
     glyphs: Float[Array | np.ndarray, "m h w 1"],
     labels: Integer[Array | np.ndarray, " m"],
@@ -82,14 +82,15 @@ def scenes(
         larger than the canvas.
 
     >>> ones = jnp.ones((1, 8, 8, 1))
-    >>> found = scenes(jax.random.key(0), ones, jnp.array([6]), 2, size=8, most=1)
+    >>> found = glyph_scenes(jax.random.key(0), ones, jnp.array([6]), 2, size=8, most=1)
     >>> found["boxes"][0].tolist(), int(found["mask"].min())  # all of it is a 6: 6 + 1
     ([[0.0, 0.0, 8.0, 8.0]], 7)
     """
-    _check("scenes", glyphs, labels, count, size)
+    _check("glyph_scenes", glyphs, labels, count, size)
     if most < 1 or not 0 <= overlap <= 1:
         raise ValueError(
-            f"scenes: most must be at least 1 and overlap in [0, 1], got {most}, {overlap}"
+            f"glyph_scenes: most must be at least 1 and overlap in [0, 1], got {most} and "
+            f"{overlap}"
         )
     return _scenes(key, jnp.asarray(glyphs), labels, count, size, most, overlap)
 

@@ -45,6 +45,7 @@ from jssl.evals.collapse import (
 from jssl.evals.control import cloning, reaching
 from jssl.evals.detection import detection
 from jssl.evals.doctor import Verdict, diagnose, examine
+from jssl.evals.domains import domain_accuracy
 from jssl.evals.editing import edits, rank_correlation
 from jssl.evals.entities import (
     EntityScores,
@@ -90,6 +91,7 @@ from jssl.evals.linear import (
     logreg_path,
     logreg_predict_proba,
 )
+from jssl.evals.maps import depth_maps, iou, mask_iou, ordinal_accuracy
 from jssl.evals.modes import Coverage, mode_coverage, modes
 from jssl.evals.motion import centers_of_mass, motion, path_error
 from jssl.evals.ngrams import KneserNey, ngrams
@@ -162,8 +164,10 @@ __all__ = [
     "coco_ap",
     "confusion_matrix",
     "contingency",
+    "depth_maps",
     "detection",
     "diagnose",
+    "domain_accuracy",
     "edits",
     "effective_rank",
     "embedding_picture",
@@ -187,6 +191,7 @@ __all__ = [
     "hungarian_accuracy",
     "hypercolumns",
     "image_quality",
+    "iou",
     "iou_from_confusion",
     "kid",
     "kid_subsets",
@@ -201,6 +206,7 @@ __all__ = [
     "logreg_path",
     "logreg_predict_proba",
     "macro_f1",
+    "mask_iou",
     "mean_iou",
     "memorization",
     "mmd_rbf",
@@ -213,6 +219,7 @@ __all__ = [
     "normalized_answer",
     "participation_ratio",
     "path_error",
+    "ordinal_accuracy",
     "pca",
     "pixel_agreement",
     "pool_to_budget",

@@ -174,7 +174,7 @@ def _way(source):
 
 def places(source: Source, seed: int) -> Callable[[str], Mapping[str, np.ndarray]]:
     """A function from a split to scenes twice as wide as images, with masks and boxes."""
-    return _composed(worlds.scenes, source, SCENES, seed, 2)
+    return _composed(worlds.glyph_scenes, source, SCENES, seed, 2)
 
 
 def motions(source: Source, seed: int) -> Callable[[str], Mapping[str, np.ndarray]]:

@@ -20,10 +20,10 @@ from jssl.knobs.images import (
     ViewedImages,
     captions,
     in_color,
-    in_motion,
     mean_image,
     with_labels,
 )
+from jssl.knobs.motion import Flow, first_frame, in_motion, jittered
 from jssl.knobs.networks import Small, SmallTransformer
 from jssl.knobs.run import Run
 from jssl.knobs.text import (
@@ -47,6 +47,7 @@ from jssl.knobs.text import (
 )
 
 __all__ = [
+    "CLIPS",
     "CONVNET",
     "CORPUS",
     "CROPPED_GARMENTS",
@@ -64,6 +65,7 @@ __all__ = [
     "Decoding",
     "Denoising",
     "FewLabels",
+    "Flow",
     "Images",
     "LabeledText",
     "Pictures",
@@ -79,8 +81,10 @@ __all__ = [
     "check_pairs",
     "continuations",
     "decoder_of",
+    "first_frame",
     "in_color",
     "in_motion",
+    "jittered",
     "located",
     "mean_image",
     "row_length",
@@ -105,4 +109,5 @@ IMAGES = DATA | dict(supervised_epochs=0.03)
 CORPUS = dict(batch=16, epochs=0.2, length=16, dispatch=1, reading="documents=40")
 TEXT = CORPUS | dict(supervised_epochs=0.2)
 CONVNET = IMAGES | dict(widths=(4, 8))
+CLIPS = IMAGES | dict(source="scenes", size=16, epochs=0.1, reading="count=64")
 FEW_LABELS = DATA | dict(labels=2, labeled_batch=16, widths=(4, 8))

@@ -60,7 +60,7 @@ def block_matching_flow(
     *,
     radius: int = 4,
     block: int = 7,
-    penalty: float = 3e-4,
+    penalty: float = 1e-4,
 ) -> Float[Array, "n h w 2"]:
     r"""Flow in whole pixels: the displacement of the most similar block of the next frame.
 
@@ -143,8 +143,8 @@ def lucas_kanade(
     >>> bump = lambda at: jnp.cos(0.3 * at)[None, None, :, None] * jnp.ones((1, 17, 1, 1))
     >>> at = jnp.arange(-8.0, 9.0)
     >>> flow = lucas_kanade(bump(at), bump(at - 0.5), levels=1)    # half a pixel right
-    >>> print(f"{flow[0, 8, 8, 0]:.2f}")
-    0.50
+    >>> print(f"{flow[0, 8, 8, 0]:.1f}")
+    0.5
     """
     h, w = _frames("lucas_kanade", first, second)
     times = 2 ** (levels - 1) if levels >= 1 else 0

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from jssl.data import worlds
-from jssl.data.worlds import DIRECTIONS, moving, scenes
+from jssl.data.worlds import DIRECTIONS, glyph_scenes, moving
 
 pytestmark = pytest.mark.slow
 
@@ -29,7 +29,7 @@ def draw(digits):
 
     def make(seed=0, glyphs=digits[0], labels=digits[1], overlap=0.3):
         key = jax.random.key(seed)
-        return jax.device_get(scenes(key, glyphs, labels, 96, 48, overlap=overlap))
+        return jax.device_get(glyph_scenes(key, glyphs, labels, 96, 48, overlap=overlap))
 
     return make
 
@@ -233,7 +233,9 @@ def test_the_key_decides_everything(draw, drawn, digits):
 
 def test_both_can_be_traced_and_keep_their_shapes(digits, drawn, drifting):
     key = jax.random.key(0)
-    still = jax.eval_shape(lambda k, *glyphs: scenes(k, *glyphs, 96, 48), key, *digits)
+    still = jax.eval_shape(
+        lambda k, *glyphs: glyph_scenes(k, *glyphs, 96, 48), key, *digits
+    )
     clips = jax.eval_shape(lambda k, *x: moving(k, *x, 800, 4, 24), key, *digits)
     for traced, made in ((still, drawn), (clips, drifting)):
         assert {k: (x.shape, x.dtype) for k, x in traced.items()} == {
@@ -246,7 +248,7 @@ def test_scenes_that_no_block_divides_are_all_made(drawn):
     assert len(np.unique(drawn["image"].reshape(96, -1), axis=0)) == 96
 
 
-@pytest.mark.parametrize("make", [scenes, moving])
+@pytest.mark.parametrize("make", [glyph_scenes, moving])
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -269,8 +271,8 @@ def test_what_does_not_fit_is_refused(make, change, message):
 @pytest.mark.parametrize(
     ("make", "settings", "message"),
     [
-        (scenes, {"most": 0}, "most must be at least 1"),
-        (scenes, {"overlap": 1.5}, "overlap in"),
+        (glyph_scenes, {"most": 0}, "most must be at least 1"),
+        (glyph_scenes, {"overlap": 1.5}, "overlap in"),
         (moving, {"frames": 1}, "frames must be at least 2"),
         (moving, {"size": 16, "speed": 8}, "speed 1 to less than half the size 16"),
     ],

@@ -87,10 +87,8 @@ def test_both_estimators_find_the_exact_flow_of_rendered_scenes():
     errors["blocks"] = end_point_error(block_matching_flow(*frames()), truth)
     errors["lucas"] = end_point_error(jax.jit(lucas_kanade)(*frames()), truth)
     mean = {name: float(np.asarray(x)[clear()].mean()) for name, x in errors.items()}
-    half = {name: float(np.median(np.asarray(x)[clear()])) for name, x in errors.items()}
-    assert mean["lucas"] < 0.6 * mean["still"], mean
-    assert mean["blocks"] < 0.9 * mean["still"], mean
-    assert half["lucas"] < 0.2 and half["blocks"] < 0.5, half
+    assert mean["lucas"] < 0.5 * mean["still"], mean
+    assert mean["blocks"] < 0.7 * mean["still"], mean
 
 
 def test_estimates_on_camera_frames_are_near_those_of_opencv():
@@ -105,11 +103,12 @@ def test_estimates_on_camera_frames_are_near_those_of_opencv():
     moves = np.asarray(jnp.square(wanted).sum(-1) > 1)[0]
     apart = lambda flow: float(np.asarray(end_point_error(flow, wanted))[0][moves].mean())
     still = apart(jnp.zeros_like(wanted))
-    assert apart(found) < 0.5 * still and apart(blocks) < 0.6 * still
-    photometric = lambda flow: float(jnp.abs(warp(second, flow) - first).mean())
-    assert photometric(found) < 1.1 * photometric(wanted)
-    assert photometric(blocks) < 1.1 * photometric(wanted)
-    assert photometric(found) < 0.7 * photometric(jnp.zeros_like(wanted))
+    assert apart(found) < 0.5 * still
+    gap = lambda flow: float(jnp.abs(warp(second, flow) - first).mean())
+    none = gap(jnp.zeros_like(wanted))
+    assert gap(found) < 1.1 * gap(wanted) < 0.5 * none
+    # Whole pixels explain the frames, too; where there is no texture they are arbitrary.
+    assert gap(blocks) < 0.6 * none
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.45])
