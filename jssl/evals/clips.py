@@ -29,6 +29,7 @@ of the judged split query those fitted on, by cosine of the concatenated frames,
 representation of the clip.
 """
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
@@ -49,6 +50,7 @@ from jssl.ops.shapes import expect
 HEADS = ("mean", "concat", "difference", "conv", "gru")
 PENALTIES = (1.0, 0.1, 0.01)  # ties go to the first
 SIDE, REACH, WIDTH = 4, 5, 64
+MOST = {"train": 1200, "val": 360, "test": 720}  # clips of a data set of videos
 TOGETHER = 64  # clips embedded at a time: maps may be large, cells are small
 
 
@@ -153,8 +155,25 @@ def _cross_entropy(logits, y):
     return optax.softmax_cross_entropy_with_integer_labels(logits, y).mean()
 
 
+def opposites(names: Sequence[str]) -> tuple[int, ...]:
+    """The class of each class's reversed clips by the words of its name, -1 for none.
+
+    >>> opposites(("left", "turn_up", "right", "turn_down", "attack", "move_forward"))
+    (2, 3, 0, 1, -1, -1)
+    """
+    pairs = (("left", "right"), ("up", "down"), ("forward", "backward"))
+    turned = dict(pairs) | {b: a for a, b in pairs}
+    known = {name: i for i, name in enumerate(names)}
+
+    def opposite(name):
+        back = re.sub(r"[a-z]+", lambda found: turned.get(found[0], found[0]), name)
+        return -1 if back == name else known.get(back, -1)
+
+    return tuple(map(opposite, names))
+
+
 def action(
-    clips: Callable[[str], Mapping],
+    clips: Callable[[str], Mapping] | None = None,
     name: str | None = None,
     head: str = "conv",
     steps: int = 300,
@@ -178,7 +197,8 @@ def action(
 
     Args:
       clips: split -> {"video": [m, t, h, w, c], float32 in [0, 1] or bytes, "label": int
-        [m]}; of methods of images, made from images of that split.
+        [m]}; of methods of images, made from images of that split. None: rows of the data
+        set of videos, spread evenly over each split, at most 1,200, 360 and 720.
       name: output that represents a frame: maps [n, h', w', d] or rows [n, d]; of methods
         of videos, [n, t, h', w', d] or [n, t, d]. "h" of a method of videos represents a
         clip. None: "maps" for images; for videos "frames", or "h" if the method has none.
@@ -212,6 +232,10 @@ def action(
         "conv": (partial(_trained, _of_conv, steps=steps, seed=seed), rates),
         "gru": (partial(_trained, _of_gru, steps=steps, seed=seed), rates),
     }[head]
+    if clips is None and column == "image":
+        raise ValueError(
+            "action: a method of images needs clips: give a function of a split"
+        )
     toward = np.asarray(opposite, int)
 
     def run(features: Features, final: bool) -> dict:
@@ -275,7 +299,7 @@ def _output(features, column):
 
 def _encoded(features, clips, split, *, column, name, head) -> _Clips:
     """The clips of a split, with the representation of frames or of whole clips."""
-    found = clips(split)
+    found = clips(split) if clips else _rows(features, split)
     if not {"video", "label"} <= set(found):
         raise ValueError(f"the {split} clips need 'video' and 'label', got {list(found)}")
     video, y = np.asarray(found["video"]), np.asarray(found["label"])
@@ -304,6 +328,12 @@ def _encoded(features, clips, split, *, column, name, head) -> _Clips:
             f"choose another name or head"
         )
     return _Clips(lambda order: x[rows, order], order, y)
+
+
+def _rows(features, split):
+    """Clips of the data set."""
+    few = features.few(split, MOST[split])
+    return {"label": few.labels(split)} | few.rows(split)
 
 
 def _blockwise(encode, video, order):

@@ -44,6 +44,7 @@ from jssl.knobs.text import (
     window,
     words_of,
 )
+from jssl.knobs.videos import Videos
 
 __all__ = [
     "CONVNET",
@@ -55,6 +56,7 @@ __all__ = [
     "GARMENTS",
     "IMAGES",
     "TEXT",
+    "VIDEOS",
     "Corpus",
     "CroppedImages",
     "Data",
@@ -71,6 +73,7 @@ __all__ = [
     "SomeLabels",
     "Text",
     "ViewedImages",
+    "Videos",
     "WeakAndStrong",
     "captions",
     "check_pairs",
@@ -99,4 +102,5 @@ IMAGES = DATA | dict(supervised_epochs=0.03)
 CORPUS = dict(batch=16, epochs=0.2, length=16, dispatch=1, reading="documents=40")
 TEXT = CORPUS | dict(supervised_epochs=0.2)
 CONVNET = IMAGES | dict(widths=(4, 8))
+VIDEOS = IMAGES | dict(source="moving_digits", reading="frames=8", size=16, widths=(4, 8))
 FEW_LABELS = DATA | dict(labels=2, labeled_batch=16, widths=(4, 8))

@@ -15,7 +15,8 @@ from jssl.papers.few_labels import (
     whitened,
 )
 from jssl.papers.images import Cifar, ImageNet, Photos, Published
-from jssl.papers.networks import Large, behind, of_layer
+from jssl.papers.networks import Large, behind, of_layer, over_time
+from jssl.papers.videos import Videos
 
 __all__ = [
     "CIFAR",
@@ -26,6 +27,7 @@ __all__ = [
     "PHOTOS",
     "RESNET",
     "TUNED",
+    "VIDEOS",
     "WEAK_STRONG_CIFAR",
     "Cifar",
     "CifarFewLabels",
@@ -39,8 +41,10 @@ __all__ = [
     "Photos",
     "Published",
     "ThirteenLayers",
+    "Videos",
     "behind",
     "of_layer",
+    "over_time",
     "part",
     "whitened",
 ]
@@ -54,4 +58,9 @@ PHOTOS = dict(source="photos", batch=16, epochs=0.02, workers=0)
 LINEAR = dict(linear_epochs=0.02, linear_batch=16)
 PAPER = PHOTOS | dict(size=16, stored=32, dtype="")
 CIFAR = DATA | LINEAR | dict(source="photos", epochs=0.02, dtype="", depth=6, width=4)
+VIDEOS = (
+    DATA
+    | TUNED
+    | dict(source="moving_digits", reading="frames=8", size=16, crop=14, dtype="")
+)
 RESNET = PAPER | LINEAR | dict(depth=6, width=4)
