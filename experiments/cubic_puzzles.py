@@ -20,16 +20,10 @@ from jssl.methods.video.cubic_puzzles import LOGITS, ORDERS, cubic_puzzles
 from jssl.models.heads import Classifier
 from jssl.models.jigsaw import ContextFree
 from jssl.models.resnet import ResNet
-from jssl.papers import VIDEOS as CLIPS
-from jssl.papers import FineTuning, over_time
-from jssl.papers import Videos as UCF101
+from jssl.papers import CLIPS, UCF101, FineTuning, over_time
 
-RUNS = {"": 5, "turn=True": 1}
-CHANCE = {
-    "order_loss": math.log(ORDERS),
-    "space_accuracy": 1 / ORDERS,
-    "time_accuracy": 1 / ORDERS,
-}
+RUNS = {"": 3, "turn=True": 1}
+CHANCE = {"order_loss": math.log(ORDERS)}
 
 
 @tiny(VIDEOS, piece=(2, 6, 6), width=8, hidden=8)

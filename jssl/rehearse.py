@@ -144,6 +144,9 @@ def standin(source: str, folder: Path) -> tuple[str, list[str]]:
     if kind == "folder":
         standins.folders(folder)
         return f"folder:{folder}", []
+    if kind == "clips":
+        standins.videos(folder)
+        return f"clips:{folder}", []
     if kind == "npz":
         return f"npz:{standins.latents(folder)}", []
     name = (name if kind == "tfds" else source).partition(":")[0]

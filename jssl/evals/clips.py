@@ -276,6 +276,16 @@ def action(
     )
 
 
+def video_action(names: Sequence[str], seed: int = 0) -> Eval:
+    """`action` of the classes of a data set of videos, at one learning rate.
+
+    Args:
+      names: of the classes, by which they have opposites.
+      seed: of the heads and the shuffled frames.
+    """
+    return action(column="video", opposite=opposites(names), lr=(3e-3,), seed=seed)
+
+
 class _Clips(NamedTuple):
     """Encoded clips of a split.
 

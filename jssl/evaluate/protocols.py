@@ -85,10 +85,10 @@ def _counts(source, split):
 def protocols(source: Source, seed: int = 0) -> dict[str, Protocol]:
     """All protocols that apply to the columns of a data set, by name.
 
-    Scenes and clips are composed of images of the same split; data sets of videos have clips
-    of their own, and their classes are the actions. For one seed, few labels are
-    the same for every method. "upto2" is fine-tuning with the first two layers transferred
-    and the others as before training. Tags [n, l] are probed from tokens, numbers by
+    Scenes and clips are composed of images of the same split; clips of data sets of videos
+    are their own, and their classes are the actions. For one seed, few labels are the same
+    for every method. "upto2" is fine-tuning with the first two layers transferred and the
+    others as before training. Tags [n, l] are probed from tokens, numbers by
     regression. Tags of BIO are judged by whole entities, too.
 
     Args:
@@ -152,8 +152,7 @@ def _of_classes(source, seed):
     }
     shapes = source.row_shapes()
     if "video" in shapes and "image" not in shapes:
-        known = evals.opposites(source.class_names)
-        judged = evals.action(column="video", opposite=known, seed=seed)
+        judged = evals.video_action(source.class_names, seed=seed)
         found["action"] = Protocol(judged, fields=("video", "label"), quick=False)
     image = shapes.get("image")
     if image is None or len(image.shape) != 4:

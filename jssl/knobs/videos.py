@@ -13,7 +13,7 @@ class Videos(Images):
     """A small data set of videos that fits in memory, with a supervised baseline.
 
     Attributes:
-      source: Data set: moving_digits, bouncing_digits, bounce16, doom:SCENARIO, clips:FOLDER.
+      source: Data set: moving_digits, bouncing_digits, doom:SCENARIO, clips:FOLDER ...
       supervised_epochs: Training length of the supervised baseline (cached), in epochs; 0
         omits it.
     """
@@ -22,5 +22,4 @@ class Videos(Images):
 
     def actions(self, train: Source) -> dict[str, Callable]:
         """The evaluation of action recognition, of the classes of a source."""
-        opposite = evals.opposites(train.class_names)
-        return {"action": evals.action(column="video", opposite=opposite)}
+        return {"action": evals.video_action(train.class_names)}

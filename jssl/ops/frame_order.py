@@ -48,7 +48,7 @@ def draw_frames(
 
     Args:
       key: random key.
-      motion: between the t = m + 1 successive frames, 0 or more, such as `frame_differences`.
+      motion: between the t = m + 1 successive frames, 0 or more: `frame_differences`.
       count: number of frames, 2 or more.
       spread: largest distance of the last frame from the first.
       margin: number of frames before the first and after the last, at least.

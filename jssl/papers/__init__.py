@@ -16,10 +16,11 @@ from jssl.papers.few_labels import (
 )
 from jssl.papers.images import Cifar, ImageNet, Photos, Published
 from jssl.papers.networks import Large, behind, of_layer, over_time
-from jssl.papers.videos import Videos
+from jssl.papers.ucf101 import UCF101
 
 __all__ = [
     "CIFAR",
+    "CLIPS",
     "FEW_CIFAR",
     "LAYERS",
     "LINEAR",
@@ -27,7 +28,6 @@ __all__ = [
     "PHOTOS",
     "RESNET",
     "TUNED",
-    "VIDEOS",
     "WEAK_STRONG_CIFAR",
     "Cifar",
     "CifarFewLabels",
@@ -41,7 +41,7 @@ __all__ = [
     "Photos",
     "Published",
     "ThirteenLayers",
-    "Videos",
+    "UCF101",
     "behind",
     "of_layer",
     "over_time",
@@ -58,7 +58,7 @@ PHOTOS = dict(source="photos", batch=16, epochs=0.02, workers=0)
 LINEAR = dict(linear_epochs=0.02, linear_batch=16)
 PAPER = PHOTOS | dict(size=16, stored=32, dtype="")
 CIFAR = DATA | LINEAR | dict(source="photos", epochs=0.02, dtype="", depth=6, width=4)
-VIDEOS = (
+CLIPS = (
     DATA
     | TUNED
     | dict(source="moving_digits", reading="frames=8", size=16, crop=14, dtype="")

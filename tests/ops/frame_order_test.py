@@ -1,4 +1,4 @@
-"""Draws of frames: what is allowed, how often, and that the frames are those of the video."""
+"""Draws of frames: those that are allowed, as often as the motion has it."""
 
 from itertools import combinations, permutations
 

@@ -67,8 +67,8 @@ def order_prediction(
     """
     if count < 3:
         raise ValueError(
-            f"order_prediction: count must be at least 3, since two frames have no order up "
-            f"to reversal, got {count}"
+            f"order_prediction: count must be at least 3, since two frames have no order "
+            f"up to reversal, got {count}"
         )
     known = jnp.asarray(order_classes(count))
     look = augment or (lambda key, batch: prepare(batch))

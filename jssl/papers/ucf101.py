@@ -1,4 +1,4 @@
-"""Videos and views of papers: UCF101."""
+"""UCF101 at the scale of papers: its clips, and views of them."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ from jssl.ops.frame_order import crop_frames
 
 
 @dataclass(frozen=True, kw_only=True)
-class Videos(Data):
+class UCF101(Data):
     """UCF101 at the scale of a paper, as clips held in memory.
 
     Attributes:
