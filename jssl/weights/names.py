@@ -91,7 +91,7 @@ def exported(
         if kept.patch:
             array = array.reshape(kept.patch, kept.patch, -1, array.shape[-1])
         if path[-1] == "kernel" and not kept.plain:
-            array = array.T if array.ndim == 2 else array.transpose(3, 2, 0, 1)
+            array = np.moveaxis(array, (-1, -2), (0, 1))
         if kept.third is None:
             found[kept.name] = array
         else:

@@ -265,3 +265,93 @@ def test_protocols_tell_settings_apart(clips):
     changes = [{}, {"head": "mean"}, {"head": "difference"}, {"steps": 9}, {"lr": [1.0]}]
     changes += [{"seed": 1}, {"task": "x"}, {"name": "h"}]
     assert len({action(clips, **x).protocol for x in changes}) == len(changes)
+
+
+class Whole(Features):
+    """An encoder of clips: products of the places of the dot in successive frames."""
+
+    names = ("h",)
+    broken = staticmethod(lambda x: x)
+
+    def of(self, rows, name="h"):
+        video = rows["video"]
+        cells = cell_means(video.reshape(-1, 8, 8, 1)).reshape(*video.shape[:2], 16)
+        steps = np.einsum("nti,ntj->nij", cells[:, :-1], cells[:, 1:])
+        return self.broken({"h": steps.reshape(len(video), -1)}[name])
+
+
+class Framed(Whole):
+    """An encoder of frames of clips."""
+
+    names = ("h", "frames")
+
+    def of(self, rows, name="h"):
+        assert name == "frames"
+        return self.broken(rows["video"])
+
+
+OPPOSITE = tuple((i + 4) % 8 for i in range(8))
+
+
+def test_clip_encoders_are_judged_with_all_controls(clips):
+    found = action(clips, column="video", opposite=OPPOSITE)(Whole(), True)
+    assert found["action"] > 0.9 and found["action/reversed"] > 0.9
+    assert abs(found["action/single_frame"] - CHANCE) < 3 * SPREAD
+    assert found["action/shuffled"] < 0.5 + 3 * np.sqrt(0.25 / 160)
+
+
+def test_frames_of_clips_are_judged_as_images_are(clips):
+    """The same numbers, whichever way the frames are given, as numbers or as bytes."""
+    of_images = action(clips, head="difference")(Pixels(), True)
+    assert action(clips, head="difference", column="video")(Framed(), True) == of_images
+    for table in clips.tables.values():
+        table["video"] = np.uint8(255 * table["video"])
+    assert action(clips, head="difference", column="video")(Framed(), True) == of_images
+
+
+def test_recall_is_that_of_the_concatenated_frames(clips):
+    found = action(clips, head="difference", ks=(1, 3, 999))(Pixels(), True)
+    rows = {
+        split: cell_means(table["video"].reshape(-1, 8, 8, 1)).reshape(-1, 7 * 16)
+        for split, table in clips.tables.items()
+    }
+    gallery = np.concatenate([rows["train"], rows["val"]])
+    known = np.concatenate([clips.tables[x]["label"] for x in ("train", "val")])
+    unit = lambda x: x / np.linalg.norm(x, axis=1, keepdims=True)
+    best = np.argsort(-(unit(rows["test"]) @ unit(gallery).T), axis=1, kind="stable")
+    hit = known[best] == clips.tables["test"]["label"][:, None]
+    for k in (1, 3):
+        wanted = hit[:, :k].any(1).mean()
+        assert found[f"action/recall@{k}"] == pytest.approx(wanted, abs=0.02)  # ties
+    assert "action/recall@999" not in found
+
+
+def test_classes_without_an_opposite_do_not_count(clips):
+    only = [4, -1, -1, -1, 0, -1, -1, -1]
+    found = action(clips, head="difference", opposite=only)(Pixels(), True)
+    assert found["action/reversed"] > 0.9
+    wrong = [3, -1, -1, -1, 3, -1, -1, -1]
+    assert action(clips, head="difference", opposite=wrong)(Pixels(), True)[
+        "action/reversed"
+    ] < 0.1
+
+
+@pytest.mark.parametrize(
+    ("features", "broken", "message"),
+    [
+        (Whole, lambda x: x[:, None], r"'h' of the train clips must be finite rows"),
+        (Framed, lambda x: x[:, :3], r"'frames' of the train clips must be finite \[n, t"),
+    ],
+)
+def test_representations_of_clips_that_are_none_are_refused(
+    clips, features, broken, message
+):
+    given = features()
+    given.broken = broken
+    with pytest.raises(ValueError, match=message):
+        action(clips, column="video")(given, False)
+
+
+def test_methods_of_images_need_clips():
+    with pytest.raises(ValueError, match="a method of images needs clips"):
+        action()
