@@ -51,12 +51,12 @@ def laptop(
       turn: Predict which pieces were rotated by 180 degrees, too.
       widths: Channels of each layer of the encoder.
       strides: Stride in space of each layer of the encoder.
-      width: Width of the description of a piece.
+      width: Width of the description of each place of a piece.
       hidden: Width of the layer between the pieces and the logits.
     """
     train = videos.load(run)
     method = cubic_puzzles(
-        nets.linen(ContextFree(small.encoder(), LOGITS, width, hidden)),
+        nets.linen(ContextFree(small.encoder(maps=True), LOGITS, width, hidden)),
         small.adamw(train.steps(videos.epochs)),
         piece,
         turn=turn,

@@ -198,8 +198,8 @@ def action(
     Args:
       clips: split -> {"video": [m, t, h, w, c], float32 in [0, 1] or bytes, "label": int
         [m]}; of methods of images, made from images of that split. None: rows of the data
-        set of videos, spread evenly over each split, about 10, 10 and 90 of each class: with
-        thousands, untrained networks are perfect on the simple data at hand.
+        set of videos, spread evenly over each split, about 10, 10 and 90 of each class:
+        with thousands, untrained networks are perfect on simple data.
       name: output that represents a frame: maps [n, h', w', d] or rows [n, d]; of methods
         of videos, [n, t, h', w', d] or [n, t, d]. "h" of a method of videos represents a
         clip. None: "maps" for images; for videos "frames", or "h" if the method has none.

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 
 from jssl.models.intermediates import tap
 from jssl.models.norm import BatchNorm
+from jssl.ops.convolution import convolve_clips
 
 
 class ConvNet(nn.Module):
@@ -28,6 +29,7 @@ class ConvNet(nn.Module):
     @nn.compact
     def __call__(self, images, train=False):
         x, axes = images, images.ndim - 2
+        fast = {"conv_general_dilated": convolve_clips} if axes == 3 else {}
         strides = self.strides or (2,) * len(self.widths)
         for i, (width, stride) in enumerate(zip(self.widths, strides, strict=True)):
             x = nn.Conv(
@@ -37,6 +39,7 @@ class ConvNet(nn.Module):
                 use_bias=False,
                 kernel_init=nn.initializers.he_normal(),
                 name=f"conv{i}",
+                **fast,
             )(x)
             x = nn.relu(BatchNorm(self.groups, name=f"norm{i}")(x, train))
             tap(self, "layers", x)

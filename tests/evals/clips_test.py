@@ -331,9 +331,10 @@ def test_classes_without_an_opposite_do_not_count(clips):
     found = action(clips, head="difference", opposite=only)(Pixels(), True)
     assert found["action/reversed"] > 0.9
     wrong = [3, -1, -1, -1, 3, -1, -1, -1]
-    assert action(clips, head="difference", opposite=wrong)(Pixels(), True)[
-        "action/reversed"
-    ] < 0.1
+    assert (
+        action(clips, head="difference", opposite=wrong)(Pixels(), True)["action/reversed"]
+        < 0.1
+    )
 
 
 @pytest.mark.parametrize(

@@ -82,8 +82,10 @@ def cubic_puzzles(
             "time_accuracy": masked_mean(right, in_time),
         }
         if turn:
-            value += optax.sigmoid_binary_cross_entropy(turns, turned).mean()
-            metrics["turn_accuracy"] = ((turns > 0) == turned).mean()
+            turn_loss = optax.sigmoid_binary_cross_entropy(turns, turned).mean()
+            value += turn_loss
+            right = ((turns > 0) == turned).mean()
+            metrics |= {"turn_loss": turn_loss, "turn_accuracy": right}
         return value, (stats, metrics | {"loss": value})
 
     def step(key, state, batch):

@@ -15,19 +15,20 @@ from jssl.models.jigsaw import ContextFree
 from jssl.nets import Net
 from jssl.ops.permutations import permutation_set
 
-headline = "loss"
+headline = "turn_loss"  # orders take some hundred steps
 KEY = jax.random.key(0)
 KNOWN = permutation_set(4, ORDERS)
 
 
 def clips():
-    """Videos [8, 4, 8, 8, 1]: the pictures, which grow brighter, to the right, too."""
-    bright = jnp.linspace(0.1, 1.0, 4)[:, None, None, None]
-    return (images() * jnp.linspace(0.2, 1.0, 8)[:, None])[:, None] * bright
+    """Videos [8, 4, 8, 8, 1]: the pictures on ramps, downward in each cell and in time."""
+    down = jnp.tile(jnp.linspace(0.0, 1.0, 4), 2)[:, None, None]
+    bright = jnp.linspace(0.5, 1.0, 4)[:, None, None, None]
+    return (0.1 * images() + 0.9 * down)[:, None] * bright
 
 
 def network():
-    return jitted(ContextFree(ConvNet((8, 16)), LOGITS, width=8, hidden=16))
+    return jitted(ContextFree(ConvNet((8, 16), maps=True), LOGITS, width=8, hidden=64))
 
 
 def tiny(tx):
