@@ -132,7 +132,7 @@ class Recurrent(nn.Module):
 
     @nn.compact
     def __call__(self, x):
-        state = nn.RNN(nn.GRUCell(WIDTH))(x)[:, -1]
+        state = jnp.asarray(nn.RNN(nn.GRUCell(WIDTH))(x))[:, -1]
         return nn.Dense(self.classes, kernel_init=nn.initializers.zeros)(state)
 
 

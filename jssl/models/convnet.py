@@ -1,5 +1,7 @@
 """A small convolutional encoder for images of 28 or 32 pixels, and for clips of them."""
 
+from typing import Any
+
 import flax.linen as nn
 import jax.numpy as jnp
 
@@ -29,7 +31,7 @@ class ConvNet(nn.Module):
     @nn.compact
     def __call__(self, images, train=False):
         x, axes = images, images.ndim - 2
-        fast = {"conv_general_dilated": convolve_clips} if axes == 3 else {}
+        fast: dict[str, Any] = {"conv_general_dilated": convolve_clips} if axes == 3 else {}
         strides = self.strides or (2,) * len(self.widths)
         for i, (width, stride) in enumerate(zip(self.widths, strides, strict=True)):
             x = nn.Conv(

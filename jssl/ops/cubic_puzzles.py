@@ -42,7 +42,8 @@ def four_cells(
         raise ValueError(
             f"four_cells: frames, rows and columns must be multiples of {GRID}, got {sides}"
         )
-    cell = tuple(side // k for side, k in zip(sides, GRID, strict=True))
+    t, h, w = sides
+    cell = t // GRID[0], h // GRID[1], w // GRID[2]
     cells = patchify_video(videos, cell).reshape(n, 4, 4, *cell, c)
     choose = jax.vmap(lambda x, at: x[at])
     over = choose(jnp.swapaxes(cells, 1, 2), place), choose(cells, place)
