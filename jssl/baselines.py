@@ -116,6 +116,7 @@ def pretrain_stage(
     prepare: Prepare = field("image"),
     tx: Callable[[int], optax.GradientTransformation] = partial(optim.adamw, 1e-3),
     pictures: Mapping[str, Callable] = MappingProxyType({}),
+    further: Mapping[str, Callable] = MappingProxyType({}),
     **fields: Any,
 ) -> Stage:
     """A stage evaluated by kNN and linear probe, with all baselines.
@@ -135,6 +136,7 @@ def pretrain_stage(
       prepare: batch -> x, the input of the classifier, as in the method.
       tx: steps -> the optimizer of the supervised baseline.
       pictures: further evals, by name.
+      further: further evals, of the baselines too, for data with labels.
       **fields: further fields of the stage.
 
     Raises:
@@ -146,7 +148,7 @@ def pretrain_stage(
     if classifier is None:
         raise ValueError(f"{name}: the baseline of {train.name} needs a classifier")
     labeled = labeled or with_labels(train)
-    judged = {"knn": evals.knn(), "linear": evals.linear_probe()}
+    judged = {"knn": evals.knn(), "linear": evals.linear_probe()} | dict(further)
     reference = None
     if images.supervised_epochs:
         steps = labeled.steps(images.supervised_epochs)

@@ -7,6 +7,8 @@ Standard output names of `embed`; a method may have others:
     logits          [n, classes]
     prototypes      [n, k], scores of prototypes or clusters
     layers          a tuple of maps [n, h, w, d], tokens [n, l, d] or frames [n, t, h, w, d]
+    frames          maps [n, t, h, w, d] or rows [n, t, d] of the frames of a video, each
+                    computed from one frame alone
     maps            the last of the layers, if it is [n, h, w, d]; derived by evals
     tokens          [n, l, d]
     attention       a tuple of probabilities [n, heads, 1 + l, 1 + l]
@@ -108,6 +110,27 @@ def fold(views: Any) -> Any:
     Views of different sizes are a tuple of such arrays.
     """
     return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), views)
+
+
+def of_frames(outputs: Mapping[str, Any], rows: int) -> dict[str, Any]:
+    """Outputs of a frame encoder for videos, from those of all their frames [n t, ...].
+
+    "h" is the mean over the frames, "frames" their last maps, or their h if there are none.
+
+    Args:
+      outputs: "h" [n t, d] and, if any, "layers", maps [n t, h, w, d].
+      rows: n.
+
+    >>> out = of_frames({"h": jnp.arange(6.0).reshape(6, 1)}, rows=2)
+    >>> out["h"].tolist(), out["frames"].shape
+    ([[1.0], [4.0]], (2, 3, 1))
+    """
+    apart = lambda x: x.reshape(rows, -1, *x.shape[1:])
+    h = apart(outputs["h"])
+    if not outputs.get("layers"):
+        return {"h": h.mean(1), "frames": h}
+    layers = tuple(map(apart, outputs["layers"]))
+    return {"h": h.mean(1), "frames": layers[-1], "layers": layers}
 
 
 def part(batch: Batch, *names: str) -> Batch:

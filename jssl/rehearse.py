@@ -145,7 +145,7 @@ def standin(source: str, folder: Path) -> tuple[str, list[str]]:
         standins.folders(folder)
         return f"folder:{folder}", []
     if kind == "clips":
-        standins.clips(folder)
+        standins.videos(folder)
         return f"clips:{folder}", []
     if kind == "npz":
         return f"npz:{standins.latents(folder)}", []

@@ -119,6 +119,15 @@ def test_celebas_standin_has_no_labels(tmp_path):
     assert train.split_names() == ("train", "val", "test") and not train.classes
 
 
+def test_the_videos_have_clips_and_classes_in_every_split(tmp_path):
+    standins.videos(tmp_path / "set", frames=5)
+    train = source(f"clips:{tmp_path}/set", 2, labeled=True, size=16, frames=4)
+    assert train.split_names() == ("train", "val", "test")
+    for split in train.split_names():
+        assert set(train.split(split).labels()) == {0, 1}
+    assert train.row_shapes()["video"].shape == (1, 4, 16, 16, 3)
+
+
 def test_the_folder_has_a_flat_test(tmp_path):
     standins.folders(tmp_path / "set", classes=2, each=4)
     train = source(f"folder:{tmp_path}/set", 2, size=32)

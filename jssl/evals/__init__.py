@@ -22,7 +22,7 @@ from jssl.evals.agreement import attribute_agreement, class_agreement, pixel_agr
 from jssl.evals.answers import answers, exact_match, normalized_answer, token_f1
 from jssl.evals.augmentation import augmentation_gain, generated_classes
 from jssl.evals.boxes import average_precision_from_matches, box_iou, coco_ap, giou, nms
-from jssl.evals.clips import action
+from jssl.evals.clips import action, opposites, video_action
 from jssl.evals.clustering import (
     ari,
     clustering,
@@ -217,6 +217,7 @@ __all__ = [
     "nmi",
     "nms",
     "normalized_answer",
+    "opposites",
     "participation_ratio",
     "path_error",
     "ordinal_accuracy",
@@ -255,6 +256,7 @@ __all__ = [
     "transferred",
     "uniformity",
     "uniformity_sphere",
+    "video_action",
     "KneserNey",
     "neighbor_classes",
     "ngrams",

@@ -39,6 +39,10 @@ class Features(Protocol):
     def rows(self, split: str, rows: int | None = None) -> Mapping[str, Any]:
         """The decoded columns."""
 
+    def few(self, split: str, rows: int) -> "Features":
+        """Features of at most `rows` rows of a split, evenly spread, where they can be."""
+        return self
+
     def of(self, rows: Mapping[str, Any], name: str = "h", *args, **kwargs) -> Any:
         """The output `name` for other rows."""
 

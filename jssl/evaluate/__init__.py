@@ -24,7 +24,7 @@ SLOW = {
     "segmentation": "a linear layer on the maps of scenes",
     "segmentation_fcn": "a small convolutional head on the maps of scenes",
     "detection": "boxes in scenes, from the maps",
-    "action": "the direction of motion in clips, from the maps",
+    "action": "the motion in clips, from frames or h, with controls and recall@k",
 }
 
 

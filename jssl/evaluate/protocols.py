@@ -17,6 +17,7 @@ from jssl.data import Labels, Numbers, Source, apart, worlds
 
 SCENES = {"train": 400, "val": 100, "test": 200}
 PICTURED = ("image", "video")  # columns [..., h, w, 1] of scenes and clips
+OPPOSITE = tuple((i + 4) % 8 for i in range(8))  # of `worlds.DIRECTIONS`
 CLIPS = {"train": 600, "val": 160, "test": 320}
 
 
@@ -84,9 +85,10 @@ def _counts(source, split):
 def protocols(source: Source, seed: int = 0) -> dict[str, Protocol]:
     """All protocols that apply to the columns of a data set, by name.
 
-    Scenes and clips are composed of images of the same split. For one seed, few labels are
-    the same for every method. "upto2" is fine-tuning with the first two layers transferred
-    and the others as before training. Tags [n, l] are probed from tokens, numbers by
+    Scenes and clips are composed of images of the same split; clips of data sets of videos
+    are their own, and their classes are the actions. For one seed, few labels are the same
+    for every method. "upto2" is fine-tuning with the first two layers transferred and the
+    others as before training. Tags [n, l] are probed from tokens, numbers by
     regression. Tags of BIO are judged by whole entities, too.
 
     Args:
@@ -148,7 +150,11 @@ def _of_classes(source, seed):
         "fine_tune": Protocol(evals.fine_tune(seed=seed), quick=False),
         **layered,
     }
-    image = source.row_shapes().get("image")
+    shapes = source.row_shapes()
+    if "video" in shapes and "image" not in shapes:
+        judged = evals.video_action(source.class_names, seed=seed)
+        found["action"] = Protocol(judged, fields=("video", "label"), quick=False)
+    image = shapes.get("image")
     if image is None or len(image.shape) != 4:
         return found
     made, clips = places(source, seed), motions(source, seed)
@@ -160,7 +166,7 @@ def _of_classes(source, seed):
         "segmentation": dense(segmentation("layers")),
         "segmentation_fcn": dense(segmentation(head="fcn")),
         "detection": dense(evals.detection(made, seed=seed, task=task)),
-        "action": dense(evals.action(clips, seed=seed, task=short)),
+        "action": dense(evals.action(clips, opposite=OPPOSITE, seed=seed, task=short)),
     }
 
 

@@ -45,6 +45,7 @@ from jssl.knobs.text import (
     window,
     words_of,
 )
+from jssl.knobs.videos import Videos
 
 __all__ = [
     "CLIPS",
@@ -59,6 +60,7 @@ __all__ = [
     "IMAGES",
     "STAMPS",
     "TEXT",
+    "VIDEOS",
     "Corpus",
     "CroppedImages",
     "Data",
@@ -76,6 +78,7 @@ __all__ = [
     "SomeLabels",
     "Text",
     "ViewedImages",
+    "Videos",
     "WeakAndStrong",
     "captions",
     "check_pairs",
@@ -110,4 +113,5 @@ CORPUS = dict(batch=16, epochs=0.2, length=16, dispatch=1, reading="documents=40
 TEXT = CORPUS | dict(supervised_epochs=0.2)
 CONVNET = IMAGES | dict(widths=(4, 8))
 CLIPS = IMAGES | dict(source="scenes", size=16, epochs=0.1, reading="count=64")
+VIDEOS = IMAGES | dict(source="moving_digits", reading="frames=8", size=16, widths=(4, 8))
 FEW_LABELS = DATA | dict(labels=2, labeled_batch=16, widths=(4, 8))

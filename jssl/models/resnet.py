@@ -1,10 +1,11 @@
-"""Residual networks, with a stem for ImageNet or for small images.
+"""Residual networks, with a stem for ImageNet or for small images, and for clips.
 
 He, Zhang, Ren and Sun, "Deep Residual Learning for Image Recognition", CVPR 2016,
 https://arxiv.org/abs/1512.03385; the stride of a bottleneck is in its 3 x 3 convolution,
 as in all later code. By default the scale of the last norm of each block is initialized to
 0 (Goyal et al. 2017, https://arxiv.org/abs/1706.02677), so that each block is the identity
-at first.
+at first. Clips are convolved in time as in space (Hara, Kataoka and Satoh 2017,
+https://arxiv.org/abs/1708.07632).
 """
 
 from functools import partial
@@ -30,7 +31,10 @@ EXPANSION = {"basic": 1, "bottleneck": 4}
 
 
 class Block(nn.Module):
-    """A residual block: two 3 x 3 convolutions, or a 1 x 1, 3 x 3, 1 x 1 bottleneck."""
+    """A residual block: two 3 x 3 convolutions, or a 1 x 1, 3 x 3, 1 x 1 bottleneck.
+
+    Maps are [n, h, w, d], or [n, t, h, w, d], which are convolved in time, too.
+    """
 
     kind: str
     width: int
@@ -49,14 +53,15 @@ class Block(nn.Module):
             dtype=self.dtype,
         )
         norm = partial(BatchNorm, self.groups)
-        out, stride = self.width * EXPANSION[self.kind], (self.stride, self.stride)
-        three = partial(conv, kernel_size=(3, 3), padding=1)
+        axes = x.ndim - 2
+        out, stride = self.width * EXPANSION[self.kind], (self.stride,) * axes
+        one, three = (1,) * axes, partial(conv, kernel_size=(3,) * axes, padding=1)
         layers = {
-            "basic": [(three, self.width, stride), (three, out, (1, 1))],
+            "basic": [(three, self.width, stride), (three, out, one)],
             "bottleneck": [
-                (partial(conv, kernel_size=(1, 1)), self.width, (1, 1)),
+                (partial(conv, kernel_size=one), self.width, one),
                 (three, self.width, stride),
-                (partial(conv, kernel_size=(1, 1)), out, (1, 1)),
+                (partial(conv, kernel_size=one), out, one),
             ],
         }[self.kind]
         y = x
@@ -68,13 +73,16 @@ class Block(nn.Module):
             y = norm(scale_init=init, name=f"norm{i}")(y, train)
             y = y if last else nn.relu(y)
         if x.shape != y.shape:
-            x = conv(out, (1, 1), stride, name="shortcut")(x)
+            x = conv(out, one, stride, name="shortcut")(x)
             x = norm(name="shortcut_norm")(x, train)
         return nn.relu(x + y)
 
 
 class ResNet(nn.Module):
     """A ResNet without a classifier: images [n, h, w, c] -> [n, d], globally averaged.
+
+    Clips [n, t, h, w, c] have kernels of 3 x 3 x 3, and of 7 x 7 x 7 in the stem, whose
+    convolution has no stride in time.
 
     Attributes:
       depth: 18, 34, 50, 101 or 152; 6 and 10 are for tests.
@@ -107,10 +115,11 @@ class ResNet(nn.Module):
             )
         kind, counts = DEPTHS[self.depth]
         side, stride = (7, 2) if self.stem == "imagenet" else (3, 1)
+        axes = images.ndim - 2
         x = nn.Conv(
             self.width,
-            (side, side),
-            (stride, stride),
+            (side,) * axes,
+            (1,) * (axes - 2) + (stride, stride),
             padding=side // 2,
             use_bias=False,
             conv_general_dilated=convolve,
@@ -120,7 +129,7 @@ class ResNet(nn.Module):
         )(images)
         x = nn.relu(BatchNorm(self.groups, name="norm")(x, train))
         if self.stem == "imagenet":
-            x = nn.max_pool(x, (3, 3), (2, 2), padding=((1, 1), (1, 1)))
+            x = nn.max_pool(x, (3,) * axes, (2,) * axes, padding=((1, 1),) * axes)
         tap(self, "layers", x)
         block = nn.remat(Block, static_argnums=(2,)) if self.remat else Block
         for stage, count in enumerate(counts):
@@ -135,7 +144,7 @@ class ResNet(nn.Module):
                     name=f"stage{stage}_{i}",
                 )(x, train)
             tap(self, "layers", x)
-        return x.mean((1, 2)).astype(jnp.promote_types(x.dtype, jnp.float32))
+        return x.mean(range(1, x.ndim - 1)).astype(jnp.promote_types(x.dtype, jnp.float32))
 
     @property
     def features(self) -> int:
@@ -144,5 +153,5 @@ class ResNet(nn.Module):
         return self.width * 2 ** (len(counts) - 1) * EXPANSION[kind]
 
     def filters(self):
-        """The kernels of the stem, [width, side, side, c]."""
-        return self.variables["params"]["conv"]["kernel"].transpose(3, 0, 1, 2)
+        """The kernels of the stem, [width, side, side, c], or of clips one axis more."""
+        return jnp.moveaxis(self.variables["params"]["conv"]["kernel"], -1, 0)

@@ -15,10 +15,12 @@ from jssl.papers.few_labels import (
     whitened,
 )
 from jssl.papers.images import Cifar, ImageNet, Photos, Published, Videos
-from jssl.papers.networks import Large, behind, of_layer, scaled_adamw
+from jssl.papers.networks import Large, behind, of_layer, over_time, scaled_adamw
+from jssl.papers.ucf101 import UCF101
 
 __all__ = [
     "CIFAR",
+    "CLIPS",
     "FEW_CIFAR",
     "LAYERS",
     "LINEAR",
@@ -39,9 +41,11 @@ __all__ = [
     "Photos",
     "Published",
     "ThirteenLayers",
+    "UCF101",
     "Videos",
     "behind",
     "of_layer",
+    "over_time",
     "part",
     "scaled_adamw",
     "whitened",
@@ -56,4 +60,9 @@ PHOTOS = dict(source="photos", batch=16, epochs=0.02, workers=0)
 LINEAR = dict(linear_epochs=0.02, linear_batch=16)
 PAPER = PHOTOS | dict(size=16, stored=32, dtype="")
 CIFAR = DATA | LINEAR | dict(source="photos", epochs=0.02, dtype="", depth=6, width=4)
+CLIPS = (
+    DATA
+    | TUNED
+    | dict(source="moving_digits", reading="frames=8", size=16, crop=14, dtype="")
+)
 RESNET = PAPER | LINEAR | dict(depth=6, width=4)

@@ -12,7 +12,7 @@ from jssl.config import Count, Fraction, Positive, Stage
 from jssl.data import Source
 from jssl.knobs import Run, with_labels
 from jssl.learner import Learner
-from jssl.method import Method
+from jssl.method import Augment, Method, Prepare, field
 from jssl.methods.transfer.linear import after, linear
 from jssl.methods.transfer.supervised import supervised
 from jssl.models.heads import LinearHead
@@ -157,7 +157,14 @@ class FineTuning:
     tune_momentum: Fraction = 0.9
 
     def stages(
-        self, run: Run, train: Source, classifier: Net, start: Callable
+        self,
+        run: Run,
+        train: Source,
+        classifier: Net,
+        start: Callable,
+        augment: Augment | None = None,
+        *,
+        prepare: Prepare = field("image"),
     ) -> list[Stage]:
         """The stage "fine-tune", with random weights as baseline; none without labels.
 
@@ -166,6 +173,8 @@ class FineTuning:
           train: the source of the pre-training.
           classifier: images -> {"logits", "h"}.
           start: (state, done) -> the state with the pre-trained encoder.
+          augment: (key, batch) -> one view of each row; None: `prepare`.
+          prepare: batch -> x, the classifier's input outside training.
         """
         if not (self.tune_epochs and train.classes):
             return []
@@ -173,7 +182,7 @@ class FineTuning:
         steps, named = labeled.steps(self.tune_epochs), {"top1": evals.accuracy()}
         rate = optim.warmup_cosine(self.tune_lr, 0, steps)
         sgd = optim.decayed_sgd(rate, decay=0.0, momentum=self.tune_momentum)
-        method = supervised(classifier, sgd, train.classes)
+        method = supervised(classifier, sgd, train.classes, augment, prepare=prepare)
         scratch = run.baseline("scratch", method, labeled, steps, evals=named)
         return [
             run.stage(

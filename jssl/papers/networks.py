@@ -10,6 +10,7 @@ import optax
 from jssl import evals, optim
 from jssl.config import Count
 from jssl.data import Source
+from jssl.method import fold
 from jssl.models.resnet import ResNet
 from jssl.nets import Net
 from jssl.papers.images import Published
@@ -95,6 +96,28 @@ def of_layer(net: Net, layer: int, pooled: Callable | None = None) -> Net:
         return {"h": pooled(layers[layer - 1])}, stats
 
     return net._replace(apply=apply)
+
+
+def over_time(net: Net, length: int = 0) -> Net:
+    """A network of videos [n, t, ...] whose outputs are means over their parts.
+
+    Args:
+      net: of frames [m, h, w, c], or of clips of `length` frames, of which several make a
+        video.
+      length: frames of a part; 0: single frames.
+    """
+
+    def parts(videos):
+        return videos.reshape(-1, length, *videos.shape[2:]) if length else fold(videos)
+
+    def apply(params, stats, videos, **how):
+        if how.get("method"):
+            return net.apply(params, stats, videos, **how)
+        out, stats = net.apply(params, stats, parts(videos), **how)
+        mean = lambda x: x.reshape(len(videos), -1, *x.shape[1:]).mean(1)
+        return {name: mean(out[name]) for name in ("logits", "h")}, stats
+
+    return Net(lambda key, videos: net.init(key, parts(videos)), apply)
 
 
 def behind(fixed: Callable, net: Net) -> Net:

@@ -91,7 +91,7 @@ def exported(
         if kept.patch:
             array = array.reshape(kept.patch, kept.patch, -1, array.shape[-1])
         if path[-1] == "kernel" and not kept.plain:
-            array = array.T if array.ndim == 2 else array.transpose(3, 2, 0, 1)
+            array = np.moveaxis(array, (-1, -2), (0, 1))
         if kept.third is None:
             found[kept.name] = array
         else:
@@ -113,7 +113,7 @@ def _ours(array, kept, shape, where):
     if kept.third is not None:
         array = np.split(array, 3, along)[kept.third]
     if kept.name.endswith("weight") and array.ndim > 1 and not kept.plain:
-        array = array.T if array.ndim == 2 else array.transpose(2, 3, 1, 0)
+        array = np.moveaxis(array, (0, 1), (-1, -2))
     if kept.patch:
         array = array.reshape(-1, array.shape[-1])
     if array.shape != tuple(shape):

@@ -7,8 +7,9 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
-from jssl.ops.convolution import convolve
+from jssl.ops.convolution import convolve, convolve_clips
 
 LAYOUT = dict(dimension_numbers=("NHWC", "HWIO", "NHWC"))
 ARGUMENTS = ((2, 2), ((1, 1), (1, 1)))
@@ -40,7 +41,7 @@ PROGRAM = """
 from jssl import tuning
 tuning.tune()
 import jax, jax.numpy as jnp
-from jssl.ops.convolution import convolve
+from jssl.ops.convolution import convolve, convolve_clips
 layout = dict(dimension_numbers=("NHWC", "HWIO", "NHWC"))
 f = lambda x, k: convolve(jnp.tanh(x), k, (1, 1), "SAME", **layout).sum()
 x, k = jnp.ones((2, 4, 4, 3)), jnp.ones((3, 3, 3, 3))
@@ -54,3 +55,16 @@ def test_the_launcher_s_flags_are_known_to_xla_and_keep_the_barrier():
         [sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True
     )
     assert done.stdout.split() == ["True", "False"]
+
+
+def test_clips_are_convolved_as_over_three_axes():
+    keys = jax.random.split(jax.random.key(3), 2)
+    x = jax.random.normal(keys[0], (2, 5, 6, 7, 3))
+    kernel = jax.random.normal(keys[1], (3, 3, 3, 3, 4))
+    for padding in ("SAME", "VALID"):
+        found = convolve_clips(x, kernel, (1, 2, 2), padding)
+        pads = padding if padding == "SAME" else [(1, 1), (0, 0), (0, 0)]
+        wanted = lax.conv_general_dilated(
+            x, kernel, (1, 2, 2), pads, dimension_numbers=("NDHWC", "DHWIO", "NDHWC")
+        )
+        np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-4)
