@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from jssl import evals
 from jssl.data import Source
 from jssl.knobs.images import Images
+from jssl.knobs.motion import in_motion
+from jssl.knobs.run import Run
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,6 +21,14 @@ class Videos(Images):
     """
 
     source: str = "moving_digits"
+
+    def load(self, run: Run, labeled: bool = False, patch: int = 1) -> Source:
+        """As of `Data`.
+
+        Raises:
+          ValueError: a data set without clips.
+        """
+        return in_motion(super().load(run, labeled, patch))
 
     def actions(self, train: Source) -> dict[str, Callable]:
         """The evaluation of action recognition, of the classes of a source."""
