@@ -10,7 +10,7 @@ import numpy as np
 from jssl.data.archives import cifar10, cifar100, stl10
 from jssl.data.arrays import npz
 from jssl.data.blank import blank
-from jssl.data.bouncing import bounce16
+from jssl.data.bouncing import bounce16, bouncing_digits, moving_digits
 from jssl.data.clips import clips
 from jssl.data.crops import Crops
 from jssl.data.described import captions
@@ -113,6 +113,8 @@ _LOADERS: dict[str, Callable[..., Dataset]] = {
     "doom": doom,
     "clips": clips,
     "bounce16": bounce16,
+    "moving_digits": moving_digits,
+    "bouncing_digits": bouncing_digits,
     "eeg": eeg,
     "eeg_features": eeg_features,
     "eeg_toy": eeg_toy,
@@ -173,7 +175,8 @@ def load(
         official binary archives), "tfds:NAME", or "blank:NAME" for black images
         in the number of a known data set; from installed packages "photographs" (patches),
         "stamps", "emoji" and "openclipart" (with captions); videos "doom:SCENARIO"
-        (rendered walks), "clips:FOLDER" and "bounce16" (digits); rows "eeg_toy", "eeg"
+        (rendered walks), "clips:FOLDER", "bounce16", "moving_digits" and
+        "bouncing_digits" (digits); rows "eeg_toy", "eeg"
         (trials of eeggan) and "eeg_features:FILE"; text "toy_text", "toy_text:TASK",
         "text:FILE" (a file or folder), "posts:FILE" (texts with emojis, one a line),
         "python_docs", "brown", "brown:pos" (tags),

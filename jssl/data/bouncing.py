@@ -1,17 +1,33 @@
-"""Toy videos: a handwritten digit moves across a black square and bounces off its sides."""
+"""Toy videos: handwritten digits bounce off the sides of a square, or wrap around it.
+
+Srivastava, Mansimov and Salakhutdinov, "Unsupervised Learning of Video Representations
+using LSTMs", ICML 2015, https://arxiv.org/abs/1502.04681
+"""
 
 from functools import partial
 
+import jax
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Int, UInt8
+from jaxtyping import Float, Int, UInt8
 
 from jssl.data.decoding import check_shape
 from jssl.data.embedded import DIGITS, LICENSES, digits
-from jssl.data.fields import Dataset, Field, Tokens, Video
+from jssl.data.fields import Dataset, Field, Labels, Tokens, Video
+from jssl.data.shortcuts import ORIENTATIONS, textures
+from jssl.data.toys import uniform
+from jssl.data.worlds import INK, moving
+from jssl.ops.lab import lab_to_rgb
 
 SPEEDS = (-2, -1, 1, 2)  # pixels a frame, along either axis
 WORDS = (*DIGITS.names, "up-left", "up-right", "down-left", "down-right")
 _SHARE = {"train": 8, "val": 1, "test": 1}  # videos of a digit
+DIRECTIONS = Labels(
+    ("right", "down-right", "down", "down-left", "left", "up-left", "up", "up-right")
+)
+"""Classes of `moving_digits`, in the order of `jssl.data.worlds.DIRECTIONS`."""
+STEP = 0.1  # of `bouncing_digits`, a frame, in units of the free range
+CHROMA = 50.0  # of colored digits, in units of CIE Lab
 
 
 def bounced(
@@ -99,3 +115,158 @@ def _videos(table, part, frames, size, shortest):
     length = shortest + draw(frames - shortest + 1, n)
     videos[np.arange(frames) >= length[:, None]] = 0
     return columns | {"length": length.astype(np.int32)}
+
+
+def moving_digits(
+    *, frames: int = 12, size: int = 32, speed: int = 2, channels: int = 1
+) -> Dataset:
+    """Videos of a digit that drifts in one of eight directions and wraps around.
+
+    The position is uniform in every frame for every direction, so that a single frame
+    carries no information about the label (`jssl.data.worlds.moving`). Digits are
+    scikit-learn's, enlarged to half a side, and the splits are those of `digits`: four
+    videos for each image of train (4,308), two for each of val and test (720 and 720).
+
+    Columns: video uint8 [n, frames, size, size, channels]; label int32 [n], the direction;
+    digit int32 [n].
+
+    Args:
+      frames: of each video.
+      size: side of a frame in pixels.
+      speed: pixels per frame, along each axis that moves.
+      channels: 1, or 3 equal ones.
+
+    Raises:
+      ValueError: a square smaller than 16 pixels; frames or speed out of range.
+    """
+    _check_square("moving_digits", size, frames, channels)
+    found = digits(size=size // 2, channels=1)
+    splits = {
+        part: partial(_drifts, found.splits[part], i, frames, size, speed, channels)
+        for i, part in enumerate(_SHARE)
+    }
+    fields = {"video": Video(), "label": DIRECTIONS, "digit": DIGITS}
+    return Dataset(splits, 8, fields, license=LICENSES["digits"])
+
+
+def _drifts(table, seed, frames, size, speed, channels):
+    glyphs, label = table["image"] / np.float32(255), table["label"]
+    parts = []
+    for key in jax.random.split(jax.random.key(seed), 2 if seed else 4):
+        found = moving(key, glyphs, label, len(label), frames, size, speed)
+        found["video"] = (255 * found["video"]).round().astype(np.uint8)
+        parts.append(jax.device_get(found))
+    columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    columns["video"] = columns["video"].repeat(channels, -1)
+    return columns
+
+
+def bouncing_digits(
+    *, frames: int = 20, size: int = 32, count: int = 1, colored: bool = False
+) -> Dataset:
+    """Videos of digits that move straight on and bounce off the sides of a square.
+
+    Start and direction are random, the speed is a tenth of the free range per frame
+    (`bounces`). Digits are scikit-learn's, enlarged to 7/16 of a side (14 of 32 pixels),
+    and the splits are those of `digits`: two videos begin with each image of train (2,154),
+    one with each of val and test (360 and 360); further digits are of the same split.
+
+    Gray digits are on black, and overlap by their maximum. Colored ones cover what is
+    behind them; each has a random hue, and a texture that is visible in gray and moves with
+    it, before a gray texture at rest. Their lightness is that of the texture, so that gray
+    does not betray the hue.
+
+    Columns: video uint8 [n, frames, size, size, 1 or 3]; objects uint8 [n, frames, size,
+    size], the number of the digit at each pixel from 1 on, 0 for the background, where two
+    overlap that of the last; label int32 [n], the class of the first digit.
+
+    Args:
+      frames: of each video.
+      size: side of a frame in pixels.
+      count: number of digits.
+      colored: True for colored digits before a texture.
+
+    Raises:
+      ValueError: a square smaller than 16 pixels, no frames, or no digits.
+    """
+    _check_square("bouncing_digits", size, frames)
+    if not 1 <= count <= 255:
+        raise ValueError(f"bouncing_digits: count must be 1 to 255, got {count}")
+    found = digits(size=7 * size // 16, channels=1)
+    splits = {
+        part: partial(_bounces, found.splits[part], i, frames, size, count, colored)
+        for i, part in enumerate(_SHARE)
+    }
+    fields = {"video": Video(), "objects": Labels(), "label": DIGITS}
+    return Dataset(splits, 10, fields, license=LICENSES["digits"])
+
+
+def bounces(
+    start: Float[np.ndarray, "*n 2"], angle: Float[np.ndarray, "*n"], frames: int
+) -> Float[np.ndarray, "*n t 2"]:
+    """Paths in the unit square, a tenth per frame, that bounce off its sides.
+
+    A coordinate that would leave the square stops at its side, and turns around.
+
+    Args:
+      start: row and column in the first frame, in [0, 1].
+      angle: of the motion, in radians: 0 to the right, pi / 2 down.
+      frames: number of places.
+
+    >>> bounces(np.array([0.5, 0.85]), np.array(0.0), 4)[:, 1].round(2).tolist()
+    [0.85, 0.95, 1.0, 0.9]
+    """
+    velocity = STEP * np.stack([np.sin(angle), np.cos(angle)], -1)
+    places = [start]
+    for _ in range(frames - 1):
+        there = places[-1] + velocity
+        velocity = np.where((there < 0) | (there > 1), -velocity, velocity)
+        places.append(np.clip(there, 0, 1))
+    return np.stack(places, -2)
+
+
+def _bounces(table, seed, frames, size, count, colored):
+    bits, image = np.random.PCG64(seed), table["image"][..., 0] / np.float32(255)
+    total, side = len(image), image.shape[1]
+    n = total * (1 if seed else 2)
+    chosen = np.int64(uniform(bits, n, count) * total)
+    chosen[:, 0] = np.arange(n) % total
+    paths = bounces(uniform(bits, n, count, 2), 2 * np.pi * uniform(bits, n, count), frames)
+    corners = np.int64((size - side) * paths)  # [n, count, t, 2]
+    places = np.arange(side)
+    objects = np.zeros((n, frames, size, size), np.uint8)
+    canvas = _textured(bits, n, size, 0.0) if colored else np.zeros((n, size, size, 1))
+    videos = np.repeat(canvas.astype(np.float32)[:, None], frames, 1)
+    rows, times = np.ogrid[:n, :frames]
+    rows, times = rows[..., None, None], times[..., None, None]
+    for i in range(count):
+        ys, xs = np.moveaxis(corners[:, i, ..., None] + places, 2, 0)  # [n, t, side]
+        there = (rows, times, ys[..., None], xs[:, :, None])
+        ink = image[chosen[:, i], None, ..., None]  # [n, 1, side, side, 1]
+        if colored:
+            paint = _textured(bits, n, side, CHROMA)[:, None]
+            videos[there] += ink * (paint - videos[there])
+        else:
+            videos[there] = np.maximum(videos[there], ink)
+        objects[there] = np.where(ink[..., 0] > INK, i + 1, objects[there])
+    videos = np.rint(255 * videos).astype(np.uint8)
+    return {"video": videos, "objects": objects, "label": table["label"][chosen[:, 0]]}
+
+
+def _textured(bits, n, side, chroma):
+    """Textures [n, side, side, 3] of random orientations, each of a random hue."""
+    orientation, hue = (uniform(bits, n) for _ in range(2))
+    waves = textures(bits, np.int64(ORIENTATIONS * orientation), side)
+    light = 55 + 12 * np.clip(waves, -2, 2)  # [n, side, side]
+    color = chroma * np.stack([np.cos(2 * np.pi * hue), np.sin(2 * np.pi * hue)], -1)
+    color = np.broadcast_to(color[:, None, None], (*light.shape, 2))
+    lab = np.concatenate([light[..., None], color], -1).astype(np.float32)
+    return np.clip(np.asarray(lab_to_rgb(jnp.asarray(lab))), 0, 1)
+
+
+def _check_square(name, size, frames, channels=1):
+    check_shape(size, channels)
+    if size < 16 or frames < 1:
+        raise ValueError(
+            f"{name}: size must be 16 or more and frames 1 or more, got {size}, {frames}"
+        )

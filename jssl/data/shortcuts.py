@@ -17,7 +17,7 @@ from jaxtyping import Float, Int
 
 from jssl.data.embedded import mnist
 from jssl.data.fields import Dataset, Labels
-from jssl.data.toys import normal_pairs
+from jssl.data.toys import normal_pairs, uniform
 from jssl.ops.lab import lab_to_rgb
 
 SIZES = {"train": 2_000, "val": 500, "test": 500}  # of textures
@@ -101,7 +101,7 @@ def _with_artifact(kind, bits, gray, strength):
     if kind == "aberration":
         return aberrated(gray, 2.0 * strength)
     if kind == "light":
-        turns = (bits.random_raw(n) >> np.uint64(11)) / 2**53
+        turns = uniform(bits, n)
         return lit(gray, np.pi * (0.25 + 0.5 * turns), min(0.6 * strength, 1.0))
     if kind == "mosaic":
         tint = (bits.random_raw(n) >> np.uint64(62)).astype(np.int32)  # the top two bits

@@ -48,3 +48,13 @@ def normal_pairs(bits: np.random.PCG64, n: int) -> Float[np.ndarray, "n 2"]:
     return np.sqrt(-2 * np.log(u))[:, None] * np.stack(
         [np.cos(2 * np.pi * v), np.sin(2 * np.pi * v)], axis=1
     )
+
+
+def uniform(bits: np.random.PCG64, *shape: int) -> Float[np.ndarray, "*shape"]:
+    """Uniform numbers in [0, 1) from raw bits, stable across versions of NumPy (NEP 19).
+
+    >>> uniform(np.random.PCG64(0), 2, 3).shape
+    (2, 3)
+    """
+    raw = bits.random_raw(int(np.prod(shape))).reshape(shape)
+    return (raw >> np.uint64(11)) / 2**53
