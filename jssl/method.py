@@ -7,7 +7,8 @@ Standard output names of `embed`; a method may have others:
     logits          [n, classes]
     prototypes      [n, k], scores of prototypes or clusters
     layers          a tuple of maps [n, h, w, d], tokens [n, l, d] or frames [n, t, h, w, d]
-    maps            the last of the layers, if it is [n, h, w, d]; derived by evals
+    maps            the last of the layers, if it is [n, h, w, d] or [n, t, h, w, d];
+                    derived by evals
     tokens          [n, l, d]
     attention       a tuple of probabilities [n, heads, 1 + l, 1 + l]
     input           the target of `reconstruction`, of the same shape

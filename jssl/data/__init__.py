@@ -25,6 +25,7 @@ from jssl.data.fields import (
     Image,
     Index,
     Labels,
+    Measurements,
     Numbers,
     Sound,
     Spans,
@@ -39,6 +40,7 @@ from jssl.data.nested import minibatches, pair
 from jssl.data.of_arrays import dataset
 from jssl.data.photographs import photographs
 from jssl.data.prepared import tfds
+from jssl.data.scenes import scenes
 from jssl.data.shards import shards
 from jssl.data.shortcuts import shortcuts
 from jssl.data.source import Batch, Source
@@ -70,6 +72,7 @@ __all__ = [
     "Image",
     "Index",
     "Labels",
+    "Measurements",
     "Numbers",
     "Sound",
     "Source",
@@ -115,6 +118,7 @@ _LOADERS: dict[str, Callable[..., Dataset]] = {
     "bounce16": bounce16,
     "moving_digits": moving_digits,
     "bouncing_digits": bouncing_digits,
+    "scenes": scenes,
     "eeg": eeg,
     "eeg_features": eeg_features,
     "eeg_toy": eeg_toy,
@@ -176,9 +180,10 @@ def load(
         in the number of a known data set; from installed packages "photographs" (patches),
         "stamps", "emoji" and "openclipart" (with captions); videos "doom:SCENARIO"
         (rendered walks), "clips:FOLDER", "bounce16", "moving_digits" and
-        "bouncing_digits" (digits); rows "eeg_toy", "eeg"
-        (trials of eeggan) and "eeg_features:FILE"; text "toy_text", "toy_text:TASK",
-        "text:FILE" (a file or folder), "posts:FILE" (texts with emojis, one a line),
+        "bouncing_digits" (digits), "scenes:DOMAIN" (rooms, with flow and depth); rows
+        "eeg_toy", "eeg" (trials of eeggan) and "eeg_features:FILE"; text "toy_text",
+        "toy_text:TASK", "text:FILE" (a file or folder), "posts:FILE" (texts with emojis,
+        one a line),
         "python_docs", "brown", "brown:pos" (tags),
         "brown:packed", "tweets" (sentiment), "entities" (tags), "spam", and
         "noise:TOKENSxVOCABULARY" (random tokens, for plans).

@@ -51,6 +51,18 @@ class Field:
 
 
 @dataclass(frozen=True)
+class Measurements(Field):
+    """Numbers [n, ...] that come with an input, such as depth, flow or a camera's motion.
+
+    They are part of unlabeled streams, as input or target of a pretext task, and no raw
+    features.
+    """
+
+    def plain(self, x, batch):
+        return None
+
+
+@dataclass(frozen=True)
 class Image(Field):
     """Images [n, h, w, c]: bytes, decoded to numbers in [0, 1], or floats in [0, 1]."""
 

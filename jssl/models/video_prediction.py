@@ -5,19 +5,42 @@ precipitation nowcasting", NeurIPS 2015, https://arxiv.org/abs/1506.04214.
 PredRNN: Wang et al., NeurIPS 2017; Wang et al., "PredRNN: A recurrent neural network for
 spatiotemporal predictive learning", TPAMI 2022, https://arxiv.org/abs/2103.09504.
 
-The loop over frames is unrolled: within `lax.scan` gradients of convolutions are slow on
-CPU. A constant of 1 is added to forget gates, as in the released code of PredRNN.
+A constant of 1 is added to forget gates, as in the released code of PredRNN.
 """
 
 from functools import partial
+from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from jssl.ops.convolution import convolve_in_loop
 from jssl.ops.maps import pixel_shuffle, pixel_unshuffle
 
 FORGET = 1.0  # added to forget gates, so that cells remember at first
+
+
+class Conv(nn.Module):
+    """A convolution of stride 1 with a bias, for loops over frames.
+
+    Attributes:
+      width: channels of the output.
+      kernel: side of the kernel.
+      bias: whether there is a bias.
+    """
+
+    width: int
+    kernel: int = 1
+    bias: bool = True
+
+    @nn.compact
+    def __call__(self, x):
+        shape = self.kernel, self.kernel, x.shape[-1], self.width
+        x = convolve_in_loop(x, self.param("kernel", nn.initializers.lecun_normal(), shape))
+        if not self.bias:
+            return x
+        return x + self.param("bias", nn.initializers.zeros, (self.width,))
 
 
 class ConvLSTMCell(nn.Module):
@@ -33,7 +56,7 @@ class ConvLSTMCell(nn.Module):
 
     Attributes:
       width: channels of h and c.
-      kernel: side of the convolutions.
+      kernel: side of the convolutions, odd.
       peephole: with the weights w, of every place and channel; else w = 0.
     """
 
@@ -44,9 +67,8 @@ class ConvLSTMCell(nn.Module):
     @nn.compact
     def __call__(self, h, c, x):
         """(h, c [n, y, x, width], x [n, y, x, d]) -> (h', c')."""
-        both = jnp.concatenate([x, h], -1)
-        gates = nn.Conv(4 * self.width, (self.kernel,) * 2, name="gates")(both)
-        i, f, g, q = jnp.split(gates, 4, -1)
+        gates = Conv(4 * self.width, self.kernel, name="gates")
+        i, f, g, q = jnp.split(gates(jnp.concatenate([x, h], -1)), 4, -1)
         if self.peephole:
             shape = 3, *c.shape[1:]
             wi, wf, wq = self.param("peephole", nn.initializers.zeros, shape)
@@ -67,7 +89,7 @@ class STLSTMCell(nn.Module):
 
     Attributes:
       width: channels of h, c and m.
-      kernel: side of the other convolutions.
+      kernel: side of the other convolutions, odd.
     """
 
     width: int
@@ -76,18 +98,17 @@ class STLSTMCell(nn.Module):
     @nn.compact
     def __call__(self, h, c, m, x):
         """(h, c, m [n, y, x, width], x) -> ((h', c', m'), (i o g, i2 o g2))."""
-        conv = partial(nn.Conv, kernel_size=(self.kernel,) * 2)
-        first = conv(4 * self.width, name="gates")(jnp.concatenate([x, h], -1))
-        second = conv(3 * self.width, name="memory_gates")(jnp.concatenate([x, m], -1))
+        conv, k = partial(Conv, self.width, bias=False), self.width
+        first = Conv(4 * k, self.kernel, name="gates")(jnp.concatenate([x, h], -1))
+        second = Conv(3 * k, self.kernel, name="memory_gates")(jnp.concatenate([x, m], -1))
         i, f, g, q = jnp.split(first, 4, -1)
         i2, f2, g2 = jnp.split(second, 3, -1)
         more, more2 = nn.sigmoid(i) * jnp.tanh(g), nn.sigmoid(i2) * jnp.tanh(g2)
         c = nn.sigmoid(f + FORGET) * c + more
         m = nn.sigmoid(f2 + FORGET) * m + more2
         both = jnp.concatenate([c, m], -1)
-        q = nn.sigmoid(q + conv(self.width, use_bias=False, name="output_gate")(both))
-        h = q * jnp.tanh(nn.Conv(self.width, (1, 1), use_bias=False, name="output")(both))
-        return (h, c, m), (more, more2)
+        q = nn.sigmoid(q + conv(self.kernel, name="output_gate")(both))
+        return (q * jnp.tanh(conv(1, name="output")(both)), c, m), (more, more2)
 
 
 class FramePredictor(nn.Module):
@@ -106,7 +127,7 @@ class FramePredictor(nn.Module):
     Attributes:
       widths: channels of each layer; equal for st_lstm.
       cell: "convlstm" or "st_lstm".
-      kernel: side of the convolutions of the cells.
+      kernel: side of the convolutions of the cells, odd.
       patch: side of a patch in pixels.
       peephole: peepholes of ConvLSTM cells.
       decouple: return the increments of both memories of ST-LSTM cells, after W of 1 x 1.
@@ -125,34 +146,27 @@ class FramePredictor(nn.Module):
     @nn.compact
     def __call__(self, frames, given, train=False):
         self._check()
-        n, t, *size = frames.shape
         cut = jax.vmap(partial(pixel_unshuffle, factor=self.patch), 1, 1)(frames)
         zeros = [jnp.zeros((*cut[:, 0].shape[:-1], k), frames.dtype) for k in self.widths]
-        h, c, m = list(zeros), list(zeros), zeros[0]
-        spatiotemporal = self.cell == "st_lstm"
-        kind = STLSTMCell if spatiotemporal else partial(ConvLSTMCell, peephole=self.peephole)
-        cells = [kind(k, self.kernel, name=f"cell{i}") for i, k in enumerate(self.widths)]
-        head = nn.Conv(cut.shape[-1], (1, 1), name="head")
-        found, states, increments = [], [], []
-        for step in range(t - 1):
-            x = cut[:, step]
-            if step:
-                x = jnp.where(given[:, step, None, None, None], x, found[-1])
-            for i, cell in enumerate(cells):
-                if spatiotemporal:
-                    (h[i], c[i], m), more = cell(h[i], c[i], m, x)
-                    increments.append(more)
-                else:
-                    h[i], c[i] = cell(h[i], c[i], x)
-                x = h[i]
-            found.append(head(x))
-            states.append(jnp.concatenate([x.mean((1, 2)) for x in h], -1))
+        h = c = zeros
+        carry = h, c, zeros[0], jnp.zeros_like(cut[:, 0])
+        given = given.at[:, 0].set(True)
+        over_frames = nn.scan(
+            _Layers,
+            variable_broadcast="params",
+            split_rngs={"params": False},
+            in_axes=1,
+            out_axes=1,
+        )
+        layers = over_frames(
+            self.widths, self.cell, self.kernel, self.peephole, self.decouple, name="layers"
+        )
+        _, (found, states, increments) = layers(carry, (cut[:, :-1], given))
         join = jax.vmap(partial(pixel_shuffle, factor=self.patch), 1, 1)
-        out = {"frames": join(jnp.stack(found, 1)), "states": jnp.stack(states, 1)}
+        out: dict[str, Any] = {"frames": join(found), "states": states}
         if self.decouple:
-            adapter = nn.Conv(self.widths[0], (1, 1), use_bias=False, name="adapter")
-            pair = (jnp.stack(x, 1) for x in zip(*increments, strict=True))
-            out["increments"] = tuple(map(adapter, pair))
+            flat = lambda x: x.reshape(len(x), -1, *x.shape[3:])
+            out["increments"] = tuple(map(flat, increments))
         return out
 
     def _check(self):
@@ -169,3 +183,36 @@ class FramePredictor(nn.Module):
                 f"peephole is of cell=convlstm and decoupling of cell=st_lstm, got "
                 f"{self.cell!r}"
             )
+
+
+class _Layers(nn.Module):
+    """One frame through all layers, with the output for the next."""
+
+    widths: tuple[int, ...]
+    cell: str
+    kernel: int
+    peephole: bool
+    decouple: bool
+
+    @nn.compact
+    def __call__(self, carry, inputs):
+        (h, c, m, predicted), (x, given) = carry, inputs
+        h, c, channels, increments = list(h), list(c), x.shape[-1], []
+        x = jnp.where(given[:, None, None, None], x, predicted)
+        for i, width in enumerate(self.widths):
+            if self.cell == "st_lstm":
+                cell = STLSTMCell(width, self.kernel, name=f"cell{i}")
+                (h[i], c[i], m), more = cell(h[i], c[i], m, x)
+                increments.append(more)
+            else:
+                cell = ConvLSTMCell(width, self.kernel, self.peephole, name=f"cell{i}")
+                h[i], c[i] = cell(h[i], c[i], x)
+            x = h[i]
+        predicted = Conv(channels, name="head")(x)
+        states = jnp.concatenate([x.mean((1, 2)) for x in h], -1)
+        pair = ()
+        if self.decouple:
+            adapter = Conv(self.widths[0], bias=False, name="adapter")
+            both = zip(*increments, strict=True)
+            pair = tuple(jnp.stack([adapter(x) for x in each], 1) for each in both)
+        return (h, c, m, predicted), (predicted, states, pair)

@@ -1,8 +1,8 @@
-"""Edge filters: gradients by Sobel, and morphological edges."""
+"""Edges: gradients by Sobel, morphological edges, and contours of segmentations."""
 
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float, Integer
 
 from jssl.ops.shapes import expect
 
@@ -50,3 +50,25 @@ def edge_image(images: Float[Array, "n h w c"]) -> Float[Array, "n h w c"]:
         images, -jnp.inf, lax.max, (1, 3, 3, 1), (1, 1, 1, 1), "SAME"
     )
     return largest - images
+
+
+def edge_map(ids: Integer[Array, "*n h w"]) -> Bool[Array, "*n h w"]:
+    """True where one of the 4 neighbors of a pixel has another number.
+
+    The contours of a segmentation, two pixels wide.
+
+    Raises:
+      ValueError: when the numbers are not int[..., h, w].
+
+    >>> edge_map(jnp.array([[0, 0, 0, 1, 1]]))[0].tolist()
+    [False, False, True, True, False]
+    """
+    expect("edge_map", ids=(ids, "... h w", "int"))
+    found = jnp.zeros(ids.shape, bool)
+    rest = [(0, 0)] * (ids.ndim - 2)
+    for differ, axes in (
+        (ids[..., 1:, :] != ids[..., :-1, :], lambda low: [(low, 1 - low), (0, 0)]),
+        (ids[..., 1:] != ids[..., :-1], lambda low: [(0, 0), (low, 1 - low)]),
+    ):
+        found |= jnp.pad(differ, rest + axes(0)) | jnp.pad(differ, rest + axes(1))
+    return found

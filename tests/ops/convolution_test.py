@@ -7,8 +7,9 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
-from jssl.ops.convolution import convolve
+from jssl.ops.convolution import convolve, convolve_in_loop
 
 LAYOUT = dict(dimension_numbers=("NHWC", "HWIO", "NHWC"))
 ARGUMENTS = ((2, 2), ((1, 1), (1, 1)))
@@ -40,7 +41,7 @@ PROGRAM = """
 from jssl import tuning
 tuning.tune()
 import jax, jax.numpy as jnp
-from jssl.ops.convolution import convolve
+from jssl.ops.convolution import convolve, convolve_in_loop
 layout = dict(dimension_numbers=("NHWC", "HWIO", "NHWC"))
 f = lambda x, k: convolve(jnp.tanh(x), k, (1, 1), "SAME", **layout).sum()
 x, k = jnp.ones((2, 4, 4, 3)), jnp.ones((3, 3, 3, 3))
@@ -54,3 +55,40 @@ def test_the_launcher_s_flags_are_known_to_xla_and_keep_the_barrier():
         [sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True
     )
     assert done.stdout.split() == ["True", "False"]
+
+
+@pytest.mark.parametrize("side", [1, 3, 5])
+def test_a_convolution_for_loops_is_one_in_value_and_gradients(side):
+    x = jax.random.normal(jax.random.key(0), (2, 6, 5, 3))
+    kernel = jax.random.normal(jax.random.key(1), (side, side, 3, 4))
+    weights = jax.random.normal(jax.random.key(2), (2, 6, 5, 4))
+
+    def of(conv):
+        loss = lambda x, kernel: (weights * jnp.tanh(conv(x, kernel))).sum()
+        return jax.jit(jax.value_and_grad(loss, (0, 1)))(x, kernel)
+
+    plain = lambda x, kernel: jax.lax.conv_general_dilated(
+        x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+    for one, two in zip(
+        jax.tree.leaves(of(convolve_in_loop)), jax.tree.leaves(of(plain)), strict=True
+    ):
+        np.testing.assert_allclose(one, two, rtol=1e-4, atol=1e-5)
+
+
+def test_no_convolution_is_left_in_the_program_for_a_cpu():
+    def loss(kernel, x):
+        last, _ = jax.lax.scan(
+            lambda x, _: (jnp.tanh(convolve_in_loop(x, kernel)), 0), x, length=3
+        )
+        return last.sum()
+
+    shapes = jnp.zeros((3, 3, 2, 2)), jnp.zeros((1, 4, 4, 2))
+    text = jax.jit(jax.grad(loss)).lower(*shapes).as_text()
+    assert "while" in text
+    assert "convolution" not in text
+
+
+def test_kernels_of_an_even_side_are_refused():
+    with pytest.raises(ValueError, match="must be odd, got 2"):
+        convolve_in_loop(jnp.zeros((1, 4, 4, 2)), jnp.zeros((2, 2, 2, 2)))

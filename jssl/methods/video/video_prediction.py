@@ -77,7 +77,9 @@ def video_prediction(
                 f"video_prediction: clips must be longer than the {observed} observed "
                 f"frames, got {x.shape[1]}"
             )
-        return jnp.broadcast_to(jnp.arange(x.shape[1] - 1) < observed, x[:, 1:, 0, 0, 0].shape)
+        return jnp.broadcast_to(
+            jnp.arange(x.shape[1] - 1) < observed, x[:, 1:, 0, 0, 0].shape
+        )
 
     def init(key, batch):
         x = prepare(first_row(dict(batch)))
