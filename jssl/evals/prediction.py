@@ -76,7 +76,7 @@ def frame_prediction(
         if field not in generated:
             raise ValueError(f"frame_prediction: the method must generate {field!r}")
         made, real = np.asarray(generated[field]), features.rows(split, rows)[field]
-        real = np.asarray(real, np.float32)
+        real = np.asarray(real)
         if real.ndim != 5 or real.shape[1] <= observed:
             raise ValueError(
                 f"frame_prediction: clips must be longer than the {observed} observed "

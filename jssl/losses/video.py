@@ -3,6 +3,7 @@ r"""Losses of clips: colors copied from other frames, and memories that should d
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from jssl.ops.precision import widen
 from jssl.ops.shapes import expect
 from jssl.ops.vectors import cosine
 
@@ -31,8 +32,9 @@ def pointer_nll(
         probabilities=(probabilities, "n l k"),
         classes=(classes, "n l", "int"),
     )
-    right = jnp.take_along_axis(probabilities, classes[..., None], -1)
-    return -jnp.log(right + eps).mean()
+    (probabilities,) = widen(probabilities)
+    hit = classes[..., None] == jnp.arange(probabilities.shape[-1])
+    return -jnp.log(jnp.sum(probabilities, -1, where=hit) + eps).mean()
 
 
 def memory_decoupling(
@@ -55,5 +57,6 @@ def memory_decoupling(
     [1.0, 0.0]
     """
     expect("memory_decoupling", one=(one, "n s h w d"), two=(two, "n s h w d"))
+    one, two = widen(one, two)
     pixels = lambda x: jnp.moveaxis(x.reshape(*x.shape[:2], -1, x.shape[-1]), 2, -1)
     return jnp.abs(cosine(pixels(one), pixels(two))).mean()

@@ -7,7 +7,7 @@ Videos", ECCV 2018. https://arxiv.org/abs/1806.09594
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, ScalarLike
 
 from jssl.ops.shapes import expect
 
@@ -15,7 +15,7 @@ from jssl.ops.shapes import expect
 def pointers(
     target: Float[Array, "n l d"],
     reference: Float[Array, "n r d"],
-    temperature: float = 1.0,
+    temperature: ScalarLike = 1.0,
     most: int | None = None,
 ) -> Float[Array, "n l r"]:
     r"""Distribution of each target place over the reference places, by inner product.
@@ -54,7 +54,7 @@ def propagate_labels(
     labels: Float[Array, "n l k"],
     *,
     references: int = 3,
-    temperature: float = 0.5,
+    temperature: ScalarLike = 0.5,
     most: int | None = None,
 ) -> Float[Array, "n t l k"]:
     r"""Labels of all frames from those of the first, copied along pointers.
@@ -70,7 +70,7 @@ def propagate_labels(
       labels: of the first frame; distributions stay distributions.
       references: m; the first frame is always a reference.
       temperature: of the pointers.
-      most: as in `pointers`, at most 2 l.
+      most: as in `pointers`, at most l.
 
     Raises:
       ValueError: when shapes do not fit, or no reference is asked for.
