@@ -42,6 +42,7 @@ def laptop(
     momentum: Fraction = 0.5,
     projector: Counts = (64,),
     area: Fraction = 1.0,
+    far: Positive = 1834.0,
 ) -> list[Stage]:
     """A small convolutional network for each view: about two minutes on two cores.
 
@@ -60,12 +61,15 @@ def laptop(
       momentum: Momentum of the bank's rows.
       projector: Widths of the layers of each view's head.
       area: Smallest area of a crop, as a fraction of the image's; 1: no crops.
+      far: Depth that is scaled to 1: the largest of doom, in map units.
     """
     train = images.load(run)
     color = train.image_shape[-1] == 3
     look = look or ("lab" if color else "halves")
     names, split = one_of("look", look, VIEWS)
-    whole = with_depth if "depth" in look else lambda batch: batch["image"]
+    whole = (
+        partial(with_depth, far=far) if "depth" in look else lambda batch: batch["image"]
+    )
     crop = (area, 1.0) if area < 1 else None
     view = views.View(size=train.side, area=crop, flip=0.5 if color else 0.0)
     prepare = lambda batch: split(whole(batch))
@@ -100,13 +104,13 @@ def laptop(
     ]
 
 
-def with_depth(batch):
-    """Images [n, h, w, c + 1] in [0, 1] whose last channel is depth."""
+def with_depth(batch, far=255.0):
+    """Images [n, h, w, c + 1] in [0, 1] whose last channel is depth, from 0 to `far`."""
     if "depth" not in batch:
         raise ValueError(
             "views by depth need a source with a column depth, such as doom:my_way_home"
         )
-    depth = batch["depth"][..., None].astype(jnp.float32) / 255
+    depth = batch["depth"][..., None].astype(jnp.float32) / far
     return jnp.concatenate([batch["image"], depth], -1)
 
 

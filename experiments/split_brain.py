@@ -18,7 +18,7 @@ from functools import partial
 import jax.numpy as jnp
 
 from jssl import Stage, baselines, evals, nets, optim, views
-from jssl.config import Count, Counts, one_of, tiny
+from jssl.config import Count, Counts, Positive, one_of, tiny
 from jssl.knobs import CONVNET, Images, Run, Small, in_color
 from jssl.method import field
 from jssl.methods.pretext.split_brain import (
@@ -55,6 +55,7 @@ def laptop(
     spacing: Count = 10,
     neighbors: Count = 5,
     shift: float = 2.0,
+    far: Positive = 1834.0,
 ) -> list[Stage]:
     """Two halves of a small convolutional network: about two minutes on two cores.
 
@@ -70,6 +71,7 @@ def laptop(
       spacing: Distance of the color bins in a and b: 10 (313 bins), 20 (78) ... 50.
       neighbors: Bins of the soft code of a color.
       shift: Largest shift of an image, in pixels; half of the images are mirrored.
+      far: Depth that is scaled to 1: the largest of doom, in map units.
     """
     train = in_color(images.load(run))
     bins = ab_bins(spacing) if classes else None
@@ -84,14 +86,15 @@ def laptop(
             "does not have: give source=doom"
         )
     view = views.View(size=train.side, shift=shift, flip=0.5)
+    with_depth = partial(split_depth, far=far)
 
     def moved(key, batch):
         if not deep:
             return split_lab(view(key, batch["image"]))
-        seen = view(key, 0.5 + jnp.concatenate(split_depth(batch), -1))
+        seen = view(key, 0.5 + jnp.concatenate(with_depth(batch), -1))
         return seen[..., :3] - 0.5, seen[..., 3:] - 0.5
 
-    prepare = split_depth if deep else field("image", split_lab)
+    prepare = with_depth if deep else field("image", split_lab)
     half = replace(small, widths=tuple(max(1, width // 2) for width in small.widths))
     one = Cells(half.encoder(maps=True), halves.second.outputs, up)
     two = Cells(half.encoder(maps=True), halves.first.outputs, up)

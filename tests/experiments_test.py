@@ -114,7 +114,7 @@ NEED_LABELS = {
 
 OF_TEXT = {"bart", "bert", "cpc_text", "gpt", "pegasus", "word2vec"}
 OF_POSTS = {"deepmoji"}
-OF_VIDEO = {"video_colorization", "video_prediction"}
+OF_VIDEO = {"camera_pose", "tracking", "video_colorization", "video_prediction"}
 OF_IMAGES = [file for file in FILES if file.stem not in OF_TEXT | OF_POSTS | OF_VIDEO]
 
 

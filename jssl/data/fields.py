@@ -63,6 +63,22 @@ class Measurements(Field):
 
 
 @dataclass(frozen=True)
+class Scaled(Measurements):
+    """Levels [n, ...], whole numbers, decoded to start + unit * level.
+
+    Attributes:
+      unit: difference of two levels.
+      start: value of level 0.
+    """
+
+    unit: float = 1.0
+    start: float = 0.0
+
+    def decode(self, x):
+        return self.start + self.unit * x.astype(jnp.float32)
+
+
+@dataclass(frozen=True)
 class Image(Field):
     """Images [n, h, w, c]: bytes, decoded to numbers in [0, 1], or floats in [0, 1]."""
 

@@ -38,7 +38,7 @@ RADIUS = (0.5, 0.9)
 SPEED = (0.1, 0.25)  # per frame, of objects that move
 WALL, LEVEL = (6.0, 10.0), (1.2, 2.0)  # depth of the wall; height of camera and ceiling
 ABSENT = 1e4  # height of a floor or ceiling that is not there
-AGREE = 1e-3  # relative difference of equal depths
+AGREE = 1e-3  # relative difference of depths, and of places in a frame, that are equal
 
 
 class Scene(NamedTuple):
@@ -319,7 +319,7 @@ def _frame(scene, rays, style, t, turn, place):
     is_object, thing = surface < count, jnp.minimum(surface, count - 1)
     centers = scene.center + t * scene.velocity
     local = jnp.where(is_object[..., None], point - centers[thing], point)
-    outward = local / scene.radius[thing][..., None]
+    outward = local / jnp.linalg.norm(local, axis=-1, keepdims=True)
     room = jnp.array([[0.0, 0, -1], [0, -1, 0], [0, 1, 0]])[jnp.maximum(surface - count, 0)]
     round_ = is_object & (scene.kind[thing] == BALL)
     front = jnp.where(is_object[..., None], jnp.array([0.0, 0, -1]), room)
@@ -356,7 +356,8 @@ def _moved(scene, t, turn, place, surface, point):
     to = size * seen[..., :2] / seen[..., 2:] + middle
     at = jnp.arange(size, dtype=to.dtype)
     flow = to - jnp.stack(jnp.meshgrid(at, at), -1)
-    outside = ((to < 0) | (to > size - 1)).any(-1)
+    slack = AGREE * size  # of rounding
+    outside = ((to < -slack) | (to > size - 1 + slack)).any(-1)
     rays = jnp.concatenate([(to - middle) / size, jnp.ones_like(to[..., :1])], -1)
     nearest = _cast(scene, t, place, rays @ turn.T).min(-1)
     return flow, outside | (nearest < seen[..., 2] * (1 - AGREE))

@@ -45,6 +45,13 @@ from jssl.losses.contrastive import (
     supervised_contrastive,
 )
 from jssl.losses.crossmodal import clip, mil_nce, siglip
+from jssl.losses.dense import (
+    depth_error,
+    edge_cross_entropy,
+    mask_cross_entropy,
+    normal_error,
+    relative_depth,
+)
 from jssl.losses.diffusion import simple_diffusion, variational_diffusion
 from jssl.losses.distillation import dino, ibot, koleo, swav, update_center
 from jssl.losses.energy import (
@@ -65,6 +72,7 @@ from jssl.losses.information import (
     nwj_bound,
 )
 from jssl.losses.metric import counting, margin, triplet
+from jssl.losses.motion import motion_cross_entropy, triplet_ranking
 from jssl.losses.predictive import cpc, cpc_per_step, nce, nce_log_z, proximal
 from jssl.losses.reconstruction import (
     bernoulli_cross_entropy,
@@ -116,11 +124,13 @@ __all__ = [
     "dcl",
     "dclw",
     "deepcluster",
+    "depth_error",
     "dim_global",
     "dim_local",
     "dim_prior",
     "dino",
     "dv_bound",
+    "edge_cross_entropy",
     "emphasized_cross_entropy",
     "emphasized_squared_error",
     "entropy",
@@ -145,6 +155,7 @@ __all__ = [
     "least_squares_discriminator",
     "least_squares_generator",
     "margin",
+    "mask_cross_entropy",
     "masked_lm",
     "masked_patch_error",
     "matching_aware_discriminator",
@@ -154,6 +165,7 @@ __all__ = [
     "minimax_discriminator",
     "minimax_generator",
     "mixmatch",
+    "motion_cross_entropy",
     "nat",
     "nce",
     "nce_log_z",
@@ -165,6 +177,7 @@ __all__ = [
     "next_sentence",
     "nnclr",
     "non_saturating_generator",
+    "normal_error",
     "nt_xent",
     "nwj_bound",
     "pcd_gradients",
@@ -174,6 +187,7 @@ __all__ = [
     "r1_penalty",
     "rebalanced_cross_entropy",
     "rebalancing_weights",
+    "relative_depth",
     "scaled_cosine_error",
     "siglip",
     "sigreg",
@@ -186,6 +200,7 @@ __all__ = [
     "swav",
     "token_cross_entropy",
     "triplet",
+    "triplet_ranking",
     "uda",
     "update_center",
     "variational_diffusion",

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from jssl.data import load
-from jssl.data.doom import record
+from jssl.data.doom import DEPTH, FOCAL, record
 
 PARTS = ("train", "val", "test")
 AUDIBLE = importlib.util.find_spec("vizdoom") and ctypes.util.find_library("openal")
@@ -116,6 +116,7 @@ def test_a_walk_has_frames_depth_objects_pose_actions_and_sound(corridor):
         "label": ((), np.int32),
         "sound": ((2520,), np.int16),
         "episode": ((), np.int32),
+        "level": ((), np.int32),
     }
     np.testing.assert_array_equal(table["image"][:, 0, 0, 0], 10 * table["depth"][:, 0, 0])
     assert table["image"].max() <= 110  # the middle of the frame alone
@@ -151,7 +152,7 @@ def test_a_walk_is_recorded_once(corridor, monkeypatch):
     assert load("doom:corridor", 4, **knobs).digest == first.digest
     assert len(calls) == 1
     files = [x.name for x in (corridor / "cache/doom").iterdir()]
-    assert files == ["corridor-0-60-8-9.9.npz"]
+    assert files == ["corridor-0-60-8-9.9-2.npz"]
     assert load("doom:corridor", 4, walk=1, **knobs).digest != first.digest
     load("doom:corridor", 4, level="E1M2", **knobs)
     assert len(calls) == 3
@@ -177,6 +178,141 @@ def test_what_is_wrong_is_an_error(corridor, monkeypatch):
     monkeypatch.setattr(importlib.metadata, "version", missing)
     with pytest.raises(ValueError, match="needs vizdoom: `pip install 'vizdoom'`"):
         load("doom:corridor", 4)
+
+
+def test_clips_are_consecutive_frames_of_one_episode(corridor):
+    knobs = {"steps": 100, "size": 8, "labeled": True}
+    whole = load("doom:corridor", 4, **knobs).table
+    clips = load("doom:corridor", 4, frames=3, every=2, stride=1, **knobs)
+    table = clips.table
+    shapes = {name: x.shape[1:] for name, x in table.items()}
+    assert shapes == {
+        "video": (3, 8, 8, 3),
+        "depth": (3, 8, 8),
+        "objects": (3, 8, 8),
+        "pose": (3, 4),
+        "action": (3,),
+        "label": (),
+        "sound": (5 * 2520,),  # of all frames between
+        "episode": (),
+        "level": (),
+    }
+    assert clips.fields["video"].fps == pytest.approx(35 / 8)
+    starts = [
+        i for i in range(76) if len(set(whole["episode"][i : i + 5])) == 1
+    ]  # of 80 frames
+    rows = np.array(starts)[:, None] + [0, 2, 4]
+    np.testing.assert_array_equal(table["video"], whole["image"][rows])
+    for name in ("depth", "objects", "pose", "action"):
+        np.testing.assert_array_equal(table[name], whole[name][rows])
+    np.testing.assert_array_equal(table["label"], whole["action"][starts])
+    depth = next(clips.stream())["depth"]
+    assert depth.dtype == np.uint8  # on its way to the device
+    decoded = np.asarray(clips.fields["depth"].decode(depth))
+    np.testing.assert_allclose(decoded, DEPTH.start + DEPTH.unit * depth)
+    with pytest.raises(ValueError, match="no episode has 11 frames"):
+        load("doom:corridor", 4, frames=11, **knobs)
+
+
+def test_maps_are_joined_and_split_by_map_or_by_episode(corridor):
+    knobs = {"steps": 60, "size": 8, "level": "A+B+C"}
+    mixed = load("doom:corridor", 4, **knobs)
+    assert mixed.fields["level"].names == ("A", "B", "C")
+    for part in PARTS:
+        table = mixed.split(part).table
+        assert set(table["level"]) == {0, 1, 2}
+    apart = load("doom:corridor", 4, split="map", **knobs)
+    for i, part in enumerate(PARTS):
+        table = apart.split(part).table
+        assert set(table["level"]) == {i} and len(table["level"]) == 60
+
+
+def test_flow_of_a_step_ahead_points_away_from_the_middle(corridor):
+    """In the stub all depths of a frame are equal, and a step is one unit."""
+    table = load("doom:corridor", 4, steps=100, size=8, frames=2, flow=True).table
+    flow, depth = table["flow"], DEPTH.start + DEPTH.unit * table["depth"][:, 0, 0, 0]
+    assert flow.shape == (len(depth), 1, 8, 8, 2)
+    moved = np.diff(table["pose"][..., 0])[:, 0]
+    away = np.arange(8) - 3.5
+    wanted = (moved / (depth - moved))[:, None] * away
+    np.testing.assert_allclose(flow[:, 0, 3, :, 0], wanted, atol=1e-4)
+    np.testing.assert_allclose(flow[:, 0, :, 5, 1], wanted, atol=1e-4)
+
+
+def test_clips_and_maps_are_checked(corridor):
+    for wrong in ({"frames": -1}, {"frames": 2, "every": 0}, {"flow": True}):
+        with pytest.raises(ValueError, match="frames must be 0 or more, 2 or more for"):
+            load("doom:corridor", 4, **wrong)
+    for wrong in ({"split": "room"}, {"split": "map", "level": "A+B"}):
+        with pytest.raises(ValueError, match="or 'map' with at least three maps"):
+            load("doom:corridor", 4, **wrong)
+
+
+def walls(pose, lines, size):
+    """Depth of the nearest wall in each column of a frame, from its lines [m, 4]."""
+    angle = np.deg2rad(pose[3])
+    ahead = np.array([np.cos(angle), np.sin(angle)])
+    right = np.array([ahead[1], -ahead[0]])
+    columns = (np.arange(size) - (size - 1) / 2) / (FOCAL[0] * size)
+    rays = ahead + columns[:, None] * right
+    start, end = lines[:, :2] - pose[:2], lines[:, 2:] - pose[:2]
+    along = end - start
+    with np.errstate(divide="ignore", invalid="ignore"):
+        scale = rays[:, None, 1] * along[:, 0] - rays[:, None, 0] * along[:, 1]
+        depth = (start[:, 1] * along[:, 0] - start[:, 0] * along[:, 1]) / scale
+        place = (rays[:, None, 0] * start[:, 1] - rays[:, None, 1] * start[:, 0]) / scale
+    hit = (depth > 0) & (place >= 0) & (place <= 1)
+    return np.where(hit, depth, np.inf).min(1)
+
+
+@pytest.mark.skipif(not AUDIBLE, reason="needs vizdoom and libopenal1")
+@pytest.mark.parametrize("scenario", ["my_way_home", "health_gathering_supreme"])
+def test_depth_is_linear_in_the_distance_of_walls(scenario, tmp_path, monkeypatch):
+    import vizdoom
+
+    monkeypatch.setenv("JSSL_CACHE", str(tmp_path))
+    monkeypatch.chdir(tmp_path)  # VizDoom writes its settings there
+    table = load(f"doom:{scenario}", 4, steps=200, size=120).table
+    game = vizdoom.DoomGame()
+    game.load_config(f"{vizdoom.scenarios_path}/{scenario}.cfg")
+    game.set_window_visible(False)
+    game.set_sectors_info_enabled(True)
+    game.init()
+    lines = [line for sector in game.get_state().sectors for line in sector.lines]
+    game.close()
+    lines = np.array([(x.x1, x.y1, x.x2, x.y2) for x in lines if x.is_blocking])
+    true = np.concatenate([walls(pose, lines, 120) for pose in table["pose"]])
+    level, objects = (table[key][:, 60].reshape(-1) for key in ("depth", "objects"))
+    seen = (level > 1) & (level < 126) & np.isfinite(true) & (objects == 0)
+    error = np.asarray(DEPTH.decode(level)) - true
+    near = seen & (np.abs(error) < 12)  # the others are beside an edge, or far floors
+    assert near.sum() > 0.85 * seen.sum()
+    slope, start = np.polyfit(level[near], true[near], 1)
+    assert abs(slope / DEPTH.unit - 1) < 0.005
+    # Uniform true depths of a level have a deviation of 7.15 / sqrt(12) = 2.06.
+    assert (true[near] - slope * level[near] - start).std() < 3
+    assert abs(error[near].mean()) < 4
+
+
+@pytest.mark.skipif(not AUDIBLE, reason="needs vizdoom and libopenal1")
+def test_frames_warped_by_the_flow_are_those_before(tmp_path, monkeypatch):
+    from scipy.ndimage import map_coordinates
+
+    monkeypatch.setenv("JSSL_CACHE", str(tmp_path))
+    source = load("doom:my_way_home", 4, steps=240, size=120, frames=2, flow=True)
+    table, size = source.table, 120
+    warped, copied = [], []
+    for i, video in enumerate(table["video"]):
+        video = video.mean(-1) / 255
+        x, y = np.moveaxis(table["flow"][i, 0], -1, 0) + np.indices((size, size))[::-1]
+        inside = (np.minimum(x, y) >= 0) & (np.maximum(x, y) <= size - 1)
+        still = np.abs(np.diff(table["pose"][i], axis=0)).max() < 1
+        if still or inside.mean() < 0.5:
+            continue
+        found = map_coordinates(video[1], [y, x], order=1)
+        warped.append(np.abs(found - video[0])[inside].mean())
+        copied.append(np.abs(video[1] - video[0])[inside].mean())
+    assert len(warped) > 20 and np.mean(warped) < 0.45 * np.mean(copied)
 
 
 @pytest.mark.skipif(not AUDIBLE, reason="needs vizdoom and libopenal1")

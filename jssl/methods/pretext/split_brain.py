@@ -70,9 +70,9 @@ def split_lab(images: Float[Array, "n h w 3"]) -> Parts:
     return (lab[..., :1] - 50) / 100, lab[..., 1:] / AB
 
 
-def split_depth(batch: Any) -> Parts:
-    """A batch with "image" in [0, 1] and "depth" in bytes -> both, less 1/2."""
-    return batch["image"] - 0.5, jnp.float32(batch["depth"])[..., None] / 255 - 0.5
+def split_depth(batch: Any, far: float = 255.0) -> Parts:
+    """A batch with "image" in [0, 1] and "depth" from 0 to `far` -> both, about 0."""
+    return batch["image"] - 0.5, jnp.float32(batch["depth"])[..., None] / far - 0.5
 
 
 def regression(channels: int, error: Callable[[Any], Any] = jnp.square) -> Prediction:
