@@ -1,8 +1,8 @@
 """Video prediction by ConvLSTM or PredRNN: ten frames are observed, ten predicted.
 
     python -m jssl.main --config=experiments/video_prediction.py
-    python -m jssl.main --config=experiments/video_prediction.py:cell=st_lstm,widths=24;24
-    python -m jssl.main --config=experiments/video_prediction.py:source=clips:FOLDER
+    python -m jssl.main --config=experiments/video_prediction.py:cell=st_lstm
+    python -m jssl.main --config=experiments/video_prediction.py:source=clips:F,reading=frames=20
     python -m jssl.main --config=experiments/video_prediction.py:paper
     python -m jssl.main --config=experiments/video_prediction.py:kth,source=clips:FOLDER
 
@@ -25,12 +25,13 @@ from jssl.methods.video.video_prediction import video_prediction
 from jssl.models.video_prediction import FramePredictor
 from jssl.ops.frames import random_windows
 
-SPATIOTEMPORAL = "cell=st_lstm,widths=24;24"
+SPATIOTEMPORAL = "cell=st_lstm"
 RUNS = {
     "": 3,
     SPATIOTEMPORAL: 3,
     f"{SPATIOTEMPORAL},decoupling=0.1": 1,
-    "source=doom,reading=frames=20": 1,
+    "epochs=12.0": 1,
+    "source=doom,reading=frames=20,channels=1": 1,
 }
 TINY = DATA | dict(
     source="bouncing_digits",

@@ -89,7 +89,7 @@ def video_prediction(
         out, stats = net.apply(params, stats, x, given, train=True, keys=keys)
         errors = jnp.square(out["frames"] - x[:, 1:])
         value = mse = errors.mean()
-        metrics = {"mse": mse, "unexplained_variance": mse / x[:, 1:].var()}
+        metrics = {"pixel_mse": mse, "unexplained_variance": mse / x[:, 1:].var()}
         if decoupling:
             metrics["decoupling"] = memory_decoupling(*out["increments"])
             value = mse + decoupling * metrics["decoupling"]

@@ -96,7 +96,7 @@ def test_the_predictions_are_those_of_loops_in_torch(cell):
         _, metrics = method.step(KEY, method.init(KEY, batch), batch)
         np.testing.assert_allclose(metrics["decoupling"], golden["decoupling"], rtol=1e-5)
         np.testing.assert_allclose(
-            metrics["loss"], metrics["mse"] + metrics["decoupling"], rtol=1e-6
+            metrics["loss"], metrics["pixel_mse"] + metrics["decoupling"], rtol=1e-6
         )
 
 
