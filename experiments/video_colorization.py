@@ -19,7 +19,7 @@ from jssl.models.resnet import ResNet
 from jssl.models.video_colorization import ClipMaps
 
 SCENES = "source=scenes,reading=frames=12"
-RUNS = {"": 3, SCENES: 3, "source=doom,reading=frames=12": 3}
+RUNS = {"": 3, SCENES: 3, "source=doom,size=32,reading=frames=12": 3}
 TINY = DATA | dict(
     source="bouncing_digits", reading="colored=True;frames=6", size=16, width=4, colors=3
 )
@@ -103,8 +103,8 @@ def paper(
 
     Departures: clips are held in memory, which is less than all of Kinetics: give a part of
     it and so many epochs that there are 400,000 steps. The 3-D convolutions have kernels of
-    3 x 3 x 3 and 256 channels. Masks are propagated by cosines and the ten largest weights
-    (`evals.propagation`), where the data have any; DAVIS is no data set of jssl.
+    3 x 3 x 3 and 256 channels. Masks are propagated by cosines (`evals.propagation`), where
+    the data have any; DAVIS is no data set of jssl.
 
     Args:
       source: Data set of color clips: clips:FOLDER.

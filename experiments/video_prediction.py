@@ -2,7 +2,7 @@
 
     python -m jssl.main --config=experiments/video_prediction.py
     python -m jssl.main --config=experiments/video_prediction.py:cell=st_lstm
-    python -m jssl.main --config=experiments/video_prediction.py:source=clips:F,reading=frames=20
+    python -m jssl.main --config=experiments/video_prediction.py:epochs=12,lr=2e-3
     python -m jssl.main --config=experiments/video_prediction.py:paper
     python -m jssl.main --config=experiments/video_prediction.py:kth,source=clips:FOLDER
 
@@ -31,7 +31,7 @@ RUNS = {
     SPATIOTEMPORAL: 3,
     f"{SPATIOTEMPORAL},decoupling=0.1": 1,
     "epochs=12.0": 1,
-    "source=doom,reading=frames=20,channels=1": 1,
+    "source=doom,size=32,channels=1,reading=frames=20": 1,
 }
 TINY = DATA | dict(
     source="bouncing_digits",

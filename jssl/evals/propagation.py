@@ -1,13 +1,13 @@
 r"""Tracking: masks of objects propagated through clips along pointers of frozen features.
 
     y_t = sum over reference frames s of A_ts y_s,
-    A_ts = softmax of cos(f_t, f_s) / tau, of the largest weights,
+    A_ts = softmax of cos(f_t, f_s) / tau,
 
 with f the maps of frames, and y_1 the masks of the first frame, averaged over the places of
 the maps; the references are the first frame and the last m, whose masks are propagated ones
 (Vondrick et al. 2018, "Tracking Emerges by Colorizing Videos",
-https://arxiv.org/abs/1806.09594, section 4; for features of other methods, with cosines and
-the largest weights only, Jabri et al. 2020, https://arxiv.org/abs/2006.14613). Masks are
+https://arxiv.org/abs/1806.09594, section 4; with cosines, for features of any method, Jabri
+et al. 2020, https://arxiv.org/abs/2006.14613, who keep the largest weights only). Masks are
 enlarged bilinearly, and a pixel belongs to the object with the largest value.
 """
 
@@ -40,7 +40,6 @@ def propagated_masks(
     *,
     temperature: float,
     references: int = 3,
-    most: int = 10,
     count: int | None = None,
 ) -> Integer[np.ndarray, "n t h w"]:
     """Masks of all frames, from those of the first.
@@ -50,7 +49,6 @@ def propagated_masks(
       objects: numbers of the objects in the first frame, [n, h, w], 0 for the background.
       temperature: tau of the pointers.
       references: frames before each frame that are references, besides the first.
-      most: largest number of references of a place.
       count: number of objects with the background; None: that in the masks.
 
     Raises:
@@ -62,10 +60,9 @@ def propagated_masks(
     """
     expect("propagated_masks", maps=(maps, "n t y x d"), objects=(objects, "n h w", "int"))
     count = count or int(np.max(objects, initial=0)) + 1
-    most = min(most, maps.shape[2] * maps.shape[3])
     n = len(maps)
     rows = np.arange(-(-n // TOGETHER) * TOGETHER).reshape(-1, TOGETHER) % n
-    kept = dict(references=references, most=most, count=count)
+    kept = dict(references=references, count=count)
     found = [
         np.asarray(_propagated(maps[i], objects[i], jnp.float32(temperature), **kept))
         for i in rows
@@ -73,8 +70,8 @@ def propagated_masks(
     return np.concatenate(found)[:n]
 
 
-@partial(jax.jit, static_argnames=("references", "most", "count"))
-def _propagated(maps, objects, temperature, references, most, count):
+@partial(jax.jit, static_argnames=("references", "count"))
+def _propagated(maps, objects, temperature, references, count):
     n, t, y, x, d = maps.shape
     masks = jax.nn.one_hot(objects, count)  # [n, h, w, count]
     labels = cell_means(masks, (y, x)).reshape(n, y * x, count)
@@ -83,7 +80,6 @@ def _propagated(maps, objects, temperature, references, most, count):
         labels,
         references=references,
         temperature=temperature,
-        most=most,
     )
     size = n * t, *masks.shape[1:]
     large = jax.image.resize(found.reshape(n * t, y, x, count), size, "bilinear")
@@ -131,7 +127,6 @@ def propagation(
     steps: Sequence[int] = (5, 10),
     temperatures: Sequence[float] = (0.01, 0.05, 0.2),
     references: int = 3,
-    most: int = 10,
     limit: int = 200,
     task: str = "clips",
 ) -> Eval:
@@ -149,7 +144,6 @@ def propagation(
       steps: numbers of frames after the first; those beyond the clips are left out.
       temperatures: to select from.
       references: frames before each frame that are references, besides the first.
-      most: largest number of references of a place.
       limit: number of clips of a split, the first ones.
       task: description of the clips, for the protocol.
 
@@ -158,12 +152,11 @@ def propagation(
         frame.
     """
     grid = tuple(sorted(float(x) for x in temperatures))
-    if not grid or not grid[0] > 0 or not steps or min(*steps, references, most, limit) < 1:
+    if not grid or not grid[0] > 0 or not steps or min(*steps, references, limit) < 1:
         raise ValueError(
-            f"propagation: temperatures, steps, references, most and limit must be "
-            f"positive, got {grid}, {tuple(steps)}, {references}, {most}, {limit}"
+            f"propagation: temperatures, steps, references and limit must be positive, got "
+            f"{grid}, {tuple(steps)}, {references}, {limit}"
         )
-    settings: dict[str, Any] = dict(references=references, most=most)
 
     def judged(features, split):
         """IoU by step and temperature, other metrics, and masks by temperature."""
@@ -171,7 +164,8 @@ def propagation(
         maps = _maps(features, video, frames, split)
         first, count = objects[:, 0], int(objects.max()) + 1
         at = [x for x in steps if x < video.shape[1]] or [video.shape[1] - 1]
-        track = partial(propagated_masks, maps, first, count=count, **settings)
+        how: dict[str, Any] = dict(references=references, count=count)
+        track = partial(propagated_masks, maps, first, **how)
         tried = {x: track(temperature=x) for x in grid}
         sizes = maps.shape[2:4]
         fitted = {t: _on_grid(objects[:, t], sizes, count) for t in at}
@@ -193,8 +187,8 @@ def propagation(
     rates = ", ".join(f"{x:g}" for x in grid)
     return Eval(
         f"masks of {task} propagated by cosines of maps, from the first frame and the last "
-        f"{references}, {most} largest weights, temperature chosen on val from {rates}, "
-        f"{limit} clips; mean IoU of objects",
+        f"{references}, temperature chosen on val from {rates}, {limit} clips; mean IoU of "
+        f"objects",
         run,
         ("maps",),
     )

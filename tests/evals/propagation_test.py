@@ -50,7 +50,7 @@ class Clips(Features):
 
 def test_features_that_name_what_is_where_track_it():
     objects, code = moving()
-    found = propagated_masks(code, objects[:, 0], temperature=0.01, most=5)
+    found = propagated_masks(code, objects[:, 0], temperature=0.01)
     np.testing.assert_array_equal(found, objects)
     scores = propagation(steps=(2, 6, 60))(Clips(), True)
     assert scores["iou@6"] == scores["iou@6/grid"] == 1
