@@ -50,7 +50,7 @@ class Features:
 
     @cached_property
     def names(self) -> tuple[str, ...]:
-        """Outputs of `embed`, with "maps" if its last layer is [n, h, w, d]."""
+        """Outputs of `embed`, with "maps" if its last layer has places."""
         method = self.engine.stage.method
         outputs = jax.eval_shape(method.embed, self.engine.shapes, self.engine.rows)
         return tuple(with_maps(outputs))
@@ -322,7 +322,8 @@ def render(features: Features) -> tuple[dict[str, Picture], dict[str, str]]:
 
 
 def with_maps(outputs: Mapping[str, Any]) -> dict[str, Any]:
-    """The outputs of `embed`, with its last layer as "maps" if that is [n, h, w, d]."""
+    """The outputs of `embed`, with its last layer as "maps" if that is [n, h, w, d], or
+    [n, t, h, w, d] of clips."""
     layers = outputs.get("layers", ())
-    there = bool(layers) and layers[-1].ndim == 4
+    there = bool(layers) and layers[-1].ndim in (4, 5)
     return ({"maps": layers[-1]} if there else {}) | dict(outputs)

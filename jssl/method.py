@@ -9,7 +9,8 @@ Standard output names of `embed`; a method may have others:
     layers          a tuple of maps [n, h, w, d], tokens [n, l, d] or frames [n, t, h, w, d]
     frames          maps [n, t, h, w, d] or rows [n, t, d] of the frames of a video, each
                     computed from one frame alone
-    maps            the last of the layers, if it is [n, h, w, d]; derived by evals
+    maps            the last of the layers, if it is [n, h, w, d] or [n, t, h, w, d];
+                    derived by evals
     tokens          [n, l, d]
     attention       a tuple of probabilities [n, heads, 1 + l, 1 + l]
     input           the target of `reconstruction`, of the same shape

@@ -37,6 +37,7 @@ from jssl.checkpoint import Checkpoints
 from jssl.engine import copied
 from jssl.learner import descend, fresh
 from jssl.method import Method
+from jssl.pictures import Clip
 
 KEYS = list(jax.vmap(jax.random.key)(np.arange(60)))
 KEY = KEYS[0]
@@ -163,10 +164,12 @@ def test_its_pictures_can_be_drawn(case):
         if isinstance(picture, str):
             assert picture.strip()
             continue
-        assert picture.images.ndim == 5
-        assert picture.images.shape[-1] in (1, 3)
-        assert len(picture.columns) in (0, picture.images.shape[1])
-        assert np.isfinite(picture.images).all()
+        clip = isinstance(picture, Clip)
+        images = picture.frames if clip else picture.images
+        assert images.ndim == 5 + clip
+        assert images.shape[-1] in (1, 3)
+        assert len(picture.columns) in (0, images.shape[1])
+        assert np.isfinite(images).all()
 
 
 def test_the_headline_metric_improves_on_one_batch(case):

@@ -115,8 +115,10 @@ NEED_LABELS = {
 OF_TEXT = {"bart", "bert", "cpc_text", "gpt", "pegasus", "word2vec"}
 OF_POSTS = {"deepmoji"}
 OF_FLOW = {"motion_masks", "relative_depth"}
-OF_ORDER = {"cubic_puzzles", "order_prediction", "order_verification"}
-OF_VIDEO = OF_FLOW | OF_ORDER | {"camera_pose", "rgb_flow", "tracking", "videomae"}
+OF_VIDEO = OF_FLOW | {
+    "camera_pose", "cubic_puzzles", "order_prediction", "order_verification", "rgb_flow",
+    "tracking", "video_colorization", "video_prediction", "videomae",
+}  # fmt: skip
 OF_DEMONSTRATIONS = {"robot_mae"}
 OF_OTHERS = OF_TEXT | OF_POSTS | OF_VIDEO | OF_DEMONSTRATIONS
 OF_IMAGES = [file for file in FILES if file.stem not in OF_OTHERS]

@@ -6,7 +6,7 @@ import pytest
 from tiers import METHODS, module
 
 from jssl.method import nothing
-from jssl.pictures import draw
+from jssl.pictures import Clip, draw
 
 pytestmark = pytest.mark.usefixtures("freed")
 
@@ -31,6 +31,7 @@ def test_pictures_of_one_to_eight_rows_can_be_drawn(name, tmp_path):
             if isinstance(picture, str):
                 assert picture.strip()
             else:
-                assert np.isfinite(picture.images).all()
-                assert len(picture.columns) in (0, np.shape(picture.images)[1])
+                images = picture.frames if isinstance(picture, Clip) else picture.images
+                assert np.isfinite(images).all()
+                assert len(picture.columns) in (0, np.shape(images)[1])
             draw(picture, title, tmp_path / f"{n}")

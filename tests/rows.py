@@ -136,6 +136,14 @@ CASES = {
         (X[:, :4], TOKENS[0], X),
     ),
     "next_sentence": (losses.next_sentence, (X[:, :2], LABELS % 2)),
+    "memory_decoupling": (
+        lambda a, b: losses.memory_decoupling(a[:, None], b[:, None]),
+        IMAGES,
+    ),
+    "pointer_nll": (
+        lambda y, c: losses.pointer_nll(jax.nn.softmax(y), c[:, None].repeat(4, 1)),
+        (TOKENS[0], LABELS),
+    ),
     "proximal": (losses.proximal, (X, Y)),
     "rebalanced_cross_entropy": (
         lambda x, y: losses.rebalanced_cross_entropy(x, jax.nn.softmax(y), jnp.arange(5.0)),

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 
 from jssl.data.decoding import check_shape
-from jssl.data.embedded import DIGITS, LICENSES, digits
+from jssl.data.embedded import DIGITS, LICENSES, digits, mnist
 from jssl.data.fields import Dataset, Field, Labels, Tokens, Video
 from jssl.data.shortcuts import ORIENTATIONS, textures
 from jssl.data.toys import uniform
@@ -21,6 +21,7 @@ from jssl.ops.lab import lab_to_rgb
 
 SPEEDS = (-2, -1, 1, 2)  # pixels a frame, along either axis
 WORDS = (*DIGITS.names, "up-left", "up-right", "down-left", "down-right")
+_GLYPHS = {"digits": digits, "mnist": mnist}
 _SHARE = {"train": 8, "val": 1, "test": 1}  # videos of a digit
 DIRECTIONS = Labels(
     ("right", "down-right", "down", "down-left", "left", "up-left", "up", "up-right")
@@ -162,14 +163,21 @@ def _drifts(table, seed, frames, size, speed, channels):
 
 
 def bouncing_digits(
-    *, frames: int = 20, size: int = 32, count: int = 1, colored: bool = False
+    *,
+    frames: int = 20,
+    size: int = 32,
+    count: int = 1,
+    colored: bool = False,
+    of: str = "digits",
 ) -> Dataset:
     """Videos of digits that move straight on and bounce off the sides of a square.
 
     Start and direction are random, the speed is a tenth of the free range per frame
     (`bounces`). Digits are scikit-learn's, enlarged to 7/16 of a side (14 of 32 pixels),
     and the splits are those of `digits`: two videos begin with each image of train (2,154),
-    one with each of val and test (360 and 360); further digits are of the same split.
+    one with each of val and test (360 and 360); further digits are of the same split. With
+    of=mnist digits are those of `mnist` (7,000, 500 and 1,000 videos), of 28 pixels for a
+    size of 64: the rule of Moving MNIST.
 
     Gray digits are on black, and overlap by their maximum. Colored ones cover what is
     behind them; each has a random hue, and a texture that is visible in gray and moves with
@@ -185,20 +193,26 @@ def bouncing_digits(
       size: side of a frame in pixels.
       count: number of digits.
       colored: True for colored digits before a texture.
+      of: data set of the digits: digits or mnist.
 
     Raises:
-      ValueError: a square smaller than 16 pixels, no frames, or no digits.
+      ValueError: a square smaller than 16 pixels, no frames, no digits, or another data
+        set.
     """
     _check_square("bouncing_digits", size, frames)
     if not 1 <= count <= 255:
         raise ValueError(f"bouncing_digits: count must be 1 to 255, got {count}")
-    found = digits(size=7 * size // 16, channels=1)
+    if of not in _GLYPHS:
+        raise ValueError(
+            f"bouncing_digits: of must be one of {', '.join(_GLYPHS)}, got {of!r}"
+        )
+    found = _GLYPHS[of](size=7 * size // 16, channels=1)
     splits = {
         part: partial(_bounces, found.splits[part], i, frames, size, count, colored)
         for i, part in enumerate(_SHARE)
     }
     fields = {"video": Video(), "objects": Labels(), "label": DIGITS}
-    return Dataset(splits, 10, fields, license=LICENSES["digits"])
+    return Dataset(splits, 10, fields, license=LICENSES[of])
 
 
 def bounces(

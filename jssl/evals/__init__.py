@@ -110,6 +110,8 @@ from jssl.evals.of_arrays import (
 )
 from jssl.evals.perplexity import perplexity
 from jssl.evals.picture import embedding_picture, pca
+from jssl.evals.prediction import frame_errors, frame_prediction
+from jssl.evals.propagation import object_iou, propagated_masks, propagation
 from jssl.evals.protocol import Eval, Features, renamed, rows_of
 from jssl.evals.reconstruction import reconstruction
 from jssl.evals.regression import regression, ridge_fit
@@ -184,6 +186,8 @@ __all__ = [
     "fid",
     "filter_grid",
     "fine_tune",
+    "frame_errors",
+    "frame_prediction",
     "frechet_distance",
     "generated_classes",
     "generation",
@@ -217,6 +221,7 @@ __all__ = [
     "nmi",
     "nms",
     "normalized_answer",
+    "object_iou",
     "opposites",
     "participation_ratio",
     "path_error",
@@ -225,6 +230,8 @@ __all__ = [
     "pixel_agreement",
     "pool_to_budget",
     "prdc",
+    "propagated_masks",
+    "propagation",
     "prototype_predict",
     "psnr",
     "purity",

@@ -25,6 +25,7 @@ SLOW = {
     "segmentation_fcn": "a small convolutional head on the maps of scenes",
     "detection": "boxes in scenes, from the maps",
     "action": "the motion in clips, from frames or h, with controls and recall@k",
+    "propagation": "masks of objects propagated through clips, from the maps",
 }
 
 

@@ -86,9 +86,10 @@ def protocols(source: Source, seed: int = 0) -> dict[str, Protocol]:
     """All protocols that apply to the columns of a data set, by name.
 
     Scenes and clips are composed of images of the same split; clips of data sets of videos
-    are their own, and their classes are the actions. For one seed, few labels are the same
-    for every method. "upto2" is fine-tuning with the first two layers transferred and the
-    others as before training. Tags [n, l] are probed from tokens, numbers by
+    are their own: their classes are the actions, and masks are propagated in those with a
+    column of objects. For one seed, few labels are the same for every method. "upto2" is
+    fine-tuning with the first two layers transferred and the others as before training.
+    Tags [n, l] are probed from tokens, numbers by
     regression. Tags of BIO are judged by whole entities, too.
 
     Args:
@@ -108,9 +109,12 @@ def protocols(source: Source, seed: int = 0) -> dict[str, Protocol]:
             if _is_bio(kind.names):
                 of_entities = evals.entity_probe(kind.names, target=name)
                 found[f"entities/{name}"] = Protocol(of_entities, ("tokens",), (name,))
+    known = source.row_shapes()
+    if "video" in known and "objects" in {*known, *targets}:
+        tracked = evals.propagation(task=source.data_name)
+        found["propagation"] = Protocol(tracked, ("maps",), ("video",), quick=False)
     if source.classes:
         found |= _of_classes(source, seed)
-    known = source.row_shapes()
     return {k: p for k, p in found.items() if set(p.fields) <= set(known)}
 
 
@@ -167,6 +171,7 @@ def _of_classes(source, seed):
         "segmentation_fcn": dense(segmentation(head="fcn")),
         "detection": dense(evals.detection(made, seed=seed, task=task)),
         "action": dense(evals.action(clips, opposite=OPPOSITE, seed=seed, task=short)),
+        "propagation": dense(evals.propagation(clips, frames=True, task=short)),
     }
 
 
@@ -198,6 +203,8 @@ def _composed(make, source, counts, seed, wide):
         size = wide * max(glyphs.shape[1:3])
         each = partial(make, size=size)
         made = dict(jax.device_get(each(key, glyphs, part.labels(), counts[split])))
+        if "video" in made:
+            made["objects"] = (made["video"][..., 0] > worlds.INK).astype(np.int32)
         channels = np.shape(images)[-1]  # of the network; the worlds are gray
         return made | {k: np.repeat(made[k], channels, -1) for k in PICTURED if k in made}
 

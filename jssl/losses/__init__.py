@@ -104,6 +104,7 @@ from jssl.losses.siamese import (
 from jssl.losses.sparsity import average_activation, kl_sparsity, l1_sparsity
 from jssl.losses.variational import gaussian_kl, negative_elbo, negative_iwae
 from jssl.losses.vat import kl_hessian_vector_product, vat, vat_perturbation
+from jssl.losses.video import memory_decoupling, pointer_nll
 
 __all__ = [
     "annealed_cross_entropy",
@@ -159,6 +160,7 @@ __all__ = [
     "masked_lm",
     "masked_patch_error",
     "matching_aware_discriminator",
+    "memory_decoupling",
     "mil_nce",
     "mine",
     "minimax_discriminator",
@@ -180,6 +182,7 @@ __all__ = [
     "nt_xent",
     "nwj_bound",
     "pcd_gradients",
+    "pointer_nll",
     "proximal",
     "pseudo_label",
     "r1_penalty",

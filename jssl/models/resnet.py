@@ -93,6 +93,8 @@ class ResNet(nn.Module):
       remat: recompute the activations of each block in the backward pass, to save memory.
       zero_last: initialize the scale of each block's last norm to 0; MoCo v1 and v2, with
         torchvision's default, start from 1.
+      strides: of the stages; empty: 1 and then 2.
+      maps: return the last feature map [n, h', w', d] without pooling.
 
     Raises:
       ValueError: for another depth or stem.
@@ -105,6 +107,8 @@ class ResNet(nn.Module):
     dtype: Any = None
     remat: bool = False
     zero_last: bool = True
+    strides: tuple[int, ...] = ()
+    maps: bool = False
 
     @nn.compact
     def __call__(self, images, train=False):
@@ -132,19 +136,21 @@ class ResNet(nn.Module):
             x = nn.max_pool(x, (3,) * axes, (2,) * axes, padding=((1, 1),) * axes)
         tap(self, "layers", x)
         block = nn.remat(Block, static_argnums=(2,)) if self.remat else Block
-        for stage, count in enumerate(counts):
+        strides = self.strides or (1,) + (2,) * (len(counts) - 1)
+        for stage, (count, step) in enumerate(zip(counts, strides, strict=True)):
             for i in range(count):
                 x = block(
                     kind,
                     self.width * 2**stage,
-                    2 if stage and i == 0 else 1,
+                    step if i == 0 else 1,
                     self.groups,
                     self.dtype,
                     self.zero_last,
                     name=f"stage{stage}_{i}",
                 )(x, train)
             tap(self, "layers", x)
-        return x.mean(range(1, x.ndim - 1)).astype(jnp.promote_types(x.dtype, jnp.float32))
+        x = x if self.maps else x.mean(range(1, x.ndim - 1))
+        return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
     @property
     def features(self) -> int:

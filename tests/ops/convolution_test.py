@@ -7,9 +7,10 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from jax import lax
 
-from jssl.ops.convolution import convolve, convolve_clips
+from jssl.ops.convolution import convolve, convolve_clips, convolve_in_loop
 
 LAYOUT = dict(dimension_numbers=("NHWC", "HWIO", "NHWC"))
 ARGUMENTS = ((2, 2), ((1, 1), (1, 1)))
@@ -68,3 +69,40 @@ def test_clips_are_convolved_as_over_three_axes():
             x, kernel, (1, 2, 2), pads, dimension_numbers=("NDHWC", "DHWIO", "NDHWC")
         )
         np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("side", [1, 3, 5])
+def test_a_convolution_for_loops_is_one_in_value_and_gradients(side):
+    x = jax.random.normal(jax.random.key(0), (2, 6, 5, 3))
+    kernel = jax.random.normal(jax.random.key(1), (side, side, 3, 4))
+    weights = jax.random.normal(jax.random.key(2), (2, 6, 5, 4))
+
+    def of(conv):
+        loss = lambda x, kernel: (weights * jnp.tanh(conv(x, kernel))).sum()
+        return jax.jit(jax.value_and_grad(loss, (0, 1)))(x, kernel)
+
+    plain = lambda x, kernel: jax.lax.conv_general_dilated(
+        x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+    for one, two in zip(
+        jax.tree.leaves(of(convolve_in_loop)), jax.tree.leaves(of(plain)), strict=True
+    ):
+        np.testing.assert_allclose(one, two, rtol=1e-4, atol=1e-5)
+
+
+def test_no_convolution_is_left_in_the_program_for_a_cpu():
+    def loss(kernel, x):
+        last, _ = jax.lax.scan(
+            lambda x, _: (jnp.tanh(convolve_in_loop(x, kernel)), 0), x, length=3
+        )
+        return last.sum()
+
+    shapes = jnp.zeros((3, 3, 2, 2)), jnp.zeros((1, 4, 4, 2))
+    text = jax.jit(jax.grad(loss)).lower(*shapes).as_text()
+    assert "while" in text
+    assert "convolution" not in text
+
+
+def test_kernels_of_an_even_side_are_refused():
+    with pytest.raises(ValueError, match="must be odd, got 2"):
+        convolve_in_loop(jnp.zeros((1, 4, 4, 2)), jnp.zeros((2, 2, 2, 2)))
