@@ -22,7 +22,7 @@ from jssl.models.jigsaw import ContextFree
 from jssl.models.resnet import ResNet
 from jssl.papers import CLIPS, UCF101, FineTuning, over_time
 
-RUNS = {"": 3, "turn=True": 1}
+RUNS = {"": 3, "source=moving_digits": 1, "turn=True": 1}
 CHANCE = {"order_loss": math.log(ORDERS)}
 
 
@@ -30,20 +30,24 @@ CHANCE = {"order_loss": math.log(ORDERS)}
 def laptop(
     run: Run = Run(),
     videos: Videos = Videos(
-        epochs=12.0, batch=64, supervised_epochs=4.0, reading="frames=16"
+        source="scenes",
+        epochs=20.0,
+        batch=64,
+        supervised_epochs=4.0,
+        reading="frames=16",
     ),
-    small: Small = Small(widths=(16, 32, 64)),
+    small: Small = Small(lr=3e-3, widths=(16, 32, 64)),
     piece: Counts = (4, 12, 12),
     turn: bool = False,
     width: Count = 32,
     hidden: Count = 128,
 ) -> list[Stage]:
-    """A small 3-D convolutional network on drifting digits: some minutes on two cores.
+    """A small 3-D convolutional network on rendered rooms: some minutes on two cores.
 
-    A digit of moving_digits has the side of a cell, and drifts by a quarter of it while a
-    piece lasts: the parts of the digit tell the quarters of the picture, and their motion
-    tells the intervals of time. Both fail where pieces are black, so that not all puzzles
-    can be solved.
+    In scenes all pieces have something in them: the quarters of a room look different, and
+    camera and objects move in one direction through its intervals. On moving_digits this
+    network does not leave chance within 400 steps (order_loss 3.17): a piece without its
+    digit is black, and puzzles with two such pieces have several solutions.
 
     Args:
       batch: Videos per step, a puzzle each.
