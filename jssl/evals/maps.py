@@ -148,7 +148,7 @@ def depth_maps(
         return {key + of: number for key, number in numbers.items()}
 
     what = "absolute error and order" if metric else "order"
-    whose = f" of other rows ({of})" if other else ""
+    whose = ", of other rows" if other else ""
     how = f"{what} of {name}, {PAIRS} pairs of pixels an image, beside mean depths{whose}"
     return Eval(how, run, (name,), online=True)
 

