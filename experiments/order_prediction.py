@@ -36,7 +36,7 @@ def laptop(
     crop: Count = 28,
     jitter: int = 1,
     width: Count = 128,
-    pair: Count = 32,
+    pair: Count = 128,
 ) -> list[Stage]:
     """A small convolutional network on drifting digits: about two minutes on two cores.
 
@@ -59,7 +59,7 @@ def laptop(
     """
     train = videos.load(run)
     known = len(order_classes(frames))
-    network = PairwiseOrder(small.encoder(maps=True), known, width, pair)
+    network = PairwiseOrder(small.encoder(maps=True), known, width, pair, norm=True)
     method = order_prediction(
         nets.linen(network),
         small.adamw(train.steps(videos.epochs)),

@@ -114,9 +114,14 @@ NEED_LABELS = {
 
 OF_TEXT = {"bart", "bert", "cpc_text", "gpt", "pegasus", "word2vec"}
 OF_POSTS = {"deepmoji"}
-OF_VIDEOS = {"cubic_puzzles", "order_prediction", "order_verification"}
-OTHERS = OF_TEXT | OF_POSTS | OF_VIDEOS
-OF_IMAGES = [file for file in FILES if file.stem not in OTHERS]
+OF_VIDEO = {
+    "camera_pose",
+    "cubic_puzzles",
+    "order_prediction",
+    "order_verification",
+    "tracking",
+}
+OF_IMAGES = [file for file in FILES if file.stem not in OF_TEXT | OF_POSTS | OF_VIDEO]
 
 
 @pytest.mark.whole
@@ -143,6 +148,13 @@ def test_files_of_text_without_labels_train_to_the_report(name, tmp_path, capfd)
     again = f"{file}:tiny=True,tokenizer={work}"
     (stage,) = config.load(again).stages()
     assert list(stage.data.field_of("corpus").vocabulary) == known
+
+
+@pytest.mark.parametrize("name", sorted(OF_VIDEO))
+def test_images_in_place_of_clips_are_refused_in_one_line(name):
+    file = FILES[0].with_name(f"{name}.py")
+    with pytest.raises(ValueError, match="digits must have clips of .* got none"):
+        config.load(f"{file}:tiny=True,source=digits,reading=,channels=0").stages()
 
 
 @pytest.mark.whole

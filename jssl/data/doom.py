@@ -247,8 +247,22 @@ def static_flow(
     [0.17 0.  ]
     """
     size = len(depth)
-    rotation, translation = relative_pose(*_camera(pose), *_camera(after))
+    translation, rotation = jnp.split(camera_motion(pose, after), 2)
     return camera_flow(depth, rotation, translation, (FOCAL[0] * size, FOCAL[1] * size))
+
+
+def camera_motion(pose: Float[Array, "4"], after: Float[Array, "4"]) -> Float[Array, "6"]:
+    """Motion from one frame of `doom` to another, along the first one's axes.
+
+    Translation (right, down, forward) in map units, and rotation vector in radians, of
+    which the second number is a turn to the right: as the column "camera" of `scenes`.
+
+    >>> pose = jnp.array([0.0, 0.0, 41.0, 90.0])  # it looks along y
+    >>> print(camera_motion(pose, jnp.array([0.0, 7.0, 41.0, 90.0])).round(2) + 0.0)
+    [0. 0. 7. 0. 0. 0.]
+    """
+    rotation, translation = relative_pose(*_camera(pose), *_camera(after))
+    return jnp.concatenate([translation, rotation])
 
 
 def _camera(pose):

@@ -20,6 +20,7 @@ from jssl.knobs.images import (
     ViewedImages,
     captions,
     in_color,
+    in_motion,
     mean_image,
     with_labels,
 )
@@ -80,6 +81,7 @@ __all__ = [
     "continuations",
     "decoder_of",
     "in_color",
+    "in_motion",
     "located",
     "mean_image",
     "row_length",

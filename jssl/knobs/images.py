@@ -194,6 +194,29 @@ def in_color(train: Source) -> Source:
     return train
 
 
+def in_motion(train: Source, frames: int = 2, color: bool = False) -> Source:
+    """A source, after a check that it has clips of so many frames.
+
+    Args:
+      train: the source.
+      frames: least number of frames.
+      color: True for frames of three channels.
+
+    Raises:
+      ValueError: it has no column video, or shorter clips, or gray ones.
+    """
+    video = train.row_shapes().get("video")
+    t, *_, channels = (0, 0) if video is None else video.shape[1:]
+    if t < frames or (color and channels != 3):
+        wanted = f"clips of {frames} frames or more" + (" in color" if color else "")
+        there = "none" if video is None else f"{t} frames of {channels} channels"
+        raise ValueError(
+            f"{train.data_name} must have {wanted}, as column video, got {there}: give "
+            f"another data set, such as source=bouncing_digits, or reading=frames={frames}"
+        )
+    return train
+
+
 def with_labels(train: Source, **changes: Any) -> Source:
     """The same source, with labels in its batches."""
     return replace(train, labeled=True, **changes)
