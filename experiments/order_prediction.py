@@ -13,7 +13,7 @@ import math
 
 from jssl import Stage, baselines, evals, nets, optim
 from jssl.config import Count, Counts, Positive, tiny
-from jssl.knobs import VIDEOS, Run, Small, Videos
+from jssl.knobs import VIDEOS, Run, Small, Videos, in_motion
 from jssl.learner import graft
 from jssl.method import field
 from jssl.methods.video.order_prediction import order_prediction
@@ -57,7 +57,7 @@ def laptop(
       width: Width of the description of a frame.
       pair: Width of the description of a pair of frames.
     """
-    train = videos.load(run)
+    train = in_motion(videos.load(run), frames)
     known = len(order_classes(frames))
     network = PairwiseOrder(small.encoder(maps=True), known, width, pair, norm=True)
     method = order_prediction(
