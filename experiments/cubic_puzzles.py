@@ -13,7 +13,7 @@ import math
 
 from jssl import Stage, baselines, evals, nets, optim
 from jssl.config import Count, Counts, Positive, tiny
-from jssl.knobs import VIDEOS, Run, Small, Videos
+from jssl.knobs import VIDEOS, Run, Small, Videos, in_motion
 from jssl.learner import graft
 from jssl.method import field
 from jssl.methods.video.cubic_puzzles import LOGITS, ORDERS, cubic_puzzles
@@ -58,7 +58,7 @@ def laptop(
       width: Width of the description of each place of a piece.
       hidden: Width of the layer between the pieces and the logits.
     """
-    train = videos.load(run)
+    train = in_motion(videos.load(run), 4)
     method = cubic_puzzles(
         nets.linen(ContextFree(small.encoder(maps=True), LOGITS, width, hidden)),
         small.adamw(train.steps(videos.epochs)),

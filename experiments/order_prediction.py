@@ -13,7 +13,7 @@ import math
 
 from jssl import Stage, baselines, evals, nets, optim
 from jssl.config import Count, Counts, Positive, tiny
-from jssl.knobs import VIDEOS, Run, Small, Videos
+from jssl.knobs import VIDEOS, Run, Small, Videos, in_motion
 from jssl.learner import graft
 from jssl.method import field
 from jssl.methods.video.order_prediction import order_prediction
@@ -36,7 +36,7 @@ def laptop(
     crop: Count = 28,
     jitter: int = 1,
     width: Count = 128,
-    pair: Count = 32,
+    pair: Count = 128,
 ) -> list[Stage]:
     """A small convolutional network on drifting digits: about two minutes on two cores.
 
@@ -57,9 +57,9 @@ def laptop(
       width: Width of the description of a frame.
       pair: Width of the description of a pair of frames.
     """
-    train = videos.load(run)
+    train = in_motion(videos.load(run), frames)
     known = len(order_classes(frames))
-    network = PairwiseOrder(small.encoder(maps=True), known, width, pair)
+    network = PairwiseOrder(small.encoder(maps=True), known, width, pair, norm=True)
     method = order_prediction(
         nets.linen(network),
         small.adamw(train.steps(videos.epochs)),

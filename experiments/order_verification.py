@@ -13,7 +13,7 @@ import math
 
 from jssl import Stage, baselines, evals, nets, optim
 from jssl.config import Count, Counts, Fraction, Positive, tiny
-from jssl.knobs import VIDEOS, Run, Small, Videos
+from jssl.knobs import VIDEOS, Run, Small, Videos, in_motion
 from jssl.learner import graft
 from jssl.method import field
 from jssl.methods.video.order_verification import order_verification
@@ -59,7 +59,7 @@ def laptop(
       width: Width of the description of each place of a frame.
       hidden: Width of the layer between the frames and the logits.
     """
-    train = videos.load(run)
+    train = in_motion(videos.load(run), 5)
     method = order_verification(
         nets.linen(ContextFree(small.encoder(maps=True), 2, width, hidden)),
         small.adamw(train.steps(videos.epochs)),

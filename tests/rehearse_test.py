@@ -125,7 +125,7 @@ def test_the_videos_have_clips_and_classes_in_every_split(tmp_path):
     assert train.split_names() == ("train", "val", "test")
     for split in train.split_names():
         assert set(train.split(split).labels()) == {0, 1}
-    assert train.row_shapes()["video"].shape == (1, 4, 16, 16, 3)
+    assert train.row_shapes()["video"].shape[1:] == (4, 16, 16, 3)
 
 
 def test_the_folder_has_a_flat_test(tmp_path):
