@@ -12,7 +12,6 @@ released networks 68.4 %. Ours: `paper` not run; `laptop` is in docs/results.md.
 """
 
 import math
-from dataclasses import replace
 from functools import partial
 
 import jax.numpy as jnp
@@ -116,12 +115,7 @@ def with_depth(batch, far=255.0):
 
 def of_view(name):
     """The linear probe of one view's encoder: "linear/L"."""
-    judge = evals.linear_probe(name=f"h/{name}")
-
-    def run(features, final):
-        return {f"{k}/{name}": x for k, x in judge(features, final).items()}
-
-    return replace(judge, run=run)
+    return evals.suffixed(evals.linear_probe(name=f"h/{name}"), name)
 
 
 def chance(kind, names, graph, m, batch):

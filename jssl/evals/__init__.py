@@ -107,7 +107,7 @@ from jssl.evals.of_arrays import (
 )
 from jssl.evals.perplexity import perplexity
 from jssl.evals.picture import embedding_picture, pca
-from jssl.evals.protocol import Eval, Features, rows_of
+from jssl.evals.protocol import Eval, Features, rows_of, suffixed
 from jssl.evals.reconstruction import reconstruction
 from jssl.evals.regression import regression, ridge_fit
 from jssl.evals.retrieval import average_precision, recall_at_k, retrieval, retrieve
@@ -236,6 +236,7 @@ __all__ = [
     "singular_values",
     "spectrum_points",
     "ssim",
+    "suffixed",
     "svm",
     "svm_fit",
     "tfidf",

@@ -3,7 +3,7 @@
 import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ParamSpec, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
@@ -70,6 +70,20 @@ class Eval:
     def __call__(self, features: Features, final: bool) -> dict:
         """The metrics on val, or on test when `final`."""
         return self.run(features, final)
+
+
+def suffixed(judge: Eval, name: str) -> Eval:
+    """An evaluation whose metrics end in "/name", beside the same one of another output.
+
+    >>> one = Eval("", lambda features, final: {"linear": 1.0})
+    >>> suffixed(one, "joint").run(None, True)
+    {'linear/joint': 1.0}
+    """
+
+    def run(features, final):
+        return {f"{key}/{name}": x for key, x in judge(features, final).items()}
+
+    return replace(judge, run=run)
 
 
 def of_settings(
