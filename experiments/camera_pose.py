@@ -40,7 +40,7 @@ def laptop(
 ) -> list[Stage]:
     """A small convolutional network on pairs of frames: about two minutes on two cores.
 
-    Components of the motion that never vary are omitted. "linear joint" is the probe of the
+    Components of the motion that never vary are omitted. "linear/joint" is the probe of the
     features of both frames together, which tell an action; h is of the frames by
     themselves.
 
@@ -81,6 +81,7 @@ def laptop(
         temperature=temperature,
     )
     classifier = PairClassifier(pairs, train.classes)
+    joint = evals.renamed(evals.linear_probe(name="joint"), "joint")
     return [
         baselines.pretrain_stage(
             run,
@@ -89,7 +90,7 @@ def laptop(
             method,
             nets.linen(classifier),
             prepare=first_two,
-            pictures={"linear joint": evals.linear_probe(name="joint")},
+            pictures={"linear joint": joint},
             chance={"loss": chance},
         )
     ]
