@@ -75,13 +75,13 @@ class Eval:
 def suffixed(judge: Eval, name: str) -> Eval:
     """An evaluation whose metrics end in "/name", beside the same one of another output.
 
-    >>> one = Eval("", lambda features, final: {"linear": 1.0})
-    >>> suffixed(one, "joint").run(None, True)
-    {'linear/joint': 1.0}
+    >>> of_h = Eval("", lambda features, final: {"linear": 1.0})
+    >>> suffixed(of_h, "z").run(None, True)
+    {'linear/z': 1.0}
     """
 
     def run(features, final):
-        return {f"{key}/{name}": x for key, x in judge(features, final).items()}
+        return {f"{key}/{name}": x for key, x in judge.run(features, final).items()}
 
     return replace(judge, run=run)
 
