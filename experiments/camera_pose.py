@@ -30,7 +30,7 @@ RUNS = {"": 5, "bins=0": 3, DOOM: 3}
 @tiny(CONVNET, strides=(2, 1), top=(4,), hidden=8, bins=4, reading="count=64;turn=5.0")
 def laptop(
     run: Run = Run(),
-    images: Images = Images(source="scenes", reading="turn=5.0", epochs=30.0),
+    images: Images = Images(source="scenes", reading="turn=5.0", epochs=20.0),
     small: Small = Small(widths=(16, 32, 64), strides=(2, 1, 1)),
     bins: int = 8,
     temperature: Positive = 0.1,

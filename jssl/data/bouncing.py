@@ -243,10 +243,10 @@ def _bounces(table, seed, frames, size, count, colored):
     bits, image = np.random.PCG64(seed), table["image"][..., 0] / np.float32(255)
     total, side = len(image), image.shape[1]
     n = total * (1 if seed else 2)
-    chosen = np.int64(uniform(bits, n, count) * total)
+    chosen = (uniform(bits, n, count) * total).astype(int)
     chosen[:, 0] = np.arange(n) % total
     paths = bounces(uniform(bits, n, count, 2), 2 * np.pi * uniform(bits, n, count), frames)
-    corners = np.int64((size - side) * paths)  # [n, count, t, 2]
+    corners = ((size - side) * paths).astype(int)  # [n, count, t, 2]
     places = np.arange(side)
     objects = np.zeros((n, frames, size, size), np.uint8)
     canvas = _textured(bits, n, size, 0.0) if colored else np.zeros((n, size, size, 1))
@@ -270,7 +270,7 @@ def _bounces(table, seed, frames, size, count, colored):
 def _textured(bits, n, side, chroma):
     """Textures [n, side, side, 3] of random orientations, each of a random hue."""
     orientation, hue = (uniform(bits, n) for _ in range(2))
-    waves = textures(bits, np.int64(ORIENTATIONS * orientation), side)
+    waves = textures(bits, (ORIENTATIONS * orientation).astype(int), side)
     light = 55 + 12 * np.clip(waves, -2, 2)  # [n, side, side]
     color = chroma * np.stack([np.cos(2 * np.pi * hue), np.sin(2 * np.pi * hue)], -1)
     color = np.broadcast_to(color[:, None, None], (*light.shape, 2))

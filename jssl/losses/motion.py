@@ -82,7 +82,8 @@ def triplet_ranking(
             f"triplet_ranking: negatives must be 1 to {2 * p - 2} for {p} pairs and hard 0 "
             f"to 1, got {negatives} and {hard}"
         )
-    z = unit(*widen(z))
+    (z,) = widen(z)
+    z = unit(z)
     similar = jnp.einsum("iad,jbd->iajb", z, z).reshape(p, 2, 2 * p)
     near = 1 - (z[:, 0] * z[:, 1]).sum(-1)  # [p]
     terms = jax.nn.relu(near[:, None, None] - (1 - similar) + margin).sum(1)  # [p, 2 p]

@@ -54,10 +54,11 @@ def egomotion(
       slow: margin m of the baseline of slow features; 0: classes of motion.
     """
     look = augment or (lambda key, batch: prepare(batch))
-    task = dict(shift=shift, degrees=degrees, bins=bins, margin=margin)
 
     def drawn(key, images):
-        return ego_pairs(key, images, **task)
+        return ego_pairs(
+            key, images, shift=shift, degrees=degrees, bins=bins, margin=margin
+        )
 
     def init(key, batch):
         pairs, _ = drawn(key, first_row(prepare(batch)))

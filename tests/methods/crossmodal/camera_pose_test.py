@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from toys import images, jitted
+from toys import images, jitted, noisy
 
 from jssl.methods.crossmodal.camera_pose import camera_pose
 from jssl.models.convnet import ConvNet
@@ -32,17 +32,19 @@ def network(classes=(3, 3)):
     return jitted(pairs if classes else PairsAndPoses(pairs, 4, 8))
 
 
-def tiny(tx, edges=EDGES):
+def tiny(tx, edges=EDGES, noise=0.01):
     net = network((3, 3) if edges is not None else ())
     motion = lambda batch: batch["motion"]
-    method = camera_pose(net, tx or optax.adam(3e-3), motion, edges=edges, temperature=0.5)
+    look = lambda key, batch: noisy(key, batch["video"], noise)
+    tx = tx or optax.adam(3e-3)
+    method = camera_pose(net, tx, motion, look, edges=edges, temperature=0.5)
     # To contrast, no motion is zero, whose first embedding would be zero, too.
     away = 0.0 if edges is not None else 0.25
     return method, {"video": clips(), "motion": moved() + away}
 
 
 def first_step(edges=EDGES, change=lambda params: params):
-    method, batch = tiny(optax.sgd(0.0), edges)
+    method, batch = tiny(optax.sgd(0.0), edges, noise=0.0)
     state = jax.jit(method.init)(jax.random.key(0), batch)
     state = state._replace(params=change(state.params))
     return state, batch, jax.jit(method.step)(jax.random.key(1), state, batch)[1]
