@@ -125,7 +125,7 @@ def propagation(
     *,
     frames: bool = False,
     steps: Sequence[int] = (5, 10),
-    temperatures: Sequence[float] = (0.01, 0.05, 0.2),
+    temperatures: Sequence[float] = (0.003, 0.01, 0.03, 0.1),
     references: int = 3,
     limit: int = 200,
     task: str = "clips",

@@ -195,3 +195,13 @@ def test_sizes_of_moving_digits_are_checked():
         load("bouncing_digits", 8, count=0)
     with pytest.raises(ValueError, match="less than half the size 16"):
         load("moving_digits", 8, size=16, speed=8)
+
+
+def test_digits_of_mnist_bounce_in_a_square_of_64_pixels():
+    source = load("bouncing_digits", 8, size=64, count=2, of="mnist", frames=3).split("val")
+    assert source.size == 500
+    video, objects = source.column("video"), source.column("objects")
+    assert video.shape == (500, 3, 64, 64, 1)
+    assert 16 < np.ptp(np.argwhere(objects[0, 0] == 2), 0).max() < 28  # of 28 pixels
+    with pytest.raises(ValueError, match="must be one of digits, mnist, got 'emnist'"):
+        load("bouncing_digits", 8, of="emnist")

@@ -38,7 +38,7 @@ def test_increments_of_zero_have_no_gradient():
     assert np.all(np.asarray(jax.grad(memory_decoupling)(a, a + 1)) == 0)
 
 
-def test_shapes_that_do_not_fit_are_refused():
+def test_shapes_that_do_not_fit_are_refused(unhooked):
     with pytest.raises(ValueError, match="classes must be int"):
         pointer_nll(jnp.ones((1, 2, 3)), jnp.zeros((1, 3), int))
     with pytest.raises(ValueError, match="two must be"):
