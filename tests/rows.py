@@ -140,6 +140,28 @@ CASES = {
         lambda a, b: losses.memory_decoupling(a[:, None], b[:, None]),
         IMAGES,
     ),
+    "depth_error": (losses.depth_error, IMAGES[..., 0]),
+    "relative_depth": (
+        lambda x, y: losses.relative_depth(x, y, y > 0.2),
+        IMAGES[..., 0],
+    ),
+    "mask_cross_entropy": (
+        lambda x, y: losses.mask_cross_entropy(x, y, y > 0.2),
+        IMAGES[..., 0],
+    ),
+    "edge_cross_entropy": (
+        lambda x, y: losses.edge_cross_entropy(x, jnp.round(y)),
+        IMAGES[..., 0],
+    ),
+    "normal_error": (losses.normal_error, IMAGES[..., :3]),
+    "motion_cross_entropy": (
+        lambda x, y, labels: losses.motion_cross_entropy([x, y], labels),
+        (X, Y, PAIRS),
+    ),
+    "triplet_ranking": (
+        lambda x, y: losses.triplet_ranking(KEY, jnp.stack([x, y], 1)),
+        (X, Y),
+    ),
     "pointer_nll": (
         lambda y, c: losses.pointer_nll(jax.nn.softmax(y), c[:, None].repeat(4, 1)),
         (TOKENS[0], LABELS),

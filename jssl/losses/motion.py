@@ -7,9 +7,10 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray, ScalarLike
 
+from jssl.ops.explicit import compares_rows
 from jssl.ops.precision import widen
 from jssl.ops.shapes import expect
-from jssl.ops.vectors import unit
+from jssl.ops.vectors import dots, unit
 
 
 def motion_cross_entropy(
@@ -44,6 +45,7 @@ def motion_cross_entropy(
     return sum(each, jnp.zeros(())).mean()
 
 
+@compares_rows
 def triplet_ranking(
     key: PRNGKeyArray,
     z: Float[Array, "p 2 d"],
@@ -84,7 +86,8 @@ def triplet_ranking(
         )
     (z,) = widen(z)
     z = unit(z)
-    similar = jnp.einsum("iad,jbd->iajb", z, z).reshape(p, 2, 2 * p)
+    every = z.reshape(2 * p, -1)
+    similar = dots(every, every).reshape(p, 2, 2 * p)
     near = 1 - (z[:, 0] * z[:, 1]).sum(-1)  # [p]
     terms = jax.nn.relu(near[:, None, None] - (1 - similar) + margin).sum(1)  # [p, 2 p]
     own = jnp.arange(2 * p) // 2 == jnp.arange(p)[:, None]
