@@ -37,11 +37,11 @@ RUNS = {"": 5, "readout=cls": 5, "demos=100,clone_epochs=20": 5}
       projection=4, episodes=2)  # fmt: skip
 def laptop(
     run: Run = Run(),
-    images: Data = Data(source="point_reach", epochs=12.0),
-    vision: SmallTransformer = SmallTransformer(patch=4, width=64, depth=3),
-    mask: Fraction = 0.75,
+    images: Data = Data(source="point_reach", epochs=40.0, batch=32),
+    vision: SmallTransformer = SmallTransformer(lr=2e-3, patch=8, width=64, depth=3),
+    mask: Fraction = 0.5,
     norm_pixels: bool = False,
-    decoder: Counts = (48, 2),
+    decoder: Counts = (48, 1),
     demonstrations: str = "point_reach:demos",
     demos: Count = 500,
     readout: str = "flat",
@@ -58,8 +58,13 @@ def laptop(
     Stage "pretrain" is MAE on images without a task, "clone" the policy on its frozen
     features; beside it the same policy on raw pixels, on untrained features, on the true
     state, and end to end. Pixels are not normalized by patch, since the background is
-    noise. VizDoom's demonstrations are classes of actions that were drawn at random: single
-    frames tell little of them.
+    noise. The loss left that of the mean image, 0.109, only after about 1,900 steps of
+    pre-training (seed 0, lr=1e-3, one CPU core); shorter runs learn little of the discs.
+    VizDoom's demonstrations are classes of actions that were drawn at random: single frames
+    tell little of them.
+
+    Departures: half of the patches are masked, for three quarters; of 16 patches four would
+    be seen.
 
     Args:
       source: Data set of the pre-training: point_reach, doom or other images.

@@ -49,7 +49,7 @@ def laptop(
 
     Of the 16 places of a frame four are seen, in all frames. Single frames tell nothing of
     the direction, the label; "digit" is the other probe. Black cubes have targets of zero,
-    so that the loss of a prediction of zero is about 0.4, not 1.
+    so that the loss of a prediction of zero is about 0.48, not 1.
 
     Departures: three quarters of the places are masked, for nine tenths; of 16 places two
     would be seen.
