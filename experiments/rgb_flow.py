@@ -45,10 +45,10 @@ def laptop(
 ) -> list[Stage]:
     """Rendered rooms, a frame and two flows of each clip: about two minutes on two cores.
 
-    Heads end in batch norm, without which some units of their rectified outputs are 0 for
-    every clip. The label is the kind of the largest object; balls and triangles move, discs and squares
-    rarely. Both modalities are mirrored alike, and x of the flow changes its sign. The
-    supervised baseline sees frames only.
+    The label is the kind of the largest object; balls and triangles move, discs and squares
+    rarely. Both modalities are mirrored alike, and x of the flow changes its sign. Heads
+    end in batch norm, without which some units of their rectified outputs are 0 for every
+    clip. The supervised baseline sees frames only.
 
     Args:
       source: Data set of clips: scenes, moving_digits, bouncing_digits, clips:FOLDER.
