@@ -43,7 +43,7 @@ def looked(key, batch):
 
 
 def tiny(tx):
-    net = jitted(PerView((ConvNet((4, 8)),) * 2, (MLP((4,)),) * 2))
+    net = jitted(PerView((ConvNet((4, 8)),) * 2, (MLP((8,), last_norm="affine"),) * 2))
     method = rgb_flow(net, tx or optax.adam(5e-3), looked, prepare=prepared)
     rgb, flow = clips()
     return method, {"rgb": rgb, "flow": flow}

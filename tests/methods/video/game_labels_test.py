@@ -47,9 +47,8 @@ def method_of(tx, encoder=NORMED, **more):
     net = jitted(SceneLabels(encoder, ()))
     image = lambda rows: rows["image"]
     noisy = lambda key, x: x + 0.01 * jax.random.normal(key, x.shape, x.dtype)
-    more = dict(
-        judge=jitted(DomainJudge((8, 8))), judge_tx=tx or optax.adam(1e-3), look=noisy
-    ) | more
+    judge = dict(judge=jitted(DomainJudge((8, 8))), judge_tx=tx or optax.adam(1e-3))
+    more = judge | dict(look=noisy) | more
     return game_labels(
         net,
         tx or optax.adam(1e-2),
