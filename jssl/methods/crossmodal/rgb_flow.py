@@ -10,6 +10,11 @@ https://arxiv.org/abs/1811.03879; of flow and color by InfoNCE: Tian, Krishnan a
 with the cosine s, a of an appearance network and b of a motion network. Both modalities of
 a clip agree, and clips differ within either modality, or all would be equal. With
 "info_nce" the flow of a frame is found among those of the batch, and vice versa.
+
+a and b are rectified (in the released code, fc6 after its ReLU), and the diversity needs
+it: the sum of s over all pairs is |sum of unit vectors|^2 - n, which two opposite points
+minimize as well as any other embedding of mean 0. Vectors without negative entries have
+cosines of 0 at least, and clips must be orthogonal.
 """
 
 import jax
@@ -59,9 +64,12 @@ def rgb_flow(
         learner = fresh(tx, *net.init(key, first_row(prepare(batch))))
         return whole_batches("rgb_flow", learner)
 
+    def embeddings(out):
+        return map(jax.nn.relu, out["z"]) if kind == "cross" else out["z"]
+
     def loss(params, stats, x, keys):
         out, stats = net.apply(params, stats, x, train=True, keys=keys)
-        a, b = out["z"]
+        a, b = embeddings(out)
         if kind == "cross":
             value = cross_and_learn(a, b, weight)
         else:
@@ -77,14 +85,14 @@ def rgb_flow(
 
     def embed(state, batch):
         out = outputs(state, batch)
-        rgb, flow = out["parts"]
-        return {"h": rgb, "h/flow": flow, "z": out["z"][0], "z/flow": out["z"][1]}
+        (rgb, flow), (a, b) = out["parts"], embeddings(out)
+        return {"h": rgb, "h/flow": flow, "z": a, "z/flow": b}
 
     def render(key, state, batch, collect):
         rgb, flow = prepare(batch)
         if rgb.shape[-1] not in (1, 3):
             return {}
-        a, b = (unit(z) for z in outputs(state, batch)["z"])
+        a, b = map(unit, embeddings(outputs(state, batch)))
         nearest = jnp.argsort(-dots(a[:8], b), axis=1)[:, :SHOWN]
         motion = flow_colors(flow[..., :2])
         frames = jnp.broadcast_to(in_range(rgb), (*rgb.shape[:3], 3))

@@ -24,7 +24,7 @@ import optax
 from jssl.learner import Learner, fresh, minimize, noise_keys
 from jssl.losses.adversarial import minimax_discriminator, non_saturating_generator
 from jssl.losses.dense import depth_error, edge_cross_entropy, normal_error
-from jssl.method import Batch, Method, Prepare, first_row
+from jssl.method import Batch, Method, Prepare, first_row, fold
 from jssl.nets import Net
 from jssl.ops.cells import cell_maxima, cell_means
 from jssl.ops.history import Pool, pool_init, pool_update
@@ -102,6 +102,17 @@ def game_labels(
     def seen(params, stats, images, key):
         return net.apply(params, stats, images, train=True, keys=noise_keys(key))
 
+    def seen_both(params, stats, images, photographs, key):
+        """Outputs of either domain, with batch statistics common to them.
+
+        Statistics of its own would align each channel's moments in training only: `embed`
+        has one running average for all images, and keeps the difference of domains.
+        """
+        x = fold(jnp.stack([images, photographs], 1))
+        out, stats = seen(params, stats, x, key)
+        of = lambda i: jax.tree.map(lambda x: x.reshape(-1, 2, *x.shape[1:])[:, i], out)
+        return of(0), of(1), stats
+
     def judged(params, stats, maps):
         out, stats = discriminator.apply(params, stats, maps, train=True)
         return out["logits"], stats
@@ -125,7 +136,10 @@ def game_labels(
         return value, (stats, {"disc/loss": value, "disc/right": right})
 
     def loss(params, stats, critic, batch, images, photographs, key):
-        out, stats = seen(params, stats, images, key)
+        if judge is None:
+            out, stats = seen(params, stats, images, key)
+        else:
+            out, other, stats = seen_both(params, stats, images, photographs, key)
         depth, normal, edge = targets(batch["rendered"], out["edge"].shape[1])
         terms = {
             "depth": depth_error(out["depth"][..., 0], depth),
@@ -134,7 +148,6 @@ def game_labels(
         }
         value = sum(w * x for w, x in zip(weights, terms.values(), strict=True))
         if judge is not None and reversal:
-            other, stats = seen(params, stats, photographs, key)
             both = (grad_reverse(x["maps"], adversarial) for x in (other, out))
             terms["reversed"], _ = judge_loss(critic.params, critic.stats, *both)
             value += terms["reversed"]
@@ -151,14 +164,13 @@ def game_labels(
         labeler, critic, past = state
         metrics = {}
         if judge is not None:
-            made, _ = seen(labeler.params, labeler.stats, images, noise)
-            found, stats = seen(labeler.params, labeler.stats, photographs, noise)
+            both = images, photographs, noise
+            made, found, _ = seen_both(labeler.params, labeler.stats, *both)
             mixed, past = pool_update(mix, past, made["maps"])
             real_maps = jax.lax.stop_gradient(found["maps"])
             critic, metrics = minimize(
                 judge_tx, judge_loss, critic, real_maps, mixed, prefix="disc/"
             )
-            labeler = labeler._replace(stats=stats)  # running averages of both domains
         inputs = critic, batch, images, photographs, noise
         labeler, own = minimize(tx, loss, labeler, *inputs)
         return State(labeler, critic, past), metrics | own

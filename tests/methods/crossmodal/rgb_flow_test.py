@@ -8,6 +8,7 @@ import pytest
 from toys import jitted
 
 from jssl import views
+from jssl.losses import cross_and_learn
 from jssl.methods.crossmodal.rgb_flow import flow_colors, rgb_flow
 from jssl.models.convnet import ConvNet
 from jssl.models.heads import MLP
@@ -42,13 +43,13 @@ def looked(key, batch):
 
 
 def tiny(tx):
-    net = jitted(PerView((ConvNet((4, 8)),) * 2, (MLP((4,)),) * 2))
+    net = jitted(PerView((ConvNet((4, 8)),) * 2, (MLP((8,), last_norm="affine"),) * 2))
     method = rgb_flow(net, tx or optax.adam(5e-3), looked, prepare=prepared)
     rgb, flow = clips()
     return method, {"rgb": rgb, "flow": flow}
 
 
-def linear(k=3):
+def linear(k=16):
     """(rgb, flow) -> products with two matrices: a network with nothing to hide."""
 
     def init(key, pair):
@@ -64,8 +65,10 @@ def linear(k=3):
 
 
 def loop(a, b, kind, weight, temperature):
-    unit = lambda z: np.asarray(z, np.float64) / np.linalg.norm(z, axis=1, keepdims=True)
-    a, b = unit(a), unit(b)
+    a, b = (np.float64(z) for z in (a, b))
+    if kind == "cross":
+        a, b = np.maximum(a, 0), np.maximum(b, 0)
+    a, b = (z / np.linalg.norm(z, axis=1, keepdims=True) for z in (a, b))
     if kind == "info_nce":
         logits = a @ b.T / temperature
         pick = lambda x: [x[i, i] - np.log(np.exp(x[i]).sum()) for i in range(len(x))]
@@ -94,6 +97,8 @@ def test_the_loss_of_a_step_is_that_of_a_loop_over_pairs(kind, weight):
     z = linear().apply(state.params, {}, prepared(batch))[0]["z"]
     _, metrics = method.step(KEY, state, batch)
     np.testing.assert_allclose(metrics["loss"], loop(*z, kind, weight, 0.3), rtol=2e-5)
+    if kind == "cross":
+        z = [np.maximum(x, 0) for x in z]
     own = [np.argmax(row) for row in cosines(*z)]
     np.testing.assert_allclose(metrics["flow_found"], np.mean(own == np.arange(8)))
 
@@ -101,6 +106,30 @@ def test_the_loss_of_a_step_is_that_of_a_loop_over_pairs(kind, weight):
 def cosines(a, b):
     norm = lambda z: z / np.linalg.norm(z, axis=1, keepdims=True)
     return norm(np.asarray(a)) @ norm(np.asarray(b)).T
+
+
+def test_opposite_points_do_not_minimize_the_diversity():
+    """Signed embeddings at two opposite points are as good as those of any mean 0."""
+    poles = jnp.repeat(jnp.array([[1.0, -1.0], [-1.0, 1.0]]), 4, 0)
+    corners = jnp.tile(jnp.eye(4) - 0.25, (2, 1))  # 4 directions of mean 0
+    signed = [float(cross_and_learn(z, z)) for z in (poles, corners)]
+    np.testing.assert_allclose(signed, -8 / 7, rtol=1e-6)  # -1 / 7 of either modality
+    two, four = (float(cross_and_learn(z, z)) for z in map(jax.nn.relu, (poles, corners)))
+    np.testing.assert_allclose((two, four), (3 / 7 - 1, 1 / 7 - 1), rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["cross", "info_nce"])
+def test_embeddings_of_cross_are_rectified(kind):
+    rgb, flow = clips()
+    batch = {"rgb": rgb, "flow": flow}
+    method = rgb_flow(linear(), optax.sgd(0.1), prepare=prepared, kind=kind)
+    state = method.init(KEY, batch)
+    given = linear().apply(state.params, {}, prepared(batch))[0]["z"]
+    out = method.embed(state, batch)
+    for z, name in zip(given, ("z", "z/flow"), strict=True):
+        assert (z < 0).any()
+        wanted = jnp.maximum(z, 0) if kind == "cross" else z
+        np.testing.assert_array_equal(out[name], wanted)
 
 
 def test_h_is_of_the_frame_alone():

@@ -1,5 +1,7 @@
 """Game labels: losses of maps by loops, and which domain each gradient moves."""
 
+import chex
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -30,10 +32,23 @@ def batch():
     return {"rendered": made, "real": {"image": 1 - frames[:, ::-1]}}
 
 
-def method_of(tx, **more):
-    net = jitted(SceneLabels(ConvNet((8, 16), (1, 2), maps=True), ()))
+class Plain(nn.Module):
+    """An encoder in which images do not meet: it has no batch norm."""
+
+    @nn.compact
+    def __call__(self, images, train=False):
+        return nn.relu(nn.Conv(16, (3, 3), (2, 2))(images))
+
+
+NORMED = ConvNet((8, 16), (1, 2), maps=True)
+
+
+def method_of(tx, encoder=NORMED, **more):
+    net = jitted(SceneLabels(encoder, ()))
     image = lambda rows: rows["image"]
-    more = dict(judge=jitted(DomainJudge((8, 8))), judge_tx=tx or optax.adam(1e-3)) | more
+    noisy = lambda key, x: x + 0.01 * jax.random.normal(key, x.shape, x.dtype)
+    judge = dict(judge=jitted(DomainJudge((8, 8))), judge_tx=tx or optax.adam(1e-3))
+    more = judge | dict(look=noisy) | more
     return game_labels(
         net,
         tx or optax.adam(1e-2),
@@ -42,7 +57,6 @@ def method_of(tx, **more):
         real=image,
         pool=16,
         log_depth=(1.3, 0.4),
-        look=lambda key, x: x + 0.01 * jax.random.normal(key, x.shape, x.dtype),
         **more,
     )
 
@@ -117,10 +131,23 @@ def change(method, x, y):
 @pytest.mark.parametrize(("reversal", "moves"), [(False, False), (True, True)])
 def test_only_a_reversed_gradient_moves_the_features_of_real_images(reversal, moves):
     """The judge does not learn here, so real images act through the labeler alone."""
-    method = method_of(optax.sgd(0.1), judge_tx=optax.sgd(0.0), reversal=reversal)
+    still = dict(judge_tx=optax.sgd(0.0), reversal=reversal)
+    method = method_of(optax.sgd(0.1), Plain(), **still)
     x = batch()
     y = x | {"real": {"image": x["real"]["image"] ** 2}}
     assert change(method, x, y) == moves
+
+
+@pytest.mark.parametrize("reversal", [False, True])
+def test_batch_statistics_are_common_to_both_domains(reversal):
+    method = method_of(optax.sgd(0.1), reversal=reversal, look=lambda key, x: x)
+    x = batch()
+    state = jax.jit(method.init)(jax.random.key(0), x)
+    after = jax.jit(method.step)(jax.random.key(1), state, x)[0].labeler.stats
+    both = jnp.concatenate([x["rendered"]["image"], x["real"]["image"]])
+    net = jitted(SceneLabels(NORMED, ()))
+    _, wanted = net.apply(state.labeler.params, state.labeler.stats, both, train=True)
+    chex.assert_trees_all_close(after, wanted, rtol=1e-5, atol=1e-6)
 
 
 def test_without_a_judge_real_images_are_not_seen():
