@@ -35,6 +35,8 @@ from jssl.evals import Eval
 
 FEW = ("labels", "per_class", "few", "many")  # knobs that count labels of each class
 WITHIN = ("clusters", "components")  # knobs with at most as many as there are rows
+COMPUTED = ("bouncing_digits", "moving_digits", "scenes")
+"""Data sets that are computed: they stand in for themselves."""
 SAMPLING = "sampling_steps"  # of a diffusion model; 0 for all, which may be a thousand
 
 
@@ -138,6 +140,8 @@ def standin(source: str, folder: Path) -> tuple[str, list[str]]:
     from jssl.data import TEXTS, standins
 
     kind, _, name = source.partition(":")
+    if kind in COMPUTED:
+        return source, []
     if kind in TEXTS:
         standins.texts(folder)
         return f"text:{folder}", []

@@ -35,7 +35,10 @@ SUFFIXES = {  # of the picture of each field
 ROWS = ["knn", "linear", "few_labels", "few_shot", "retrieval", "clustering", "linear_sgd"]
 ROWS += ["fine_tune@10", "fine_tune", "svm"]
 LAYERED = ["layers", "upto1", "upto1-frozen", "upto2", "upto2-frozen"]
-DENSE = ["segmentation", "segmentation_fcn", "detection", "action"]
+COLUMNS = {
+    "image": ["segmentation", "segmentation_fcn", "detection", "action", "propagation"],
+    "video": ["action"],
+}
 
 
 def run(folder, knobs):
@@ -104,7 +107,7 @@ def test_protocols_are_those_that_the_columns_and_outputs_of_a_kind_allow(kind):
     features = untrained(kind)
     wanted = list(ROWS)
     wanted += [] if kind == "nodes" else LAYERED
-    wanted += DENSE if kind == "image" else []
+    wanted += COLUMNS.get(kind, [])
     found = protocols(features.source)
     assert sorted(n for n, p in found.items() if not p.missing(features)) == sorted(wanted)
 

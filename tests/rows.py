@@ -142,11 +142,11 @@ CASES = {
     ),
     "depth_error": (losses.depth_error, IMAGES[..., 0]),
     "relative_depth": (
-        lambda x, y: losses.relative_depth(x, y, y > 0.2),
+        lambda x, y: losses.relative_depth(x, y, ~(y <= 0.2)),
         IMAGES[..., 0],
     ),
     "mask_cross_entropy": (
-        lambda x, y: losses.mask_cross_entropy(x, y, y > 0.2),
+        lambda x, y: losses.mask_cross_entropy(x, y, ~(y <= 0.2)),
         IMAGES[..., 0],
     ),
     "edge_cross_entropy": (

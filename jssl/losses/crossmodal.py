@@ -143,7 +143,8 @@ def cross_and_learn(
               - w \big(s(a_i, b_i) + s(a_j, b_j)\big)
 
     with the cosine s, over all pairs of clips. For w = 1/2 it lies in [-2, 2]: -1 where
-    modalities agree and clips are orthogonal, 0 where all are equal.
+    modalities agree and clips are orthogonal, 0 where all are equal. A clip alone has its
+    agreement only.
 
     Sayed, Brattoli and Ommer 2018, section 3.2. https://arxiv.org/abs/1811.03879
 
@@ -154,7 +155,7 @@ def cross_and_learn(
       axis_name: devices whose clips are compared, too.
 
     Raises:
-      ValueError: when shapes differ, w is not in [0, 1], or there is one clip.
+      ValueError: when shapes differ or w is not in [0, 1].
 
     >>> z = jnp.eye(2)
     >>> print(f"{cross_and_learn(z, z):.4f}")
@@ -165,13 +166,11 @@ def cross_and_learn(
         raise ValueError(f"cross_and_learn: weight must be in [0, 1], got {weight}")
     a, b = map(unit, widen(rgb, flow))
     count = len(gather(a, axis_name))
-    if count < 2:
-        raise ValueError("cross_and_learn: clips are compared: give two or more")
 
     def others(z):
         """The mean cosine with the other clips, [n]."""
         total = (z * gather(z, axis_name).sum(0)).sum(-1)
-        return (total - (z * z).sum(-1)) / (count - 1)
+        return (total - (z * z).sum(-1)) / max(count - 1, 1)
 
     agreement = (a * b).sum(-1)
     each = (1 - weight) * (others(a) + others(b)) - 2 * weight * agreement

@@ -161,7 +161,7 @@ class Played:
     def unused(self, *args, **kwargs):
         raise NotImplementedError
 
-    __call__ = labels = targets = rows = generated = generated_of = unused
+    __call__ = labels = targets = rows = few = generated = generated_of = unused
 
 
 def test_rollouts_of_the_expert_succeed_and_of_its_opposite_fail():
