@@ -28,7 +28,7 @@ from jssl.methods.video.game_labels import game_labels
 from jssl.models.heads import Classifier
 from jssl.models.scene_labels import DomainJudge, SceneLabels
 
-RUNS = {"": 5, "aligned=False": 5, "reversal=True": 1}
+RUNS = {"": 3, "aligned=False": 3, "reversal=True": 1}
 
 
 @tiny(CLIPS | dict(source="scenes:real", reading=""), scenes=64, widths=(4, 8),

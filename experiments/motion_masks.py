@@ -18,7 +18,7 @@ from jssl.methods.video.motion_masks import motion_masks
 from jssl.models.colorization import Cells
 from jssl.models.heads import Classifier
 
-RUNS = {"": 5, "flow=lucas_kanade": 1, "flow=blocks": 1}
+RUNS = {"": 3, "flow=lucas_kanade": 1, "flow=blocks": 1}
 IOU = evals.mask_iou(
     lambda rows: rows["moving"][:, 0],
     {"all objects": lambda rows: rows["objects"][:, 0] > 0},

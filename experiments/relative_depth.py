@@ -16,7 +16,7 @@ from jssl.methods.video.relative_depth import relative_depth
 from jssl.models.colorization import Cells
 from jssl.models.heads import Classifier
 
-RUNS = {"": 5, "known=False": 1, "flow=lucas_kanade": 1}
+RUNS = {"": 3, "known=False": 1, "flow=lucas_kanade": 1}
 ORDER = evals.depth_maps(lambda rows: rows["depth"][:, 0], metric=False)
 
 

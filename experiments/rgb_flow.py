@@ -19,7 +19,7 @@ from jssl.methods.crossmodal.rgb_flow import rgb_flow
 from jssl.models.heads import MLP, Classifier
 from jssl.models.multiview import PerView
 
-RUNS = {"": 5, "kind=info_nce": 5, "flow=lucas_kanade": 1, "weight=1.0": 1}
+RUNS = {"": 3, "kind=info_nce": 3, "flow=lucas_kanade": 1, "weight=1.0": 1}
 REACH = 4.0  # pixels of flow that are 1 to the network
 
 

@@ -29,7 +29,7 @@ from jssl.methods.transfer.supervised import (
 from jssl.models import vit
 from jssl.models.policy import Controller, Policy
 
-RUNS = {"": 5, "readout=cls": 5, "demos=100,clone_epochs=20": 5}
+RUNS = {"": 5, "readout=cls": 1, "norm=layer": 1, "demos=100,clone_epochs=20": 5}
 
 
 @tiny(DATA, source="point_reach", epochs=0.01, patch=8, width=16, depth=1, heads=2,
@@ -43,12 +43,13 @@ def laptop(
     norm_pixels: bool = False,
     decoder: Counts = (48, 1),
     demonstrations: str = "point_reach:demos",
-    demos: Count = 500,
+    demos: Count = 2000,
     readout: str = "flat",
     proprioception: bool = True,
+    norm: str = "batch",
     projection: Count = 64,
     policy: Counts = (128, 64),
-    clone_epochs: Positive = 4.0,
+    clone_epochs: Positive = 1.0,
     clone_batch: Count = 64,
     clone_lr: Positive = 1e-3,
     episodes: Count = 100,
@@ -64,7 +65,8 @@ def laptop(
     tell little of them.
 
     Departures: half of the patches are masked, for three quarters; of 16 patches four would
-    be seen.
+    be seen. Features are normalized by the moments of each over the batch, for those of an
+    image: the disc is a small part of what varies between places.
 
     Args:
       source: Data set of the pre-training: point_reach, doom or other images.
@@ -80,6 +82,7 @@ def laptop(
       demos: Number of training episodes of point_reach.
       readout: Features that the policy sees: flat (all patches) or cls (the class token).
       proprioception: Give the policy the position of the controlled disc too.
+      norm: Normalization of the features: batch or layer.
       projection: Width to which features and position are projected.
       policy: Units of the policy's hidden layers.
       clone_epochs: Passes over the demonstrations.
@@ -107,7 +110,8 @@ def laptop(
     steps = shown.steps(clone_epochs)
     classes = shown.classes
     actions = classes or shown.row_shapes()["action"].shape[1]
-    head = Policy(actions, projection, policy)
+    kind = one_of("norm", norm, {"batch": "batch", "layer": "layer"})
+    head = Policy(actions, projection, policy, norm=kind)
     tx = optim.adamw(clone_lr, steps, warmup=0.1, decay=0.01)
     known = field("position") if proprioception and not classes else None
     how = dict(
@@ -143,7 +147,7 @@ def laptop(
         ),
     }
     if not classes:
-        plain = head.clone(norm=False)
+        plain = head.clone(norm="")
         controls["state"] = cloned(UNCHANGED, field("state"), plain, None)
     of_state = {"r2": evals.regression("state")} if toy else {}
     first = run.stage(

@@ -27,7 +27,7 @@ from jssl.models import vit
 from jssl.models.videomae import VideoEncoder, VideoMaskedAutoencoder
 from jssl.papers import PAPER, TUNED, Videos, scaled_adamw
 
-RUNS = {"": 5, "masking=frame": 3, "masking=random": 3, "mask=0.9": 3}
+RUNS = {"": 5, "masking=frame": 1, "masking=random": 1, "mask=0.9": 1}
 VIDEO = IMAGES | dict(source="moving_digits", epochs=0.01, supervised_epochs=0.01)
 
 

@@ -74,6 +74,15 @@ def test_the_policy_is_that_of_a_loop_in_numpy():
         )
 
 
+def test_a_policy_with_batch_norm_is_independent_of_the_scale_of_each_feature():
+    policy, rng = Policy(2, 3, (5,), norm="batch"), np.random.default_rng(0)
+    z = jnp.asarray(rng.normal(size=(64, 7)), jnp.float32)
+    weights = policy.init(KEY, z)
+    out = lambda z: policy.apply(weights, z, train=True, mutable="batch_stats")[0]
+    moved = 5 + jnp.arange(1.0, 8) * z
+    np.testing.assert_allclose(out(moved)["h"], out(z)["h"], rtol=1e-3, atol=1e-4)
+
+
 def test_weights_of_the_policy_are_orthogonal():
     params = Policy(2, 8, (8, 8)).init(KEY, jnp.zeros((1, 8)))["params"]
     square = lambda name: params[name]["kernel"].T @ params[name]["kernel"]
@@ -127,7 +136,7 @@ def plain():
 
 def test_a_policy_of_the_state_clones_the_expert():
     source = data.load("point_reach:demos", 128, labeled=True, size=8)
-    policy = jitted(Policy(2, 32, (64, 64), norm=False))
+    policy = jitted(Policy(2, 32, (64, 64), norm=""))
     tx = optax.adam(optax.cosine_decay_schedule(3e-3, 2000))
     method = robot_mae(plain(), policy, tx, prepare=field("state"))
     table = {k: jnp.asarray(v) for k, v in source.table.items()}
