@@ -21,7 +21,7 @@ from jssl.method import field
 from jssl.methods.semisupervised.mean_teacher import mean_teacher
 from jssl.papers import FEW_CIFAR, LAYERS, ThirteenLayers, whitened
 
-RUNS = {"": 3, FEW_GARMENTS: 1}
+RUNS = {"": 3, "weight=100.0": 3, "decay=0.9": 3, FEW_GARMENTS: 1}
 STUDENT = {"student_top1": evals.accuracy("student_logits", "student_top1")}
 
 
