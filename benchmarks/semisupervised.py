@@ -107,7 +107,7 @@ TABLES = [
         "Mean Teacher and Pi-model",
         "The squared error of two passes has a gradient through both in the Pi-model, and "
         "through the student alone in Mean Teacher: at equal weights its pull is half as "
-        "strong. The teacher averages about 1 / (1 - decay) of the 1,050 updates: a hundred "
+        "strong. The teacher averages about 1 / (1 - decay) updates of 1,050: a hundred "
         "with decay 0.99, the default.",
         {
             "Pi-model, weight 50": "pi_model",
