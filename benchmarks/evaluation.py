@@ -1,12 +1,12 @@
 """Generates docs/evaluation.md: all methods under all protocols, from runs of results.py.
 
-    python benchmarks/evaluation.py run [--only simclr mae] [--jobs 2]
+    python benchmarks/evaluation.py run [--only simclr mae] [--kind few] [--jobs 2]
     python benchmarks/evaluation.py table > docs/evaluation.md
 
 `run` evaluates the checkpoints of `benchmarks/results.py run` in runs/results: seed 0 with
 all protocols of whole images, several seeds of `PLACES` with dense protocols, and those of
-`SEVERAL` with linear probe, kNN and few labels. The output of `python -m jssl.evaluate` is
-stored in docs/evaluations/.
+`SEVERAL` with linear probe, kNN and few labels; `--kind` chooses among "whole", "places"
+and "few" ones. The output of `python -m jssl.evaluate` is stored in docs/evaluations/.
 """
 
 import argparse
@@ -21,6 +21,7 @@ import numpy as np
 from results import EXPERIMENTS, ROOT, gain, spread, together
 
 KEPT = ROOT / "docs" / "evaluations"
+KINDS = ("whole", "places", "few")
 WHOLE = (
     "knn,linear,few_labels,few_shot,retrieval,clustering,linear_sgd,layers,"
     "fine_tune@10,fine_tune"
@@ -69,13 +70,14 @@ LAYERED = ("rotation", "jigsaw", "simclr", "mae")
 OURS, UNTRAINED, SUPERVISED = "(this run)", "untrained network", "supervised reference"
 
 
-def wanted(only):
+def wanted(only, kinds):
     """(experiment, seed, protocols, kept file)."""
     for name in only or EXPERIMENTS:
-        yield name, 0, WHOLE, f"{name}-0.json"
-        for seed in range(PLACES.get(name, 0)):
+        if "whole" in kinds:
+            yield name, 0, WHOLE, f"{name}-0.json"
+        for seed in range(PLACES.get(name, 0) if "places" in kinds else 0):
             yield name, seed, DENSE, f"{name}-{seed}-places.json"
-        for seed in range(SEVERAL.get(name, 0)):
+        for seed in range(SEVERAL.get(name, 0) if "few" in kinds else 0):
             yield name, seed, FEW, f"{name}-{seed}-few.json"
 
 
@@ -97,7 +99,7 @@ def run(options):
         shutil.copy(folder / "evaluation.json", KEPT / kept)
         return True
 
-    return together(one, wanted(options.only), options.jobs)
+    return together(one, wanted(options.only, options.kind), options.jobs)
 
 
 def read():
@@ -265,6 +267,7 @@ def main():
     parser.add_argument("command", choices=("run", "table"))
     parser.add_argument("--folder", type=Path, default=ROOT / "runs" / "results")
     parser.add_argument("--only", nargs="+", default=[], choices=EXPERIMENTS)
+    parser.add_argument("--kind", nargs="+", default=KINDS, choices=KINDS)
     parser.add_argument("--jobs", type=int, default=1)
     options = parser.parse_args()
     if options.command == "table":
