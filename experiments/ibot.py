@@ -35,7 +35,12 @@ from jssl.papers import (
     LinearEvaluation,
 )
 
-RUNS = {"": 5, f"{CROPPED_GARMENTS},epochs=5,supervised_epochs=5": 1, STAMPS: 1}
+RUNS = {
+    "": 3,
+    "koleo=0.0,sinkhorn=False": 1,
+    f"{CROPPED_GARMENTS},epochs=5,supervised_epochs=5": 1,
+    STAMPS: 1,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,14 +99,18 @@ class Masks:
 @tiny(IMAGES, patch=2, width=8, depth=1, heads=2, head=(8, 4), prototypes=8)
 def laptop(
     run: Run = Run(dispatch=4),
-    images: CroppedImages = CroppedImages(epochs=14.0, supervised_epochs=15.0),
-    vision: Vision = Vision(),
-    masks: Masks = Masks(),
+    images: CroppedImages = CroppedImages(epochs=28.0, supervised_epochs=15.0),
+    vision: Vision = Vision(lr=3e-3),
+    masks: Masks = Masks(koleo=0.1, sinkhorn=True),
     teacher_temperature: Positive = 0.04,
     patch_temperature: Positive = 0.04,
     masked: Fraction = 0.5,
 ) -> list[Stage]:
     """A small vision transformer on small images: about two minutes on two cores.
+
+    With Sinkhorn's codes and KoLeo, as DINOv2. Without them all prototypes became equally
+    likely within 14 epochs: kNN 51 %, untrained 56 %, with them 74 % at three times the
+    rate, and 82 % in 28 epochs (one seed each).
 
     Args:
       teacher_temperature: Temperature of the teacher's class tokens; the student's is 0.1.

@@ -21,7 +21,8 @@ from jssl.evals.protocol import Features, of_settings
 from jssl.pictures import Lines
 
 POINT = {"z": 0.2, "h": 0.02}  # complete collapse: std below; h may have a large mean
-LESS = 0.75  # complete collapse: std of z below this fraction of that of h
+LESS = 0.75  # complete collapse: std of z below this fraction of that of h,
+HALF = 0.5  # and below this one of its maximum
 FLAT = 1.6  # dimensional collapse: effective rank below
 IDLE = 0.02  # no learning: the best loss is within this fraction of its value at chance
 ALIKE = 0.05  # mode collapse: samples/spread below
@@ -218,7 +219,7 @@ def _point(step, numbers, chance):
             f"the embeddings {name} are nearly identical (per-dimension std is {std:.2g} % "
             f"of its maximum)"
         )
-    if share < LESS:
+    if share < LESS and std < 100 * HALF:
         return (
             f"the projections z have lost the spread of h (per-dimension std is {std:.2g} "
             f"% of its maximum, that of h {std / share:.2g} %)"

@@ -74,6 +74,7 @@ def test_projections_that_lose_the_spread_of_h_are_a_collapse():
     assert verdict.kind == "complete collapse"
     assert "30 % of its maximum, that of h 55 %" in verdict.words
     assert doctor.diagnose([(200, WELL | {"z/std": 0.3, "h/std": 0.35})]).kind == "healthy"
+    assert doctor.diagnose([(200, WELL | {"z/std": 0.6, "h/std": 0.95})]).kind == "healthy"
     assert doctor.diagnose(
         [(200, {"h/std": 0.3, "h/rank": 9.0, "h/width": 16.0})]
     ).kind == ("healthy")
