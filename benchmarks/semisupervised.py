@@ -105,10 +105,10 @@ TABLES = [
     ),
     Table(
         "Mean Teacher and Pi-model",
-        "The squared error of two passes has a gradient through both in the Pi-model, and "
-        "through the student alone in Mean Teacher: at equal weights its pull is half as "
-        "strong. The teacher averages about 1 / (1 - decay) updates of 1,050: a hundred "
-        "with decay 0.99, the default.",
+        "The teacher averages about 1 / (1 - decay) of 1,050 updates: with decay 0.99, the "
+        "default, its predictions are those of a hundred updates before, with 0.9 of ten. "
+        "The squared error has a gradient through both passes in the Pi-model, and through "
+        "the student alone in Mean Teacher, so that its weight 100 is the Pi-model's 50.",
         {
             "Pi-model, weight 50": "pi_model",
             "Mean Teacher, weight 50": "mean_teacher",
