@@ -54,7 +54,7 @@ def laptop(
     clone_lr: Positive = 1e-3,
     episodes: Count = 100,
 ) -> list[Stage]:
-    """A red disc that is moved to a green one: about two minutes on two cores.
+    """A red disc that is moved to a green one; neither timed nor run to its end yet.
 
     Stage "pretrain" is MAE on images without a task, "clone" the policy on its frozen
     features; beside it the same policy on raw pixels, on untrained features, on the true
@@ -65,8 +65,8 @@ def laptop(
     tell little of them.
 
     Departures: half of the patches are masked, for three quarters; of 16 patches four would
-    be seen. Features are normalized by the moments of each over the batch, for those of an
-    image: the disc is a small part of what varies between places.
+    be seen. Each feature is normalized by its moments over the batch, where the paper has
+    layer norm: the cloning error in training fell from 0.18 to 0.016 (seed 0, one trial).
 
     Args:
       source: Data set of the pre-training: point_reach, doom or other images.
