@@ -1,7 +1,7 @@
 """Rehearsals of published settings: every function but `laptop`, at its real sizes.
 
-They take minutes each, and are left out of `make test`. `make test-papers` runs three;
-`pytest tests/papers_test.py -m papers` all.
+They take minutes each, and are left out of `make test`. `make test-papers` runs three,
+PAPERS="byol:paper" others, `pytest tests/papers_test.py -m papers` all.
 """
 
 import json
