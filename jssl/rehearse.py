@@ -35,8 +35,6 @@ from jssl.evals import Eval
 
 FEW = ("labels", "per_class", "few", "many")  # knobs that count labels of each class
 WITHIN = ("clusters", "components")  # knobs with at most as many as there are rows
-COMPUTED = ("bouncing_digits", "moving_digits", "scenes")
-"""Data sets that are computed: they stand in for themselves."""
 SAMPLING = "sampling_steps"  # of a diffusion model; 0 for all, which may be a thousand
 
 
@@ -137,7 +135,7 @@ def standin(source: str, folder: Path) -> tuple[str, list[str]]:
     Raises:
       ValueError: no stand-in for this source.
     """
-    from jssl.data import TEXTS, standins
+    from jssl.data import COMPUTED, TEXTS, standins
 
     kind, _, name = source.partition(":")
     if kind in COMPUTED:

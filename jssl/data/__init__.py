@@ -63,6 +63,7 @@ from jssl.data.toy_text import toy_text
 from jssl.data.toys import ring8
 
 __all__ = [
+    "COMPUTED",
     "CROPPED",
     "IN_FILES",
     "TEXTS",
@@ -142,6 +143,8 @@ IN_FILES = ("folder", "hf", "tar", "tfds")
 """Data sets of encoded images, which have the knobs `corrupt` and `resident`."""
 CROPPED = (*IN_FILES, "blank")
 """Data sets of which whole images can be cropped on the host."""
+COMPUTED = ("bouncing_digits", "moving_digits", "scenes")
+"""Data sets of videos that are computed: in rehearsals they stand in for themselves."""
 TEXTS = (
     *("toy_text", "text", "posts", "python_docs", "brown", "tweets", "entities"),
     *("spam", "noise"),

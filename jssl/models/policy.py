@@ -41,6 +41,9 @@ class Policy(nn.Module):
             x = BatchNorm(scale=False, bias=False, name="norm")(x, train)
         elif self.norm == "layer":
             x = nn.LayerNorm(name="norm")(x)
+        elif self.norm:
+            names = "layer, batch or empty"
+            raise ValueError(f"Policy: norm must be {names}, got {self.norm!r}")
         x = dense(self.width, "features")(x)
         if known is not None:
             x = jnp.concatenate([x, dense(self.width, "known")(known)], axis=1)

@@ -4,11 +4,12 @@ Xiao, Radosavovic, Darrell and Malik, "Masked Visual Pre-training for Motor Cont
 https://arxiv.org/abs/2203.06173; Radosavovic et al., "Real-World Robot Learning with Masked
 Visual Pre-training", CoRL 2022, https://arxiv.org/abs/2210.03109
 
-    L = mean |pi(LN(sg(z(o))), s) - a|^2
+    L = mean |pi(N(sg(z(o))), s) - a|^2
 
 for pairs of an expert: image o, known state s (of the robot itself) and action a. z is
-pre-trained by `jssl.methods.masked.mae` on images without a task, and never updated. The
-class token loses positions less than a mean of patches; the flattened patches keep all.
+pre-trained by `jssl.methods.masked.mae` on images without a task, and never updated. N
+normalizes the features, in the paper by layer norm; it belongs to the policy. The class
+token loses positions less than a mean of patches; the flattened patches keep all.
 """
 
 from collections.abc import Callable

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import pytest
 from toys import images, jitted, noisy
 
 from jssl import data, evals
@@ -81,6 +82,11 @@ def test_a_policy_with_batch_norm_is_independent_of_the_scale_of_each_feature():
     out = lambda z: policy.apply(weights, z, train=True, mutable="batch_stats")[0]
     moved = 5 + jnp.arange(1.0, 8) * z
     np.testing.assert_allclose(out(moved)["h"], out(z)["h"], rtol=1e-3, atol=1e-4)
+
+
+def test_a_policy_names_its_norms():
+    with pytest.raises(ValueError, match="norm must be layer, batch or empty"):
+        Policy(2, 3, (5,), norm="group").init(KEY, jnp.zeros((1, 8)))
 
 
 def test_weights_of_the_policy_are_orthogonal():
