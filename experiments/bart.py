@@ -10,7 +10,6 @@ fine-tuning: SQuAD 1.1 F1 94.6, MNLI 89.9, ROUGE-1, 2 and L of CNN/DailyMail 44.
 40.9 (as remembered). Ours: no function has been run.
 """
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -27,6 +26,7 @@ from jssl.knobs import (
     SmallText,
     Text,
     decoder_of,
+    even_loss,
     row_length,
     sizes_of,
     special,
@@ -37,8 +37,6 @@ from jssl.knobs import (
 from jssl.method import Method
 from jssl.methods.language.bart import bart, corruption
 from jssl.models.encoder_decoder import BART, EncoderDecoder, encoder_decoder
-from jssl.models.heads import Classifier
-from jssl.models.transformer import TextMean
 
 RUNS = {"": 1, "brown": 1, "permute=0.0": 1, "infill=0.0": 1}
 SIZES = {"base": (768, 6, 12), "large": (1024, 12, 16)}  # width, depth of each half, heads
@@ -107,28 +105,20 @@ def judges(train: Source) -> dict[str, evals.Eval]:
     return {"perplexity": evals.perplexity(), "rouge": evals.rouge(decoder_of(train))}
 
 
-def chance(train: Source) -> dict[str, float]:
-    """The loss of an even distribution."""
-    return {"loss": math.log(len(words_of(train)))}
-
-
 def small(run, text, noise, decoding, network):
     """A stage on a small corpus, with the usual evaluations."""
     train = text.load(run)
     own = network_of(train, **network.sizes)
-    classifier = None
-    if train.classes:
-        classifier = nets.linen(Classifier(TextMean(own.encoder), train.classes))
-    return baselines.pretrain_stage(
+    return baselines.text_stage(
         run,
         text,
+        network,
         train,
         noise.method(train, own, network.adamw(train.steps(text.epochs)), **vars(decoding)),
-        classifier,
+        own.encoder,
         prepare=text_window(train),
-        tx=network.adamw,
         pictures=judges(train),
-        chance=chance(train),
+        chance=even_loss(train),
     )
 
 
@@ -239,7 +229,7 @@ def paper(
             train,
             train.steps(text.epochs),
             evals=judges(train),
-            chance=chance(train),
+            chance=even_loss(train),
             rules=sharding.TRANSFORMER,
         )
     ]

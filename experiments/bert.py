@@ -32,13 +32,12 @@ from jssl.knobs import (
     row_length,
     sizes_of,
     special,
-    window,
+    text_window,
     words_of,
 )
 from jssl.method import Method
 from jssl.methods.language.bert import bert
-from jssl.models.heads import Classifier
-from jssl.models.transformer import BERT, BERT_SIZES, TextMean, Transformer
+from jssl.models.transformer import BERT, BERT_SIZES, Transformer
 from jssl.ops.sentence_pairs import sentence_pairs
 
 RUNS = {"": 1, "brown": 1, "order=True": 1, "pairs=False": 1}
@@ -93,7 +92,7 @@ class Pretext:
         return bert(
             nets.linen(BERT(network)),
             tx,
-            prepare=window(length),
+            prepare=text_window(train),
             vocabulary=len(known),
             mask=special(train, "[MASK]"),
             cls=cls,
@@ -131,17 +130,14 @@ def small(run, text, pretext, network):
     """A stage on a small corpus, with the usual evaluations and perplexity."""
     train = text.load(run)
     own = encoder(train, **network.sizes)
-    classifier = None
-    if train.classes:
-        classifier = nets.linen(Classifier(TextMean(own), train.classes))
-    return baselines.pretrain_stage(
+    return baselines.text_stage(
         run,
         text,
+        network,
         train,
         pretext.method(train, own, network.adamw(train.steps(text.epochs))),
-        classifier,
-        prepare=window(row_length(train)),
-        tx=network.adamw,
+        own,
+        prepare=text_window(train),
         pictures={"perplexity": evals.perplexity()},
         chance=chance(train, pretext),
     )
@@ -217,7 +213,8 @@ def paper(
 
     Departures: the paper trains 900,000 steps of 128 tokens and 100,000 of 512: length=510
     is a run of its own, with init= the first and its tokenizer. Pairs of segments are drawn
-    anew in every step (see `jssl.ops.sentence_pairs`). Wikipedia and the books are not at
+    anew in every step (see `jssl.ops.sentence_pairs`); Adam's moments are corrected for
+    their bias, in the released code they are not. Wikipedia and the books are not at
     hand, give a corpus of your own (source=text:FOLDER); of more than 64 MB it is tokenized
     into the cache, and read by batch.
 
@@ -238,7 +235,7 @@ def paper(
     falls = optax.linear_schedule(1.0, 0.0, max(updates, 1))
     adamw = optax.chain(
         optax.clip_by_global_norm(clip),
-        optax.scale_by_adam(),
+        optax.scale_by_adam(eps=1e-6),
         optax.add_decayed_weights(decay, optim.matrices),
         optim.scale_by_rate(lambda step: rate(step) * falls(step)),
     )

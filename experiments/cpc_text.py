@@ -51,6 +51,7 @@ class Sentences:
       width: Channels of the convolution, the width of a sentence's vector.
       kernel: Words of a window of the convolution.
       context: Width of the state of the GRU over the sentences.
+      ahead: Sentences that the first prediction is ahead.
       steps: Number of predictions, each a sentence further ahead.
       negatives: Candidates of a prediction: batch (the same place in other texts), sequence
         (the other sentences of the text) or all.
@@ -63,6 +64,7 @@ class Sentences:
     width: Count = 128
     kernel: Count = 3
     context: Count = 128
+    ahead: Count = 1
     steps: Count = 2
     negatives: str = "batch"
     dropout: Fraction = 0.1
@@ -99,6 +101,7 @@ class Sentences:
             tx,
             prepare=self.prepare(train),
             negatives=one_of("negatives", self.negatives, NEGATIVES),
+            first=self.ahead,
             words=decoder_of(train),
         )
 

@@ -25,6 +25,7 @@ from jssl.knobs import (
     TEXT,
     Images,
     Run,
+    SmallText,
     SmallTransformer,
     Text,
     row_length,
@@ -38,8 +39,7 @@ from jssl.methods.masked.data2vec import data2vec
 from jssl.methods.transfer.supervised import supervised
 from jssl.models import vit
 from jssl.models.data2vec import Data2vec, TextData2vec
-from jssl.models.heads import Classifier
-from jssl.models.transformer import TextMean, Transformer
+from jssl.models.transformer import Transformer
 from jssl.ops.block_masking import block_mask
 from jssl.ops.framing import framed
 from jssl.ops.token_masking import mlm_mask
@@ -114,12 +114,7 @@ def in_blocks(patch, share, least):
 def text(
     run: Run = Run(),
     text: Text = Text(epochs=8.0),
-    lr: Positive = 1e-3,
-    decay: float = 0.01,
-    width: Count = 96,
-    depth: Count = 4,
-    heads: Count = 3,
-    dropout: Fraction = 0.0,
+    network: SmallText = SmallText(lr=1e-3, depth=4),
     momentum: Fraction = 0.99,
     mask: Fraction = 0.15,
     top: Count = 2,
@@ -137,13 +132,6 @@ def text(
     steps are few; the learning rate warms up and falls along a cosine.
 
     Args:
-      lr: Peak learning rate: linear warm-up over the first 5 % of the steps, then cosine
-        decay to 0.
-      decay: Weight decay of matrices and embeddings.
-      width: Width of the network.
-      depth: Number of blocks.
-      heads: Attention heads of each block; must divide the width.
-      dropout: Rate of embeddings, attention and branches.
       momentum: Momentum of the teacher.
       mask: Fraction of tokens that are masked.
       top: Layers of the teacher that are averaged.
@@ -152,17 +140,15 @@ def text(
     train = text.load(run)
     pad, cls, sep, eos = (special(train, x) for x in ("[PAD]", "[CLS]", "[SEP]", "[EOS]"))
     length = row_length(train) + 1
-    sizes = (len(words_of(train)), length, width, depth, heads)
-    encoder = Transformer(*sizes, pad=pad, dropout=dropout)
+    encoder = Transformer(len(words_of(train)), length, pad=pad, **network.sizes)
 
     def prepare(batch):
         rows = window(length - 1)(batch)
         return framed(rows, begin=cls, end=sep, sep=sep, eos=eos, pad=pad).ids
 
-    adamw = partial(optim.adamw, lr, decay=decay)
     method = data2vec(
         nets.linen(TextData2vec(encoder)),
-        adamw(train.steps(text.epochs)),
+        network.adamw(train.steps(text.epochs)),
         in_words(train, mask),
         top=top,
         momentum=momentum,
@@ -170,13 +156,8 @@ def text(
         shared=SHARED_TEXT,
         prepare=prepare,
     )
-    classifier = None
-    if train.classes:
-        classifier = nets.linen(Classifier(TextMean(encoder), train.classes))
     return [
-        baselines.pretrain_stage(
-            run, text, train, method, classifier, prepare=prepare, tx=adamw
-        )
+        baselines.text_stage(run, text, network, train, method, encoder, prepare=prepare)
     ]
 
 

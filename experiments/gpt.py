@@ -11,7 +11,6 @@ training on it: 124M 37.5, 355M 26.4, 774M 22.1, 1.5B 17.5. Ours: `paper` and `f
 run; `laptop` and `brown` are what docs/results.md holds.
 """
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +26,7 @@ from jssl.knobs import (
     SmallText,
     Text,
     decoder_of,
+    even_loss,
     row_length,
     sizes_of,
     special,
@@ -35,8 +35,7 @@ from jssl.knobs import (
 )
 from jssl.method import Method
 from jssl.methods.language.gpt import gpt
-from jssl.models.heads import Classifier
-from jssl.models.transformer import GPT, GPT_SIZES, TextMean, Transformer
+from jssl.models.transformer import GPT, GPT_SIZES, Transformer
 
 RUNS = {"": 1, "brown": 1}
 
@@ -93,32 +92,23 @@ def method_of(
     )
 
 
-def chance(train: Source) -> dict[str, float]:
-    """The loss of an even distribution."""
-    return {"loss": math.log(len(words_of(train)))}
-
-
 def small(run, text, samples, network):
     """A stage on a small corpus, with the usual evaluations and perplexity."""
     train = text.load(run)
     own = encoder(train, **network.sizes)
-    classifier = None
-    if train.classes:
-        masked = own.clone(pad=pad_of(train))
-        classifier = nets.linen(Classifier(TextMean(masked), train.classes))
-    return baselines.pretrain_stage(
+    return baselines.text_stage(
         run,
         text,
+        network,
         train,
         method_of(train, own, network.adamw(train.steps(text.epochs)), samples),
-        classifier,
+        own.clone(pad=pad_of(train)),
         prepare=window(row_length(train)),
-        tx=network.adamw,
         pictures={
             "perplexity": evals.perplexity(),
             "ngrams": evals.ngrams(begin=special(train, "[BOS]"), pad=pad_of(train)),
         },
-        chance=chance(train),
+        chance=even_loss(train),
     )
 
 
@@ -211,7 +201,7 @@ class Large:
             train,
             train.steps(text.epochs),
             evals={"perplexity": evals.perplexity()},
-            chance=chance(train),
+            chance=even_loss(train),
             rules=sharding.TRANSFORMER,
         )
 

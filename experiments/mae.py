@@ -22,7 +22,11 @@ from jssl.methods.transfer.supervised import supervised
 from jssl.models import vit
 from jssl.papers import LINEAR, PAPER, ImageNet, LinearEvaluation, scaled_adamw
 
-RUNS = {"": 5, f"{FASHION},epochs=14,supervised_epochs=7": 1, STAMPS: 1}
+RUNS = {
+    "": 5,
+    f"{FASHION},epochs=14,supervised_epochs=7": 1,
+    f"{STAMPS},patch=8": 1,
+}
 
 
 @tiny(IMAGES, patch=2, width=16, depth=1, heads=2, decoder=(8, 1))

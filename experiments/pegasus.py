@@ -10,7 +10,6 @@ fine-tuning, ROUGE-1, 2 and L: XSum 47.2, 24.6 and 39.3; CNN/DailyMail 44.2, 21.
 (as remembered). Ours: no function has been run.
 """
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -28,6 +27,7 @@ from jssl.knobs import (
     SmallText,
     Text,
     decoder_of,
+    even_loss,
     row_length,
     sizes_of,
     special,
@@ -38,8 +38,6 @@ from jssl.knobs import (
 from jssl.method import Method
 from jssl.methods.language.pegasus import gap_generation, pegasus
 from jssl.models.encoder_decoder import PEGASUS, EncoderDecoder, encoder_decoder
-from jssl.models.heads import Classifier
-from jssl.models.transformer import TextMean
 
 RUNS = {"": 3, "strategy=random": 3, "strategy=lead": 3, "brown": 1}
 SIZES = {"base": (768, 12, 12), "large": (1024, 16, 16)}  # width, depth of each half, heads
@@ -116,28 +114,20 @@ def judges(train: Source) -> dict[str, evals.Eval]:
     return {"perplexity": evals.perplexity(), "rouge": evals.rouge(decoder_of(train))}
 
 
-def chance(train: Source) -> dict[str, float]:
-    """The loss of an even distribution."""
-    return {"loss": math.log(len(words_of(train)))}
-
-
 def small(run, text, gaps, decoding, network):
     """A stage on a small corpus, with the usual evaluations."""
     train = text.load(run)
     own = network_of(train, **network.sizes)
-    classifier = None
-    if train.classes:
-        classifier = nets.linen(Classifier(TextMean(own.encoder), train.classes))
-    return baselines.pretrain_stage(
+    return baselines.text_stage(
         run,
         text,
+        network,
         train,
         gaps.method(train, own, network.adamw(train.steps(text.epochs)), **vars(decoding)),
-        classifier,
+        own.encoder,
         prepare=text_window(train),
-        tx=network.adamw,
         pictures=judges(train),
-        chance=chance(train),
+        chance=even_loss(train),
     )
 
 
@@ -244,7 +234,7 @@ def paper(
             train,
             train.steps(text.epochs),
             evals=judges(train),
-            chance=chance(train),
+            chance=even_loss(train),
             rules=sharding.TRANSFORMER,
         )
     ]

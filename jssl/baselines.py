@@ -26,12 +26,14 @@ from jssl.cache import cache_folder
 from jssl.config import Stage
 from jssl.data import Source, labels_per_class, pair, random_labels
 from jssl.data.tokenizing import pieces
-from jssl.knobs import Images, Run, SomeLabels, Text, with_labels
+from jssl.knobs import Images, Run, SmallText, SomeLabels, Text, with_labels
 from jssl.learner import GRAD_NORM
 from jssl.log import Log, write_json
 from jssl.method import Augment, Method, Prepare, field, no_samples, part
 from jssl.methods.transfer.supervised import supervised
-from jssl.nets import Net
+from jssl.models.heads import Classifier
+from jssl.models.transformer import TextMean, Transformer
+from jssl.nets import Net, linen
 
 
 def plain(source: Source) -> Method:
@@ -163,6 +165,21 @@ def pretrain_stage(
         evals=judged | {"embedding": evals.embedding_picture()} | dict(pictures),
         baselines=rows(run, method, train, judged, reference=reference),
     )
+
+
+def text_stage(
+    run: Run,
+    text: Text,
+    network: SmallText,
+    train: Source,
+    method: Method,
+    encoder: Transformer,
+    **fields: Any,
+) -> Stage:
+    """`pretrain_stage` of a transformer of text; classes are told from its mean output."""
+    judge = Classifier(TextMean(encoder), train.classes)
+    classifier = linen(judge) if train.classes else None
+    return pretrain_stage(run, text, train, method, classifier, tx=network.adamw, **fields)
 
 
 def few_label_stage(

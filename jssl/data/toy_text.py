@@ -7,6 +7,7 @@ exact answers: the mood (with negations), the names, questions about the facts, 
 a statement follows from a story. A fifth has emojis as noisy labels.
 """
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -347,19 +348,21 @@ def _answers(draw, n):
     return found
 
 
+_MARKS = {  # of sentences that state facts, which are the values
+    " had a free week ": "home job",
+    " worked for ": "firm job",
+    "first ": "capital",
+    " they speak ": "capital",
+    "then ": "event",
+    "later ": "food",
+    "finally ": "day home",
+}
+
+
 def story_of(texts: Sequence[str]) -> list[tuple[str, str]]:
     """The facts that the sentences of a story state, found by their words."""
-    marks = {
-        " had a free week ": "home job",
-        " worked for ": "firm job",
-        "first ": "capital",
-        " they speak ": "capital",
-        "then ": "event",
-        "later ": "food",
-        "finally ": "day home",
-    }
     return [
-        (next((k for mark, k in marks.items() if mark in f" {x}"), ""), x) for x in texts
+        (next((k for mark, k in _MARKS.items() if mark in f" {x}"), ""), x) for x in texts
     ]
 
 
@@ -369,24 +372,34 @@ _TOLD: dict[str, Callable[[Facts], set[str]]] = {  # words that imply a fact
 }
 
 
+_SEPARATE = [  # pairs of facts that no sentence of a story states together
+    (a, b)
+    for a, b in itertools.permutations(STATEMENTS, 2)
+    if not any({a, b} <= {*x.split()} for x in _MARKS.values())
+]
+
+
 def _inference(draw, n):
-    """A story, a statement, and their relation; statements alone do not betray it."""
+    """A story, a statement, and their relation, which neither of them betrays alone.
+
+    Each story lacks a fact. Neutral statements are about it, the others about another one.
+    """
     found = []
     for _ in range(n):
         f = facts(draw)
-        relation, fact = draw.number(3), draw.one(list(STATEMENTS))
-        text, true, values = STATEMENTS[fact]
-        said = story(draw, f)
+        relation, (lacking, stated) = draw.number(3), draw.one(_SEPARATE)
+        told = _TOLD[lacking](f) if lacking in _TOLD else set()
+        texts = [
+            x
+            for fact, x in story(draw, f)
+            if lacking not in fact.split() and not told & {*x.split()}
+        ]
+        text, true, values = STATEMENTS[lacking if relation == 2 else stated]
         value = true(f)
         if relation == 1:
             value = draw.one([x for x in values if x != true(f)])
         if relation == 2:
-            told = _TOLD[fact](f) if fact in _TOLD else set()
-            said = [
-                (k, x) for k, x in said if fact not in k.split() and not told & {*x.split()}
-            ]
             value = draw.one(list(values))
-        texts = [x for _, x in said]
         statement = text.format(hero=f.hero, x=value)
         found.append(Document([*texts, statement], relation, None, second=len(texts)))
     return found

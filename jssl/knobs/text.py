@@ -1,5 +1,6 @@
 """Knobs of corpora of text, and functions of their sources."""
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -174,6 +175,11 @@ def row_length(train: Source) -> int:
 def words_of(train: Source) -> tuple[str, ...]:
     """The vocabulary of a corpus."""
     return train.field_of("corpus").vocabulary  # type: ignore[attr-defined]
+
+
+def even_loss(train: Source) -> dict[str, float]:
+    """The loss of an even distribution over the vocabulary, as `chance` of a stage."""
+    return {"loss": math.log(len(words_of(train)))}
 
 
 def decoder_of(train: Source) -> Callable[[Iterable[int]], str]:

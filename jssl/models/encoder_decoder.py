@@ -70,6 +70,7 @@ class EncoderDecoder(nn.Module):
         The cache has the keys and values of the first text, and room for as many tokens of
         the second one as `whole` [n, t] has; only its shape matters.
         """
+        self.decoder.check_room(whole.shape[1])
         x, seen = self.encoder(source, None, train), self._seen(source)
         cache = tuple(
             self.decoder.empty_cache(len(source), text.shape[1], x.dtype)

@@ -2,9 +2,10 @@
 
 Vaswani et al. 2017, https://arxiv.org/abs/1706.03762; Devlin et al. 2019,
 https://arxiv.org/abs/1810.04805; Radford et al. 2018 and 2019. Matrices and embeddings
-N(0, 0.02). Post-norm blocks, norm(x + f(x)), are those of BERT, BART and the first GPT,
-pre-norm blocks, x + f(norm(x)), those of GPT-2 and PEGASUS. Positions are learned, those of
-PEGASUS sines and cosines. Encoders with a decoder are in `jssl.models.encoder_decoder`.
+N(0, 0.02), the embeddings of PEGASUS, which are multiplied by sqrt(width), N(0, 1 / width).
+Post-norm blocks, norm(x + f(x)), are those of BERT, BART and the first GPT, pre-norm
+blocks, x + f(norm(x)), those of GPT-2 and PEGASUS. Positions are learned, those of PEGASUS
+sines and cosines. Encoders with a decoder are in `jssl.models.encoder_decoder`.
 """
 
 import math
@@ -206,7 +207,9 @@ class Transformer(nn.Module):
     def setup(self):
         if self.width % self.heads:
             raise ValueError(f"{self.heads} heads do not divide a width of {self.width}")
-        self.words = nn.Embed(self.vocabulary, self.width, embedding_init=NORMAL)
+        std = self.width**-0.5 if self.multiplied else 0.02
+        normal = nn.initializers.normal(std)
+        self.words = nn.Embed(self.vocabulary, self.width, embedding_init=normal)
         shape = (self.offset + self.length, self.width)
         self.positions: Any = (
             sincos_1d(self.width, np.arange(shape[0]))
@@ -271,6 +274,17 @@ class Transformer(nn.Module):
         x = x if self.dtype is None else x.astype(self.dtype)
         x = self.norm0(x) if self._normed else x
         return self.drop(x, deterministic=not train)
+
+    def check_room(self, count):
+        """Raises ValueError unless a text of so many tokens can be written.
+
+        The last of them is never read, and needs no position.
+        """
+        if count > self.length + 1:
+            raise ValueError(
+                f"a text of {count} tokens cannot be written with the {self.length} "
+                f"positions of the network: give a shorter prompt, or draw fewer tokens"
+            )
 
     def empty_cache(self, n, size, dtype=None):
         """Keys and values of no tokens, [depth, 2, n, size, heads, width / heads]."""
@@ -345,6 +359,7 @@ class GPT(nn.Module):
 
         The cache is for as many tokens as `whole` [n, l] has; only its shape matters.
         """
+        self.encoder.check_room(whole.shape[1])
         cache = self.encoder.empty_cache(*whole.shape)
         return self.extend(tokens, cache, 0)
 

@@ -84,7 +84,7 @@ def sentence_pairs(
     if length < 5:
         raise ValueError(f"sentence_pairs: length must be at least 5, got {length}")
     n, most = len(start), length - 3
-    size_key, short_key, cut_key, fate_key, other_key = jax.random.split(key, 5)
+    size_key, short_key, cut_key, fate_key, other_key, begin_key = jax.random.split(key, 6)
     few = jax.random.randint(size_key, (n,), 2, most + 1)
     wanted = jnp.where(jax.random.bernoulli(short_key, short, (n,)), few, most)
     at = jnp.minimum(start[:, None] + jnp.arange(most), len(corpus) - 1)  # [n, most]
@@ -93,8 +93,8 @@ def sentence_pairs(
     whole = jnp.cumprod(inside, 1).sum(1)  # tokens of the document from here on
     size = jnp.minimum(whole, wanted)
     # Places at which another sentence begins, of which one is drawn.
-    begins = jnp.pad(sentence[at[:, 1:]] != sentence[at[:, :-1]], ((0, 0), (1, 0)))
-    begins &= jnp.arange(most) < size[:, None]
+    after = jnp.pad(sentence[at[:, 1:]] != sentence[at[:, :-1]], ((0, 0), (1, 0)))
+    begins = after & (jnp.arange(most) < size[:, None])
     noise = jax.random.uniform(cut_key, begins.shape)
     a = jnp.where(begins, noise, -1).argmax(1)
     alone = ~begins.any(1)
@@ -112,8 +112,12 @@ def sentence_pairs(
         other = document[start][:, None] != document[start]  # [n, n]
         place = jax.random.categorical(other_key, jnp.where(other, 0.0, -jnp.inf))
         changed = (changed | alone) & other.any(1)
-        second = jnp.where(changed, start[place], start + a)
-        b = jnp.where(changed, jnp.minimum(whole[place], wanted - a), size - a)
+        # A random B begins with any sentence of its row.
+        any_begin = after.at[:, 0].set(True) & (jnp.arange(most) < whole[:, None])
+        noise = jax.random.uniform(begin_key, begins.shape)
+        skip = jnp.where(any_begin, noise, -1).argmax(1)
+        second = jnp.where(changed, (start + skip)[place], start + a)
+        b = jnp.where(changed, jnp.minimum((whole - skip)[place], wanted - a), size - a)
         first = start
     place = jnp.arange(length)
     a, b = a[:, None], b[:, None]

@@ -55,6 +55,14 @@ def test_a_bag_of_words_counts_tokens_that_are_not_masked():
     assert counts.tolist() == [[0, 1, 2], [0, 1, 0]]
 
 
+def test_rare_words_of_a_large_vocabulary_are_not_counted():
+    many = Tokens(tuple(map(str, range(3000))))
+    ids = jnp.array([[0, 0, 2047, 2048, 2999]])
+    (counts,) = np.asarray(many.plain(ids, {}))
+    assert counts.shape == (2048,)
+    assert counts[0] == 2 and counts[2047] == 1 and counts.sum() == 3
+
+
 def test_plain_rows_join_all_columns_but_targets_masks_and_row_numbers():
     columns = {
         "image": np.zeros((2, 2, 2, 1), np.uint8),

@@ -101,7 +101,7 @@ def bart(
         decoder = both["written"][jnp.arange(len(last)), last]
         guess, _ = net.apply(params, stats, evaluated(batch), inputs)
         nats = optax.softmax_cross_entropy_with_integer_labels(guess["logits"], whole)
-        there = (whole != pad).astype(nats.dtype)
+        there = (whole != pad).astype(nats.dtype).at[:, 0].set(0)  # all texts have `bos`
         return out | {
             "tokens": out["tokens"][:, 1:-1],
             "h/decoder": decoder,

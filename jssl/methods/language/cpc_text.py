@@ -30,6 +30,7 @@ def cpc_text(
     *,
     prepare: Prepare,
     negatives: str = "batch",
+    first: int = 1,
     words: Callable[[Any], str] | None = None,
 ) -> Method[Learner]:
     """Prediction of the latents of later sentences among those of other texts.
@@ -42,6 +43,7 @@ def cpc_text(
         tokens, at the end, are neither predicted nor candidates.
       negatives: the candidates: "batch", "sequence" (other sentences of the text) or "all",
         as in `jssl.losses.predictive.cpc_per_step`.
+      first: sentences that the nearest prediction is ahead; the others follow.
       words: token numbers -> a text, for the picture.
     """
 
@@ -52,9 +54,9 @@ def cpc_text(
     def loss(params, stats, sentences, keys):
         out, stats = net.apply(params, stats, sentences, train=True, keys=keys)
         z, contexts, weights = out["z"], out["contexts"], out["weights"]
-        each = cpc_per_step(z, contexts, weights, negatives, mask=out["mask"])
+        each = cpc_per_step(z, contexts, weights, negatives, first, mask=out["mask"])
         value = each.mean()
-        ahead = {f"loss/k{1 + i}": x for i, x in enumerate(each)}
+        ahead = {f"loss/k{first + i}": x for i, x in enumerate(each)}
         return value, (stats, {"loss": value, **ahead})
 
     def step(key, state, batch):
@@ -72,19 +74,19 @@ def cpc_text(
         sentences = prepare(batch)
         out, _ = net.apply(state.weights, state.stats, sentences)
         count = np.asarray(out["mask"].sum(1)).astype(int)
-        there = np.flatnonzero(count > 1)  # rows with a sentence to predict
+        there = np.flatnonzero(count > first)  # rows with a sentence to predict
         if not len(there):
             return {}
-        at = count[there].min() - 2
+        at = count[there].min() - 1 - first
         sentences, contexts, z = sentences[there], out["contexts"][there], out["z"][there]
-        scores = contexts[:SHOWN, at] @ out["weights"][0].T @ z[:, at + 1].T
+        scores = contexts[:SHOWN, at] @ out["weights"][0].T @ z[:, at + first].T
         lines = []
         for i, row in enumerate(np.asarray(scores)):
             rank = int((row > row[i]).sum()) + 1
             known = " ".join(words(x) for x in sentences[i, : at + 1])
-            lines += [known, f"    true, rank {rank}: {words(sentences[i, at + 1])}"]
+            lines += [known, f"    true, rank {rank}: {words(sentences[i, at + first])}"]
             best = np.argsort(-row)[:SHOWN]
-            lines += [f"    {words(sentences[j, at + 1])} ({row[j]:.1f})" for j in best]
-        return {"next sentences": "\n".join(lines) + "\n"}
+            lines += [f"    {words(sentences[j, at + first])} ({row[j]:.1f})" for j in best]
+        return {"sentences ahead": "\n".join(lines) + "\n"}
 
     return Method(init, step, embed, render=render)
