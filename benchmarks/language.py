@@ -5,16 +5,20 @@
 
 `run` trains the encoders on the Brown corpus, one seed each, as `benchmarks/results.py`
 does, unless their runs are in runs/results; then it fine-tunes them on each task, for all
-seeds, and stores the results in docs/language/. What is there is skipped, so that it can be
-interrupted and resumed. `write` makes the page, with the other tables from docs/results/.
+seeds, and stores the results in docs/language/. What is there, of the same encoders, is
+skipped, so that it can be interrupted and resumed. `write` makes the page, with the other
+tables from docs/results/, which `benchmarks/results.py run --only word2vec supervised`
+makes.
 """
 
 import json
+import math
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
 from pages import RESULTS, Table, command, provenance, section
-from results import ROOT, digest, one
+from results import ROOT, digest, fingerprint, one
 
 KEPT = ROOT / "docs" / "language"
 RUNS = Path("runs") / "results"
@@ -33,10 +37,13 @@ TITLES = {
     "entities": "Entities in tweets",
 }
 ABOUT = {
-    "genre": "Fifteen genres of windows of 64 tokens; the files of train, val and test are "
-    "different ones. Top-1 accuracy in percent.",
-    "tweets": "Negative, neutral or positive, of 29,740 tweets. Top-1 accuracy in percent.",
-    "entities": "Ten kinds of entities in 1,916 tweets. F1 of whole entities in percent.",
+    "genre": "Fifteen genres of windows of 64 tokens, parts of words, which are other "
+    "windows for each encoder; the files of train, val and test are different ones. Top-1 "
+    "accuracy in percent.",
+    "tweets": "Negative, neutral or positive, of 29,740 training tweets. Top-1 accuracy in "
+    "percent.",
+    "entities": "Ten kinds of entities, of 1,916 training tweets. F1 of whole entities in "
+    "percent. GPT sees the words before a token alone.",
 }
 
 
@@ -63,9 +70,14 @@ def columns(task):
     found = {"fine-tuned": (metric, ".1%")}
     for name, row in others.items():
         found[name] = f"{row}/{metric}", ".1%"
-        gain = lambda x, row=row: x[metric] - x[f"{row}/{metric}"]
+        gain = partial(difference, metric, f"{row}/{metric}")
         found[f"gain over {'it' if row == 'from scratch' else name}"] = gain, "paired"
     return found
+
+
+def difference(metric, other, run):
+    """Of two metrics of a run; NaN where a baseline failed."""
+    return run[metric] - run.get(other, math.nan)
 
 
 DOWNSTREAM = [
@@ -86,9 +98,9 @@ DOWNSTREAM = [
 PRETRAINED = [
     Table(
         "Pre-training on Brown",
-        "Perplexity a token of the validation files, beside those of a unigram and of a "
-        "trigram with Kneser-Ney smoothing of the same tokens. That of GPT is of next "
-        "tokens, of BERT of masked ones, given the others, of BART of all tokens given the "
+        "Perplexity a token of the test files, beside those of a unigram and of a trigram "
+        "with Kneser-Ney smoothing of the same tokens. That of GPT is of next tokens, of "
+        "BERT of masked parts of words, given the others, of BART of all tokens given the "
         "corrupted text: only GPT's compares with the trigram's.",
         ENCODERS,
         {
@@ -106,7 +118,12 @@ PRETRAINED = [
             "CBOW": "word2vec:brown,predict=center",
             "skip-gram, hierarchical softmax": "word2vec:brown,loss=hierarchical",
         },
-        {"WordSim-353": ("wordsim353", ".3f"), "SimLex-999": ("simlex999", ".3f")},
+        {
+            "WordSim-353": ("wordsim353", ".3f"),
+            "known pairs": ("wordsim353/known", ".0f"),
+            "SimLex-999": ("simlex999", ".3f"),
+            "known": ("simlex999/known", ".0f"),
+        },
     ),
     Table(
         "Inference and answers on stories",
@@ -134,24 +151,39 @@ def run(options):
       RuntimeError: a run failed.
     """
     KEPT.mkdir(parents=True, exist_ok=True)
-    for encoder in options.only or ENCODERS:
-        where = folder_of(encoder)
-        if not (ROOT / where / "result.json").exists():
-            done(ENCODERS[encoder], where.relative_to(RUNS), RESULTS, RUNS, seed=0)
+    given = {encoder: pretrained(encoder) for encoder in options.only or ENCODERS}
     for few in (False, True):
         for task in TASKS:
             for seed in range(options.seeds):
                 for encoder in options.only or ENCODERS:
                     spec = tuned(encoder, task, few)
                     short = f"supervised-{digest(spec.partition(':')[2])}"
-                    done(spec, Path(short) / str(seed), KEPT, options.folder, seed)
+                    where = Path(short) / str(seed)
+                    done(spec, where, KEPT, options.folder, seed, given[encoder])
 
 
-def done(spec, where, kept, folder, seed):
-    """Executes a run unless its result is kept."""
+def pretrained(encoder):
+    """The fingerprint of an encoder's run, which is executed unless it is there."""
+    where = folder_of(encoder)
+    wanted = fingerprint(spec_of(ENCODERS[encoder], seed=0))
+    stamp, result = ROOT / where / "fingerprint", ROOT / where / "result.json"
+    if not result.exists() or stamp.read_text() != wanted:
+        # Its result may be kept, of a run on another machine.
+        (RESULTS / f"{where.parent.name}-0.json").unlink(missing_ok=True)
+        done(ENCODERS[encoder], where.relative_to(RUNS), RESULTS, RUNS, seed=0)
+    return wanted
+
+
+def spec_of(spec, seed):
+    """EXPERIMENT:KNOBS as a config."""
     experiment, _, knobs = spec.partition(":")
-    known = f"experiments/{experiment}.py:{knobs},seed={seed}", str(where)
-    if not one(SimpleNamespace(kept=kept, folder=ROOT / folder), known):
+    return f"experiments/{experiment}.py:{knobs},seed={seed}"
+
+
+def done(spec, where, kept, folder, seed, given=""):
+    """Executes a run unless its result is kept."""
+    known = spec_of(spec, seed), str(where)
+    if not one(SimpleNamespace(kept=kept, folder=ROOT / folder), known, given):
         raise RuntimeError(f"{spec} failed")
 
 
@@ -180,14 +212,17 @@ PAGE = """# Language
     python benchmarks/language.py run
     python benchmarks/language.py write
 
-Generated by these commands. Cells are the mean over the seeds, ± its standard error. Rows
-that are missing have not been run yet.
+Generated by these commands, and the tables of words and of stories by `python
+benchmarks/results.py run --only word2vec supervised`. Cells are the mean over the seeds, ±
+its standard error. Rows that are missing have not been run yet.
 
 {before}
 Each encoder, pretrained on Brown's training files (one seed), is fine-tuned with all layers
 on a task; *from scratch* is the same network, untrained, with the same data, seeds and
-updates; *TF-IDF* is logistic regression on the same texts. Gains are paired, with 95 %
-intervals.
+updates; *TF-IDF* is logistic regression on the same texts. Of BART the encoder alone is
+fine-tuned. Gains are paired, with 95 % intervals, over the seeds of the fine-tuning: each
+encoder was pretrained once. They are not corrected for the number of rows. All have the
+same learning rate and number of epochs, so that *from scratch* need not have converged.
 
 {after}
 Machine: {machine}. JAX {jax}. Commits: {commits}.

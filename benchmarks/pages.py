@@ -78,6 +78,7 @@ def markdown(columns, rows):
         for metric, form in columns.values():
             read = metric if callable(metric) else lambda x, metric=metric: x[metric]
             values = [read(x) for x in each if callable(metric) or metric in x]
+            values = [x for x in values if not np.isnan(x)]
             cells.append(paired(values) if form == "paired" else cell(values, form))
         lines.append(f"| {name} | {len(each) or 'missing'} | {' | '.join(cells)} |")
     return "\n".join(lines)

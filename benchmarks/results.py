@@ -72,12 +72,12 @@ def together(each, items, jobs):
         return all(list(pool.map(each, items)))
 
 
-def one(options, known):
-    """Runs a config unless its result is kept."""
+def one(options, known, given=""):
+    """Runs a config unless its result is kept; `given` identifies its further inputs."""
     spec, where = known
     kept = options.kept / f"{where.replace('/', '-')}.json"
     try:
-        wanted = fingerprint(spec)
+        wanted = " ".join(filter(None, [fingerprint(spec), given]))
     except ValueError as error:
         print(f"{spec}: {error}", file=sys.stderr, flush=True)
         return False
