@@ -29,22 +29,25 @@ RUNS = {"": 3, "source=doom,size=32,spread=5,reading=frames=6;stride=1": 3}
 @tiny(VIDEOS, crop=14, spread=4, width=8, pair=4)
 def laptop(
     run: Run = Run(),
-    videos: Videos = Videos(epochs=12.0, batch=64, supervised_epochs=4.0),
+    videos: Videos = Videos(
+        reading="speed=4", epochs=20.0, batch=64, supervised_epochs=4.0
+    ),
     small: Small = Small(),
     frames: Count = 4,
-    spread: Count = 7,
-    crop: Count = 28,
-    jitter: int = 1,
+    spread: Count = 3,
+    crop: Count = 32,
+    jitter: int = 0,
     width: Count = 128,
     pair: Count = 128,
 ) -> list[Stage]:
     """A small convolutional network on drifting digits: about two minutes on two cores.
 
-    The digits of moving_digits wrap around after 16 steps: with a spread of less than 8 the
-    widest gap between places on the closed path is that between the last frame and the
-    first, so that the order is known up to reversal. Digits that bounce return to where
-    they were, and many tuples then have several orders. Digits are gray: there are no
-    channels to split.
+    The digits of moving_digits wrap around, here after 8 steps of 4 pixels: with a spread
+    of less than 4 the widest gap between places on the closed path is that between the last
+    frame and the first, so that the order is known up to reversal. At 2 pixels a step, the
+    jitter of the crops hides it. Digits that bounce return to where they were, and many
+    tuples then have several orders. Digits are gray, on black: there are no channels to
+    split, and no drift that the jitter of crops has to hide.
 
     Args:
       batch: Videos per step, a tuple each.

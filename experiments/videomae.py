@@ -31,7 +31,7 @@ RUNS = {"": 5, "masking=frame": 1, "masking=random": 1, "mask=0.9": 1}
 VIDEO = IMAGES | dict(source="moving_digits", epochs=0.01, supervised_epochs=0.01)
 
 
-@tiny(VIDEO, patch=8, width=16, depth=1, heads=2, decoder=(8, 1), mask=0.75)
+@tiny(VIDEO, patch=8, width=16, depth=1, heads=2, decoder=(16, 1), mask=0.75)
 def laptop(
     run: Run = Run(),
     images: Images = Images(
@@ -68,7 +68,7 @@ def laptop(
     """
     train = in_motion(images.load(run), tube)
     encoder = VideoEncoder(
-        vision.width, vision.depth, vision.heads, vision.patch, tube=tube
+        vision.width, vision.depth, vision.heads, vision.patch, tube=tube, axes=True
     )
     adamw = partial(vision.adamw, b2=0.95)
     method = videomae(

@@ -2,7 +2,8 @@
 
 Tong, Song, Wang and Wang 2022, https://arxiv.org/abs/2203.12602: tokens are cubes of a few
 frames, attention is joint over space and time, positions are fixed sines and cosines of the
-number of a cube, and there is no class token.
+number of a cube, and there is no class token. By choice, positions are those of time, row
+and column side by side.
 """
 
 import math
@@ -14,7 +15,7 @@ import numpy as np
 
 from jssl.models.vit import TOKEN, XAVIER, Encoder, blocks, norm, pooled, run
 from jssl.ops.patches import patchify_video
-from jssl.ops.positions import interleaved_sincos_1d
+from jssl.ops.positions import interleaved_sincos_1d, sincos_3d
 
 
 class VideoEncoder(Encoder):
@@ -24,10 +25,13 @@ class VideoEncoder(Encoder):
 
     Attributes:
       tube: frames of a cube.
+      axes: positions of a quarter of the width for time, of the rest for row and column,
+        instead of those of the cube's number.
     """
 
     class_token: bool = False
     tube: int = 2
+    axes: bool = False
 
     def patches(self, images):
         return patchify_video(images, (self.tube, self.patch, self.patch))
@@ -38,6 +42,8 @@ class VideoEncoder(Encoder):
         return t // self.tube, h // self.patch, w // self.patch
 
     def fixed(self, width, grid):
+        if self.axes:
+            return sincos_3d(width, *grid, time=width // 4)
         return interleaved_sincos_1d(width, np.arange(math.prod(grid)))
 
     def filters(self):
