@@ -39,7 +39,7 @@ RUNS = {
     "": 3,
     "koleo=0.0,sinkhorn=False": 1,
     f"{CROPPED_GARMENTS},epochs=5,supervised_epochs=5": 1,
-    STAMPS: 1,
+    f"{STAMPS},patch=8": 1,
 }
 
 
