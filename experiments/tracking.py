@@ -37,7 +37,8 @@ def laptop(
 ) -> list[Stage]:
     """A small convolutional network on patches of 16 pixels: two minutes on two cores.
 
-    Baselines see the same patches: those that move most in the first frame of a clip.
+    The untrained and the supervised network see the same patches, those that move most in
+    the first frame of a clip; the raw input is the whole clip.
 
     Args:
       source: Data set of videos: bouncing_digits, moving_digits, doom:SCENARIO ...

@@ -8,6 +8,9 @@ from jssl.evals.protocol import Eval, Features
 from jssl.ops.point_reach import STEPS, reached, render, reset, step
 
 
+APART = 2**16  # folded into the key: other states than those of `jssl.data.reaching`
+
+
 def cloning(target: str = "action", name: str = "prediction") -> Eval:
     """Mean squared error of predicted actions, "clone_mse", on val or test.
 
@@ -35,7 +38,8 @@ def reaching(
     """Fraction of successful episodes of `jssl.ops.point_reach`, "success", in [0, 1].
 
     The method is the policy: its output for image, position and state is the action. First
-    states and backgrounds are the same for all methods, others at the end than before.
+    states and backgrounds are the same for all methods, others at the end than before, and
+    none of them is in the data set `point_reach`.
 
     Args:
       episodes: number of rollouts.
@@ -47,7 +51,8 @@ def reaching(
     move = jax.jit(jax.vmap(step))
 
     def run(features: Features, final: bool) -> dict:
-        begin, noise = jax.random.split(jax.random.key(2 * seed + final))
+        key = jax.random.fold_in(jax.random.key(2 * seed + final), APART)
+        begin, noise = jax.random.split(key)
         states = jax.vmap(reset)(jax.random.split(begin, episodes))
         for key in jax.random.split(noise, STEPS):
             rows = {
@@ -59,8 +64,8 @@ def reaching(
         return {"success": float(jax.vmap(reached)(states).mean())}
 
     return Eval(
-        f"success in {episodes} episodes of {STEPS} steps, images of {size} pixels, "
-        f"seed={seed}",
+        f"success in {episodes} episodes of {STEPS} steps from states that no data set has, "
+        f"images of {size} pixels, seed={seed}",
         run,
         (name,),
     )

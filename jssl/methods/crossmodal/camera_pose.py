@@ -56,16 +56,17 @@ def camera_pose(
     """
     look = augment or (lambda key, batch: prepare(batch))
 
-    def inputs(pairs, moved):
-        return (pairs,) if edges is not None else (pairs, moved)
+    def given(batch):
+        """Inputs of the network outside training: motions to contrast only."""
+        pairs = prepare(batch)
+        return (pairs,) if edges is not None else (pairs, motion(batch))
 
     def init(key, batch):
-        pairs, moved = first_row((prepare(batch), motion(batch)))
-        return fresh(tx, *net.init(key, *inputs(pairs, moved)))
+        return fresh(tx, *net.init(key, *first_row(given(batch))))
 
     def loss(params, stats, pairs, moved, keys):
-        given = inputs(pairs, moved)
-        out, stats = net.apply(params, stats, *given, train=True, keys=keys)
+        x = (pairs,) if edges is not None else (pairs, moved)
+        out, stats = net.apply(params, stats, *x, train=True, keys=keys)
         if edges is None:
             one, two = out["z/pair"], out["z/pose"]
             value = clip(one, two, 1 / temperature)
@@ -81,8 +82,7 @@ def camera_pose(
         return minimize(tx, loss, state, pairs, motion(batch), noise_keys(key))
 
     def embed(state, batch):
-        given = inputs(prepare(batch), motion(batch))
-        out, _ = net.apply(state.weights, state.stats, *given)
+        out, _ = net.apply(state.weights, state.stats, *given(batch))
         return {name: out[name] for name in ("h", "joint")}
 
     return Method(init, step, embed)

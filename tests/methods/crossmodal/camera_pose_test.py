@@ -88,6 +88,13 @@ def test_the_contrast_matches_pairs_and_poses_both_ways():
     np.testing.assert_allclose(metrics["loss"], total / 16, rtol=1e-5)
 
 
+def test_a_classifier_of_motions_embeds_pairs_whose_motion_is_unknown():
+    method, batch = tiny(None)
+    state = jax.jit(method.init)(jax.random.key(0), batch)
+    alone = method.embed(state, {"video": batch["video"]})
+    np.testing.assert_array_equal(alone["h"], method.embed(state, batch)["h"])
+
+
 def test_h_is_of_the_frames_by_themselves_and_joint_of_their_order():
     for edges in (EDGES, None):
         method, batch = tiny(None, edges)

@@ -79,7 +79,10 @@ def test_guessing_costs_the_logarithms_of_all_classes():
 
 
 def test_slow_features_pull_views_together_and_push_other_images_apart():
-    """By the formula of the paper, over the images of a batch and the next one."""
+    """By the margin loss of Hadsell et al. 2006 (eq. 4, without its halves), in a loop.
+
+    Each image is paired with its own second view, and with that of the image before it.
+    """
     method, batch = tiny(optax.sgd(0.0), slow=1.5)
     state = jax.jit(method.init)(jax.random.key(0), batch)
     _, metrics = jax.jit(method.step)(jax.random.key(1), state, batch)
