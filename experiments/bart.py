@@ -150,6 +150,7 @@ def brown(
         length=64,
         epochs=6.0,
         batch=32,
+        supervised_epochs=1.0,
         reading="aligned=True",
     ),
     noise: Noise = Noise(),

@@ -133,7 +133,13 @@ def laptop(
 def brown(
     run: Run = Run(save_every=500),
     text: Text = Text(
-        source="brown", tokens="bpe", vocabulary=4096, length=64, epochs=4.0, batch=32
+        source="brown",
+        tokens="bpe",
+        vocabulary=4096,
+        length=64,
+        epochs=4.0,
+        batch=32,
+        supervised_epochs=1.0,
     ),
     samples: Samples = Samples(),
     network: SmallText = SmallText(

@@ -159,6 +159,7 @@ def brown(
         length=128,
         epochs=6.0,
         batch=32,
+        supervised_epochs=1.0,
         reading="aligned=True",
     ),
     gaps: Gaps = Gaps(),
