@@ -27,11 +27,18 @@ def table(result: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
     names = metrics_of(result)
     rows = [(f"{name} (this run)", stage["metrics"]) for name, stage in _stages(result)]
     rows += list(result["baselines"].items())
+    forms = {m: _form([row[m] for _, row in rows if m in row]) for m in names}
     cells = [
-        [name, *(f"{100 * row[m]:.1f} %" if m in row else "" for m in names)]
-        for name, row in rows
+        [name, *(forms[m](row[m]) if m in row else "" for m in names)] for name, row in rows
     ]
     return ["representation", *names], cells
+
+
+def _form(values):
+    """A function from a value of a column to its text: in percent if all are in [0, 1]."""
+    if all(0 <= x <= 1 for x in values):
+        return lambda x: f"{100 * x:.1f} %"
+    return lambda x: f"{x:.4g}"
 
 
 def metrics_of(result: Mapping[str, Any]) -> list[str]:

@@ -2,6 +2,7 @@
 
 import pytest
 
+from jssl import report
 from jssl.log import Log
 from jssl.report import comparisons, failures, print_table, write_report
 
@@ -66,6 +67,20 @@ def test_the_page_has_verdict_classes_and_failures(tmp_path, capsys):
     ]
     print_table(found)
     assert "failed: baseline supervised reference" in capsys.readouterr().out
+
+
+def test_a_column_beyond_one_is_not_in_percent():
+    stage = {"metrics": {"linear": 0.25, "perplexity": 790.95}}
+    result = {
+        "protocols": {"linear": "", "perplexity": ""},
+        "stages": {"pretrain": stage},
+        "baselines": {"untrained network": {"linear": 0.5}},
+    }
+    rows = report.table(result)[1]
+    assert rows == [
+        ["pretrain (this run)", "25.0 %", "791"],
+        ["untrained network", "50.0 %", ""],
+    ]
 
 
 def test_images_that_were_passed_over_are_counted_and_named(tmp_path, capsys):
