@@ -88,12 +88,25 @@ def laptop(
             images,
             train,
             method,
-            nets.linen(classifier),
+            _of_pairs(nets.linen(classifier)),
             prepare=first_two,
-            pictures={"linear joint": joint},
+            further={"linear joint": joint},
             chance={"loss": chance},
         )
     ]
+
+
+def _of_pairs(net):
+    """A classifier of pairs, whose h are joint features, with its outputs of pairs only.
+
+    The layers of its encoder have two rows for each pair.
+    """
+
+    def apply(params, stats, pairs, **how):
+        out, stats = net.apply(params, stats, pairs, **how)
+        return {"logits": out["logits"], "h": out["h"], "joint": out["h"]}, stats
+
+    return net._replace(apply=apply)
 
 
 def _motion(batch):

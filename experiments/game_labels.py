@@ -71,7 +71,8 @@ def laptop(
       batch: Images of each domain per step.
       scenes: Number of rendered training scenes.
       decoder: Channels of the layers of each decoder, each of which doubles the maps.
-      aligned: Keep the features of both domains alike.
+      aligned: Keep the features of both domains alike; off omits the discriminator, but
+        not the batch statistics that both domains have in common.
       adversarial: Weight of the adversarial term.
       reversal: Reverse the gradients of the discriminator's loss, in place of the
         adversarial term.

@@ -149,6 +149,7 @@ def paper(
         spread=spread,
         jitter=jitter,
         count=frames,
+        prepare=videos.whole,
     )
     augment, prepare = videos.looks(1)
     whole = encoder.clone(hidden=hidden)

@@ -98,7 +98,7 @@ def laptop(
             method,
             classifier if train.classes else None,
             prepare=first_frame,
-            pictures={"linear flow": of_flow} if train.classes else {},
+            further={"linear flow": of_flow},
             chance={"flow_found": 1 / images.batch},
         )
     ]

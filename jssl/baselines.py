@@ -80,16 +80,17 @@ def rows(
     stages = {}
     if has_plain(train):
         name = train.plain_name
-        of_h = {
-            key: judge
-            for key, judge in judged.items()
-            if getattr(judge, "outputs", ("h",)) == ("h",)
-        }
         stages[name] = run.baseline(
-            name.replace(" ", "-"), plain(train), train, 0, evals=of_h
+            name.replace(" ", "-"), plain(train), train, 0, evals=_of_h(judged)
         )
     stages["untrained network"] = run.baseline("untrained", method, train, 0, evals=judged)
     return stages if reference is None else stages | {"supervised reference": reference}
+
+
+def _of_h(judged: Mapping[str, Callable]) -> dict[str, Callable]:
+    """The evals that need no output but "h"."""
+    needs = lambda judge: getattr(judge, "outputs", ("h",))
+    return {key: judge for key, judge in judged.items() if needs(judge) == ("h",)}
 
 
 def tfidf(run: Run, train: Source, texts: Callable[..., Sequence[str]]) -> Stage:
@@ -138,7 +139,8 @@ def pretrain_stage(
       prepare: batch -> x, the input of the classifier, as in the method.
       tx: steps -> the optimizer of the supervised baseline.
       pictures: further evals, by name.
-      further: further evals, of the baselines too, for data with labels.
+      further: further evals, of the baselines too, for data with labels. Those of outputs
+        other than h are not of raw inputs and the supervised network.
       **fields: further fields of the stage.
 
     Raises:
@@ -159,7 +161,7 @@ def pretrain_stage(
             supervised(classifier, tx(steps), labeled.classes, prepare=prepare),
             labeled,
             steps,
-            evals=judged | {"top1": evals.accuracy()},
+            evals=_of_h(judged) | {"top1": evals.accuracy()},
         )
     return stage(
         evals=judged | {"embedding": evals.embedding_picture()} | dict(pictures),

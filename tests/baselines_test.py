@@ -10,7 +10,7 @@ import numpy as np
 import optax
 import pytest
 
-from jssl import baselines, nets
+from jssl import baselines, evals, nets
 from jssl.config import Stage
 from jssl.data import dataset
 from jssl.evals import Eval
@@ -158,7 +158,10 @@ def few_labels():
 def test_pretraining_is_evaluated_with_its_baselines():
     run, images = Run(seed=7, mesh="data=2"), Images(epochs=2.0, supervised_epochs=1.0)
     method, net = scaling(optax.sgd(0.1)), nets.linen(Linear())
-    stage = baselines.pretrain_stage(run, images, source(), method, net, render_every=3)
+    more = {"z": evals.renamed(evals.linear_probe(name="z"), "z")}
+    stage = baselines.pretrain_stage(
+        run, images, source(), method, net, render_every=3, further=more
+    )
     raw, untrained, supervised = stage.baselines.values()
     assert list(stage.baselines) == [
         "raw pixels",
@@ -167,8 +170,10 @@ def test_pretraining_is_evaluated_with_its_baselines():
     ]
     assert (stage.name, stage.steps, stage.render_every) == ("pretrain", 8, 3)
     assert (raw.steps, untrained.steps, supervised.steps) == (0, 0, 4)
-    assert {"knn", "linear"} == set(raw.evals) == set(untrained.evals)
-    assert {"knn", "linear", "embedding"} == set(stage.evals)
+    assert {"knn", "linear"} == set(raw.evals)
+    assert {"knn", "linear", "top1"} == set(supervised.evals)
+    assert {"knn", "linear", "z"} == set(untrained.evals)
+    assert {"knn", "linear", "z", "embedding"} == set(stage.evals)
     assert supervised.data.labeled and not stage.data.labeled
     assert {(s.seed, s.mesh) for s in stage.baselines.values()} == {(7, "data=2")}
 

@@ -24,7 +24,7 @@ from jssl.knobs import (
     WeakAndStrong,
 )
 from jssl.method import field
-from jssl.papers import ImageNet, ThirteenLayers
+from jssl.papers import UCF101, ImageNet, ThirteenLayers
 
 ROOT = Path(__file__).parent.parent
 KEY = jax.random.key(0)
@@ -274,3 +274,19 @@ def test_without_whitening_each_image_has_mean_0_and_deviation_1():
     x = images.prepare(train)({"image": jnp.asarray(train.table["image"][:2], jnp.float32)})
     np.testing.assert_allclose(x.mean((1, 2, 3)), 0, atol=1e-5)
     np.testing.assert_allclose(x.std((1, 2, 3)), 1, rtol=1e-4)
+
+
+def test_views_of_clips_are_normalized_and_may_have_whole_frames_of_half_the_size():
+    videos = jax.random.uniform(KEY, (2, 6, 16, 16, 3))
+    clips, batch = UCF101(size=16, crop=8, flip=0.0), {"video": videos}
+    means = videos.reshape(2, 6, 8, 2, 8, 2, 3).mean((3, 5))
+    augment, prepare = clips.looks(4, reduce=2)
+    mean, std = (np.float32(x) for x in views.IMAGENET)
+    whole = (means - mean) / std
+    np.testing.assert_allclose(prepare(batch), whole, atol=1e-5)
+    for row, seen in zip(whole, augment(KEY, batch), strict=True):
+        errors = [np.abs(row[i : i + 4] - seen).max() for i in range(3)]
+        assert min(errors) < 1e-5
+    np.testing.assert_allclose(clips.whole(batch), (videos - mean) / std, atol=1e-5)
+    corner = clips.looks()[1](batch)
+    np.testing.assert_allclose(corner, clips.whole(batch)[:, :, 4:12, 4:12], atol=1e-6)

@@ -28,7 +28,10 @@ DIRECTIONS = Labels(
 )
 """Classes of `moving_digits`, in the order of `jssl.data.worlds.DIRECTIONS`."""
 STEP = 0.1  # of `bouncing_digits`, a frame, in units of the free range
-CHROMA = 50.0  # of colored digits, in units of CIE Lab
+SHADES = (35.0, 75.0)  # mean lightness of colored digits, L of CIE Lab
+BEHIND = 55.0  # mean lightness of the texture behind them
+WAVES = 4.0  # deviation of lightness in both; at most twice as much
+CHROMA = 19.0  # of colored digits: all hues are in the gamut of sRGB at all their lightness
 
 
 def bounced(
@@ -180,9 +183,9 @@ def bouncing_digits(
     size of 64: the rule of Moving MNIST.
 
     Gray digits are on black, and overlap by their maximum. Colored ones cover what is
-    behind them; each has a random hue, and a texture that is visible in gray and moves with
-    it, before a gray texture at rest. Their lightness is that of the texture, so that gray
-    does not betray the hue.
+    behind them, a gray texture at rest. Each is darker or lighter than that, at random, and
+    has a texture that moves with it, so that gray frames show its shape and its motion. Its
+    hue is random and independent of both, so that gray frames do not show the hue.
 
     Columns: video uint8 [n, frames, size, size, 1 or 3]; objects uint8 [n, frames, size,
     size], the number of the digit at each pixel from 1 on, 0 for the background, where two
@@ -249,7 +252,9 @@ def _bounces(table, seed, frames, size, count, colored):
     corners = ((size - side) * paths).astype(int)  # [n, count, t, 2]
     places = np.arange(side)
     objects = np.zeros((n, frames, size, size), np.uint8)
-    canvas = _textured(bits, n, size, 0.0) if colored else np.zeros((n, size, size, 1))
+    canvas = np.zeros((n, size, size, 1))
+    if colored:
+        canvas = _textured(bits, size, np.full(n, BEHIND), 0.0)
     videos = np.repeat(canvas.astype(np.float32)[:, None], frames, 1)
     rows, times = np.ogrid[:n, :frames]
     rows, times = rows[..., None, None], times[..., None, None]
@@ -258,7 +263,8 @@ def _bounces(table, seed, frames, size, count, colored):
         there = (rows, times, ys[..., None], xs[:, :, None])
         ink = image[chosen[:, i], None, ..., None]  # [n, 1, side, side, 1]
         if colored:
-            paint = _textured(bits, n, side, CHROMA)[:, None]
+            shade = np.where(uniform(bits, n) < 0.5, *SHADES)
+            paint = _textured(bits, side, shade, CHROMA)[:, None]
             videos[there] += ink * (paint - videos[there])
         else:
             videos[there] = np.maximum(videos[there], ink)
@@ -267,11 +273,12 @@ def _bounces(table, seed, frames, size, count, colored):
     return {"video": videos, "objects": objects, "label": table["label"][chosen[:, 0]]}
 
 
-def _textured(bits, n, side, chroma):
-    """Textures [n, side, side, 3] of random orientations, each of a random hue."""
+def _textured(bits, side, shade, chroma):
+    """Textures [n, side, side, 3] of mean lightness [n], random hues and orientations."""
+    n = len(shade)
     orientation, hue = (uniform(bits, n) for _ in range(2))
     waves = textures(bits, (ORIENTATIONS * orientation).astype(int), side)
-    light = 55 + 12 * np.clip(waves, -2, 2)  # [n, side, side]
+    light = shade[:, None, None] + WAVES * np.clip(waves, -2, 2)  # [n, side, side]
     color = chroma * np.stack([np.cos(2 * np.pi * hue), np.sin(2 * np.pi * hue)], -1)
     color = np.broadcast_to(color[:, None, None], (*light.shape, 2))
     lab = np.concatenate([light[..., None], color], -1).astype(np.float32)

@@ -2,8 +2,9 @@ r"""Renderer of rooms with moving objects, and the exact annotation of every pix
 
 A pinhole camera looks into a room: a wall, perhaps a floor and a ceiling, and up to `MOST`
 objects, which are balls, or discs, squares and triangles parallel to the wall. Objects and
-camera have constant velocities. With (X, Y, Z) in the camera's frame, right, down and
-forward, and a focal length of f pixels,
+camera have constant velocities, but a camera that would leave the room in a long clip is
+reflected. With (X, Y, Z) in the camera's frame, right, down and forward, and a focal length
+of f pixels,
 
 $$ x = f X / Z + c_x, \qquad y = f Y / Z + c_y, $$
 
@@ -38,6 +39,7 @@ RADIUS = (0.6, 1.0)
 SPEED = (0.1, 0.25)  # per frame, of objects that move
 WALL, LEVEL = (6.0, 10.0), (1.2, 2.0)  # depth of the wall; height of camera and ceiling
 ABSENT = 1e4  # height of a floor or ceiling that is not there
+LEAST = 0.2  # distance of the camera from wall, floor and ceiling
 AGREE = 1e-3  # relative difference of depths, and of places in a frame, that are equal
 
 
@@ -55,7 +57,8 @@ class Scene(NamedTuple):
       kind: of each object, an index into `KINDS`.
       present: False for objects that do not exist.
       velocity: of each object.
-      translation: of the camera in a frame, in its own coordinates.
+      translation: of the camera in a frame, in its own coordinates, in a room without
+        limits.
       rotation: of the camera in a frame, a rotation vector in radians.
       color: of each surface.
       seed: of each surface's texture.
@@ -201,7 +204,7 @@ def render(
     rays = (
         jnp.stack([*jnp.meshgrid(at, at), jnp.full((size, size), float(size))], -1) / size
     )
-    turns, places = _poses(scene, frames)
+    turns, places, moves = _poses(scene, frames)
     t = jnp.arange(frames)
     columns = jax.vmap(partial(_frame, scene, rays, style))(t, turns, places)
     surface, point = columns.pop("surface"), columns.pop("point")
@@ -211,8 +214,8 @@ def render(
         then = t[1:], turns[1:], places[1:], surface[:-1], point[:-1]
         flow, hidden = jax.vmap(partial(_moved, scene))(*then)
         columns |= {"flow": flow, "occluded": hidden.astype(jnp.uint8)}
-        camera = jnp.concatenate([scene.translation, scene.rotation])
-        columns["camera"] = jnp.tile(camera, (frames - 1, 1))
+        rotation = jnp.broadcast_to(scene.rotation, moves.shape)
+        columns["camera"] = jnp.concatenate([moves, rotation], 1)
     covers = (columns["semantic"][0, ..., None] == 1 + jnp.arange(len(KINDS))).sum((0, 1))
     return columns | {"label": covers.argmax().astype(jnp.int32)}
 
@@ -258,13 +261,27 @@ def _block(keys, motion, frames, size, style):
 
 
 def _poses(scene, frames):
-    """Rotations [t, 3, 3] from the camera to the world, and places [t, 3], of frames."""
+    """Rotations [t, 3, 3] from the camera to the world, and places [t, 3], of frames.
+
+    The third is the translation to each next frame, in the camera's coordinates [t - 1, 3].
+    A coordinate of the world that would come nearer than `LEAST` to the wall, the floor or
+    the ceiling changes the sign of its motion, from there on.
+    """
     turned, poses = _rotation(scene.rotation), [(jnp.eye(3), jnp.zeros(3))]
+    low = jnp.array([-jnp.inf, LEAST - scene.ceiling, -jnp.inf])
+    high = jnp.array([jnp.inf, scene.floor - LEAST, scene.wall - LEAST])
+    sign, moves = jnp.ones(3), []
     for _ in range(frames - 1):
         turn, place = poses[-1]
-        poses.append((turn @ turned, place + turn @ scene.translation))
-    turns, places = zip(*poses, strict=True)
-    return jnp.stack(turns), jnp.stack(places)
+        ahead = turn @ scene.translation
+        there = place + sign * ahead
+        leaves = (there < low) & (sign * ahead < 0) | (there > high) & (sign * ahead > 0)
+        sign = jnp.where(leaves, -sign, sign)
+        poses.append((turn @ turned, place + sign * ahead))
+        straight = (sign > 0).all()  # then without errors of rounding
+        moves.append(jnp.where(straight, scene.translation, turn.T @ (sign * ahead)))
+    turns, places = (jnp.stack(x) for x in zip(*poses, strict=True))
+    return turns, places, jnp.array(moves)
 
 
 def _rotation(vector):

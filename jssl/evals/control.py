@@ -7,7 +7,6 @@ import numpy as np
 from jssl.evals.protocol import Eval, Features
 from jssl.ops.point_reach import STEPS, reached, render, reset, step
 
-
 APART = 2**16  # folded into the key: other states than those of `jssl.data.reaching`
 
 
@@ -64,7 +63,7 @@ def reaching(
         return {"success": float(jax.vmap(reached)(states).mean())}
 
     return Eval(
-        f"success in {episodes} episodes of {STEPS} steps from states that no data set has, "
+        f"success in {episodes} episodes of {STEPS} steps, first states not in the data, "
         f"images of {size} pixels, seed={seed}",
         run,
         (name,),

@@ -20,7 +20,8 @@ class SceneLabels(nn.Module):
     """One encoder with a decoder for each task.
 
     Images [n, h, w, c] -> {"depth": [n, g, g, 1], "normal": [n, g, g, 3], "edge": logits
-    [n, g, g, 1], "maps": [n, h', w', d], of the encoder, "h": [n, d], their mean}.
+    [n, g, g, 1], "maps": [n, h', w', d], of the encoder, "h": [n, d], their mean}. The
+    method `encode` has "maps" and "h" of images, `decode` the other outputs, from maps.
 
     Attributes:
       encoder: images -> maps.
@@ -30,14 +31,20 @@ class SceneLabels(nn.Module):
     encoder: nn.Module
     widths: Sequence[int] = (32,)
 
-    @nn.compact
+    def setup(self):
+        for name, outputs in TASKS.items():
+            setattr(self, name, Cells(Given(), outputs, self.widths))
+
     def __call__(self, images, train=False):
+        found = self.encode(images, train=train)
+        return self.decode(found["maps"], train=train) | found
+
+    def encode(self, images, train=False):
         maps = self.encoder(images, train=train)
-        found = {
-            name: Cells(Given(), outputs, self.widths, name=name)(maps, train)["cells"]
-            for name, outputs in TASKS.items()
-        }
-        return found | {"maps": maps, "h": maps.mean((1, 2))}
+        return {"maps": maps, "h": maps.mean((1, 2))}
+
+    def decode(self, maps, train=False):
+        return {name: getattr(self, name)(maps, train)["cells"] for name in TASKS}
 
     def filters(self, train=False):
         return self.encoder.filters()

@@ -7,7 +7,8 @@ import jax
 from jssl import views
 from jssl.config import Count, Fraction
 from jssl.knobs import Data
-from jssl.method import Augment, Prepare
+from jssl.method import Augment, Batch, Prepare
+from jssl.ops.cells import cell_means
 from jssl.ops.frame_order import crop_frames
 
 
@@ -30,7 +31,7 @@ class UCF101(Data):
     flip: Fraction = 0.5
     dtype: str = "bfloat16"
 
-    def looks(self, frames: int = 0) -> tuple[Augment, Prepare]:
+    def looks(self, frames: int = 0, reduce: int = 1) -> tuple[Augment, Prepare]:
         """A view of each clip, [n, t, crop, crop, c], and the input outside training.
 
         All frames of a clip are cropped and flipped alike, and normalized.
@@ -38,6 +39,7 @@ class UCF101(Data):
         Args:
           frames: successive frames that are taken at random in training; 0: all. Outside
             training all are.
+          reduce: factor by which the sides of frames are reduced first, by means of pixels.
         """
 
         def augment(key, batch):
@@ -48,14 +50,27 @@ class UCF101(Data):
                 first = jax.random.randint(begin, (n,), 0, t - frames + 1)
                 part = lambda x, at: jax.lax.dynamic_slice_in_dim(x, at, frames)
                 videos = jax.vmap(part)(videos, first)
-            videos = crop_frames(videos, self.crop, place)
+            videos = crop_frames(_reduced(videos, reduce), self.crop, place)
             flipped = jax.random.bernoulli(mirror, self.flip, (n, 1, 1, 1, 1))
             return _normal(jax.numpy.where(flipped, videos[..., ::-1, :], videos))
 
         def prepare(batch):
-            return _normal(crop_frames(batch["video"], self.crop))
+            return _normal(crop_frames(_reduced(batch["video"], reduce), self.crop))
 
         return augment, prepare
+
+    def whole(self, batch: Batch) -> jax.Array:
+        """Whole clips [n, t, h, w, c], normalized as by `looks`."""
+        return _normal(batch["video"])
+
+
+def _reduced(videos, factor):
+    """Videos whose pixels are means of factor x factor."""
+    if factor == 1:
+        return videos
+    n, t, h, w, c = videos.shape
+    means = cell_means(videos.reshape(n * t, h, w, c), (h // factor, w // factor))
+    return means.reshape(n, t, *means.shape[1:])
 
 
 def _normal(videos):

@@ -175,6 +175,43 @@ def test_the_flow_is_the_projection_of_points_seen_from_the_next_camera():
             np.testing.assert_allclose(x["flow"][n, 0, i, j], flow, atol=2e-4)
 
 
+def test_a_camera_is_reflected_before_it_leaves_the_room():
+    scene = room(
+        floor=jnp.float32(1.2),
+        ceiling=jnp.float32(1.5),
+        translation=jnp.array([0.1, 0.4, 0.6]),
+        present=jnp.zeros(MOST, bool),
+    )
+    x = jax.jit(lambda scene: render(KEY, scene, frames=24, size=SIZE))(scene)
+    moves = np.asarray(x["camera"])[:, :3]
+    np.testing.assert_allclose(np.abs(moves), [[0.1, 0.4, 0.6]] * 23, atol=1e-6)
+    np.testing.assert_array_equal(moves[:2], np.float32([[0.1, 0.4, 0.6]] * 2))
+    place = np.cumsum([np.zeros(3), *moves], 0)
+    assert place[:, 1].max() < 1.2 and place[:, 1].min() > -1.5 and place[:, 2].max() < 8
+    slope = (np.arange(SIZE) - (SIZE - 1) / 2) / SIZE
+    for depth, (_, y, z) in zip(np.asarray(x["depth"]), place, strict=True):
+        plane = np.where(slope > 0, 1.2 - y, 1.5 + y) / np.abs(slope)
+        wanted = np.minimum(plane, 8 - z)
+        np.testing.assert_allclose(depth, np.tile(wanted[:, None], SIZE), rtol=1e-4)
+
+
+def test_the_flow_of_a_reflected_camera_that_turns_is_that_of_its_motions():
+    from scipy.spatial.transform import Rotation
+
+    x = rendered(KEY, 32, frames=12, size=8, camera=1.0, turn=0.1, moving=0.0)
+    t, r = np.split(np.float64(x["camera"]), 2, -1)
+    assert (np.abs(np.diff(t, axis=1)).max((1, 2)) > 0.1).mean() > 0.3  # reflected
+    at = (np.arange(8) - 3.5) / 8
+    rays = np.stack([*np.meshgrid(at, at), np.ones((8, 8))], -1)
+    seen = x["depth"][:, :-1, ..., None] * rays - t[:, :, None, None]
+    back = Rotation.from_rotvec(r.reshape(-1, 3)).inv().as_matrix()
+    seen = np.einsum("ntij,nthwj->nthwi", back.reshape(32, 11, 3, 3), seen)
+    ahead = seen[..., 2] > 0.5
+    there = 8 * seen[..., :2] / seen[..., 2:] - 8 * rays[..., :2]
+    np.testing.assert_allclose(x["flow"][ahead], there[ahead], atol=2e-3)
+    assert ahead.mean() > 0.8
+
+
 def test_mobility_depends_on_the_kind():
     scenes = jax.vmap(sample_scene)(jax.random.split(KEY, 500))
     moves = np.asarray((scenes.velocity != 0).any(-1))

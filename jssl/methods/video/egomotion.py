@@ -11,9 +11,9 @@ from x1, both views of one image. The baseline of slow features has no classes,
     L = |f(x1) - f(x2)|^2 + max(0, m - |f(x1) - f(x')|)^2,
 
 with x' another image: Hadsell, Chopra and LeCun, "Dimensionality Reduction by Learning an
-Invariant Mapping", CVPR 2006, https://doi.org/10.1109/CVPR.2006.100. Slow features of videos
-may have the hinge max(0, m - |f(x1) - f(x')|^2) instead, of the squared distance, with x' a
-frame far from x1 in time.
+Invariant Mapping", CVPR 2006, https://doi.org/10.1109/CVPR.2006.100. Slow features of
+videos may have the hinge max(0, m - |f(x1) - f(x')|^2) instead, of the squared distance,
+with x' a frame far from x1 in time.
 """
 
 import jax

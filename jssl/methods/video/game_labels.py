@@ -64,7 +64,8 @@ def game_labels(
 
     Args:
       net: images -> {"depth": [n, g, g, 1], "normal": [n, g, g, 3], "edge": logits
-        [n, g, g, 1], "maps": [n, h', w', d], "h": [n, d]}.
+        [n, g, g, 1], "maps": [n, h', w', d], "h": [n, d]}; its function `encode` has "maps"
+        and "h" of images, `decode` the other outputs, from maps.
       tx: its optimizer.
       rendered: batch["rendered"] -> images [n, h, w, c].
       labels: batch["rendered"] -> {"depth": [n, h, w], "normal": [n, h, w, 3], "edge": [n,
@@ -72,7 +73,8 @@ def game_labels(
       real: batch["real"] -> images [n, h, w, c].
       prepare: rows to embed -> images, as those that `look` gives; None: `real`.
       look: (key, images) -> images, in training, of both domains.
-      judge: D, maps -> {"logits": [n, ...]}; None: no alignment of domains.
+      judge: D, maps -> {"logits": [n, ...]}; None: no alignment of domains, but for the
+        batch statistics common to both.
       judge_tx: its optimizer.
       adversarial: a, weight of the adversarial term.
       reversal: True reverses the gradients of D's loss.
@@ -99,19 +101,21 @@ def game_labels(
             cell_maxima(edge[..., None], side)[..., 0],
         )
 
-    def seen(params, stats, images, key):
-        return net.apply(params, stats, images, train=True, keys=noise_keys(key))
-
     def seen_both(params, stats, images, photographs, key):
-        """Outputs of either domain, with batch statistics common to them.
+        """Labels of rendered images, the maps of either domain, and new batch statistics.
 
-        Statistics of its own would align each channel's moments in training only: `embed`
-        has one running average for all images, and keeps the difference of domains.
+        Those of the encoder are common to both domains: statistics of its own would align
+        each channel's moments in training only, since `embed` has one running average for
+        all images, and keeps the difference of domains. Without a judge they are common,
+        too: only its gradient is missing then. Those of the decoders are of the rendered
+        domain, from which they learn.
         """
         x = fold(jnp.stack([images, photographs], 1))
-        out, stats = seen(params, stats, x, key)
-        of = lambda i: jax.tree.map(lambda x: x.reshape(-1, 2, *x.shape[1:])[:, i], out)
-        return of(0), of(1), stats
+        how = dict(train=True, keys=noise_keys(key))
+        out, stats = net.apply(params, stats, x, method="encode", **how)
+        made, found = jnp.moveaxis(out["maps"].reshape(-1, 2, *out["maps"].shape[1:]), 1, 0)
+        labeled, stats = net.apply(params, stats, made, method="decode", **how)
+        return labeled, (made, found), stats
 
     def judged(params, stats, maps):
         out, stats = discriminator.apply(params, stats, maps, train=True)
@@ -136,10 +140,7 @@ def game_labels(
         return value, (stats, {"disc/loss": value, "disc/right": right})
 
     def loss(params, stats, critic, batch, images, photographs, key):
-        if judge is None:
-            out, stats = seen(params, stats, images, key)
-        else:
-            out, other, stats = seen_both(params, stats, images, photographs, key)
+        out, (made, found), stats = seen_both(params, stats, images, photographs, key)
         depth, normal, edge = targets(batch["rendered"], out["edge"].shape[1])
         terms = {
             "depth": depth_error(out["depth"][..., 0], depth),
@@ -148,11 +149,11 @@ def game_labels(
         }
         value = sum(w * x for w, x in zip(weights, terms.values(), strict=True))
         if judge is not None and reversal:
-            both = (grad_reverse(x["maps"], adversarial) for x in (other, out))
+            both = (grad_reverse(maps, adversarial) for maps in (found, made))
             terms["reversed"], _ = judge_loss(critic.params, critic.stats, *both)
             value += terms["reversed"]
         elif judge is not None:
-            logits, _ = judged(critic.params, critic.stats, out["maps"])
+            logits, _ = judged(critic.params, critic.stats, made)
             terms["adversarial"] = non_saturating_generator(logits)
             value += adversarial * terms["adversarial"]
         return value, (stats, terms | {"loss": value})
@@ -165,9 +166,9 @@ def game_labels(
         metrics = {}
         if judge is not None:
             both = images, photographs, noise
-            made, found, _ = seen_both(labeler.params, labeler.stats, *both)
-            mixed, past = pool_update(mix, past, made["maps"])
-            real_maps = jax.lax.stop_gradient(found["maps"])
+            _, (made, found), _ = seen_both(labeler.params, labeler.stats, *both)
+            mixed, past = pool_update(mix, past, made)
+            real_maps = jax.lax.stop_gradient(found)
             critic, metrics = minimize(
                 judge_tx, judge_loss, critic, real_maps, mixed, prefix="disc/"
             )

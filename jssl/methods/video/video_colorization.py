@@ -11,7 +11,8 @@ and c colors as one-hot codes: the nearest of k centroids of a and b. A color ca
 only from where the network points to, so that it learns to find the same part of the same
 object in other frames: it tracks (`jssl.evals.propagation`).
 
-The centroids are those of k-means of the colors of training clips.
+The centroids are those of k-means of the colors of training clips, at random places of the
+maps, as the codes are.
 """
 
 from typing import NamedTuple
@@ -32,6 +33,7 @@ from jssl.ops.means import masked_mean
 from jssl.ops.pointers import pointers
 from jssl.pictures import Grid
 
+PLACES = 32  # of each clip, whose colors are collected
 SAMPLED = 2**15  # colors that k-means is given, most
 
 
@@ -134,16 +136,17 @@ def video_colorization(
         layers = (x.reshape(*maps.shape[:2], *x.shape[1:]) for x in out.pop("layers", ()))
         return out | {"layers": (*layers, maps)}
 
-    def sampled(state, batch):
-        """Colors of 4 x 4 places of the first and the middle frame, [n, 32, 2]."""
+    def sampled(state, key, batch):
+        """Colors of random places of the maps of all frames, [n, PLACES, 2]."""
         clips = prepare(batch)
-        ends = clips[:, jnp.array([0, clips.shape[1] // 2])]
-        places = [min(4, side) for side in clips.shape[2:4]]
-        return ab_of(ends, places).reshape(len(clips), -1, 2)
+        sides = jax.eval_shape(applied, state, clips)["maps"].shape[2:4]
+        ab = ab_of(clips, sides).reshape(len(clips), -1, 2)
+        at = jax.random.randint(key, (len(ab), PLACES, 1), 0, ab.shape[1])
+        return jnp.take_along_axis(ab, at, 1)
 
     def refresh(key, state, collect):
-        draw, begin = jax.random.split(key)
-        ab = jnp.asarray(collect(sampled, state)).reshape(-1, 2)
+        draw, begin, places = jax.random.split(key, 3)
+        ab = jnp.asarray(collect(sampled, state, places)).reshape(-1, 2)
         some = jax.random.choice(draw, len(ab), (min(SAMPLED, len(ab)),), replace=False)
         found = kmeans(begin, ab[some], colors, init="++")
         return state._replace(centroids=found.centroids.astype(state.centroids.dtype)), None

@@ -1,5 +1,7 @@
 """Camera pose: what guessing costs, the bins of poses, and the contrast's double loop."""
 
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,11 +9,13 @@ import optax
 import pytest
 from toys import images, jitted, noisy
 
+from jssl import config, course
 from jssl.methods.crossmodal.camera_pose import camera_pose
 from jssl.models.convnet import ConvNet
 from jssl.models.siamese_pairs import PairsAndPoses, SiamesePairs
 
 headline = "loss"
+FILE = Path(__file__).parents[3] / "experiments/camera_pose.py"
 EDGES = np.array([[-0.5, 0.5], [-0.5, 0.5]], np.float32)
 
 
@@ -104,3 +108,10 @@ def test_h_is_of_the_frames_by_themselves_and_joint_of_their_order():
         assert set(there) == {"h", "joint"}
         np.testing.assert_allclose(there["h"], back["h"], atol=1e-6)
         assert abs(there["joint"] - back["joint"]).max() > 1e-3
+
+
+def test_the_laptop_traces_and_judges_joint_features_of_the_untrained_network(tmp_path):
+    [stage] = config.load(f"{FILE}:tiny=True,source=scenes").stages()
+    course.check([stage], tmp_path, keep=2)  # layers have two rows for each pair
+    assert "linear joint" in stage.baselines["untrained network"].evals
+    assert "supervised reference" in stage.baselines

@@ -187,6 +187,20 @@ def test_rollouts_of_the_expert_succeed_and_of_its_opposite_fail():
         assert judge(Played(lambda s: -toward(s)), final)["success"] < 0.1
 
 
+def test_rollouts_begin_in_states_that_are_not_in_the_data():
+    def first(final):
+        seen = []
+        policy = Played(lambda s: seen.append(s) or np.zeros((20, 2)))
+        evals.reaching(20, size=8)(policy, final)
+        return [x.tobytes() for x in seen[0]]
+
+    begun = {*first(False), *first(True)}
+    assert len(begun) == 40
+    source = data.load("point_reach", 8, size=8, count=80)
+    for part in ("train", "val", "test"):
+        assert not begun & {x.tobytes() for x in source.split(part).column("state")}
+
+
 def test_demonstrations_are_columns_of_the_rollouts():
     source = data.load("point_reach:demos", 30, size=8, demos=3)
     table = source.table

@@ -43,8 +43,8 @@ class Plain(nn.Module):
 NORMED = ConvNet((8, 16), (1, 2), maps=True)
 
 
-def method_of(tx, encoder=NORMED, **more):
-    net = jitted(SceneLabels(encoder, ()))
+def method_of(tx, encoder=NORMED, decoder=(), **more):
+    net = jitted(SceneLabels(encoder, decoder))
     image = lambda rows: rows["image"]
     noisy = lambda key, x: x + 0.01 * jax.random.normal(key, x.shape, x.dtype)
     judge = dict(judge=jitted(DomainJudge((8, 8))), judge_tx=tx or optax.adam(1e-3))
@@ -138,9 +138,9 @@ def test_only_a_reversed_gradient_moves_the_features_of_real_images(reversal, mo
     assert change(method, x, y) == moves
 
 
-@pytest.mark.parametrize("reversal", [False, True])
-def test_batch_statistics_are_common_to_both_domains(reversal):
-    method = method_of(optax.sgd(0.1), reversal=reversal, look=lambda key, x: x)
+@pytest.mark.parametrize("more", [{}, dict(reversal=True), dict(judge=None)])
+def test_batch_statistics_are_common_to_both_domains(more):
+    method = method_of(optax.sgd(0.1), look=lambda key, x: x, **more)
     x = batch()
     state = jax.jit(method.init)(jax.random.key(0), x)
     after = jax.jit(method.step)(jax.random.key(1), state, x)[0].labeler.stats
@@ -150,8 +150,19 @@ def test_batch_statistics_are_common_to_both_domains(reversal):
     chex.assert_trees_all_close(after, wanted, rtol=1e-5, atol=1e-6)
 
 
-def test_without_a_judge_real_images_are_not_seen():
-    method, x = method_of(optax.sgd(0.1), judge=None), batch()
+def test_decoders_have_the_batch_statistics_of_rendered_images():
+    method = method_of(optax.sgd(0.1), Plain(), (4,), look=lambda key, x: x)
+    x = batch()
+    state = jax.jit(method.init)(jax.random.key(0), x)
+    after = jax.jit(method.step)(jax.random.key(1), state, x)[0].labeler.stats
+    net = jitted(SceneLabels(Plain(), (4,)))
+    own = state.labeler.params, state.labeler.stats
+    _, wanted = net.apply(*own, x["rendered"]["image"], train=True)
+    chex.assert_trees_all_close(after, wanted, rtol=1e-5, atol=1e-6)
+
+
+def test_without_a_judge_real_images_act_through_batch_statistics_only():
+    method, x = method_of(optax.sgd(0.1), Plain(), judge=None), batch()
     y = x | {"real": {"image": x["real"]["image"] ** 2}}
     assert not change(method, x, y)
 

@@ -140,6 +140,19 @@ def test_centroids_are_means_of_the_colors_of_all_clips():
     np.testing.assert_allclose(by_a(found), by_a(wanted), atol=1e-3)
 
 
+def test_centroids_are_colors_of_the_places_of_the_maps():
+    """Stripes as wide as a place: means over wider cells have none of their colors."""
+    striped = COLORS[jnp.arange(16) // 2 % 2][None, None, None]
+    batch = {"video": jnp.broadcast_to(striped, (8, 3, 16, 16, 3))}
+    names = lambda x: jnp.ones((*x.shape[:2], 8, 8, 2))
+    method = video_colorization(fixed(names), optax.sgd(0.0), references=2, colors=2)
+    collect = lambda fn, *args, split="train": np.asarray(jax.jit(fn)(*args, batch))
+    state, _ = method.refresh(KEY, method.init(KEY, batch), collect)
+    wanted = np.asarray(rgb_to_lab(COLORS[:2]))[:, 1:]
+    by_a = lambda x: x[np.argsort(x[:, 0])]
+    np.testing.assert_allclose(by_a(np.asarray(state.centroids)), by_a(wanted), atol=1e-2)
+
+
 def test_a_perfect_copy_has_the_colors_of_the_target():
     still = jnp.repeat(jnp.repeat(jnp.repeat(clips(1)[:, :, :4, :4], 3, 1), 2, 2), 2, 3)
     names = lambda x: jnp.broadcast_to(
