@@ -11,14 +11,22 @@ tables from docs/results/, which `benchmarks/results.py run --only word2vec supe
 makes.
 """
 
+import importlib.util
 import json
 import math
+import time
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 from pages import RESULTS, Table, command, provenance, section
 from results import ROOT, digest, fingerprint, one
+
+from jssl import config, evals
+from jssl.data import word_tests
+from jssl.knobs import row_length, words_of
+from jssl.session import provenance as here
 
 KEPT = ROOT / "docs" / "language"
 RUNS = Path("runs") / "results"
@@ -144,13 +152,64 @@ PRETRAINED = [
 ]
 
 
+GENSIM = {"skip-gram": {"sg": 1}, "CBOW": {"sg": 0}}  # arguments of gensim's Word2Vec
+GENSIM |= {"skip-gram, hierarchical softmax": {"sg": 1, "hs": 1, "negative": 0}}
+VECTORS = Table(
+    "Words of Brown, by gensim",
+    "gensim's Word2Vec on the same rows and vocabulary, with the same width, window, "
+    "subsampling, passes and rates, one worker; it draws 5 noise words for each pair, jssl "
+    "20 for a whole row. Seconds are of the training.",
+    {name: f"gensim:{name}" for name in GENSIM},
+    PRETRAINED[1].columns | {"seconds": ("seconds", ".1f")},
+)
+
+
+def gensim(name, seed):
+    """Metrics of gensim's vectors of the training rows of `word2vec:brown`."""
+    from gensim.models import Word2Vec
+
+    (stage,) = config.load(f"experiments/word2vec.py:brown,seed={seed}").stages()
+    train = stage.data
+    words, corpus = np.array(words_of(train)), train.context["corpus"]
+    at = train.column("start")[:, None] + np.arange(row_length(train))
+    rows = [[x for x in row if x[0] != "["] for row in words[corpus[at]].tolist()]
+    how = dict(vector_size=100, window=5, sample=1e-3, min_count=1, epochs=10)
+    begun = time.perf_counter()
+    made = Word2Vec(rows, **how, **GENSIM[name], workers=1, seed=seed + 1)
+    seconds = time.perf_counter() - begun
+    known = made.wv.key_to_index
+    place = [known.get(word, -1) for word in words.tolist()]
+    table = np.vstack([made.wv.vectors, np.zeros(100)])[place]  # the last: no vector
+    metrics = {"seconds": seconds}
+    for test in word_tests.SIMILARITIES:
+        pairs = word_tests.similarities(test)
+        judge = evals.word_similarity(test, pairs, words.tolist(), lambda _: table)
+        metrics |= judge(None, final=True)
+    return metrics
+
+
+def beside_gensim():
+    """Trains and judges gensim's vectors unless they are kept."""
+    if not importlib.util.find_spec("gensim"):
+        print("gensim is not installed: its vectors are left out")
+        return
+    for name in GENSIM:
+        for seed in range(3):
+            path = KEPT / f"gensim-{digest(name)}-{seed}.json"
+            if not path.exists():
+                stages = {"gensim": {"metrics": gensim(name, seed)}}
+                record = {"stages": stages, "provenance": here()}
+                path.write_text(json.dumps(record, indent=1) + "\n")
+
+
 def run(options):
-    """Pre-trains the encoders, then fine-tunes them.
+    """Pre-trains the encoders, then fine-tunes them; before, gensim's vectors.
 
     Raises:
       RuntimeError: a run failed.
     """
     KEPT.mkdir(parents=True, exist_ok=True)
+    beside_gensim()
     given = {encoder: pretrained(encoder) for encoder in options.only or ENCODERS}
     for few in (False, True):
         for task in TASKS:
@@ -200,8 +259,10 @@ def page(kept=KEPT, results=RESULTS):
             paths += results.glob(f"{experiment}-{digest(knobs)}-*.json")
     if not paths:
         raise ValueError(f"{kept} has no results: run `python benchmarks/language.py run`")
+    before = [section(table, results) for table in PRETRAINED]
+    before.insert(2, section(VECTORS, kept))
     return PAGE.format(
-        before="\n".join(section(table, results) for table in PRETRAINED),
+        before="\n".join(before),
         after="\n".join(section(table, kept) for table in DOWNSTREAM),
         **provenance([json.loads(path.read_text()) for path in sorted(paths)]),
     )
