@@ -55,7 +55,7 @@ SHARED = "encoder/(embedding|positions)"
 SHARED_TEXT = "encoder/(words|positions|norm0)"
 
 
-@tiny(IMAGES, patch=2, width=16, depth=2, heads=2)
+@tiny(IMAGES, patch=2, width=16, depth=2, heads=2, top=2)
 def laptop(
     run: Run = Run(dispatch=4),
     images: Images = Images(epochs=60.0, supervised_epochs=15.0),
