@@ -37,7 +37,7 @@ RUNS = {"": 5, "readout=cls": 1, "norm=layer": 1, "demos=100,clone_epochs=20": 5
       projection=4, episodes=2)  # fmt: skip
 def laptop(
     run: Run = Run(),
-    images: Data = Data(source="point_reach", epochs=40.0, batch=32),
+    images: Data = Data(source="point_reach", epochs=60.0, batch=32),
     vision: SmallTransformer = SmallTransformer(lr=2e-3, patch=8, width=64, depth=3),
     mask: Fraction = 0.5,
     norm_pixels: bool = False,
@@ -49,18 +49,18 @@ def laptop(
     norm: str = "batch",
     projection: Count = 64,
     policy: Counts = (128, 64),
-    clone_epochs: Positive = 1.0,
+    clone_epochs: Positive = 4.0,
     clone_batch: Count = 64,
     clone_lr: Positive = 1e-3,
     episodes: Count = 100,
 ) -> list[Stage]:
-    """A red disc that is moved to a green one; neither timed nor run to its end yet.
+    """A red disc that is moved to a green one: about two minutes, and four for the controls.
 
     Stage "pretrain" is MAE on images without a task, "clone" the policy on its frozen
     features; beside it the same policy on raw pixels, on untrained features, on the true
     state, and end to end. Pixels are not normalized by patch, since the background is
     noise. The loss left that of the mean image, 0.109, only after about 1,900 steps of
-    pre-training (seed 0, lr=1e-3, one CPU core); shorter runs learn little of the discs.
+    pre-training (seed 0, lr=1e-3); shorter runs learn little of the discs.
     VizDoom's demonstrations are classes of actions that were drawn at random: single frames
     tell little of them.
 
