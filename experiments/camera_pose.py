@@ -24,15 +24,17 @@ from jssl.models.siamese_pairs import PairClassifier, PairsAndPoses, SiamesePair
 from jssl.ops.poses import bin_pose
 
 DOOM = "source=doom:my_way_home,reading=frames=2;stride=1;size=32"
-RUNS = {"": 5, "bins=0": 3, DOOM: 3}
+RUNS = {"": 3, "bins=0": 1, DOOM: 1}
 
 
 @tiny(CONVNET, strides=(2, 1), top=(4,), hidden=8, bins=4, reading="count=64;turn=5.0")
 def laptop(
     run: Run = Run(),
-    images: Images = Images(source="scenes", reading="turn=5.0", epochs=20.0),
-    small: Small = Small(widths=(16, 32, 64), strides=(2, 1, 1)),
-    bins: int = 8,
+    images: Images = Images(
+        source="scenes", reading="turn=5.0;camera=0.5;count=4000", epochs=20.0
+    ),
+    small: Small = Small(widths=(32, 64, 128), strides=(2, 2, 1)),
+    bins: int = 5,
     temperature: Positive = 0.1,
     top: Counts = (64, 64),
     hidden: Count = 128,
@@ -40,7 +42,9 @@ def laptop(
 ) -> list[Stage]:
     """A small convolutional network on pairs of frames: about two minutes on two cores.
 
-    Components of the motion that never vary are omitted. "linear/joint" is the probe of the
+    The camera moves far enough between two frames, and in 4,000 scenes, that three of its
+    six components are not noise at 32 pixels. Components of the motion that never vary are
+    omitted. "linear/joint" is the probe of the
     features of both frames together, which tell an action; h is of the frames by
     themselves.
 

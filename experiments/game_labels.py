@@ -28,7 +28,7 @@ from jssl.methods.video.game_labels import game_labels
 from jssl.models.heads import Classifier
 from jssl.models.scene_labels import DomainJudge, SceneLabels
 
-RUNS = {"": 3, "aligned=False": 3, "reversal=True": 1}
+RUNS = {"": 3, "aligned=False": 3, "adversarial=0.0": 1, "reversal=True": 1}
 
 
 @tiny(CLIPS | dict(source="scenes:real", reading=""), scenes=64, widths=(4, 8),
@@ -37,13 +37,13 @@ def laptop(
     run: Run = Run(),
     images: Images = Images(
         source="scenes:real",
-        epochs=10.0,
+        epochs=20.0,
         batch=32,
         supervised_epochs=8.0,
     ),
     scenes: Count = 2000,
-    small: Small = Small(widths=(16, 32, 32, 64, 64), strides=(1, 2, 1, 2, 1)),
-    decoder: Counts = (32,),
+    small: Small = Small(widths=(32, 64, 128, 128), strides=(2, 2, 2, 1)),
+    decoder: Counts = (32, 16),
     aligned: bool = True,
     adversarial: float = 0.05,
     reversal: bool = False,
