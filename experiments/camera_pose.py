@@ -42,9 +42,8 @@ def laptop(
 ) -> list[Stage]:
     """A small convolutional network on pairs of frames: about two minutes on two cores.
 
-    The camera moves far enough between two frames, and in 4,000 scenes, that three of its
-    six components are not noise at 32 pixels. Components of the motion that never vary are
-    omitted. "linear/joint" is the probe of the
+    The camera moves so far between two frames that its translation shows at 32 pixels.
+    Components of the motion that never vary are omitted. "linear/joint" is the probe of the
     features of both frames together, which tell an action; h is of the frames by
     themselves.
 

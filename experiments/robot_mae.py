@@ -54,7 +54,7 @@ def laptop(
     clone_lr: Positive = 1e-3,
     episodes: Count = 100,
 ) -> list[Stage]:
-    """A red disc that is moved to a green one: about two minutes, and four for the controls.
+    """A red disc is moved to a green one: about two minutes, and four for the controls.
 
     Stage "pretrain" is MAE on images without a task, "clone" the policy on its frozen
     features; beside it the same policy on raw pixels, on untrained features, on the true
