@@ -43,7 +43,8 @@ class VideoEncoder(Encoder):
 
     def fixed(self, width, grid):
         if self.axes:
-            return sincos_3d(width, *grid, time=width // 4)
+            slices, rows, columns = grid
+            return sincos_3d(width, slices, rows, columns, width // 4)
         return interleaved_sincos_1d(width, np.arange(math.prod(grid)))
 
     def filters(self):
