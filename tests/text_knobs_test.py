@@ -67,11 +67,11 @@ def test_labels_are_none_or_some_of_the_rows(folder):
 
 
 def test_rows_without_a_second_text_are_counted_or_refused(caplog):
-    """Of characters, no row of 60 has the whole story, and of 500 some have."""
+    """Of characters, no row of 60 has the whole story, and of 400 some have."""
     spec = "experiments/supervised.py:inference,tiny=True,tokens=char"
     with pytest.raises(ValueError, match="40 of 40 rows of .* have no second text within"):
         config.load(f"{spec},length=60").stages()
-    train = config.load(f"{spec},length=500").stages()[0].data
+    train = config.load(f"{spec},length=400").stages()[0].data
     seps = sum(np.count_nonzero(windows_of(train, [i])[:, :-2] == 3) for i in range(40))
     assert 0 < seps < 40
     assert f"{40 - seps} of 40 rows of {train.name} have no second text, and" in caplog.text
