@@ -11,9 +11,9 @@ tables from docs/results/, which `benchmarks/results.py run --only word2vec supe
 makes.
 """
 
-import importlib.util
 import json
 import math
+import shutil
 import time
 from functools import partial
 from pathlib import Path
@@ -190,7 +190,7 @@ def gensim(name, seed):
 
 def beside_gensim():
     """Trains and judges gensim's vectors unless they are kept."""
-    if not importlib.util.find_spec("gensim"):
+    if not word_tests.are_installed():
         print("gensim is not installed: its vectors are left out")
         return
     for name in GENSIM:
@@ -227,9 +227,11 @@ def pretrained(encoder):
     wanted = fingerprint(spec_of(ENCODERS[encoder], seed=0))
     stamp, result = ROOT / where / "fingerprint", ROOT / where / "result.json"
     if not result.exists() or stamp.read_text() != wanted:
-        # Its result may be kept, of a run on another machine.
-        (RESULTS / f"{where.parent.name}-0.json").unlink(missing_ok=True)
-        done(ENCODERS[encoder], where.relative_to(RUNS), RESULTS, RUNS, seed=0)
+        # Kept beside the run first: docs/results may hold one of another machine.
+        beside, file = ROOT / RUNS, f"{where.parent.name}-0.json"
+        (beside / file).unlink(missing_ok=True)
+        done(ENCODERS[encoder], where.relative_to(RUNS), beside, RUNS, seed=0)
+        shutil.copy(beside / file, RESULTS)
     return wanted
 
 

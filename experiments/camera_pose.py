@@ -107,7 +107,7 @@ def _of_pairs(net):
 
     def apply(params, stats, pairs, **how):
         out, stats = net.apply(params, stats, pairs, **how)
-        return {"logits": out["logits"], "h": out["h"], "joint": out["h"]}, stats
+        return {"logits": out["logits"], "h": out["h"]}, stats
 
     return net._replace(apply=apply)
 

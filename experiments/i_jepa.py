@@ -42,9 +42,10 @@ def laptop(
 ) -> list[Stage]:
     """I-JEPA on small images: about two minutes on two cores.
 
-    Of 16 patches of 7 x 7 pixels, the context encoder sees 5; a target block has 2 to 4. At
-    first the representation loses what it has by chance, and passes the untrained network
-    after about 60 epochs: 20 epochs with patches of 4 pixels and 4 blocks end below it.
+    Of 16 patches of 7 x 7 pixels, the context encoder sees 5. The representation is first
+    worse than that of the untrained network: kNN on val was 38 % after 40 epochs, 51 %
+    after 80 and 63 % after 160, untrained 55 % on test (seed 0). 20 epochs with patches of
+    4 pixels and 4 blocks end level with the untrained network.
 
     Departures: there are two target blocks, in the paper four, which would leave few of the
     16 patches; images are not cropped, and the weight decay is constant.

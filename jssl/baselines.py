@@ -178,7 +178,16 @@ def text_stage(
     encoder: Transformer,
     **fields: Any,
 ) -> Stage:
-    """`pretrain_stage` of a transformer of text; classes are told from its mean output."""
+    """`pretrain_stage` of a transformer of text.
+
+    The supervised baseline is a linear layer on the mean output of the same network.
+
+    Args:
+      run, text, train, method: as in `pretrain_stage`.
+      network: sizes of the network, and the optimizer of the baseline.
+      encoder: texts int [n, l] -> [n, l, d], untrained.
+      **fields: further arguments of `pretrain_stage`.
+    """
     judge = Classifier(TextMean(encoder), train.classes)
     classifier = linen(judge) if train.classes else None
     return pretrain_stage(run, text, train, method, classifier, tx=network.adamw, **fields)

@@ -201,7 +201,7 @@ class Sound(Field):
             )
 
 
-COUNTED = 2048
+COUNTED = 2048  # words of a bag
 
 
 @dataclass(frozen=True)
@@ -229,7 +229,7 @@ class Tokens(Field):
     def plain(self, x, batch):
         """Counts of the first `COUNTED` tokens, the frequent ones: a bag of words [n, d].
 
-        An exact probe of d features takes seconds to minutes up to there, and with d^3.
+        The time of an exact linear probe grows with d^3.
         """
         if not self.vocabulary or x.ndim != 2:
             return None

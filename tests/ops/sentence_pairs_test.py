@@ -54,6 +54,13 @@ def test_a_next_segment_follows_and_a_random_one_is_of_another_document():
         np.testing.assert_array_equal(segment, np.isin(np.arange(20), len(a) + 2 + np.arange(len(b) + 1)))  # fmt: skip  # noqa: E501
 
 
+def test_a_random_segment_begins_with_any_sentence_of_its_document():
+    ids, _, label, _, sentence, _, starts = drawn(random=1.0, length=24)
+    places = np.array([parted(row)[1][0] for row in ids[label == 1]])
+    assert (sentence[places] != sentence[places - 1]).all()  # with the first word of one
+    assert 0.05 < np.isin(places, starts).mean() < 0.5  # of six sentences, one is the first
+
+
 def test_texts_fill_the_row_except_short_ones():
     ids, *_ = drawn(random=0.0, short=0.0)
     assert ((ids != 0).sum(1) >= 18).all()  # documents have 12 to 24 words
